@@ -1,0 +1,1 @@
+//! Evidence: activity records, the Merkle log, receipts and their offline check.

@@ -1,0 +1,1 @@
+//! Benches: criterion per stage, and whole paths over S3.

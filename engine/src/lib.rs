@@ -1,0 +1,1 @@
+//! Bytes without secrets: the append-only log, shards, erasure code, packs, placement, proofs, slots.

@@ -1,0 +1,1 @@
+//! One function per parser; the corpus is replayed by an ordinary test.

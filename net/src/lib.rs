@@ -1,0 +1,1 @@
+//! Peers: the ledger and the cluster client over drives.

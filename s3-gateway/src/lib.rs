@@ -1,0 +1,1 @@
+//! The front door: S3 operations over a vault.

@@ -1,0 +1,1 @@
+//! Consent: wallet keys and signatures, vault and scope ids, credentials.

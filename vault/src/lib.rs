@@ -1,0 +1,1 @@
+//! Secrets: the key hierarchy, sealing, manifests, pack claims and the object index.
