@@ -1,0 +1,196 @@
+//! The verified identity: who a request comes from, once that was proved, and what it may do.
+//!
+//! Every access decision in the project takes an [`Identity`] and nothing weaker. It has no public fields, no
+//! `Default` and no `Deserialize`; the one way to make it is [`Identity::verified`], which takes a [`Proof`], and a
+//! proof's constructors are named after what their caller asserts. Searching the sources for those names therefore
+//! lists every place that the safety of access control rests on.
+//!
+//! It is not a session: it holds the credential as it was read when the request was verified, and long operations
+//! fetch it again.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::canonical::hex_exact;
+use crate::credential::{Credential, CredentialStatus};
+use crate::ids::{IdError, VaultId};
+use crate::operation::Operation;
+
+/// What a caller asserts about the request that it makes an [`Identity`] for.
+///
+/// The value is used up by [`Identity::verified`], so one check makes one identity.
+///
+/// ```compile_fail
+/// let proof = scopes::Proof { by: () }; // fields are private
+/// ```
+#[derive(Debug)]
+#[must_use = "a proof is worth nothing until it makes an identity"]
+pub struct Proof {
+    by: Asserted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asserted {
+    RequestSignature,
+    RootKeyHeld,
+}
+
+impl Proof {
+    /// The caller asserts: the request's signature (SigV4: header, query or every chunk as it arrives), over its
+    /// method, path, query, signed headers, region, date and payload hash, was checked in constant time against the
+    /// secret of the very credential that is given to [`Identity::verified`], and the request's time was in bounds.
+    pub const fn signature_verified() -> Self {
+        Self {
+            by: Asserted::RequestSignature,
+        }
+    }
+
+    /// The caller asserts: this process read the vault's root key itself and acts for the person who started it, on
+    /// a command given locally (`cairn put`, `cairn vault rebuild`). Never for anything that came over a socket.
+    pub const fn root_key_held() -> Self {
+        Self {
+            by: Asserted::RootKeyHeld,
+        }
+    }
+}
+
+/// The name of a credential in records and logs: a keyed hash of its access key id, 16 hex digits in text.
+/// It identifies without being of use to anyone who reads it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialName(pub [u8; 8]);
+
+impl fmt::Display for CredentialName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for CredentialName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for CredentialName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        hex_exact(text).map(Self).ok_or(IdError::Credential)
+    }
+}
+
+/// A verified requester. See the module's comment for why it can be trusted.
+///
+/// ```compile_fail
+/// fn from_wire(bytes: &[u8]) -> scopes::Identity {
+///     serde_json::from_slice(bytes).unwrap() // an identity does not come from bytes
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Identity {
+    credential: Credential,
+    name: CredentialName,
+    by: Asserted,
+}
+
+/// Why an operation is not allowed.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Denied {
+    /// The credential's window has ended.
+    #[error("the credential expired at {expires_ms} ms")]
+    Expired {
+        /// Its end, in milliseconds since 1970, UTC.
+        expires_ms: u64,
+    },
+    /// The credential's window has not begun.
+    #[error("the credential is not valid before {not_before_ms} ms")]
+    NotYetValid {
+        /// Its start, in milliseconds since 1970, UTC.
+        not_before_ms: u64,
+    },
+    /// The credential was taken back.
+    #[error("the credential was revoked")]
+    Revoked,
+    /// The credential does not have this operation.
+    #[error("the credential does not allow {operation}")]
+    Operation {
+        /// What was asked.
+        operation: Operation,
+    },
+    /// The credential does not reach this scope.
+    #[error("the credential does not reach this scope")]
+    Scope,
+}
+
+impl Identity {
+    /// The identity behind a request that was proved to come from the holder of `credential`.
+    #[must_use]
+    pub fn verified(credential: &Credential, name: CredentialName, proof: Proof) -> Self {
+        Self {
+            credential: credential.clone(),
+            name,
+            by: proof.by,
+        }
+    }
+
+    /// The vault that everything this identity does is in.
+    #[must_use]
+    pub const fn vault(&self) -> VaultId {
+        self.credential.vault
+    }
+
+    /// The credential's name for records and logs.
+    #[must_use]
+    pub const fn credential_name(&self) -> CredentialName {
+        self.name
+    }
+
+    /// The credential as it was when the request was verified.
+    #[must_use]
+    pub const fn credential(&self) -> &Credential {
+        &self.credential
+    }
+
+    /// The `agent` of a record: `credential:` and the credential's name, or `owner:` and it for a local command.
+    #[must_use]
+    pub fn agent(&self) -> String {
+        match self.by {
+            Asserted::RequestSignature => format!("credential:{}", self.name),
+            Asserted::RootKeyHeld => format!("owner:{}", self.name),
+        }
+    }
+
+    /// Whether `operation` may be done in the scope of this name at `now_ms`.
+    ///
+    /// # Errors
+    /// The first reason against it: revoked, expired, not yet valid, operation, scope.
+    pub fn allows(&self, operation: Operation, scope_name: &str, now_ms: u64) -> Result<(), Denied> {
+        self.in_force(now_ms)?;
+        if !self.credential.operations.contains(operation) {
+            return Err(Denied::Operation { operation });
+        }
+        if !self.credential.scopes.contains(scope_name) {
+            return Err(Denied::Scope);
+        }
+        Ok(())
+    }
+
+    /// Whether the credential is in force at `now_ms`, whatever it then may do: for answers that are filtered by
+    /// [`Self::allows`] afterwards, such as the list of scopes.
+    ///
+    /// # Errors
+    /// Revoked, expired or not yet valid.
+    pub fn in_force(&self, now_ms: u64) -> Result<(), Denied> {
+        let window = self.credential.window;
+        match self.credential.status_at(now_ms) {
+            CredentialStatus::Live => Ok(()),
+            CredentialStatus::Revoked => Err(Denied::Revoked),
+            CredentialStatus::Expired => Err(Denied::Expired {
+                expires_ms: window.expires_ms.unwrap_or_default(),
+            }),
+            CredentialStatus::NotYetValid => Err(Denied::NotYetValid {
+                not_before_ms: window.not_before_ms.unwrap_or_default(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Delete orders: nodes delete shards only on the word of a collector that the vault's owner named.
+//!
+//! Two statements. The owner signs a [`CollectorDelegation`] of a collector's key; the collector signs a
+//! [`DeleteOrder`] for each batch of packs. [`check_delete_order`] is the whole rule. Order numbers grow, so that a
+//! node can refuse an order that it has seen; remembering the highest is the node's part, not this room's.
+
+use serde::{Deserialize, Serialize};
+
+use crate::canonical::{decimal, hex_exact};
+use crate::credential::Window;
+use crate::ids::VaultId;
+use crate::statement::{Signed, Statement, StatementError, Unverified};
+use crate::wallet::PublicKey;
+
+/// The most packs that one order may name.
+pub const PACKS_PER_ORDER_MAX: usize = 4_096;
+
+/// The owner's word that a key may order deletions in a vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectorDelegation {
+    /// The vault.
+    pub vault: VaultId,
+    /// The key that may order.
+    pub collector: PublicKey,
+    /// When it may.
+    pub window: Window,
+    /// Grows with every delegation of this vault; a later one replaces the earlier.
+    #[serde(with = "decimal")]
+    pub number: u64,
+}
+
+impl Statement for CollectorDelegation {
+    const DOMAIN: &'static str = "cairn v1 collector delegation";
+}
+
+/// A collector's order to delete packs, every shard of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteOrder {
+    /// The vault whose packs they are; a node deletes no shard of another.
+    pub vault: VaultId,
+    /// The key that signs this order.
+    pub collector: PublicKey,
+    /// Pack ids as 64 hex digits, ascending, each once, at most [`PACKS_PER_ORDER_MAX`].
+    pub packs: Vec<String>,
+    /// Grows with every order of this collector.
+    #[serde(with = "decimal")]
+    pub number: u64,
+}
+
+impl DeleteOrder {
+    /// An order for these pack ids, in any order.
+    #[must_use]
+    pub fn new(vault: VaultId, collector: PublicKey, mut packs: Vec<[u8; 32]>, number: u64) -> Self {
+        packs.sort_unstable();
+        packs.dedup();
+        Self {
+            vault,
+            collector,
+            packs: packs.iter().map(hex::encode).collect(),
+            number,
+        }
+    }
+
+    /// The pack ids as bytes.
+    pub fn pack_ids(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.packs.iter().filter_map(|text| hex_exact(text))
+    }
+}
+
+impl Statement for DeleteOrder {
+    const DOMAIN: &'static str = "cairn v1 delete order";
+
+    fn check(&self) -> Result<(), &'static str> {
+        let ids_are_well_formed = self.packs.iter().all(|text| hex_exact::<32>(text).is_some());
+        let ascending = self.packs.is_sorted_by(|a, b| a < b);
+        let count_fits = (1..=PACKS_PER_ORDER_MAX).contains(&self.packs.len());
+        if ids_are_well_formed && ascending && count_fits {
+            Ok(())
+        } else {
+            Err("packs")
+        }
+    }
+}
+
+/// Why a node refuses a delete order.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OrderRefused {
+    /// Its form or signature.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// Delegation and order are of different vaults, or the order names another collector than the one that signed.
+    #[error("the order does not belong to its delegation")]
+    NotDelegated,
+    /// The delegation is not in force now.
+    #[error("the delegation is not in force at {now_ms} ms")]
+    OutsideWindow {
+        /// When it was asked.
+        now_ms: u64,
+    },
+}
+
+/// Checks an order against the owner's delegation (which the caller verified with the owner's key), at `now_ms`.
+///
+/// # Errors
+/// [`OrderRefused`]; the order's content is not available then.
+pub fn check_delete_order(
+    delegation: &Signed<CollectorDelegation>,
+    order: &Unverified<DeleteOrder>,
+    now_ms: u64,
+) -> Result<Signed<DeleteOrder>, OrderRefused> {
+    let delegated = delegation.statement();
+    if !delegated.window.contains(now_ms) {
+        return Err(OrderRefused::OutsideWindow { now_ms });
+    }
+    let order = order.verify(&delegated.collector)?;
+    let ordered = order.statement();
+    if ordered.vault != delegated.vault || ordered.collector != delegated.collector {
+        return Err(OrderRefused::NotDelegated);
+    }
+    Ok(order)
+}
