@@ -26,13 +26,16 @@ impl VaultId {
     }
 }
 
-/// The id of a scope, 32 hex digits in text. Random; the all-zero id stands for the vault itself.
+/// The id of a scope, 32 hex digits in text. Random, but for the vault-wide one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ScopeId(pub [u8; 16]);
 
 impl ScopeId {
-    /// The scope of vault-wide entries (buckets, credentials, checkpoints).
-    pub const VAULT: Self = Self([0; 16]);
+    /// The scope of a vault's own entries (buckets, statements, checkpoints): it has the vault's id.
+    #[must_use]
+    pub const fn vault_wide(vault: VaultId) -> Self {
+        Self(vault.0)
+    }
 }
 
 /// A text that is no id of the kind asked for.
