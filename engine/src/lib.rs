@@ -5,5 +5,6 @@
 //! workspace root says how the rooms fit together.
 
 pub mod codec;
+pub mod erasure;
 pub mod pack;
 pub mod slots;

@@ -7,10 +7,12 @@
 //! Invariant: a [`PackSummary`] that verifies binds every byte of every shard, because the pack id is a hash over the
 //! geometry and the shard hashes.
 
+mod builder;
 mod geometry;
 #[cfg(test)]
 mod tests;
 
+pub use builder::{Pack, PackBuilder, PackFull, PlaceError, Placed};
 pub use geometry::{
     BadCode, BadGeometry, CLEAR_HEADER_BYTES_MAX, Code, PackGeometry, PackId, PackSummary, ShardHash,
     TrailerPlace,

@@ -351,8 +351,13 @@ impl PackSummary {
                 got: hashes.len(),
             });
         }
+        Ok(Self::of_checked(geometry, hashes))
+    }
+
+    /// The summary of a geometry and hashes that the caller has just made by the rules.
+    pub(super) fn of_checked(geometry: PackGeometry, hashes: Vec<ShardHash>) -> Self {
         let id = pack_id(&geometry, &hashes);
-        Ok(Self { id, geometry, hashes })
+        Self { id, geometry, hashes }
     }
 
     /// Checks the geometry, the number of hashes and that the id is theirs.

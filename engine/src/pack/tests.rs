@@ -1,1 +1,273 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::erasure::{Coder, Source};
+
+fn encoded(summary: &PackSummary) -> Vec<u8> {
+    let mut writer = Writer::new();
+    summary.encode(&mut writer);
+    writer.into_vec()
+}
+
+fn small_pack() -> Pack {
+    let mut builder = PackBuilder::new(Code::DEFAULT);
+    builder.place(&[1; 100]).unwrap();
+    builder
+        .finish(&Coder::new(Code::DEFAULT), Some(&[2; 40]))
+        .unwrap()
+}
+
+#[test]
+fn codes_are_written_in_one_way() {
+    assert_eq!("4+2".parse(), Ok(Code::DEFAULT));
+    assert_eq!("32+32".parse::<Code>().unwrap().to_string(), "32+32");
+    for bad in [
+        "", "4", "4+", "+2", "4+1", "0+2", "33+2", "4+33", "04+2", "4++2", "4+2 ", "4-2", "257+2",
+    ] {
+        assert_eq!(bad.parse::<Code>(), Err(BadCode), "{bad}");
+    }
+}
+
+#[test]
+fn a_stream_goes_round_robin_over_the_lanes() {
+    let mut builder = PackBuilder::new(Code::DEFAULT);
+    for chunk in 0..128u32 {
+        let placed = builder.place(&vec![chunk as u8; CHUNK_BYTES_MAX]).unwrap();
+        assert_eq!(u32::from(placed.lane), chunk % 4);
+        assert_eq!(placed.offset, chunk / 4 * 65_536);
+    }
+    assert!(!builder.room_for(1));
+    assert_eq!(builder.place(&[0]), None);
+    assert_eq!(builder.data_bytes(), 4 * SHARD_BYTES_MAX);
+    let pack = builder.finish(&Coder::new(Code::DEFAULT), None).unwrap();
+    pack.summary.verify().unwrap();
+    assert!(pack.shards.iter().all(|shard| shard.len() == SHARD_BYTES_MAX));
+}
+
+#[test]
+fn one_small_chunk_costs_one_lane_and_the_parity() {
+    let mut builder = PackBuilder::new(Code::DEFAULT);
+    assert!(builder.is_empty());
+    assert_eq!(builder.place(&[9; 4112]), Some(Placed { lane: 0, offset: 0 }));
+    let pack = builder.finish(&Coder::new(Code::DEFAULT), None).unwrap();
+    let lengths: Vec<usize> = pack.shards.iter().map(|shard| shard.len()).collect();
+    assert_eq!(lengths, [4112, 0, 0, 0, 4112, 4112]);
+    assert_eq!(
+        (0..6).filter(|index| pack.is_implied(*index)).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert_eq!(pack.summary.geometry.stored_bytes(), 3 * 4112);
+    assert_eq!(pack.summary.hashes[1], ShardHash::of(&[0; 4112]));
+}
+
+#[test]
+fn a_trailer_alone_and_nothing_at_all_are_packs() {
+    let coder = Coder::new(Code::DEFAULT);
+    let pack = PackBuilder::new(Code::DEFAULT)
+        .finish(&coder, Some(&[5; 70]))
+        .unwrap();
+    assert_eq!(
+        pack.summary.geometry.trailer,
+        Some(TrailerPlace {
+            lane: 0,
+            offset: 0,
+            bytes: 70
+        })
+    );
+    let pack = PackBuilder::new(Code::DEFAULT).finish(&coder, None).unwrap();
+    assert_eq!(pack.summary.geometry.shard_bytes, 1);
+    pack.summary.verify().unwrap();
+    // A coder for another code is replaced, not used.
+    let other = Coder::new(Code::new(2, 2).unwrap());
+    let same = PackBuilder::new(Code::DEFAULT).finish(&other, None).unwrap();
+    assert_eq!(same.summary, pack.summary);
+}
+
+#[test]
+fn a_trailer_that_does_not_fit_is_refused_and_can_be_foreseen() {
+    let code = Code::new(1, 2).unwrap();
+    let mut builder = PackBuilder::new(code);
+    assert!(builder.room_for_with_trailer(SHARD_BYTES_MAX - 10, 10));
+    assert!(!builder.room_for_with_trailer(SHARD_BYTES_MAX - 10, 11));
+    assert!(!builder.room_for_with_trailer(SHARD_BYTES_MAX + 1, 0));
+    builder.place(&vec![1; SHARD_BYTES_MAX - 10]).unwrap();
+    let error = builder.finish(&Coder::new(code), Some(&[0; 11])).unwrap_err();
+    assert_eq!(error, PackFull { need: 11, room: 10 });
+}
+
+#[test]
+fn a_writer_that_fails_or_miscounts_leaves_the_lane_as_it_was() {
+    let mut builder = PackBuilder::new(Code::DEFAULT);
+    let wrong = builder.place_with(10, |lane| {
+        lane.extend_from_slice(&[1; 9]);
+        Ok::<_, BadCode>(())
+    });
+    assert_eq!(wrong, Err(PlaceError::Length { need: 10, got: 9 }));
+    let failed = builder.place_with(10, |lane| {
+        lane.extend_from_slice(&[1; 10]);
+        Err(BadCode)
+    });
+    assert_eq!(failed, Err(PlaceError::Writer(BadCode)));
+    assert!(builder.is_empty());
+    let full = builder.place_with(SHARD_BYTES_MAX + 1, |_| Ok::<_, BadCode>(()));
+    assert_eq!(
+        full,
+        Err(PlaceError::Full {
+            need: SHARD_BYTES_MAX + 1
+        })
+    );
+}
+
+#[test]
+fn a_small_pack_takes_little_memory() {
+    let mut builder = PackBuilder::new(Code::DEFAULT);
+    builder.place(&[0; 4112]).unwrap();
+    let pack = builder.finish(&Coder::new(Code::DEFAULT), None).unwrap();
+    for shard in pack.shards.into_iter().filter(|shard| !shard.is_empty()) {
+        assert!(shard.try_into_mut().unwrap().capacity() <= 8192);
+    }
+}
+
+#[test]
+fn every_changed_byte_of_a_clear_header_changes_the_id_or_is_refused() {
+    let summary = small_pack().summary;
+    let good = encoded(&summary);
+    assert_eq!(PackSummary::decode(&mut Reader::new(&good)), Ok(summary.clone()));
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        if let Ok(other) = PackSummary::decode(&mut Reader::new(&bad)) {
+            assert_ne!(other.id, summary.id, "byte {at}");
+            other.verify().unwrap();
+        }
+    }
+    let other_id = PackSummary {
+        id: PackId([0; 32]),
+        ..summary
+    };
+    assert_eq!(other_id.verify(), Err(BadGeometry::Id));
+}
+
+#[test]
+fn geometries_that_break_a_rule_are_refused() {
+    let good = small_pack().summary.geometry;
+    good.check().unwrap();
+    let place = good.trailer.unwrap();
+    let longer = good.shard_bytes + 1;
+    let over = SHARD_BYTES_MAX as u32 + 1;
+    for bad in [
+        PackGeometry {
+            lane_bytes: vec![1; 3],
+            ..good.clone()
+        },
+        PackGeometry {
+            shard_bytes: longer,
+            ..good.clone()
+        },
+        PackGeometry {
+            shard_bytes: over,
+            lane_bytes: vec![over; 4],
+            trailer: None,
+            ..good.clone()
+        },
+        PackGeometry {
+            trailer: Some(TrailerPlace { lane: 4, ..place }),
+            ..good.clone()
+        },
+        PackGeometry {
+            trailer: Some(TrailerPlace {
+                offset: u32::MAX,
+                ..place
+            }),
+            ..good.clone()
+        },
+        PackGeometry {
+            trailer: Some(TrailerPlace { bytes: 0, ..place }),
+            ..good.clone()
+        },
+        PackGeometry {
+            trailer: Some(TrailerPlace {
+                bytes: place.bytes - 1,
+                ..place
+            }),
+            ..good.clone()
+        },
+    ] {
+        assert!(bad.check().is_err(), "{bad:?}");
+    }
+    let mut writer = Writer::new();
+    good.encode(&mut writer);
+    let mut bytes = writer.into_vec();
+    bytes[2] = 1;
+    let refused = PackGeometry::decode(&mut Reader::new(&bytes));
+    assert_eq!(
+        refused,
+        Err(DecodeError::BadValue {
+            what: "code",
+            got: 0x0401
+        })
+    );
+}
+
+/// The rule of FORMAT.md, written the long way.
+fn lane_by_the_rule(lanes: &[usize], parity: usize, bytes: usize) -> usize {
+    let mut best = (usize::MAX, 0);
+    for lane in 0..lanes.len() {
+        let mut after = lanes.to_vec();
+        after[lane] += bytes;
+        if after[lane] > SHARD_BYTES_MAX {
+            continue;
+        }
+        let used = after.iter().filter(|taken| **taken > 0).count();
+        best = best.min(((used + parity) * after.iter().max().unwrap(), lane));
+    }
+    best.1
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn chunks_lie_where_they_were_placed_and_survive_loss(
+        data in 1u8..=8, parity in 2u8..=4,
+        sizes in proptest::collection::vec(17usize..20_000, 1..40),
+        trailer in proptest::option::of(1usize..5000),
+    ) {
+        let code = Code::new(data, parity).unwrap();
+        let coder = Coder::new(code);
+        let mut builder = PackBuilder::new(code);
+        let mut lanes = vec![0; code.data()];
+        let mut placed = Vec::new();
+        for (number, size) in sizes.iter().enumerate() {
+            let chunk = vec![number as u8 + 1; *size];
+            let at = builder.place(&chunk).unwrap();
+            prop_assert_eq!(usize::from(at.lane), lane_by_the_rule(&lanes, code.parity(), *size));
+            lanes[usize::from(at.lane)] += size;
+            placed.push((at, chunk));
+        }
+        let trailer = trailer.map(|bytes| vec![255; bytes]);
+        let pack = builder.finish(&coder, trailer.as_deref()).unwrap();
+        let geometry = &pack.summary.geometry;
+        pack.summary.verify().unwrap();
+        if let (Some(place), Some(bytes)) = (geometry.trailer, trailer) {
+            placed.push((Placed { lane: place.lane, offset: place.offset }, bytes));
+        }
+        let length = geometry.shard_bytes as usize;
+        // Lose the first m shards.
+        let sources: Vec<Source<'_>> = pack.shards.iter().enumerate().map(|(index, shard)| {
+            if pack.is_implied(index) { Source::Zeros }
+            else if index < code.parity() { Source::Missing }
+            else { Source::Bytes(shard) }
+        }).collect();
+        let wanted: Vec<usize> = (0..code.shards()).collect();
+        let shards = coder.reconstruct(length, &sources, &wanted).unwrap();
+        for (index, shard) in shards.iter().enumerate() {
+            prop_assert_eq!(Some(ShardHash::of(shard)), pack.summary.hash(index));
+        }
+        for (at, chunk) in placed {
+            let from = at.offset as usize;
+            prop_assert_eq!(&shards[usize::from(at.lane)][from..from + chunk.len()], &chunk[..]);
+        }
+    }
+}

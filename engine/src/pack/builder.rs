@@ -1,0 +1,247 @@
+//! Fills the lanes of a pack and turns them into shards.
+//!
+//! It neither seals nor stores. Invariant: the bytes placed are the bytes at the returned place, whatever is placed
+//! later, and the lanes are never copied: each becomes its shard.
+
+use bytes::Bytes;
+
+use super::{Code, PackGeometry, PackSummary, SHARD_BYTES_MAX, ShardHash, TrailerPlace};
+use crate::erasure::Coder;
+
+/// A lane that grows beyond this is given its full room at once, so that it is not moved again and again.
+const LANE_GROWN_BYTES: usize = 128 * 1024;
+
+/// Where bytes were placed in a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The lane, which is the index of the data shard.
+    pub lane: u8,
+    /// Byte offset in the lane.
+    pub offset: u32,
+}
+
+/// The trailer does not fit on any lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a trailer of {need} bytes does not fit in a pack whose roomiest lane has {room} left")]
+pub struct PackFull {
+    /// Bytes of the trailer.
+    pub need: usize,
+    /// Bytes left on the roomiest lane.
+    pub room: usize,
+}
+
+/// Why [`PackBuilder::place_with`] placed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError<E> {
+    /// No lane has room.
+    #[error("no lane has room for {need} bytes")]
+    Full {
+        /// Bytes asked for.
+        need: usize,
+    },
+    /// The writer did not write what it said.
+    #[error("{got} bytes were written where {need} were announced")]
+    Length {
+        /// Bytes announced.
+        need: usize,
+        /// Bytes written.
+        got: usize,
+    },
+    /// The writer failed.
+    #[error(transparent)]
+    Writer(E),
+}
+
+/// A finished pack.
+#[derive(Debug, Clone)]
+pub struct Pack {
+    /// Its id, geometry and shard hashes.
+    pub summary: PackSummary,
+    /// Its k + m shards in order; implied ones are empty.
+    pub shards: Vec<Bytes>,
+}
+
+impl Pack {
+    /// Whether shard `index` is all zeros and not stored.
+    pub fn is_implied(&self, index: usize) -> bool {
+        self.summary.geometry.is_implied(index)
+    }
+}
+
+/// A pack being filled. Memory grows with what is placed: a small pack takes little.
+#[derive(Debug)]
+pub struct PackBuilder {
+    code: Code,
+    lanes: Vec<Vec<u8>>,
+}
+
+impl PackBuilder {
+    /// An empty pack.
+    pub fn new(code: Code) -> Self {
+        Self {
+            code,
+            lanes: vec![Vec::new(); code.data()],
+        }
+    }
+
+    /// The code that the pack will have.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Whether nothing was placed.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.iter().all(Vec::is_empty)
+    }
+
+    /// Bytes placed so far.
+    pub fn data_bytes(&self) -> usize {
+        self.lanes.iter().map(Vec::len).sum()
+    }
+
+    /// Whether `bytes` bytes fit on some lane.
+    pub fn room_for(&self, bytes: usize) -> bool {
+        self.room() >= bytes
+    }
+
+    /// Whether `bytes` bytes fit on some lane and then a trailer of `trailer_bytes` bytes still does.
+    pub fn room_for_with_trailer(&self, bytes: usize, trailer_bytes: usize) -> bool {
+        let Some(chosen) = self.choose(bytes) else {
+            return false;
+        };
+        let left = |(lane, taken): (usize, &Vec<u8>)| {
+            let taken = if lane == chosen {
+                taken.len() + bytes
+            } else {
+                taken.len()
+            };
+            SHARD_BYTES_MAX.saturating_sub(taken)
+        };
+        self.lanes
+            .iter()
+            .enumerate()
+            .map(left)
+            .any(|left| left >= trailer_bytes)
+    }
+
+    /// Places a copy of `bytes`; `None` if they do not fit, and then nothing has changed.
+    pub fn place(&mut self, bytes: &[u8]) -> Option<Placed> {
+        let write = |lane: &mut Vec<u8>| {
+            lane.extend_from_slice(bytes);
+            Ok::<_, std::convert::Infallible>(())
+        };
+        self.place_with(bytes.len(), write).ok()
+    }
+
+    /// Lets `write` append exactly `bytes` bytes to the lane that they belong on, so that a chunk is sealed where it
+    /// will lie. What stands in the lane before is not the writer's to touch. On any error the lane is as it was.
+    pub fn place_with<E>(
+        &mut self,
+        bytes: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Placed, PlaceError<E>> {
+        let full = PlaceError::Full { need: bytes };
+        let Some(index) = self.choose(bytes) else {
+            return Err(full);
+        };
+        let Some(lane) = self.lanes.get_mut(index) else {
+            return Err(full);
+        };
+        let offset = lane.len();
+        if offset + bytes > LANE_GROWN_BYTES {
+            lane.reserve_exact(SHARD_BYTES_MAX.saturating_sub(offset));
+        } else {
+            lane.reserve(bytes);
+        }
+        let written = write(lane);
+        let got = lane.len().saturating_sub(offset);
+        if written.is_err() || got != bytes {
+            lane.truncate(offset);
+        }
+        written.map_err(PlaceError::Writer)?;
+        if got != bytes {
+            return Err(PlaceError::Length { need: bytes, got });
+        }
+        // Both fit: k is at most 32 and a lane at most 2 MiB.
+        Ok(Placed {
+            lane: index as u8,
+            offset: offset as u32,
+        })
+    }
+
+    /// Places the trailer, if there is one, pads the lanes, computes the parity shards and hashes everything.
+    ///
+    /// `coder` is kept by the caller, because making one is slow. One for another code is not used: the right one is
+    /// made instead.
+    pub fn finish(mut self, coder: &Coder, trailer: Option<&[u8]>) -> Result<Pack, PackFull> {
+        let own;
+        let coder = if coder.code() == self.code {
+            coder
+        } else {
+            own = Coder::new(self.code);
+            &own
+        };
+        let trailer = match trailer.filter(|bytes| !bytes.is_empty()) {
+            None => None,
+            Some(bytes) => {
+                let placed = self.place(bytes).ok_or(PackFull {
+                    need: bytes.len(),
+                    room: self.room(),
+                })?;
+                Some(TrailerPlace {
+                    lane: placed.lane,
+                    offset: placed.offset,
+                    bytes: bytes.len() as u32,
+                })
+            }
+        };
+        let longest = self.lanes.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let shard_bytes = longest as u32;
+        let lane_bytes = self.lanes.iter().map(|lane| lane.len() as u32).collect();
+        let geometry = PackGeometry {
+            code: self.code,
+            shard_bytes,
+            lane_bytes,
+            trailer,
+        };
+
+        let lanes: Vec<&[u8]> = self.lanes.iter().map(Vec::as_slice).collect();
+        let parity = coder.encode(&lanes, longest);
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.is_empty()) {
+            lane.resize(longest, 0);
+        }
+        let shards: Vec<Bytes> = self.lanes.into_iter().chain(parity).map(Bytes::from).collect();
+        let mut of_zeros = None;
+        let hash = |shard: &Bytes| match shard.is_empty() {
+            true => *of_zeros.get_or_insert_with(|| ShardHash::of_zeros(shard_bytes)),
+            false => ShardHash::of(shard),
+        };
+        let hashes = shards.iter().map(hash).collect();
+        Ok(Pack {
+            summary: PackSummary::of_checked(geometry, hashes),
+            shards,
+        })
+    }
+
+    /// Bytes left on the roomiest lane.
+    fn room(&self) -> usize {
+        let shortest = self.lanes.iter().map(Vec::len).min().unwrap_or(SHARD_BYTES_MAX);
+        SHARD_BYTES_MAX.saturating_sub(shortest)
+    }
+
+    /// The lane that makes (lanes in use + m) x L smallest, the lowest on a tie, among those with room.
+    fn choose(&self, bytes: usize) -> Option<usize> {
+        let used = self.lanes.iter().filter(|lane| !lane.is_empty()).count();
+        let longest = self.lanes.iter().map(Vec::len).max().unwrap_or(0);
+        let cost = |lane: &Vec<u8>| {
+            let used = used + usize::from(lane.is_empty() && bytes > 0);
+            (used + self.code.parity()) * longest.max(lane.len() + bytes)
+        };
+        let fits = |lane: &&Vec<u8>| bytes <= SHARD_BYTES_MAX - lane.len().min(SHARD_BYTES_MAX);
+        let lanes = self.lanes.iter().enumerate();
+        lanes
+            .filter(|(_, lane)| fits(lane))
+            .min_by_key(|(_, lane)| cost(lane))
+            .map(|(index, _)| index)
+    }
+}
