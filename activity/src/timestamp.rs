@@ -1,0 +1,114 @@
+//! A record's time: RFC 3339, UTC, milliseconds, in exactly one spelling (`2026-06-10T08:14:02.123Z`).
+//!
+//! It is not a clock. Dates follow the proleptic Gregorian calendar from 1970 to the end of 9999; leap seconds do
+//! not exist here, as in POSIX time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+const DAY_MS: u64 = 86_400_000;
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// Milliseconds since 1970, UTC, at most the end of the year 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The time `ms` after the start of 1970; later than the year 9999 is its last millisecond.
+    #[must_use]
+    pub fn from_ms(ms: u64) -> Self {
+        Self(ms.min(LAST_MS))
+    }
+
+    /// Milliseconds since 1970, UTC.
+    #[must_use]
+    pub const fn ms(self) -> u64 {
+        self.0
+    }
+}
+
+/// Days since 1970 to (year, month, day), by the 400-year cycle of 146,097 days, counted from a 1 March.
+const fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (cycle, day_of_cycle) = (days / 146_097, days % 146_097);
+    let year = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
+    let day_of_year = day_of_cycle - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (cycle * 400 + year + carry, month, day)
+}
+
+/// The inverse of [`date`], for any day of month.
+const fn days(year: u64, month: u64, day: u64) -> u64 {
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let (cycle, year) = (year / 400, year % 400);
+    cycle * 146_097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = date(self.0 / DAY_MS);
+        let ms = self.0 % DAY_MS;
+        let (hour, minute, second, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"
+        )
+    }
+}
+
+/// A text that is no time in the one accepted spelling.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a time is written 2026-06-10T08:14:02.123Z, from 1970 to 9999")]
+pub struct NotATime;
+
+impl FromStr for Timestamp {
+    type Err = NotATime;
+
+    fn from_str(text: &str) -> Result<Self, NotATime> {
+        let number = |range: std::ops::Range<usize>| -> Result<u64, NotATime> {
+            let digits = text
+                .get(range)
+                .filter(|d| d.bytes().all(|c| c.is_ascii_digit()))
+                .ok_or(NotATime)?;
+            digits.parse().map_err(|_| NotATime)
+        };
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+            return Err(NotATime);
+        }
+        let of_day = number(11..13)? * 3_600_000 + number(14..16)? * 60_000 + number(17..19)? * 1_000;
+        let time = Self::from_ms(days(year, month, day) * DAY_MS + of_day + number(20..23)?);
+        // Separators, ranges and the 31st of February all show when the time is written again.
+        if time.to_string() == text {
+            Ok(time)
+        } else {
+            Err(NotATime)
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
