@@ -5,6 +5,9 @@
 //! workspace root says how the rooms fit together.
 
 pub mod codec;
+pub mod disk;
+pub mod log;
 pub mod erasure;
 pub mod pack;
 pub mod slots;
+pub mod view;

@@ -9,15 +9,21 @@
 
 mod address;
 mod append;
+mod decision;
 mod lease;
+mod machine;
 mod outcome;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use address::{ADDRESS_BYTES, Address, EntryKind, Sequence};
 pub use append::{
     APPEND_BYTES_MAX, Append, AppendLimit, AppliedAppend, EXPECTATIONS_MAX, Expectation, RecordPart,
     ValueRange, WRITES_MAX, Write,
 };
+pub use decision::{BadAppend, Current, CurrentValue, Decision, ReplayError, Superseded};
 pub use lease::{HOLDER_BYTES_MAX, LEASE_SCOPE, LeaseEntry, LeaseState, lease_address, lease_number};
+pub use machine::{Entries, SlotMachine};
 pub use outcome::{Entry, Outcome};
+pub use window::WINDOW_APPENDS;

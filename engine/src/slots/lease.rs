@@ -2,6 +2,8 @@
 //!
 //! Nothing ends by elapsed time: a lease ends when an append says so. Invariant: a lease number is used once.
 
+use std::collections::BTreeMap;
+
 use super::{Address, EntryKind};
 use crate::codec::{DecodeError, Reader, Writer};
 
@@ -85,4 +87,84 @@ pub fn lease_address(number: u64) -> Address {
 pub fn lease_number(address: &Address) -> Option<u64> {
     let number = u64::try_from(u128::from_le_bytes(address.slot)).ok()?;
     (lease_address(number) == *address).then_some(number)
+}
+
+/// The leases that are live, and the highest number ever seen.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leases {
+    live: BTreeMap<u64, LeaseEntry>,
+    highest: u64,
+}
+
+/// What a write to a lease's address does.
+#[derive(Debug, Clone)]
+pub(super) enum LeaseChange {
+    /// The lease is granted, or its entry is written anew.
+    Grant(u64, LeaseEntry),
+    /// The lease is ended, or its entry is removed.
+    End(u64),
+}
+
+impl Leases {
+    pub(super) fn live(&self) -> &BTreeMap<u64, LeaseEntry> {
+        &self.live
+    }
+
+    pub(super) fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    pub(super) fn is_live(&self, number: u64) -> bool {
+        self.live.contains_key(&number)
+    }
+
+    /// The lowest live lease; one above the highest ever if none is.
+    pub(super) fn lowest_live(&self) -> u64 {
+        self.live
+            .keys()
+            .next()
+            .copied()
+            .unwrap_or(self.highest.saturating_add(1))
+    }
+
+    /// Whether `change` keeps the rule that a number is used once.
+    pub(super) fn admits(&self, change: &LeaseChange) -> bool {
+        match change {
+            LeaseChange::Grant(number, _) => *number > self.highest || self.is_live(*number),
+            LeaseChange::End(_) => true,
+        }
+    }
+
+    pub(super) fn apply(&mut self, change: &LeaseChange) {
+        let number = match change {
+            LeaseChange::Grant(number, entry) => {
+                self.live.insert(*number, entry.clone());
+                *number
+            }
+            LeaseChange::End(number) => {
+                self.live.remove(number);
+                *number
+            }
+        };
+        self.highest = self.highest.max(number);
+    }
+}
+
+impl LeaseChange {
+    /// What a write of `value` to `address` does to the leases: nothing if it is not of their kind.
+    pub(super) fn of(address: &Address, value: Option<&[u8]>) -> Result<Option<Self>, DecodeError> {
+        if address.kind != EntryKind::Lease {
+            return Ok(None);
+        }
+        let bad = DecodeError::BadValue {
+            what: "address of a lease",
+            got: 0,
+        };
+        let number = lease_number(address).ok_or(bad)?;
+        let entry = value.map(LeaseEntry::decode).transpose()?;
+        Ok(Some(match entry {
+            Some(entry) if entry.state == LeaseState::Live => Self::Grant(number, entry),
+            _ => Self::End(number),
+        }))
+    }
 }
