@@ -10,14 +10,22 @@
 //! Sources: RFC 6962 section 2.1 (tree), RFC 8785 (records), c2sp.org/tlog-tiles, /tlog-checkpoint, /signed-note and
 //! /tlog-proof; engine/FORMAT.md section 7; RECEIPT.md for the receipt's exact bytes.
 
+mod audit;
+mod entry;
+mod log;
 pub mod merkle;
 mod note;
+mod reader;
 mod receipt;
 mod record;
 mod timestamp;
 mod tree;
 
+pub use audit::{AuditError, AuditReport, Auditor, audit, audit_with};
+pub use entry::{BODY_BYTES_MAX, Entry, NewEntry};
+pub use log::{ActivityLog, AppendError, OpenError, Opened};
 pub use note::{Checkpoint, LogIdentity, LogKey, NoteError, ORIGIN_BYTES_MAX, SignedCheckpoint};
+pub use reader::{ActivityReader, Entries, ReadError};
 pub use receipt::{RECEIPT_BYTES_MAX, Receipt, ReceiptError, Verified};
 pub use record::{
     Compute, OperationId, Purpose, RECORD_BYTES_MAX, Record, RecordError, RecordId, ResultHash, commitment,

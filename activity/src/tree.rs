@@ -126,13 +126,13 @@ impl Tree {
         self.tiles.first()?.get(usize::try_from(number).ok()?).copied()
     }
 
-    /// The level-0 tiles that a proof from `place` (an index or an old size) in a tree of `size` leaves touches and
-    /// that are not in memory.
+    /// The level-0 tiles that a proof from `place` (an index or an old size) in a tree of `size` leaves touches. A
+    /// proof finds the unfinished tile in memory; bringing it as well is right when the tree may grow meanwhile.
     #[must_use]
-    pub fn leaf_tiles_needed(&self, place: u64, size: u64) -> Vec<u64> {
+    pub fn leaf_tiles_touched(&self, place: u64, size: u64) -> Vec<u64> {
         let mut numbers = vec![place / TILE_WIDTH, size / TILE_WIDTH];
         numbers.dedup();
-        numbers.retain(|number| *number < self.size / TILE_WIDTH);
+        numbers.retain(|number| number * TILE_WIDTH < size.min(self.size));
         numbers
     }
 
