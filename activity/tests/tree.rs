@@ -1,6 +1,6 @@
 //! The tree against an independent implementation of RFC 6962 and tlog-tiles (the `tlog_tiles` crate).
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::cell::RefCell;
 
