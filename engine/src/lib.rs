@@ -6,8 +6,10 @@
 
 pub mod codec;
 pub mod disk;
-pub mod log;
 pub mod erasure;
+pub mod log;
 pub mod pack;
+pub mod placement;
+pub mod proof;
 pub mod slots;
 pub mod view;
