@@ -220,3 +220,12 @@ fn a_flipped_bit_in_any_frame_is_found_by_an_audit_and_never_goes_into_a_proof()
     assert!(reader.inclusion_proof(7, 256).is_err());
     assert!(reader.tile(0, 0, 256).is_err());
 }
+
+#[test]
+fn frames_are_the_golden_bytes() {
+    let lines: Vec<String> = frames(&genuine())[..12]
+        .iter()
+        .map(|frame| format!("{} {} {}", frame.info.kind, frame.info.tag.len(), hex::encode(&frame.payload)))
+        .collect();
+    assert_eq!(lines.join("\n"), include_str!("../golden/frames.txt").trim_end());
+}

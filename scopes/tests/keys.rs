@@ -115,6 +115,22 @@ fn a_signature_with_s_plus_the_group_order_is_refused() {
     );
 }
 
+/// Test vector 2 of "Taming the many EdDSAs" (Chalkias, Garillot, Nikolaenko; SSR 2020): R has small order, and both
+/// verification equations hold all the same.
+#[test]
+fn a_signature_with_a_small_order_r_is_refused() {
+    let key: PublicKey = "ed25519:f7badec5b8abeaf699583992219b7b223f1df3fbbea919844e3f7c554a43dd43"
+        .parse()
+        .unwrap();
+    let message = hex::decode("aebf3f2601a0c8c5d39cc7d8911642f740b78168218da8471772b35f9d35b9ab").unwrap();
+    let signature = "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa\
+                     8c4bd45aecaca5b24fb97bc10ac27ac8751a7dfe1baff8b953ec9f5833ca260e";
+    assert_eq!(
+        key.verify(&message, &signature.parse().unwrap()),
+        Err(SignatureRefused)
+    );
+}
+
 #[test]
 fn a_wallet_shows_its_public_key_and_not_its_seed() {
     let wallet = Wallet::from_seed(&[0xab; 32]);
