@@ -164,7 +164,18 @@ impl Coder {
     /// The m parity shards of `shard_bytes` bytes over `lanes`. A lane shorter than that counts as padded with zeros,
     /// an empty one costs nothing; lanes beyond the k-th and bytes beyond `shard_bytes` are ignored.
     pub fn encode(&self, lanes: &[&[u8]], shard_bytes: usize) -> Vec<Vec<u8>> {
-        combine(&self.parity_rows, lanes, shard_bytes)
+        let mut parity = vec![vec![0; shard_bytes]; self.code.parity()];
+        self.encode_into(
+            lanes,
+            &mut parity.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(),
+        );
+        parity
+    }
+
+    /// As [`Self::encode`], into m buffers of one length, whatever they held before.
+    pub fn encode_into(&self, lanes: &[&[u8]], parity: &mut [&mut [u8]]) {
+        let shard_bytes = parity.first().map_or(0, |shard| shard.len());
+        combine(&self.parity_rows, lanes, parity, shard_bytes);
     }
 
     /// The shards at the indices of `wanted`, in that order, from any k others. Works as well on an equal byte range of
@@ -197,7 +208,10 @@ impl Coder {
                     _ => &[][..],
                 })
                 .collect();
-            combine(&self.rows(&chosen, &missing), &inputs, bytes)
+            let mut outputs = vec![vec![0; bytes]; missing.len()];
+            let mut windows: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+            combine(&self.rows(&chosen, &missing), &inputs, &mut windows, bytes);
+            outputs
         }
         .into_iter();
         // Each wanted index is either at hand or the next of the computed ones, which are in the order of `wanted`.
@@ -293,28 +307,36 @@ fn units(count: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// One output of `bytes` bytes per row: the sum of the row's coefficients times the inputs, each padded with zeros.
-fn combine(rows: &[Vec<u8>], inputs: &[&[u8]], bytes: usize) -> Vec<Vec<u8>> {
-    let mut outputs: Vec<Vec<u8>> = rows.iter().map(|_| vec![0; bytes]).collect();
+/// Sets each output to the sum of its row's coefficients times the inputs, each padded with zeros or cut to `bytes`, the
+/// length of every output.
+fn combine(rows: &[Vec<u8>], inputs: &[&[u8]], outputs: &mut [&mut [u8]], bytes: usize) {
     let mut start = 0;
     while start < bytes {
         let end = bytes.min(start + WINDOW_BYTES);
-        // A whole window of the first input overwrites, which saves reading the zeros.
-        let mut overwrite = true;
-        for (column, input) in inputs.iter().enumerate() {
-            let Some(input) = input
-                .get(start..end.min(input.len()))
-                .filter(|input| !input.is_empty())
-            else {
+        let part = |input: &&'_ [u8]| input.len().clamp(start, end) - start;
+        let mut used = inputs
+            .iter()
+            .enumerate()
+            .filter(|(_, input)| part(input) > 0)
+            .peekable();
+        // A whole window of the first input overwrites what the outputs held; otherwise they begin as zeros.
+        let mut overwrite = used.peek().is_some_and(|(_, input)| part(input) == end - start);
+        if !overwrite {
+            outputs
+                .iter_mut()
+                .filter_map(|output| output.get_mut(start..end))
+                .for_each(|window| window.fill(0));
+        }
+        for (column, input) in used {
+            let Some(input) = input.get(start..start + part(input)) else {
                 continue;
             };
-            let whole = input.len() == end - start;
-            for (row, output) in rows.iter().zip(&mut outputs) {
+            for (row, output) in rows.iter().zip(outputs.iter_mut()) {
                 let output = output.get_mut(start..start + input.len());
                 let (Some(factor), Some(output)) = (row.get(column), output) else {
                     continue;
                 };
-                if overwrite && whole {
+                if overwrite {
                     mul_slice(*factor, input, output);
                 } else {
                     mul_slice_xor(*factor, input, output);
@@ -324,7 +346,6 @@ fn combine(rows: &[Vec<u8>], inputs: &[&[u8]], bytes: usize) -> Vec<Vec<u8>> {
         }
         start = end;
     }
-    outputs
 }
 
 /// How long it takes to encode `rounds` packs of `shard_bytes` per lane, for a bench or a start-up check to print. The

@@ -9,6 +9,7 @@
 
 mod builder;
 mod geometry;
+mod lane;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub use geometry::{
     BadCode, BadGeometry, CLEAR_HEADER_BYTES_MAX, Code, PackGeometry, PackId, PackSummary, ShardHash,
     TrailerPlace,
 };
+pub use lane::LanePool;
 
 /// The longest sealed chunk, its tag included, in bytes.
 pub const CHUNK_BYTES_MAX: usize = 65_536;

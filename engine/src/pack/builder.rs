@@ -5,11 +5,9 @@
 
 use bytes::Bytes;
 
-use super::{Code, PackGeometry, PackSummary, SHARD_BYTES_MAX, ShardHash, TrailerPlace};
+use super::lane::Lane;
+use super::{Code, LanePool, PackGeometry, PackSummary, SHARD_BYTES_MAX, ShardHash, TrailerPlace};
 use crate::erasure::Coder;
-
-/// A lane that grows beyond this is given its full room at once, so that it is not moved again and again.
-const LANE_GROWN_BYTES: usize = 128 * 1024;
 
 /// Where bytes were placed in a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +70,22 @@ impl Pack {
 #[derive(Debug)]
 pub struct PackBuilder {
     code: Code,
-    lanes: Vec<Vec<u8>>,
+    lanes: Vec<Lane>,
+    pool: LanePool,
 }
 
 impl PackBuilder {
-    /// An empty pack.
+    /// An empty pack whose memory is not used again.
     pub fn new(code: Code) -> Self {
+        Self::with_pool(code, &LanePool::new(0))
+    }
+
+    /// An empty pack that takes the memory of long lanes from `pool`; it goes back when the last copy of a shard goes.
+    pub fn with_pool(code: Code, pool: &LanePool) -> Self {
         Self {
             code,
-            lanes: vec![Vec::new(); code.data()],
+            lanes: (0..code.data()).map(|_| Lane::new(pool)).collect(),
+            pool: pool.clone(),
         }
     }
 
@@ -91,12 +96,12 @@ impl PackBuilder {
 
     /// Whether nothing was placed.
     pub fn is_empty(&self) -> bool {
-        self.lanes.iter().all(Vec::is_empty)
+        self.lanes.iter().all(|lane| lane.is_empty())
     }
 
     /// Bytes placed so far.
     pub fn data_bytes(&self) -> usize {
-        self.lanes.iter().map(Vec::len).sum()
+        self.lanes.iter().map(|lane| lane.len()).sum()
     }
 
     /// Whether `bytes` bytes fit on some lane.
@@ -109,7 +114,7 @@ impl PackBuilder {
         let Some(chosen) = self.choose(bytes) else {
             return false;
         };
-        let left = |(lane, taken): (usize, &Vec<u8>)| {
+        let left = |(lane, taken): (usize, &Lane)| {
             let taken = if lane == chosen {
                 taken.len() + bytes
             } else {
@@ -148,11 +153,7 @@ impl PackBuilder {
             return Err(full);
         };
         let offset = lane.len();
-        if offset + bytes > LANE_GROWN_BYTES {
-            lane.reserve_exact(SHARD_BYTES_MAX.saturating_sub(offset));
-        } else {
-            lane.reserve(bytes);
-        }
+        let lane = lane.grow(bytes);
         let written = write(lane);
         let got = lane.len().saturating_sub(offset);
         if written.is_err() || got != bytes {
@@ -195,7 +196,7 @@ impl PackBuilder {
                 })
             }
         };
-        let longest = self.lanes.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let longest = self.lanes.iter().map(|lane| lane.len()).max().unwrap_or(0).max(1);
         let shard_bytes = longest as u32;
         let lane_bytes = self.lanes.iter().map(|lane| lane.len() as u32).collect();
         let geometry = PackGeometry {
@@ -205,12 +206,23 @@ impl PackBuilder {
             trailer,
         };
 
-        let lanes: Vec<&[u8]> = self.lanes.iter().map(Vec::as_slice).collect();
-        let parity = coder.encode(&lanes, longest);
+        let mut parity: Vec<Lane> = (0..self.code.parity())
+            .map(|_| Lane::of_length(&self.pool, longest))
+            .collect();
+        let lanes: Vec<&[u8]> = self.lanes.iter().map(|lane| lane.as_slice()).collect();
+        coder.encode_into(
+            &lanes,
+            &mut parity.iter_mut().map(Lane::as_mut_slice).collect::<Vec<_>>(),
+        );
         for lane in self.lanes.iter_mut().filter(|lane| !lane.is_empty()) {
-            lane.resize(longest, 0);
+            lane.pad(longest);
         }
-        let shards: Vec<Bytes> = self.lanes.into_iter().chain(parity).map(Bytes::from).collect();
+        let shards: Vec<Bytes> = self
+            .lanes
+            .into_iter()
+            .chain(parity)
+            .map(Lane::into_bytes)
+            .collect();
         let mut of_zeros = None;
         let hash = |shard: &Bytes| match shard.is_empty() {
             true => *of_zeros.get_or_insert_with(|| ShardHash::of_zeros(shard_bytes)),
@@ -225,19 +237,24 @@ impl PackBuilder {
 
     /// Bytes left on the roomiest lane.
     fn room(&self) -> usize {
-        let shortest = self.lanes.iter().map(Vec::len).min().unwrap_or(SHARD_BYTES_MAX);
+        let shortest = self
+            .lanes
+            .iter()
+            .map(|lane| lane.len())
+            .min()
+            .unwrap_or(SHARD_BYTES_MAX);
         SHARD_BYTES_MAX.saturating_sub(shortest)
     }
 
     /// The lane that makes (lanes in use + m) x L smallest, the lowest on a tie, among those with room.
     fn choose(&self, bytes: usize) -> Option<usize> {
         let used = self.lanes.iter().filter(|lane| !lane.is_empty()).count();
-        let longest = self.lanes.iter().map(Vec::len).max().unwrap_or(0);
-        let cost = |lane: &Vec<u8>| {
+        let longest = self.lanes.iter().map(|lane| lane.len()).max().unwrap_or(0);
+        let cost = |lane: &Lane| {
             let used = used + usize::from(lane.is_empty() && bytes > 0);
             (used + self.code.parity()) * longest.max(lane.len() + bytes)
         };
-        let fits = |lane: &&Vec<u8>| bytes <= SHARD_BYTES_MAX - lane.len().min(SHARD_BYTES_MAX);
+        let fits = |lane: &&Lane| bytes <= SHARD_BYTES_MAX - lane.len().min(SHARD_BYTES_MAX);
         let lanes = self.lanes.iter().enumerate();
         lanes
             .filter(|(_, lane)| fits(lane))

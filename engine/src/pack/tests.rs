@@ -130,6 +130,38 @@ fn a_small_pack_takes_little_memory() {
 }
 
 #[test]
+fn buffers_go_back_to_their_pool_and_what_they_held_is_not_seen_again() {
+    let coder = Coder::new(Code::DEFAULT);
+    let pool = LanePool::new(6);
+    let fill = |pool: &LanePool, byte: u8, bytes: usize| {
+        let mut builder = PackBuilder::with_pool(Code::DEFAULT, pool);
+        for lane in 0..4 {
+            let placed = builder.place(&vec![byte; bytes - lane]).unwrap();
+            assert_eq!(usize::from(placed.lane), lane);
+        }
+        builder.finish(&coder, None).unwrap()
+    };
+    let first = fill(&pool, 0xff, SHARD_BYTES_MAX);
+    let copy = first.shards[0].clone();
+    assert_eq!(pool.spare(), 0);
+    drop(first);
+    assert_eq!(pool.spare(), 5);
+    drop(copy);
+    assert_eq!(pool.spare(), 6);
+    // The same pack, from used and from fresh memory.
+    let again = fill(&pool, 1, 300_000);
+    assert_eq!(pool.spare(), 0);
+    let fresh = fill(&LanePool::new(0), 1, 300_000);
+    assert_eq!(again.summary, fresh.summary);
+    assert_eq!(again.shards, fresh.shards);
+    // A pack that is given up gives its lanes back too, and a pool keeps no more than it may.
+    let mut builder = PackBuilder::with_pool(Code::DEFAULT, &pool);
+    builder.place(&vec![1; 300_000]).unwrap();
+    drop((again, builder, fill(&pool, 2, 300_000)));
+    assert_eq!(pool.spare(), 6);
+}
+
+#[test]
 fn every_changed_byte_of_a_clear_header_changes_the_id_or_is_refused() {
     let summary = small_pack().summary;
     let good = encoded(&summary);
