@@ -1,0 +1,453 @@
+//! From an intent to an append: what is written, and what must still hold for the decision to be right.
+//!
+//! Pure: it decides no client condition (the caller did, on the rows it hands in) and talks to no ledger.
+//!
+//! Invariants. Every append expects the state of each slot that it decided on, so the ledger's answer is a true
+//! compare-and-swap. A write into a bucket expects the bucket, so nothing lands in a deleted one. An append that refers to
+//! packs written before expects both an entry that keeps them alive and, as far as there is room, the packs; the
+//! collector removes a pack's entry only at the sequence that it planned on, so one of the two loses.
+//!
+//! An append lists in [`Packs::written`] the pack that holds its claim, also when another append wrote the same entry
+//! before: the entry's sequence then is never below a claim's, which is what `collect` goes by.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use engine::pack::PackId;
+use engine::slots::{
+    Address, Append, AppendLimit, EXPECTATIONS_MAX, Expectation, RecordPart, Sequence, Write,
+};
+use scopes::ScopeId;
+
+use crate::Random;
+use crate::checkpoint::CheckpointPointer;
+use crate::index::Stored;
+use crate::keys::{FIRST_EPOCH, Keyring, pack_address};
+use crate::object::{Bucket, Object, PartEntry, Upload};
+use crate::value::ValueError;
+
+#[cfg(test)]
+mod tests;
+
+/// Why an append could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// It would be over the ledger's limits.
+    #[error(transparent)]
+    Limit(#[from] AppendLimit),
+    /// A value is too long to be sealed.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// A manifest says "this pack", which has a meaning in a claim only.
+    #[error("a manifest names its pack as this pack")]
+    ThisPack,
+}
+
+/// A pack that the append makes known, or one whose entry it writes again because its claim is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenPack {
+    /// The pack's scope.
+    pub scope: ScopeId,
+    /// The pack.
+    pub id: PackId,
+    /// The value of its entry.
+    pub entry: Bytes,
+}
+
+/// The packs that an append stands on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Packs {
+    /// Those whose entries it writes.
+    pub written: Vec<WrittenPack>,
+    /// Those that it refers to and does not write, with the sequence of their entries. What is beyond the limit of an
+    /// append is left out; the caller pins those before it reads the rows.
+    pub relied_on: Vec<(ScopeId, PackId, Sequence)>,
+}
+
+/// An entry that the collector moved: the same value with other extents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Where it stands.
+    pub address: Address,
+    /// The sequence that it was read at.
+    pub sequence: Sequence,
+    /// The epoch to seal it under.
+    pub epoch: u64,
+    /// The new plaintext value.
+    pub value: Vec<u8>,
+}
+
+/// An append in the making. Each method takes an intent and the rows that it was decided on.
+#[derive(Debug)]
+pub struct Commit<'a> {
+    keyring: &'a Keyring,
+    append: Append,
+}
+
+impl<'a> Commit<'a> {
+    /// An append of this operation under this lease. Attempts at one operation share its id.
+    pub fn new(keyring: &'a Keyring, operation: [u8; 16], lease: u64) -> Self {
+        let vault = keyring.vault().0;
+        let (expectations, writes) = (Vec::new(), Vec::new());
+        Self {
+            keyring,
+            append: Append {
+                operation,
+                lease,
+                vault,
+                expectations,
+                writes,
+                record: None,
+            },
+        }
+    }
+
+    /// Carries the operation's record to the activity log.
+    #[must_use]
+    pub fn with_record(mut self, record: RecordPart) -> Self {
+        self.append.record = Some(record);
+        self
+    }
+
+    /// Makes a bucket, if there is none of its name.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn create_bucket(
+        mut self,
+        bucket: &Bucket,
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        let address = self.keyring.bucket_address(&bucket.name);
+        self.expect(address, None);
+        self.seal(address, FIRST_EPOCH, &bucket.encode(), random)?;
+        self.finish(packs)
+    }
+
+    /// Deletes a bucket that holds no object. Uploads left in it are orphans for the collector.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn delete_bucket(mut self, bucket: &Stored<Bucket>) -> Result<Append, CommitError> {
+        let address = self.expect_bucket(bucket);
+        self.append
+            .expectations
+            .push(Expectation::ScopeEmpty(bucket.value.scope.0));
+        self.remove(address);
+        self.finish(&Packs::default())
+    }
+
+    /// Writes an object over what the row says stands there: `current` is its sequence, if any.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn put_object(
+        mut self,
+        bucket: &Stored<Bucket>,
+        object: &Object,
+        current: Option<Sequence>,
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        self.expect_bucket(bucket);
+        self.write_object(bucket, object, current, random)?;
+        self.finish(packs)
+    }
+
+    /// Writes a copy that shares the chunks of `source`, an object of the same scope: its object key and sequence.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn copy_object(
+        mut self,
+        bucket: &Stored<Bucket>,
+        source: (&str, Sequence),
+        object: &Object,
+        current: Option<Sequence>,
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        self.expect_bucket(bucket);
+        if source.0 != object.key {
+            let address = self
+                .keyring
+                .object_address(bucket.value.scope, source.0.as_bytes());
+            self.expect(address, Some(source.1));
+        }
+        self.write_object(bucket, object, current, random)?;
+        self.finish(packs)
+    }
+
+    /// Deletes an object as the row says it stands.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn delete_object(
+        mut self,
+        scope: ScopeId,
+        key: &str,
+        current: Sequence,
+    ) -> Result<Append, CommitError> {
+        let address = self.keyring.object_address(scope, key.as_bytes());
+        self.expect(address, Some(current));
+        self.remove(address);
+        self.finish(&Packs::default())
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn create_upload(
+        mut self,
+        bucket: &Stored<Bucket>,
+        upload: &Upload,
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        self.expect_bucket(bucket);
+        let address = self.keyring.upload_address(bucket.value.scope, upload.id);
+        self.expect(address, None);
+        self.seal(address, bucket.value.epoch, &upload.encode(), random)?;
+        self.finish(packs)
+    }
+
+    /// Writes a part over what the row says stands under its number.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn put_part(
+        mut self,
+        bucket: &Stored<Bucket>,
+        upload: &Stored<Upload>,
+        part: &PartEntry,
+        current: Option<Sequence>,
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        if part.part.names_this_pack() {
+            return Err(CommitError::ThisPack);
+        }
+        self.expect_bucket(bucket);
+        self.expect_upload(bucket, upload);
+        let address = self.part_address(bucket, upload, part.part.number);
+        self.expect(address, current);
+        self.seal(address, bucket.value.epoch, &part.encode(), random)?;
+        self.finish(packs)
+    }
+
+    /// Turns an upload into an object: the upload and all its parts go. `used` are the parts that the object is made
+    /// of, `unused` those that it leaves out.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    #[expect(clippy::too_many_arguments, reason = "each is a row or an intent of its own")]
+    pub fn complete_upload(
+        mut self,
+        bucket: &Stored<Bucket>,
+        upload: &Stored<Upload>,
+        used: &[(u16, Sequence)],
+        unused: &[u16],
+        object: &Object,
+        current: Option<Sequence>,
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        self.expect_bucket(bucket);
+        let address = self.expect_upload(bucket, upload);
+        self.write_object(bucket, object, current, random)?;
+        self.remove(address);
+        for (number, sequence) in used {
+            let part = self.part_address(bucket, upload, *number);
+            self.expect(part, Some(*sequence));
+            self.remove(part);
+        }
+        for number in unused {
+            self.remove(self.part_address(bucket, upload, *number));
+        }
+        self.finish(packs)
+    }
+
+    /// Ends an upload and removes its parts.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn abort_upload(
+        mut self,
+        bucket: &Stored<Bucket>,
+        upload: &Stored<Upload>,
+        parts: &[u16],
+    ) -> Result<Append, CommitError> {
+        let address = self.expect_upload(bucket, upload);
+        self.remove(address);
+        for number in parts {
+            self.remove(self.part_address(bucket, upload, *number));
+        }
+        self.finish(&Packs::default())
+    }
+
+    /// Writes entries that the collector moved to other packs.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn move_entries(
+        mut self,
+        moved: &[Moved],
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        for entry in moved {
+            self.expect(entry.address, Some(entry.sequence));
+            self.seal(entry.address, entry.epoch, &entry.value, random)?;
+        }
+        self.finish(packs)
+    }
+
+    /// Removes the entries of dead packs, each as the plan saw it.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn retire_packs(mut self, dead: &[(ScopeId, PackId, Sequence)]) -> Result<Append, CommitError> {
+        for (scope, id, sequence) in dead {
+            let address = pack_address(*scope, id);
+            self.expect(address, Some(*sequence));
+            self.remove(address);
+        }
+        self.finish(&Packs::default())
+    }
+
+    /// Removes entries that [`crate::index::Index::orphans`] found.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn remove_orphans(mut self, orphans: &[(Address, Sequence)]) -> Result<Append, CommitError> {
+        for (address, sequence) in orphans {
+            self.expect(*address, Some(*sequence));
+            self.remove(*address);
+        }
+        self.finish(&Packs::default())
+    }
+
+    /// Makes a checkpoint the newest.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn checkpoint(
+        mut self,
+        pointer: &CheckpointPointer,
+        current: Option<Sequence>,
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        if pointer.stream.names_this_pack() {
+            return Err(CommitError::ThisPack);
+        }
+        let address = self.keyring.checkpoint_address();
+        self.expect(address, current);
+        self.write(address, Bytes::from(pointer.seal(self.keyring, random)?));
+        self.finish(packs)
+    }
+
+    /// Writes or removes a statement, such as a credential.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn statement(
+        mut self,
+        address: Address,
+        current: Option<Sequence>,
+        value: Option<Bytes>,
+    ) -> Result<Append, CommitError> {
+        self.expect(address, current);
+        self.append.writes.push(Write { address, value });
+        self.finish(&Packs::default())
+    }
+
+    fn write_object(
+        &mut self,
+        bucket: &Stored<Bucket>,
+        object: &Object,
+        current: Option<Sequence>,
+        random: Random<'_>,
+    ) -> Result<(), CommitError> {
+        if object.manifest.names_this_pack() {
+            return Err(CommitError::ThisPack);
+        }
+        let address = self
+            .keyring
+            .object_address(bucket.value.scope, object.key.as_bytes());
+        self.expect(address, current);
+        self.seal(address, bucket.value.epoch, &object.encode(), random)
+    }
+
+    fn expect_bucket(&mut self, bucket: &Stored<Bucket>) -> Address {
+        let address = self.keyring.bucket_address(&bucket.value.name);
+        self.expect(address, Some(bucket.sequence));
+        address
+    }
+
+    fn expect_upload(&mut self, bucket: &Stored<Bucket>, upload: &Stored<Upload>) -> Address {
+        let address = self.keyring.upload_address(bucket.value.scope, upload.value.id);
+        self.expect(address, Some(upload.sequence));
+        address
+    }
+
+    fn part_address(&self, bucket: &Stored<Bucket>, upload: &Stored<Upload>, number: u16) -> Address {
+        self.keyring
+            .part_address(bucket.value.scope, upload.value.id, number)
+    }
+
+    fn expect(&mut self, address: Address, current: Option<Sequence>) {
+        let expectation = match current {
+            Some(sequence) => Expectation::At(address, sequence),
+            None => Expectation::Absent(address),
+        };
+        self.append.expectations.push(expectation);
+    }
+
+    fn seal(
+        &mut self,
+        address: Address,
+        epoch: u64,
+        plain: &[u8],
+        random: Random<'_>,
+    ) -> Result<(), CommitError> {
+        let sealed = self.keyring.seal_value(&address, epoch, plain, random)?;
+        self.write(address, Bytes::from(sealed));
+        Ok(())
+    }
+
+    fn write(&mut self, address: Address, value: Bytes) {
+        self.append.writes.push(Write {
+            address,
+            value: Some(value),
+        });
+    }
+
+    fn remove(&mut self, address: Address) {
+        self.append.writes.push(Write { address, value: None });
+    }
+
+    /// Adds the packs and checks the limits.
+    fn finish(mut self, packs: &Packs) -> Result<Append, CommitError> {
+        let mut written = BTreeSet::new();
+        for pack in &packs.written {
+            if written.insert(pack.id) {
+                self.write(pack_address(pack.scope, &pack.id), pack.entry.clone());
+            }
+        }
+        let room = EXPECTATIONS_MAX.saturating_sub(self.append.expectations.len());
+        for (scope, id, sequence) in packs
+            .relied_on
+            .iter()
+            .filter(|(_, id, _)| !written.contains(id))
+            .take(room)
+        {
+            self.expect(pack_address(*scope, id), Some(*sequence));
+        }
+        self.append.check_limits()?;
+        Ok(self.append)
+    }
+}

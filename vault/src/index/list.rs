@@ -1,0 +1,215 @@
+//! Listing objects and uploads: prefix, delimiter, a place to go on from, and a limit.
+//!
+//! Encodings, tokens and XML are `s3-gateway`. Names come in true byte order.
+//!
+//! A marker that is itself one of the listing's common prefixes stands for the whole group, so that the last item of a
+//! page is always a right place to go on from. A marker inside a group leaves the group in the listing if it has names
+//! after the marker.
+
+use std::borrow::Cow;
+
+use engine::slots::Sequence;
+use engine::view::prefix_end;
+use scopes::ScopeId;
+
+use super::scan::{Item, Narrowed, RowNames, after_group, group_of, grouped};
+use super::{Index, IndexError, rows};
+use crate::object::{Listed, Upload, UploadId};
+
+/// What to list of a scope's objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Only names that start with this.
+    pub prefix: String,
+    /// Names that share what is between the prefix and the first delimiter become one common prefix. Empty for none.
+    pub delimiter: String,
+    /// Only what comes after this: a marker, start-after, or the `next` of the page before.
+    pub start_after: Option<String>,
+    /// The most items, objects and common prefixes together.
+    pub max_keys: usize,
+}
+
+/// One object of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedObject {
+    /// The append that wrote it.
+    pub sequence: Sequence,
+    /// Key, length, time, ETag and checksum.
+    pub object: Listed,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// Objects, in byte order.
+    pub objects: Vec<ListedObject>,
+    /// Common prefixes, in byte order.
+    pub common_prefixes: Vec<String>,
+    /// Whether there is more.
+    pub truncated: bool,
+    /// Where the next page goes on, if there is more: the last item of this one.
+    pub next: Option<String>,
+}
+
+/// What to list of a scope's uploads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UploadQuery {
+    /// As in [`ListQuery`].
+    pub prefix: String,
+    /// As in [`ListQuery`].
+    pub delimiter: String,
+    /// Only object keys after this.
+    pub key_marker: Option<String>,
+    /// With a key marker: of that very key, the uploads after this one too.
+    pub upload_marker: Option<UploadId>,
+    /// The most items.
+    pub max_uploads: usize,
+}
+
+/// A page of uploads, by object key and then by upload id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UploadPage {
+    /// Uploads.
+    pub uploads: Vec<Upload>,
+    /// Common prefixes.
+    pub common_prefixes: Vec<String>,
+    /// Whether there is more.
+    pub truncated: bool,
+    /// Where the next page goes on: a key, and an upload unless the key is a common prefix.
+    pub next: Option<(String, Option<UploadId>)>,
+}
+
+impl Index {
+    /// Lists a scope's objects.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn list(&self, scope: ScopeId, query: &ListQuery) -> Result<ListPage, IndexError> {
+        let names = RowNames {
+            base: rows::objects(scope),
+            written: |name| Cow::Borrowed(name),
+            name: |key| Some(Cow::Borrowed(key)),
+        };
+        let (prefix, delimiter) = (query.prefix.as_bytes(), query.delimiter.as_bytes());
+        let mut page = ListPage::default();
+        let from = match query.start_after.as_deref() {
+            None => names.base.clone(),
+            Some(marker) => match from_marker(&names, marker.as_bytes(), prefix, delimiter) {
+                Some(from) => from,
+                None => return Ok(page),
+            },
+        };
+        if query.max_keys == 0 {
+            return Ok(page);
+        }
+        grouped(
+            &*self.view,
+            &names,
+            Narrowed {
+                prefix,
+                delimiter,
+                from,
+            },
+            |item| {
+                if page.objects.len() + page.common_prefixes.len() == query.max_keys {
+                    page.truncated = true;
+                    return Ok(false);
+                }
+                match item {
+                    Item::Group(group) => {
+                        let group = text(group)?;
+                        page.next = Some(group.clone());
+                        page.common_prefixes.push(group);
+                    }
+                    Item::Row(value) => {
+                        let (sequence, plain) = rows::read_sequenced(value)?;
+                        let object = Listed::decode(plain)?;
+                        page.next = Some(object.key.clone());
+                        page.objects.push(ListedObject { sequence, object });
+                    }
+                }
+                Ok(true)
+            },
+        )?;
+        page.next = page.next.filter(|_| page.truncated);
+        Ok(page)
+    }
+
+    /// Lists a scope's uploads in progress.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn uploads(&self, scope: ScopeId, query: &UploadQuery) -> Result<UploadPage, IndexError> {
+        let names = RowNames {
+            base: rows::uploads(scope),
+            written: rows::escaped,
+            name: |key| rows::upload_of(key).map(|(name, _)| Cow::Owned(name)),
+        };
+        let (prefix, delimiter) = (query.prefix.as_bytes(), query.delimiter.as_bytes());
+        let mut page = UploadPage::default();
+        let from = match (query.key_marker.as_deref(), query.upload_marker) {
+            (None, _) => Some(names.base.clone()),
+            (Some(marker), Some(id)) => prefix_end(&rows::upload(scope, marker.as_bytes(), id)),
+            (Some(marker), None) => from_upload_marker(&names, marker.as_bytes(), prefix, delimiter),
+        };
+        let Some(from) = from.filter(|_| query.max_uploads > 0) else {
+            return Ok(page);
+        };
+        grouped(
+            &*self.view,
+            &names,
+            Narrowed {
+                prefix,
+                delimiter,
+                from,
+            },
+            |item| {
+                if page.uploads.len() + page.common_prefixes.len() == query.max_uploads {
+                    page.truncated = true;
+                    return Ok(false);
+                }
+                match item {
+                    Item::Group(group) => {
+                        let group = text(group)?;
+                        page.next = Some((group.clone(), None));
+                        page.common_prefixes.push(group);
+                    }
+                    Item::Row(value) => {
+                        let upload = Upload::decode(rows::read_sequenced(value)?.1)?;
+                        page.next = Some((upload.key.clone(), Some(upload.id)));
+                        page.uploads.push(upload);
+                    }
+                }
+                Ok(true)
+            },
+        )?;
+        page.next = page.next.filter(|_| page.truncated);
+        Ok(page)
+    }
+}
+
+/// The first row after a marker; none if there can be no such row.
+fn from_marker(names: &RowNames, marker: &[u8], prefix: &[u8], delimiter: &[u8]) -> Option<Vec<u8>> {
+    if is_group(marker, prefix, delimiter) {
+        return after_group(names, marker);
+    }
+    Some([names.base.as_slice(), marker, &[0]].concat())
+}
+
+/// As [`from_marker`], where more follows a name in its row.
+fn from_upload_marker(names: &RowNames, marker: &[u8], prefix: &[u8], delimiter: &[u8]) -> Option<Vec<u8>> {
+    if is_group(marker, prefix, delimiter) {
+        return after_group(names, marker);
+    }
+    prefix_end(&[names.base.as_slice(), &rows::escaped(marker), rows::TERMINATOR].concat())
+}
+
+fn is_group(marker: &[u8], prefix: &[u8], delimiter: &[u8]) -> bool {
+    marker.starts_with(prefix) && group_of(marker, prefix, delimiter) == Some(marker)
+}
+
+/// A delimiter is text and so are names, so the cut between them is too.
+fn text(bytes: &[u8]) -> Result<String, IndexError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| engine::codec::DecodeError::Utf8)?;
+    Ok(text.to_owned())
+}
