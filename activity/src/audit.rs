@@ -5,7 +5,7 @@
 //! cannot see: entries behind the newest checkpoint (it counts them), and a log rolled back whole to an earlier
 //! checkpoint (compare with a head or a receipt kept elsewhere).
 //!
-//! The tree covers commitments; that blind and body still open them is checked by [`audit_with`], which asks the
+//! The tree covers commitments; that the bodies still open them is checked by [`audit_with`], which asks the
 //! log's owner to open each body.
 
 use std::collections::HashSet;
@@ -80,7 +80,7 @@ pub enum AuditError {
         /// Entries of the published head.
         published: u64,
     },
-    /// Blind and body do not open the entry's commitment.
+    /// The body does not open the entry's commitment.
     #[error("the body of entry {index} at {position} does not open its commitment")]
     Body {
         /// Where.
@@ -88,6 +88,15 @@ pub enum AuditError {
         /// Which entry.
         index: u64,
     },
+}
+
+/// What the body of an entry holds, unsealed by the log's owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The blind of the commitment.
+    pub blind: [u8; 32],
+    /// The canonical record.
+    pub record: Vec<u8>,
 }
 
 /// Checks frames of an activity log one by one, from the first.
@@ -183,18 +192,19 @@ pub fn audit(reader: &ActivityReader) -> Result<AuditReport, AuditError> {
     run(reader, None)
 }
 
-/// As [`audit`], and every entry must open: `open` unseals an entry's body to the canonical record, or says `None`.
+/// As [`audit`], and every entry must open: `open` unseals an entry's body to blind and canonical record,
+/// or says `None`.
 ///
 /// # Errors
 /// [`AuditError`], the first thing that is wrong.
 pub fn audit_with(
     reader: &ActivityReader,
-    open: &mut dyn FnMut(&Entry) -> Option<Vec<u8>>,
+    open: &mut dyn FnMut(&Entry) -> Option<Opening>,
 ) -> Result<AuditReport, AuditError> {
     run(reader, Some(open))
 }
 
-type OpenBody<'a> = &'a mut dyn FnMut(&Entry) -> Option<Vec<u8>>;
+type OpenBody<'a> = &'a mut dyn FnMut(&Entry) -> Option<Opening>;
 
 fn run(reader: &ActivityReader, mut open: Option<OpenBody<'_>>) -> Result<AuditReport, AuditError> {
     let published = reader.len();
@@ -204,7 +214,7 @@ fn run(reader: &ActivityReader, mut open: Option<OpenBody<'_>>) -> Result<AuditR
         let (Some(entry), Some(open)) = (auditor.frame(&frame)?, open.as_mut()) else {
             continue;
         };
-        let opens = open(&entry).is_some_and(|record| commitment(&entry.blind, &record) == entry.commitment);
+        let opens = open(&entry).is_some_and(|o| commitment(&o.blind, &o.record) == entry.commitment);
         if !opens {
             return Err(AuditError::Body {
                 position: frame.info.position,

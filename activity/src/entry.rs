@@ -3,9 +3,11 @@
 //! What recovery needs is in the tags, which segment footers repeat: so a log of a million entries opens without
 //! reading its payloads.
 //!
+//! The blind of a commitment is inside the sealed body: in the clear it would let whoever holds the disk test guesses.
+//!
 //! | frame | tag | then |
 //! |---|---|---|
-//! | 16 entry | index u64, ledger sequence u64, record id 16, commitment 32 | blind 32, body |
+//! | 16 entry | index u64, ledger sequence u64, record id 16, commitment 32 | body |
 //! | 17 checkpoint | tree size u64, root 32 | the signed note |
 
 use bytes::Bytes;
@@ -24,8 +26,6 @@ pub(crate) const CHECKPOINT_KIND: u8 = 17;
 /// The longest body of an entry, in bytes.
 pub const BODY_BYTES_MAX: usize = 65_536;
 
-const BLIND_BYTES: usize = 32;
-
 /// An entry to append.
 #[derive(Clone, Debug)]
 pub struct NewEntry {
@@ -35,9 +35,7 @@ pub struct NewEntry {
     pub ledger_sequence: u64,
     /// `SHA-256(blind ‖ record)`: the leaf of the tree.
     pub commitment: Hash,
-    /// What opens the commitment.
-    pub blind: [u8; BLIND_BYTES],
-    /// The record, sealed by the log's owner: opaque here.
+    /// Blind and record, sealed by the log's owner: opaque here.
     pub body: Bytes,
 }
 
@@ -52,9 +50,7 @@ pub struct Entry {
     pub ledger_sequence: u64,
     /// The leaf of the tree.
     pub commitment: Hash,
-    /// What opens the commitment.
-    pub blind: [u8; BLIND_BYTES],
-    /// The record, sealed by the log's owner.
+    /// Blind and record, sealed by the log's owner.
     pub body: Bytes,
 }
 
@@ -96,14 +92,12 @@ impl Entry {
     /// The entry in a frame of kind [`ENTRY_KIND`]; `None` when it is not shaped as one.
     pub(crate) fn decode(frame: &Frame) -> Option<Self> {
         let tag = EntryTag::decode(&frame.info.tag)?;
-        let rest = frame.payload.get(frame.info.tag.len()..)?;
-        let (blind, body) = rest.split_first_chunk()?;
+        let body = frame.payload.get(frame.info.tag.len()..)?;
         Some(Self {
             index: tag.index,
             record_id: tag.record_id,
             ledger_sequence: tag.ledger_sequence,
             commitment: tag.commitment,
-            blind: *blind,
             body: frame.payload.slice_ref(body),
         })
     }

@@ -21,7 +21,7 @@ mod record;
 mod timestamp;
 mod tree;
 
-pub use audit::{AuditError, AuditReport, Auditor, audit, audit_with};
+pub use audit::{AuditError, AuditReport, Auditor, Opening, audit, audit_with};
 pub use entry::{BODY_BYTES_MAX, Entry, NewEntry};
 pub use log::{ActivityLog, AppendError, OpenError, Opened};
 pub use note::{Checkpoint, LogIdentity, LogKey, NoteError, ORIGIN_BYTES_MAX, SignedCheckpoint};

@@ -216,9 +216,7 @@ impl ActivityLog {
             record_id,
             commitment,
         };
-        let position = self
-            .log
-            .append(ENTRY_KIND, &tag.encode(), &[&entry.blind, &entry.body])?;
+        let position = self.log.append(ENTRY_KIND, &tag.encode(), &[&entry.body])?;
         let mut state = self.shared.state_mut();
         let State {
             tree,

@@ -1,4 +1,4 @@
-//! Reading a published activity log: entries, proofs, tiles, receipts.
+//! Reading a published activity log: entries, proofs, tiles.
 //!
 //! A reader sees what a durable checkpoint covers and nothing beyond, so nothing it hands out can be taken back by a
 //! crash. Leaf hashes of finished tiles are read from the log again and checked against the tile hash in memory
@@ -13,7 +13,7 @@ use crate::entry::{ENTRY_KIND, Entry, EntryTag};
 use crate::log::Shared;
 use crate::merkle::{Hash, leaf_hash};
 use crate::note::{LogKey, SignedCheckpoint};
-use crate::receipt::{Receipt, ReceiptError};
+use crate::receipt::ReceiptError;
 use crate::record::RecordId;
 use crate::tree::{LeafTile, OutOfRange, TILE_WIDTH, fold};
 
@@ -48,7 +48,7 @@ pub enum ReadError {
     /// The log under it.
     #[error(transparent)]
     Log(#[from] engine::log::ReadError),
-    /// The record given is not that entry's.
+    /// Record and blind do not make a receipt of that entry.
     #[error(transparent)]
     Receipt(#[from] ReceiptError),
 }
@@ -188,18 +188,6 @@ impl ActivityReader {
             .iter()
             .flat_map(|commitment| [0, 32].into_iter().chain(*commitment))
             .collect())
-    }
-
-    /// The receipt of entry `index` under the newest checkpoint. `record` is what the entry's body holds, opened by
-    /// the log's owner.
-    ///
-    /// # Errors
-    /// [`ReadError::Receipt`] when `record` is not that entry's.
-    pub fn receipt(&self, index: u64, record: &[u8]) -> Result<Receipt, ReadError> {
-        let checkpoint = self.checkpoint();
-        let blind = self.entry(index)?.blind;
-        let proof = self.inclusion_proof(index, checkpoint.checkpoint().size)?;
-        Ok(Receipt::new(record, blind, index, proof, &checkpoint)?)
     }
 
     /// All frames of the log, payloads verified, for the audit.

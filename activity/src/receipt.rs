@@ -5,10 +5,10 @@
 //! None of it is trusted for being there: record and blind must hash to the leaf, the key must have signed the
 //! checkpoint.
 //!
-//! The invariant: a receipt has one byte form. [`Receipt::parse`] accepts what [`Receipt::text`] writes and nothing
+//! The invariant: a receipt has one byte form. [`Receipt::parse`] accepts what [`Receipt::build`] writes and nothing
 //! else, so a receipt with any byte changed, added or taken out does not verify.
 
-use std::fmt::Write as _;
+use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::merkle::{Hash, PROOF_HASHES_MAX, leaf_hash, root_from_inclusion};
 use crate::note::{LogKey, NoteError, SignedCheckpoint, decode_hash};
+use crate::reader::{ActivityReader, ReadError};
 use crate::record::{Record, RecordError, commitment};
 
 /// The longest receipt that is read, in bytes.
@@ -74,9 +75,10 @@ struct Extra {
     record: serde_json::Value,
 }
 
-/// A receipt in its one form, not yet checked.
+/// A receipt in its one form, not yet checked. It displays as that form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
+    text: String,
     record: Vec<u8>,
     blind: [u8; 32],
     log_key: LogKey,
@@ -105,36 +107,50 @@ pub struct Verified {
 }
 
 impl Receipt {
+    /// The receipt of entry `index` of a published log under its newest checkpoint. Record and blind come from the
+    /// entry's body, opened by the log's owner.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the log does not have the entry, or record and blind are not what it commits to.
+    pub fn build(
+        reader: &ActivityReader,
+        index: u64,
+        record: &[u8],
+        blind: &[u8; 32],
+    ) -> Result<Self, ReadError> {
+        let checkpoint = reader.checkpoint();
+        let proof = reader.inclusion_proof(index, checkpoint.checkpoint().size)?;
+        Ok(Self::assemble(record, blind, index, proof, &checkpoint)?)
+    }
+
     /// Puts a receipt together. It is checked whole before it is returned, so no receipt that would be refused
     /// leaves a log.
     ///
     /// # Errors
-    /// Whatever [`Self::verify`] would say.
-    pub fn new(
+    /// Whatever [`Self::parse`] and [`Self::verify`] would say.
+    pub fn assemble(
         record: &[u8],
-        blind: [u8; 32],
+        blind: &[u8; 32],
         index: u64,
         proof: Vec<Hash>,
         checkpoint: &SignedCheckpoint,
     ) -> Result<Self, ReceiptError> {
-        let log_key = checkpoint.key().clone();
-        let receipt = Self {
+        let mut receipt = Self {
+            text: String::new(),
             record: record.to_vec(),
-            blind,
-            log_key,
+            blind: *blind,
+            log_key: checkpoint.key().clone(),
             index,
             proof,
             note: checkpoint.note(),
         };
-        Self::parse(receipt.text()?.as_bytes())?.verify(Some(checkpoint.key()))?;
+        receipt.text = receipt.write()?;
+        Self::parse(receipt.text.as_bytes())?.verify(Some(checkpoint.key()))?;
         Ok(receipt)
     }
 
-    /// The receipt's bytes.
-    ///
-    /// # Errors
-    /// [`ReceiptError::Extra`] when the record is not JSON.
-    pub fn text(&self) -> Result<String, ReceiptError> {
+    /// The receipt's one form.
+    fn write(&self) -> Result<String, ReceiptError> {
         let extra = canonical::encode(&Extra {
             blind: hex::encode(self.blind),
             log_key: self.log_key.to_string(),
@@ -146,8 +162,8 @@ impl Receipt {
             self.index
         );
         for hash in &self.proof {
-            // Writing into a String cannot fail.
-            let _ = writeln!(text, "{}", STANDARD.encode(hash));
+            text.push_str(&STANDARD.encode(hash));
+            text.push('\n');
         }
         text.push('\n');
         text.push_str(&self.note);
@@ -187,6 +203,7 @@ impl Receipt {
         }
         let extra: Extra = canonical::decode(&STANDARD.decode(extra).map_err(|_| form("extra line"))?)?;
         let receipt = Self {
+            text: text.to_owned(),
             record: canonical::encode(&extra.record)?,
             blind: hex_exact(&extra.blind).ok_or(form("blind"))?,
             log_key: extra.log_key.parse()?,
@@ -194,7 +211,7 @@ impl Receipt {
             proof,
             note: note.to_owned(),
         };
-        if receipt.text()? != text {
+        if receipt.write()? != text {
             return Err(form("not as it would be written"));
         }
         Ok(receipt)
@@ -229,5 +246,11 @@ impl Receipt {
             tree_size: checkpoint.size,
             root: checkpoint.root,
         })
+    }
+}
+
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }

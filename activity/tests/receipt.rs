@@ -54,7 +54,7 @@ fn receipt(index: u8, size: u8) -> (Receipt, SignedCheckpoint) {
         .unwrap();
     let bytes = record(index).canonical_bytes().unwrap();
     (
-        Receipt::new(&bytes, blind(index), u64::from(index), proof, &checkpoint).unwrap(),
+        Receipt::assemble(&bytes, &blind(index), u64::from(index), proof, &checkpoint).unwrap(),
         checkpoint,
     )
 }
@@ -67,7 +67,7 @@ fn holds(bytes: &[u8], pinned: Option<&LogKey>) -> bool {
 
 #[test]
 fn a_receipt_is_the_golden_bytes() {
-    let text = receipt(5, 11).0.text().unwrap();
+    let text = receipt(5, 11).0.to_string();
     assert_eq!(text, include_str!("../golden/receipt.tlog-proof"));
 }
 
@@ -75,7 +75,7 @@ fn a_receipt_is_the_golden_bytes() {
 fn a_receipt_proves_its_record_offline() {
     for (index, size) in [(0, 1), (0, 2), (1, 2), (6, 7), (5, 11), (199, 200)] {
         let (receipt, _) = receipt(index, size);
-        let parsed = Receipt::parse(receipt.text().unwrap().as_bytes()).unwrap();
+        let parsed = Receipt::parse(receipt.to_string().as_bytes()).unwrap();
         let verified = parsed.verify(None).unwrap();
         assert_eq!(verified.record, record(index));
         assert_eq!(
@@ -90,7 +90,7 @@ fn a_receipt_proves_its_record_offline() {
 
 #[test]
 fn no_byte_of_a_receipt_can_be_changed_added_or_taken_out() {
-    let text = receipt(5, 11).0.text().unwrap().into_bytes();
+    let text = receipt(5, 11).0.to_string().into_bytes();
     let identity = identity();
     for pinned in [None, Some(identity.key())] {
         assert!(holds(&text, pinned));
@@ -114,7 +114,7 @@ fn no_byte_of_a_receipt_can_be_changed_added_or_taken_out() {
 
 #[test]
 fn windows_line_ends_and_doubled_parts_are_refused() {
-    let text = receipt(5, 11).0.text().unwrap();
+    let text = receipt(5, 11).0.to_string();
     let signature = text.lines().last().unwrap().to_owned();
     for other in [
         text.replace('\n', "\r\n"),
@@ -154,7 +154,7 @@ fn a_proof_of_another_entry_makes_no_receipt() {
     let checkpoint = identity().sign(4, tree.root());
     for (index, proof_of) in [(0, 1), (1, 0), (2, 1), (4, 1)] {
         let proof = tree.inclusion_proof(proof_of, 4, &[]).unwrap();
-        let made = Receipt::new(&bytes, [1; 32], index, proof, &checkpoint).map(|_| ());
+        let made = Receipt::assemble(&bytes, &[1; 32], index, proof, &checkpoint).map(|_| ());
         assert_eq!(made, Err(ReceiptError::NotIncluded { index, size: 4 }));
     }
 }
@@ -179,7 +179,7 @@ fn other_software_reads_keys_and_checkpoints() {
 
 #[test]
 fn other_software_accepts_the_proof_in_a_receipt() {
-    let text = receipt(5, 11).0.text().unwrap();
+    let text = receipt(5, 11).0.to_string();
     let (head, note) = text.split_once("\n\n").unwrap();
     let proof = head
         .lines()

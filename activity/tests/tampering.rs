@@ -24,7 +24,6 @@ fn new_entry(number: u8) -> NewEntry {
         record_id,
         ledger_sequence: u64::from(number) + 1,
         commitment,
-        blind: [1; 32],
         body: vec![2; 90].into(),
     }
 }
@@ -225,7 +224,14 @@ fn a_flipped_bit_in_any_frame_is_found_by_an_audit_and_never_goes_into_a_proof()
 fn frames_are_the_golden_bytes() {
     let lines: Vec<String> = frames(&genuine())[..12]
         .iter()
-        .map(|frame| format!("{} {} {}", frame.info.kind, frame.info.tag.len(), hex::encode(&frame.payload)))
+        .map(|frame| {
+            format!(
+                "{} {} {}",
+                frame.info.kind,
+                frame.info.tag.len(),
+                hex::encode(&frame.payload)
+            )
+        })
         .collect();
     assert_eq!(lines.join("\n"), include_str!("../golden/frames.txt").trim_end());
 }
