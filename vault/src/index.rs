@@ -33,7 +33,7 @@ mod tests;
 pub use list::{ListPage, ListQuery, ListedObject, UploadPage, UploadQuery};
 pub use load::{LoadReport, Loader};
 pub use packs::{PackRow, PackUse};
-pub use query::{Owner, Stored, Usage};
+pub use query::{Owner, StatementRow, Stored, Usage};
 
 /// Manifests that stand in streams of their own, read and decoded by the caller, by the address of their object.
 pub type Resolved = HashMap<Address, Manifest>;

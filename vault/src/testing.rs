@@ -99,12 +99,14 @@ impl TestLedger {
     }
 }
 
+type BoxedRandom = Box<dyn FnMut(&mut [u8])>;
+
 /// A vault with its ledger and index, and one bucket called `b` that shows [`SCOPE`].
 pub(crate) struct TestVault {
     pub(crate) keyring: Keyring,
     pub(crate) ledger: TestLedger,
     pub(crate) index: Index,
-    pub(crate) random: Box<dyn FnMut(&mut [u8])>,
+    pub(crate) random: BoxedRandom,
     pub(crate) resolved: Resolved,
 }
 

@@ -26,6 +26,17 @@ pub struct Usage {
     pub bytes: u64,
 }
 
+/// A statement as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementRow {
+    /// Where it stands.
+    pub address: Address,
+    /// The append that wrote it.
+    pub sequence: Sequence,
+    /// Its value; the first byte says what it is.
+    pub value: Vec<u8>,
+}
+
 /// What stands at an address and keeps packs alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
@@ -161,7 +172,7 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError`].
-    pub fn statements(&self) -> Result<Vec<(Address, Stored<Vec<u8>>)>, IndexError> {
+    pub fn statements(&self) -> Result<Vec<StatementRow>, IndexError> {
         let mut statements = Vec::new();
         self.each(rows::STATEMENTS, |row, value| {
             let mut key = engine::codec::Reader::new(row.get(1..).unwrap_or_default());
@@ -171,13 +182,11 @@ impl Index {
                 slot: key.fixed()?,
             };
             let (sequence, value) = rows::read_sequenced(value)?;
-            statements.push((
+            statements.push(StatementRow {
                 address,
-                Stored {
-                    sequence,
-                    value: value.to_vec(),
-                },
-            ));
+                sequence,
+                value: value.to_vec(),
+            });
             Ok(true)
         })?;
         Ok(statements)

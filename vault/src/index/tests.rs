@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use engine::pack::PackId;
 use engine::slots::Sequence;
 use engine::view::MemoryView;
 use proptest::prelude::*;
@@ -9,8 +10,8 @@ use scopes::ScopeId;
 use super::*;
 use crate::commit::Packs;
 use crate::keys::pack_address;
-use crate::object::UploadId;
 use crate::object::samples::{object, part, part_entry, upload};
+use crate::object::{Object, UploadId};
 use crate::testing::{SCOPE, TestVault, cases, keyring, keyring_of, written};
 
 /// What the listing of S3 says, in the plainest way.
@@ -158,9 +159,6 @@ proptest! {
         }
     }
 }
-
-use crate::object::Object;
-use engine::pack::PackId;
 
 #[test]
 fn a_group_of_many_names_is_skipped_and_counts_once() {
