@@ -1,1 +1,22 @@
 //! The front door: S3 operations over a vault.
+//!
+//! Two halves. `session` is one open vault's running state, without HTTP. The rest is HTTP: the gate verifies who
+//! asks and what they send (`auth`, `body`, `gate`), s3s routes and parses (`service`, `access`), every answer
+//! leaves with the same headers and the same error form (`answer`, `errors`), and `server` holds the connections.
+//! The gateway decides rights; it never sees a path, and nothing below it sees an S3 name.
+
+mod access;
+pub mod answer;
+pub mod auth;
+pub mod body;
+pub mod checksum;
+pub mod conditions;
+pub mod errors;
+pub mod gate;
+pub mod host;
+mod keeper;
+pub mod key;
+pub mod server;
+pub mod service;
+pub mod session;
+pub mod sessions;

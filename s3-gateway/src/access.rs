@@ -1,0 +1,229 @@
+//! Who may do what: one table from S3 operations to rights.
+//!
+//! Decided on the bucket name of the request, before anything is looked up, so a refusal says nothing about what
+//! exists. An operation that is not in the table is refused, and so is a request that did not come through the
+//! gate. A copy also needs the right to read its source.
+
+use s3s::access::{S3Access, S3AccessContext};
+use s3s::dto::{CopyObjectInput, CopySource, UploadPartCopyInput};
+use s3s::{S3Request, S3Result};
+use scopes::{Denied, Identity, Operation};
+
+use crate::errors::Refusal;
+use crate::gate::{Admitted, now_ms};
+use crate::service::Halt;
+use crate::sessions::Sessions;
+
+/// What a credential must be allowed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// This operation in the bucket.
+    Right(Operation),
+    /// Any operation in the bucket: for facts about the bucket that every client asks first.
+    AnyRight,
+    /// A credential in force; the answer is filtered.
+    InForce,
+}
+
+/// The table: what is served, the name it is recorded under, and what it needs.
+pub(crate) const TABLE: &[(&str, Needs)] = &[
+    ("AbortMultipartUpload", Needs::Right(Operation::Write)),
+    ("CompleteMultipartUpload", Needs::Right(Operation::Write)),
+    ("CopyObject", Needs::Right(Operation::Write)),
+    ("CreateBucket", Needs::Right(Operation::CreateBucket)),
+    ("CreateMultipartUpload", Needs::Right(Operation::Write)),
+    ("DeleteBucket", Needs::Right(Operation::DeleteBucket)),
+    ("DeleteObject", Needs::Right(Operation::Delete)),
+    ("DeleteObjects", Needs::Right(Operation::Delete)),
+    ("GetBucketAccelerateConfiguration", Needs::AnyRight),
+    ("GetBucketAcl", Needs::AnyRight),
+    ("GetBucketCors", Needs::AnyRight),
+    ("GetBucketEncryption", Needs::AnyRight),
+    ("GetBucketLifecycleConfiguration", Needs::AnyRight),
+    ("GetBucketLocation", Needs::AnyRight),
+    ("GetBucketLogging", Needs::AnyRight),
+    ("GetBucketNotificationConfiguration", Needs::AnyRight),
+    ("GetBucketOwnershipControls", Needs::AnyRight),
+    ("GetBucketPolicy", Needs::AnyRight),
+    ("GetBucketReplication", Needs::AnyRight),
+    ("GetBucketRequestPayment", Needs::AnyRight),
+    ("GetBucketTagging", Needs::AnyRight),
+    ("GetBucketVersioning", Needs::AnyRight),
+    ("GetBucketWebsite", Needs::AnyRight),
+    ("GetObject", Needs::Right(Operation::Read)),
+    ("GetObjectAcl", Needs::Right(Operation::Read)),
+    ("GetObjectLockConfiguration", Needs::AnyRight),
+    ("GetObjectTagging", Needs::Right(Operation::Read)),
+    ("GetPublicAccessBlock", Needs::AnyRight),
+    ("HeadBucket", Needs::AnyRight),
+    ("HeadObject", Needs::Right(Operation::Read)),
+    ("ListBuckets", Needs::InForce),
+    ("ListMultipartUploads", Needs::Right(Operation::List)),
+    ("ListObjects", Needs::Right(Operation::List)),
+    ("ListObjectsV2", Needs::Right(Operation::List)),
+    ("ListParts", Needs::Right(Operation::List)),
+    ("PutObject", Needs::Right(Operation::Write)),
+    ("UploadPart", Needs::Right(Operation::Write)),
+    ("UploadPartCopy", Needs::Right(Operation::Write)),
+];
+
+/// Decides one row for one bucket.
+pub(crate) fn decide(
+    identity: &Identity,
+    needs: Needs,
+    bucket: Option<&str>,
+    now_ms: u64,
+) -> Result<(), Denied> {
+    match (needs, bucket) {
+        (Needs::InForce, _) => identity.in_force(now_ms),
+        (Needs::Right(operation), Some(bucket)) => identity.allows(operation, bucket, now_ms),
+        (Needs::AnyRight, Some(bucket)) => {
+            let mut last = Err(Denied::Scope);
+            for operation in Operation::ALL {
+                last = identity.allows(operation, bucket, now_ms);
+                if last.is_ok() {
+                    return last;
+                }
+            }
+            last
+        }
+        (Needs::Right(_) | Needs::AnyRight, None) => Err(Denied::Scope),
+    }
+}
+
+/// The table as s3s asks for it.
+pub(crate) struct Access {
+    sessions: Sessions,
+}
+
+impl Access {
+    pub(crate) const fn new(sessions: Sessions) -> Self {
+        Self { sessions }
+    }
+
+    fn refuse(
+        &self,
+        admitted: &Admitted,
+        operation: &'static str,
+        bucket: Option<&str>,
+        denied: &Denied,
+    ) -> Halt {
+        let refusal = Refusal::from(denied);
+        if let Some(session) = self.sessions.of(admitted.identity.vault()) {
+            session.refused(Some(&admitted.identity), operation, bucket, &refusal.code);
+        }
+        refusal.into()
+    }
+
+    /// A copy's source, decided as a read of it.
+    fn check_source<T>(
+        &self,
+        request: &S3Request<T>,
+        operation: &'static str,
+        source: &CopySource,
+    ) -> Result<(), Halt> {
+        let admitted = request
+            .extensions
+            .get::<Admitted>()
+            .ok_or_else(Refusal::access_denied)?;
+        let bucket = match source {
+            CopySource::Bucket { bucket, .. } => bucket,
+            CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => {
+                return Err(Refusal::not_implemented("Access points are not implemented").into());
+            }
+        };
+        decide(
+            &admitted.identity,
+            Needs::Right(Operation::Read),
+            Some(bucket),
+            now_ms(),
+        )
+        .map_err(|denied| self.refuse(admitted, operation, Some(bucket), &denied))
+    }
+
+    fn check_operation(&self, context: &mut S3AccessContext<'_>) -> Result<(), Halt> {
+        let admitted = context
+            .extensions_mut()
+            .get::<Admitted>()
+            .cloned()
+            .ok_or_else(Refusal::access_denied)?;
+        let bucket = context.s3_path().get_bucket_name();
+        let wanted = context.s3_op().name();
+        let Some((operation, needs)) = TABLE.iter().find(|(name, _)| *name == wanted) else {
+            let message = "A header you provided implies functionality that is not implemented";
+            return Err(Refusal::not_implemented(message).into());
+        };
+        admitted.name(operation);
+        // One parse: what the gate measured and what s3s routes must be the same names.
+        let target = &admitted.target;
+        let same = bucket == target.bucket.as_ref().map(crate::key::BucketName::as_str)
+            && context.s3_path().get_object_key() == target.key.as_ref().map(crate::key::ObjectKey::as_str);
+        if !same {
+            return Err(Refusal::access_denied().into());
+        }
+        let owner = context.headers().get("x-amz-expected-bucket-owner");
+        if owner.is_some_and(|owner| owner.as_bytes() != admitted.identity.vault().to_string().as_bytes()) {
+            return Err(self.refuse(&admitted, operation, bucket, &Denied::Scope));
+        }
+        decide(&admitted.identity, *needs, bucket, now_ms())
+            .map_err(|denied| self.refuse(&admitted, operation, bucket, &denied))
+    }
+}
+
+#[async_trait::async_trait]
+impl S3Access for Access {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        Ok(self.check_operation(context)?)
+    }
+
+    async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
+        Ok(self.check_source(request, "CopyObject", &request.input.copy_source)?)
+    }
+
+    async fn upload_part_copy(&self, request: &mut S3Request<UploadPartCopyInput>) -> S3Result<()> {
+        Ok(self.check_source(request, "UploadPartCopy", &request.input.copy_source)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scopes::{Credential, CredentialName, OperationSet, Proof, ScopeSet, VaultId};
+
+    use super::*;
+
+    fn identity(operations: &str, scopes: &[&str]) -> Identity {
+        let mut credential = Credential::without_rights(VaultId([7; 16]), 0);
+        credential.operations = if operations.is_empty() {
+            OperationSet::NONE
+        } else {
+            operations.parse().unwrap()
+        };
+        credential.scopes = ScopeSet::named(scopes.iter().copied());
+        credential.window.expires_ms = Some(1000);
+        Identity::verified(&credential, CredentialName([0; 8]), Proof::signature_verified())
+    }
+
+    #[test]
+    fn a_right_counts_in_its_bucket_only_and_while_the_credential_is_in_force() {
+        let reader = identity("read", &["photos"]);
+        let read = Needs::Right(Operation::Read);
+        assert!(decide(&reader, read, Some("photos"), 0).is_ok());
+        assert!(decide(&reader, read, Some("mails"), 0).is_err());
+        assert!(decide(&reader, read, None, 0).is_err());
+        assert!(decide(&reader, read, Some("photos"), 1000).is_err());
+        assert!(decide(&reader, Needs::Right(Operation::Write), Some("photos"), 0).is_err());
+        assert!(decide(&reader, Needs::AnyRight, Some("photos"), 0).is_ok());
+        assert!(decide(&reader, Needs::AnyRight, Some("mails"), 0).is_err());
+        assert!(decide(&reader, Needs::InForce, None, 0).is_ok());
+        assert!(decide(&reader, Needs::InForce, None, 1000).is_err());
+    }
+
+    #[test]
+    fn a_credential_without_rights_may_do_nothing_in_any_bucket() {
+        let nobody = identity("", &[]);
+        for (name, needs) in TABLE {
+            let allowed = decide(&nobody, *needs, Some("photos"), 0).is_ok();
+            assert_eq!(allowed, *name == "ListBuckets", "{name}");
+        }
+    }
+}

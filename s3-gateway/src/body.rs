@@ -1,0 +1,359 @@
+//! A request's body, checked while it passes.
+//!
+//! Takes aws-chunked apart, counts against the declared length, hashes for `x-amz-content-sha256`, computes MD5 and
+//! the S3 checksum in the same pass and compares them with headers and trailers. The stream ends cleanly only if
+//! everything holds; otherwise its last item is a `BodyError`. So whoever reads it may store as it goes, and must
+//! publish nothing before the clean end; the digests are handed over only there.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http_body::{Body, Frame, SizeHint};
+use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, Sleep};
+
+use crate::auth::chunked::{ChunkError, Decoder};
+use crate::checksum::{Algorithm, ChecksumError, Declared, Digests, Hasher, Value};
+
+/// Any error of a transport.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body as it comes from the connection.
+pub type RawBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+
+/// Why a body was refused. The S3 codes are in `errors.rs`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The aws-chunked framing or a chunk's signature.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// Fewer or more bytes than declared.
+    #[error("the body has {got} bytes or more, and {declared} were declared")]
+    Length {
+        /// The declared length, decoded.
+        declared: u64,
+        /// Bytes received when it was noticed.
+        got: u64,
+    },
+    /// `x-amz-content-sha256` is not the body's hash.
+    #[error("the body's SHA-256 is not the one in x-amz-content-sha256")]
+    Sha256,
+    /// `Content-MD5` is not the body's.
+    #[error("the body's MD5 is not the one in Content-MD5")]
+    Md5,
+    /// An S3 checksum is not the body's.
+    #[error("the body's {} is not the one that was sent", .algorithm.name())]
+    Checksum {
+        /// Which one.
+        algorithm: Algorithm,
+    },
+    /// The trailer that `x-amz-trailer` promised did not come, or another one did.
+    #[error("the trailers are not those named in x-amz-trailer")]
+    Trailer,
+    /// A malformed trailer value.
+    #[error(transparent)]
+    Malformed(#[from] ChecksumError),
+    /// A body that must be kept in memory is too long.
+    #[error("the body may have {limit} bytes at most")]
+    TooLong {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The client stopped sending.
+    #[error("the client sent too little for too long")]
+    Slow,
+    /// The connection broke.
+    #[error("the connection broke while the body was read")]
+    Broken,
+}
+
+/// What a body is checked against.
+pub struct Expected {
+    /// Bytes after decoding, when known. Always known for objects.
+    pub bytes: Option<u64>,
+    /// `x-amz-content-sha256`.
+    pub sha256: Option<[u8; 32]>,
+    /// Headers about digests.
+    pub declared: Declared,
+    /// Whether MD5 is computed although no `Content-MD5` came: for ETags.
+    pub md5: bool,
+}
+
+/// Where a checked body's digests appear once it has ended cleanly.
+#[derive(Debug, Clone, Default)]
+pub struct DigestSlot(Arc<OnceLock<Digests>>);
+
+impl DigestSlot {
+    /// The digests; `None` until the body has ended and passed every check.
+    pub fn get(&self) -> Option<&Digests> {
+        self.0.get()
+    }
+}
+
+/// A body under check. A stream of `Bytes`, and an `http_body::Body`.
+pub struct CheckedBody {
+    inner: RawBody,
+    input: Bytes,
+    decoder: Option<Decoder>,
+    sha256: Option<(Sha256, [u8; 32])>,
+    hasher: Option<Hasher>,
+    expected_bytes: Option<u64>,
+    declared: Declared,
+    slot: DigestSlot,
+    pace: Pace,
+    ended: bool,
+}
+
+impl CheckedBody {
+    /// Puts the checks in front of a body.
+    pub fn new(inner: RawBody, decoder: Option<Decoder>, expected: Expected, patience: Duration) -> Self {
+        let Expected {
+            bytes,
+            sha256,
+            declared,
+            md5,
+        } = expected;
+        Self {
+            inner,
+            input: Bytes::new(),
+            decoder,
+            sha256: sha256.map(|hash| (Sha256::new(), hash)),
+            hasher: Some(Hasher::new(md5 || declared.md5.is_some(), declared.wanted())),
+            expected_bytes: bytes,
+            declared,
+            slot: DigestSlot::default(),
+            pace: Pace::new(patience),
+            ended: false,
+        }
+    }
+
+    /// Where the digests will be.
+    pub fn slot(&self) -> DigestSlot {
+        self.slot.clone()
+    }
+
+    /// Reads a short body whole, at most `limit` bytes, checks included.
+    pub fn collect(mut self, limit: usize) -> BoxFuture<'static, Result<Bytes, BodyError>> {
+        Box::pin(async move {
+            let mut parts: Vec<Bytes> = Vec::new();
+            let mut total = 0_usize;
+            while let Some(part) = std::future::poll_fn(|cx| self.poll_bytes(cx)).await {
+                let part = part?;
+                total += part.len();
+                if total > limit {
+                    return Err(BodyError::TooLong { limit: limit as u64 });
+                }
+                parts.push(part);
+            }
+            match parts.len() {
+                0 => Ok(Bytes::new()),
+                1 => Ok(parts.swap_remove(0)),
+                _ => Ok(parts.concat().into()),
+            }
+        })
+    }
+
+    /// The next verified bytes.
+    pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        match ready!(self.poll_checked(cx)) {
+            Ok(Some(bytes)) => Poll::Ready(Some(Ok(bytes))),
+            Ok(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Err(error) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+
+    fn poll_checked(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
+        loop {
+            let next = match &mut self.decoder {
+                Some(decoder) => decoder.next(&mut self.input)?,
+                None if self.input.is_empty() => None,
+                None => Some(std::mem::take(&mut self.input)),
+            };
+            if let Some(bytes) = next {
+                return Poll::Ready(self.take(bytes).map(Some));
+            }
+            match ready!(self.poll_raw(cx)?) {
+                Some(bytes) => self.input = bytes,
+                None => return Poll::Ready(self.end().map(|()| None)),
+            }
+        }
+    }
+
+    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
+        loop {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    // HTTP trailers of a chunked transfer encoding mean nothing in S3.
+                    let Ok(bytes) = frame.into_data() else { continue };
+                    self.pace.moved(bytes.len());
+                    return Poll::Ready(Ok(Some(bytes)));
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Broken)),
+                Poll::Ready(None) => return Poll::Ready(Ok(None)),
+                Poll::Pending => {
+                    return if self.pace.poll_exhausted(cx) {
+                        Poll::Ready(Err(BodyError::Slow))
+                    } else {
+                        Poll::Pending
+                    };
+                }
+            }
+        }
+    }
+
+    /// Counts and hashes bytes before they are handed on.
+    fn take(&mut self, bytes: Bytes) -> Result<Bytes, BodyError> {
+        if let Some((hash, _)) = &mut self.sha256 {
+            hash.update(&bytes);
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&bytes);
+            if let Some(declared) = self.expected_bytes
+                && hasher.bytes() > declared
+            {
+                return Err(BodyError::Length {
+                    declared,
+                    got: hasher.bytes(),
+                });
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Everything that can only be judged at the end.
+    fn end(&mut self) -> Result<(), BodyError> {
+        let trailers = self
+            .decoder
+            .as_mut()
+            .map(Decoder::finish)
+            .transpose()?
+            .unwrap_or_default();
+        let Some(hasher) = self.hasher.take() else {
+            return Ok(());
+        };
+        let digests = hasher.finish();
+        if let Some(declared) = self.expected_bytes
+            && declared != digests.bytes
+        {
+            return Err(BodyError::Length {
+                declared,
+                got: digests.bytes,
+            });
+        }
+        if let Some((hash, expected)) = self.sha256.take()
+            && <[u8; 32]>::from(hash.finalize()) != expected
+        {
+            return Err(BodyError::Sha256);
+        }
+        if self.declared.md5.is_some() && self.declared.md5 != digests.md5 {
+            return Err(BodyError::Md5);
+        }
+        let sent = match self.trailer_value(&trailers)? {
+            Some(value) => Some(value),
+            None => self.declared.value.clone(),
+        };
+        if let Some(value) = sent
+            && digests.checksum.as_ref() != Some(&value)
+        {
+            return Err(BodyError::Checksum {
+                algorithm: value.algorithm,
+            });
+        }
+        // The slot belongs to this body alone, so it is empty.
+        let _ = self.slot.0.set(digests);
+        Ok(())
+    }
+
+    /// The checksum in the trailers: exactly the one that was promised.
+    fn trailer_value(&self, trailers: &[(String, String)]) -> Result<Option<Value>, BodyError> {
+        match (self.declared.trailer, trailers) {
+            (None, []) => Ok(None),
+            (Some(algorithm), [(name, value)]) if name == algorithm.header() => {
+                Ok(Some(Value::parse(algorithm, value)?))
+            }
+            _ => Err(BodyError::Trailer),
+        }
+    }
+}
+
+impl Body for CheckedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.poll_bytes(cx).map_ok(Frame::data)
+    }
+
+    // Never "ended" before the checks at the end have run: a reader must see their verdict.
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// How long a client may keep the gateway waiting. Only time in which this side waits counts, and it is given back
+/// for each `PACE_BYTES` received: slow clients may be slow, idle ones may not.
+struct Pace {
+    patience: Duration,
+    left: Duration,
+    moved_bytes: usize,
+    waiting: Option<Instant>,
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    const fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            left: patience,
+            moved_bytes: 0,
+            waiting: None,
+            alarm: None,
+        }
+    }
+
+    fn moved(&mut self, bytes: usize) {
+        if let Some(since) = self.waiting.take() {
+            self.left = self.left.saturating_sub(since.elapsed());
+        }
+        self.moved_bytes += bytes;
+        if self.moved_bytes >= PACE_BYTES {
+            self.moved_bytes = 0;
+            self.left = self.patience;
+        }
+    }
+
+    fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> bool {
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        let deadline = since + self.left;
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if alarm.deadline() != deadline {
+            alarm.as_mut().reset(deadline);
+        }
+        alarm.as_mut().poll(cx).is_ready()
+    }
+}
+
+const PACE_BYTES: usize = 4096;

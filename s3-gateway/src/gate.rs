@@ -1,0 +1,298 @@
+//! The gate: every request is verified, named and measured here before anything else looks at it.
+//!
+//! What passes carries an `Admitted` in its extensions and nothing of its credentials: the part behind has no way
+//! to authenticate by itself and denies whatever comes without one. Short bodies are read and checked whole here,
+//! within limits that hold before a byte is kept; objects and parts stream on as a `CheckedBody`. It decides who,
+//! not whether they may: rights are decided behind it, in `access.rs`.
+
+mod admit;
+mod forward;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use scopes::Identity;
+
+use crate::answer::{About, AnswerBody, finish, refuse};
+use crate::auth::{AuthError, SigningCredential, Verifier, VerifierConfig};
+use crate::body::{CheckedBody, DigestSlot, RawBody};
+use crate::conditions::{Preconditions, Ranged};
+use crate::errors::Refusal;
+use crate::host::{Hosts, Peer};
+use crate::key::{BucketName, ObjectKey};
+
+/// What the gate asks of the open vault: secrets, and a place for what it refused.
+pub trait Gatekeeper: Send + Sync + 'static {
+    /// The credential of an access key id, in force or not.
+    fn credential(
+        &self,
+        access_key_id: String,
+    ) -> BoxFuture<'_, Result<Option<SigningCredential>, AuthError>>;
+
+    /// Notes a refused operation.
+    fn refused(&self, agent: Option<&Identity>, operation: &'static str, bucket: Option<&str>, code: &str);
+}
+
+/// What stands behind the gate.
+pub trait Inner: Send + Sync + 'static {
+    /// Answers an admitted request.
+    fn answer(&self, request: Request<ForwardBody>) -> BoxFuture<'_, Response<AnswerBody>>;
+}
+
+/// A body behind the gate.
+pub enum ForwardBody {
+    /// Read whole and checked.
+    Whole(Bytes),
+    /// Checked while it is read.
+    Checked(Box<CheckedBody>),
+}
+
+/// What the gate is told.
+#[derive(Debug, Clone)]
+pub struct GateConfig {
+    /// The gateway's region.
+    pub region: String,
+    /// Domains and proxies.
+    pub hosts: Hosts,
+    /// A name of this gateway for `x-amz-id-2`.
+    pub host_id: String,
+    /// How long a client may stop sending a body before it is cut off.
+    pub body_patience: Duration,
+}
+
+/// Numbers for `/metrics`; all of them only grow.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Requests answered.
+    pub requests: AtomicU64,
+    /// Of these, refused at the gate.
+    pub refused: AtomicU64,
+    /// Of these, with a 4xx.
+    pub client_errors: AtomicU64,
+    /// Of these, with a 5xx.
+    pub server_errors: AtomicU64,
+    /// Declared bytes of request bodies that were admitted.
+    pub in_bytes: AtomicU64,
+    /// Declared bytes of answers.
+    pub out_bytes: AtomicU64,
+}
+
+/// The names a request is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The bucket.
+    pub bucket: Option<BucketName>,
+    /// The object key; never without a bucket.
+    pub key: Option<ObjectKey>,
+}
+
+/// A request that passed the gate: who, what, and what was found out on the way.
+#[derive(Debug, Clone)]
+pub struct Admitted(Arc<Facts>);
+
+/// The content of an `Admitted`.
+#[derive(Debug)]
+pub struct Facts {
+    /// Who.
+    pub identity: Identity,
+    /// A random id, in the answer as `x-amz-request-id`.
+    pub operation_id: [u8; 16],
+    /// When the request's head had arrived.
+    pub started: Instant,
+    /// The names in the request.
+    pub target: Target,
+    /// Conditions on the target.
+    pub conditions: Preconditions,
+    /// Conditions on the copy source.
+    pub source_conditions: Preconditions,
+    /// The range asked for.
+    pub ranged: Ranged,
+    /// Content headers and `x-amz-meta-*` under their lower-case names, in name order.
+    pub metadata: Vec<(String, String)>,
+    /// The body's length after decoding; known for objects and parts.
+    pub body_bytes: Option<u64>,
+    /// The body's digests, after its clean end.
+    pub digests: DigestSlot,
+    /// Scheme and host as the client wrote them.
+    pub origin: String,
+    operation: OnceLock<&'static str>,
+    refusal: Mutex<Option<Refusal>>,
+}
+
+impl std::ops::Deref for Admitted {
+    type Target = Facts;
+
+    fn deref(&self) -> &Facts {
+        &self.0
+    }
+}
+
+impl Facts {
+    /// Notes the operation's name, once it is known.
+    pub fn name(&self, operation: &'static str) {
+        let _ = self.operation.set(operation);
+    }
+
+    /// The operation's name, if it is known.
+    pub fn operation(&self) -> Option<&'static str> {
+        self.operation.get().copied()
+    }
+
+    /// Notes how the operation was refused, so that the answer says so in full.
+    pub fn refuse(&self, refusal: Refusal) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+    }
+
+    fn take_refusal(&self) -> Option<Refusal> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The gate in front of a service.
+pub struct Gate<K, N> {
+    config: GateConfig,
+    verifier: Verifier,
+    keeper: K,
+    inner: N,
+    traffic: Arc<Traffic>,
+}
+
+/// A request on its way through the gate, for answers and the log.
+struct Passage {
+    operation_id: [u8; 16],
+    request_id: String,
+    resource: String,
+    method: Method,
+    started: Instant,
+}
+
+impl<K: Gatekeeper, N: Inner> Gate<K, N> {
+    /// Puts a gate in front of a service.
+    pub fn new(config: GateConfig, keeper: K, inner: N) -> Self {
+        let verifier = Verifier::new(VerifierConfig {
+            region: config.region.clone(),
+        });
+        Self {
+            config,
+            verifier,
+            keeper,
+            inner,
+            traffic: Arc::default(),
+        }
+    }
+
+    /// The numbers for `/metrics`.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
+    }
+
+    /// Answers one request.
+    pub async fn serve(&self, request: Request<RawBody>, peer: Peer) -> Response<AnswerBody> {
+        let mut operation_id = [0; 16];
+        // Without randomness nothing can be sealed either; the request then fails further in.
+        let _ = getrandom::fill(&mut operation_id);
+        let passage = Passage {
+            operation_id,
+            request_id: hex::encode(operation_id),
+            resource: request.uri().path().to_owned(),
+            method: request.method().clone(),
+            started: Instant::now(),
+        };
+        let about = About {
+            request_id: &passage.request_id,
+            host_id: &self.config.host_id,
+            resource: &passage.resource,
+            head: passage.method == Method::HEAD,
+        };
+        match self.admit(request, peer, &passage).await {
+            Ok((request, admitted)) => {
+                let in_bytes = admitted.body_bytes.unwrap_or(0);
+                self.traffic.in_bytes.fetch_add(in_bytes, Ordering::Relaxed);
+                let response = self.inner.answer(request).await;
+                let (mut response, mut code) = finish(response, &about).await;
+                if let Some(refusal) = admitted.take_refusal()
+                    && code.as_deref() == Some(&*refusal.code)
+                {
+                    let headers = std::mem::take(response.headers_mut());
+                    response = refuse(&refusal, &about);
+                    for (name, value) in &headers {
+                        if !response.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
+                            response.headers_mut().insert(name.clone(), value.clone());
+                        }
+                    }
+                    code = Some(refusal.code.into_owned());
+                }
+                self.log(
+                    &passage,
+                    admitted.operation(),
+                    Some(&admitted.identity),
+                    &response,
+                    code.as_deref(),
+                );
+                response
+            }
+            Err(refused) => {
+                let response = refuse(&refused.refusal, &about);
+                let code = &*refused.refusal.code;
+                let bucket = refused.bucket.as_ref().map(BucketName::as_str);
+                self.keeper
+                    .refused(refused.identity.as_ref(), "Refused", bucket, code);
+                self.traffic.refused.fetch_add(1, Ordering::Relaxed);
+                self.log(&passage, None, refused.identity.as_ref(), &response, Some(code));
+                response
+            }
+        }
+    }
+
+    /// One line for each request. Never the path, the query, an object key or an access key id.
+    fn log(
+        &self,
+        passage: &Passage,
+        operation: Option<&str>,
+        identity: Option<&Identity>,
+        response: &Response<AnswerBody>,
+        code: Option<&str>,
+    ) {
+        let status = response.status();
+        let bytes = declared_bytes(response);
+        let traffic = &self.traffic;
+        traffic.requests.fetch_add(1, Ordering::Relaxed);
+        traffic.out_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if status.is_client_error() {
+            traffic.client_errors.fetch_add(1, Ordering::Relaxed);
+        } else if status.is_server_error() {
+            traffic.server_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        tracing::info!(
+            target: "cairn::s3",
+            method = passage.method.as_str(),
+            operation = operation.unwrap_or("-"),
+            status = status.as_u16(),
+            code = code.unwrap_or("-"),
+            bytes,
+            operation_id = %passage.request_id,
+            credential = %identity.map(|i| i.credential_name().to_string()).unwrap_or_default(),
+            micros = u64::try_from(passage.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn declared_bytes(response: &Response<AnswerBody>) -> u64 {
+    let declared = response.headers().get(http::header::CONTENT_LENGTH);
+    let declared = declared
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok());
+    declared
+        .or_else(|| http_body::Body::size_hint(response.body()).exact())
+        .unwrap_or(0)
+}

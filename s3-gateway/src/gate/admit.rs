@@ -1,0 +1,319 @@
+//! Admission: the checks of a request's head and body, in the order in which they may be made.
+//!
+//! Before the signature holds, nothing is read but the head, and nothing is said but why it does not hold.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderMap, Method, Request};
+use scopes::Identity;
+
+use super::forward::{hoist, rewrite, take_metadata};
+use super::{Admitted, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Target, now_ms};
+use crate::auth::canonical::{Query, decode_utf8};
+use crate::auth::chunked::Decoder;
+use crate::auth::payload::Payload;
+use crate::auth::{Request as SignedRequest, Verified};
+use crate::body::{CheckedBody, DigestSlot, Expected, RawBody};
+use crate::checksum::{Algorithm, ChecksumError, Declared};
+use crate::conditions::{Preconditions, Ranged};
+use crate::errors::Refusal;
+use crate::host::Peer;
+use crate::key::{BucketName, NameError, ObjectKey};
+
+/// The largest object of one PUT and the largest part, in bytes.
+pub(super) const PUT_BYTES_MAX: u64 = 5 << 30;
+/// The largest XML body of a multi-delete or a completion, in bytes.
+pub(super) const LONG_XML_BYTES_MAX: usize = 2 << 20;
+/// The largest body of everything else that is not an object, in bytes.
+pub(super) const SHORT_XML_BYTES_MAX: usize = 64 << 10;
+
+/// A request that did not pass.
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    pub(super) identity: Option<Identity>,
+    pub(super) bucket: Option<BucketName>,
+}
+
+impl<T: Into<Refusal>> From<T> for Refused {
+    fn from(refusal: T) -> Self {
+        Self {
+            refusal: refusal.into(),
+            identity: None,
+            bucket: None,
+        }
+    }
+}
+
+type Passed = (Request<ForwardBody>, Admitted);
+
+impl<K: Gatekeeper, N: Inner> Gate<K, N> {
+    /// Verifies a request and makes it ready for the part behind.
+    pub(super) async fn admit(
+        &self,
+        request: Request<RawBody>,
+        peer: Peer,
+        passage: &Passage,
+    ) -> Result<Passed, Refused> {
+        let (mut parts, body) = request.into_parts();
+        let tls = self.config.hosts.settle(&mut parts.headers, peer);
+        refuse_out_of_scope(&parts.method, &parts.headers)?;
+        let path = decode_utf8(parts.uri.path()).map_err(|e| Refusal::from(&e))?;
+        let query = Query::parse(parts.uri.query()).map_err(|e| Refusal::from(&e))?;
+        let signed = SignedRequest {
+            method: &parts.method,
+            path: if path.is_empty() { "/" } else { &path },
+            query: &query,
+            headers: &parts.headers,
+        };
+        let pending = self
+            .verifier
+            .begin(&signed, now_ms())
+            .map_err(|e| Refusal::from(&e))?;
+        let found = self.keeper.credential(pending.access_key_id().to_owned()).await;
+        let verified = found.and_then(|found| self.verifier.finish(pending, found));
+        let verified = verified.map_err(|e| Refusal::from(&e))?;
+        let mut bucket = None;
+        let passed = async {
+            let target = self.target(&parts.headers, &path)?;
+            bucket.clone_from(&target.bucket);
+            hoist(&mut parts.headers, &query, verified.place)?;
+            let origin = origin(&parts.headers, tls);
+            let plan = Plan::new(&parts.method, &parts.headers, &query, &target, verified.payload)?;
+            let identity = verified.identity.clone();
+            let (body, digests) = plan.open(body, &verified, self.config.body_patience).await?;
+            rewrite(&mut parts, &query, &target, &body, plan.bytes)?;
+            let metadata = take_metadata(&mut parts.headers)?;
+            let headers = &mut parts.headers;
+            let facts = Facts {
+                identity,
+                operation_id: passage.operation_id,
+                started: passage.started,
+                target,
+                conditions: Preconditions::take(headers),
+                source_conditions: Preconditions::take_copy_source(headers),
+                ranged: Ranged::take(headers),
+                metadata,
+                body_bytes: plan.bytes,
+                digests,
+                origin,
+                operation: OnceLock::new(),
+                refusal: Mutex::new(None),
+            };
+            let admitted = Admitted(Arc::new(facts));
+            parts.extensions.insert(admitted.clone());
+            Ok::<Passed, Refusal>((Request::from_parts(parts, body), admitted))
+        }
+        .await;
+        passed.map_err(|refusal| Refused {
+            refusal,
+            identity: Some(verified.identity),
+            bucket,
+        })
+    }
+
+    /// The bucket and the object key that the host and the path name.
+    fn target(&self, headers: &HeaderMap, path: &str) -> Result<Target, Refusal> {
+        let host = headers
+            .get(HOST)
+            .and_then(|h| h.to_str().ok())
+            .unwrap_or_default();
+        let rest = path.strip_prefix('/').unwrap_or(path);
+        let (bucket, key) = match self.config.hosts.bucket(host) {
+            Some(bucket) => (bucket, rest),
+            None => {
+                let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+                (bucket.to_owned(), key)
+            }
+        };
+        if bucket.is_empty() {
+            return if key.is_empty() {
+                Ok(Target::default())
+            } else {
+                Err((&NameError::BucketName).into())
+            };
+        }
+        let bucket = BucketName::parse(&bucket).map_err(|e| Refusal::from(&e))?;
+        let key = (!key.is_empty()).then(|| ObjectKey::parse(key)).transpose();
+        Ok(Target {
+            bucket: Some(bucket),
+            key: key.map_err(|e| Refusal::from(&e))?,
+        })
+    }
+}
+
+/// What needs no signature to be refused.
+fn refuse_out_of_scope(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    if *method == Method::OPTIONS {
+        let message = "CORSResponse: CORS is not enabled for this bucket.";
+        return Err(Refusal::new(403, "AccessForbidden", message));
+    }
+    if ![
+        Method::GET,
+        Method::HEAD,
+        Method::PUT,
+        Method::POST,
+        Method::DELETE,
+    ]
+    .contains(method)
+    {
+        let message = "The specified method is not allowed against this resource.";
+        return Err(Refusal::new(405, "MethodNotAllowed", message));
+    }
+    let form = headers.get_all(CONTENT_TYPE).iter().any(|value| {
+        let start = value.as_bytes().trim_ascii_start().get(..19).unwrap_or_default();
+        start.eq_ignore_ascii_case(b"multipart/form-data")
+    });
+    if form && *method == Method::POST {
+        return Err(Refusal::not_implemented(
+            "Uploads by browser form are not implemented",
+        ));
+    }
+    Ok(())
+}
+
+fn origin(headers: &HeaderMap, tls: bool) -> String {
+    let host = headers
+        .get(HOST)
+        .and_then(|h| h.to_str().ok())
+        .unwrap_or("localhost");
+    format!("{}://{host}", if tls { "https" } else { "http" })
+}
+
+/// How a request's body is read.
+struct Plan {
+    /// Its length after decoding, when known.
+    bytes: Option<u64>,
+    /// `Some`: it is read whole, at most so long. `None`: it streams.
+    limit: Option<usize>,
+    declared: Declared,
+}
+
+impl Plan {
+    fn new(
+        method: &Method,
+        headers: &HeaderMap,
+        query: &Query,
+        target: &Target,
+        payload: Payload,
+    ) -> Result<Self, Refusal> {
+        let limit = limit(method, headers, query, target);
+        let declared = declared(method, headers, query, limit.is_none()).map_err(|e| Refusal::from(&e))?;
+        if declared.trailer.is_some() && !payload.has_trailer() {
+            let message = "x-amz-trailer was sent with a body that can carry no trailer";
+            return Err(Refusal::invalid_request(message));
+        }
+        let bytes = if payload.is_chunked() {
+            Some(length(headers, "x-amz-decoded-content-length")?.ok_or_else(Refusal::missing_length)?)
+        } else {
+            length(headers, CONTENT_LENGTH.as_str())?
+        };
+        let plan = Self {
+            bytes,
+            limit,
+            declared,
+        };
+        match (plan.limit, bytes) {
+            (Some(limit), Some(bytes)) if bytes > limit as u64 => {
+                Err(Refusal::message_too_long(limit as u64))
+            }
+            (None, Some(bytes)) if bytes > PUT_BYTES_MAX => {
+                Err(Refusal::entity_too_large(bytes, PUT_BYTES_MAX))
+            }
+            (None, None) => Err(Refusal::missing_length()),
+            _ => Ok(plan),
+        }
+    }
+
+    async fn open(
+        &self,
+        raw: RawBody,
+        verified: &Verified,
+        patience: std::time::Duration,
+    ) -> Result<(ForwardBody, DigestSlot), Refusal> {
+        let expected = Expected {
+            // Without any length a body that is read whole is its own measure.
+            bytes: self.bytes,
+            sha256: match verified.payload {
+                Payload::Hash(hash) => Some(hash),
+                _ => None,
+            },
+            declared: self.declared.clone(),
+            md5: self.limit.is_none(),
+        };
+        let decoder = Decoder::new(verified.payload, verified.chunks.clone());
+        let body = CheckedBody::new(raw, decoder, expected, patience);
+        let digests = body.slot();
+        let body = match self.limit {
+            None => ForwardBody::Checked(Box::new(body)),
+            Some(limit) => ForwardBody::Whole(body.collect(limit).await.map_err(|e| Refusal::from(&e))?),
+        };
+        Ok((body, digests))
+    }
+}
+
+/// What the headers say of the body's digests.
+fn declared(
+    method: &Method,
+    headers: &HeaderMap,
+    query: &Query,
+    streams: bool,
+) -> Result<Declared, ChecksumError> {
+    if *method == Method::POST && query.has("uploadId") {
+        // The checksum headers of a completion are the object's, not the body's.
+        let mut own = headers.clone();
+        Algorithm::ALL.into_iter().for_each(|algorithm| {
+            own.remove(algorithm.header());
+        });
+        return Declared::from_headers(&own);
+    }
+    let declared = Declared::from_headers(headers)?;
+    let sent = declared
+        .value
+        .as_ref()
+        .map(|value| value.algorithm)
+        .or(declared.trailer);
+    // An object whose checksum was announced must come with it.
+    if streams && declared.algorithm.is_some() && declared.algorithm != sent {
+        return Err(ChecksumError::Disagree);
+    }
+    Ok(declared)
+}
+
+/// How long a body may be that is read whole; `None` for the objects and parts that stream.
+fn limit(method: &Method, headers: &HeaderMap, query: &Query, target: &Target) -> Option<usize> {
+    let has_key = target.key.is_some();
+    if *method == Method::PUT && has_key {
+        let about_it = ["acl", "legal-hold", "retention", "tagging"]
+            .iter()
+            .any(|name| query.has(name));
+        let copy = headers.contains_key("x-amz-copy-source");
+        return (about_it || copy).then_some(SHORT_XML_BYTES_MAX);
+    }
+    let long =
+        *method == Method::POST && ((has_key && query.has("uploadId")) || (!has_key && query.has("delete")));
+    Some(if long {
+        LONG_XML_BYTES_MAX
+    } else {
+        SHORT_XML_BYTES_MAX
+    })
+}
+
+/// A header that states a length.
+fn length(headers: &HeaderMap, name: &'static str) -> Result<Option<u64>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let digits = value
+        .to_str()
+        .ok()
+        .filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()));
+    let number = digits
+        .and_then(|v| v.parse().ok())
+        .filter(|_| values.next().is_none());
+    match number {
+        Some(number) => Ok(Some(number)),
+        None => Err(Refusal::invalid_argument(format!("{name} is not a length"))),
+    }
+}

@@ -1,0 +1,150 @@
+//! Which bucket a host name means, and which forwarded headers are believed.
+//!
+//! With `--domain s3.example.org`, the host `photos.s3.example.org` means the bucket `photos`; every other host,
+//! IP addresses and unknown names included, means path style. `X-Forwarded-*` is believed only from an address in
+//! the list of trusted proxies and dropped from everyone else. Source: "Virtual hosting of buckets" of the S3 user
+//! guide.
+
+use std::net::IpAddr;
+
+use http::header::HOST;
+use http::{HeaderMap, HeaderName};
+
+/// Domains and proxies.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts {
+    domains: Vec<String>,
+    trusted_proxies: Vec<IpAddr>,
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// The connection's other end.
+    pub address: IpAddr,
+    /// Whether the connection is TLS.
+    pub tls: bool,
+}
+
+impl Hosts {
+    /// Base domains of virtual-host style, and the addresses whose forwarded headers are believed.
+    pub fn new(domains: &[String], trusted_proxies: &[IpAddr]) -> Self {
+        let clean = |domain: &String| bare(domain).trim_matches('.').to_owned();
+        let domains = domains.iter().map(clean).filter(|d| !d.is_empty()).collect();
+        Self {
+            domains,
+            trusted_proxies: trusted_proxies.iter().map(|ip| ip.to_canonical()).collect(),
+        }
+    }
+
+    /// Sets `host` to what the client signed, drops forwarded headers, and says whether the client used TLS.
+    pub fn settle(&self, headers: &mut HeaderMap, peer: Peer) -> bool {
+        let trusted = self.trusted_proxies.contains(&peer.address.to_canonical());
+        let first = |name: &str| -> Option<String> {
+            let text = headers.get(name)?.to_str().ok()?;
+            text.split(',')
+                .next()
+                .map(|t| t.trim().to_owned())
+                .filter(|t| !t.is_empty())
+        };
+        let (host, scheme) = (first("x-forwarded-host"), first("x-forwarded-proto"));
+        let dropped: Vec<HeaderName> = headers
+            .keys()
+            .filter(|n| n.as_str().starts_with("x-forwarded-"))
+            .cloned()
+            .collect();
+        for name in dropped {
+            headers.remove(name);
+        }
+        if !trusted {
+            return peer.tls;
+        }
+        if let Some(host) = host.and_then(|host| host.parse().ok()) {
+            headers.insert(HOST, host);
+        }
+        scheme.map_or(peer.tls, |scheme| scheme.eq_ignore_ascii_case("https"))
+    }
+
+    /// The bucket that a host name means, if it is virtual-host style.
+    pub fn bucket(&self, host: &str) -> Option<String> {
+        let host = bare(host);
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        // The longest domain that fits, so that `a.s3.example` under both `example` and `s3.example` means `a`.
+        let mut best: Option<&str> = None;
+        for domain in &self.domains {
+            if host == domain {
+                return None;
+            }
+            let label = host
+                .strip_suffix(domain.as_str())
+                .and_then(|rest| rest.strip_suffix('.'));
+            if let Some(label) = label.filter(|label| !label.is_empty())
+                && best.is_none_or(|b| label.len() < b.len())
+            {
+                best = Some(label);
+            }
+        }
+        best.map(str::to_owned)
+    }
+}
+
+/// A host without its port, in lower case.
+fn bare(host: &str) -> String {
+    let host = host.trim();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if !host.ends_with(']') && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_under_a_domain_mean_a_bucket() {
+        let hosts = Hosts::new(&["S3.Example.org:9000".into(), "example.org".into()], &[]);
+        assert_eq!(hosts.bucket("photos.s3.example.org"), Some("photos".into()));
+        assert_eq!(hosts.bucket("PHOTOS.S3.example.ORG:18333"), Some("photos".into()));
+        assert_eq!(
+            hosts.bucket("my.photos.s3.example.org."),
+            Some("my.photos".into())
+        );
+        for path_style in [
+            "s3.example.org",
+            "example.org:80",
+            "127.0.0.1:9000",
+            "[::1]:9000",
+            "localhost",
+            "",
+        ] {
+            assert_eq!(hosts.bucket(path_style), None, "{path_style}");
+        }
+        assert_eq!(hosts.bucket("xs3.example.org"), Some("xs3".into()));
+    }
+
+    #[test]
+    fn forwarded_headers_are_believed_from_trusted_proxies_only() {
+        let hosts = Hosts::new(&[], &["10.0.0.1".parse().unwrap()]);
+        let settle = |address: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "inner:9000".parse().unwrap());
+            headers.insert("x-forwarded-host", "s3.example.org".parse().unwrap());
+            headers.insert("x-forwarded-proto", "https".parse().unwrap());
+            headers.insert("x-forwarded-for", "1.2.3.4".parse().unwrap());
+            let tls = hosts.settle(
+                &mut headers,
+                Peer {
+                    address: address.parse().unwrap(),
+                    tls: false,
+                },
+            );
+            assert_eq!(headers.len(), 1);
+            (headers.get("host").unwrap().to_str().unwrap().to_owned(), tls)
+        };
+        assert_eq!(settle("10.0.0.1"), ("s3.example.org".into(), true));
+        assert_eq!(settle("::ffff:10.0.0.1"), ("s3.example.org".into(), true));
+        assert_eq!(settle("10.0.0.2"), ("inner:9000".into(), false));
+    }
+}

@@ -1,0 +1,179 @@
+//! The listener: connections, their limits and their end.
+//!
+//! HTTP/1.1 with keep-alive, plain or TLS. Everything that a client can make this process wait for has an end: the
+//! TLS handshake, the request's head (which includes the idle time between requests), the body (`body.rs`), and
+//! the taking of an answer (`stall.rs`). The number of connections is bounded; beyond it the kernel's queue waits.
+//! Sockets have TCP_NODELAY and answers are written head and body in one vectored write.
+
+mod stall;
+mod tls;
+
+pub use tls::{TlsError, acceptor};
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use stall::Stall;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::gate::{Gate, Gatekeeper, Inner};
+use crate::host::Peer;
+
+/// Limits of a listener.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Connections at a time; the caller keeps it well under the process's limit of open files.
+    pub connections_max: usize,
+    /// For a TLS handshake, for a request's head, and for an idle connection.
+    pub head_patience: Duration,
+    /// How long a client may leave an answer untaken.
+    pub write_patience: Duration,
+    /// How long running requests may go on after the stop.
+    pub drain: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            connections_max: 4096,
+            head_patience: Duration::from_secs(60),
+            write_patience: Duration::from_secs(120),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Serves until `stop` turns true, then closes idle connections and drains the others.
+/// Returns how many connections had to be cut off.
+pub async fn serve<K: Gatekeeper, N: Inner>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    gate: Arc<Gate<K, N>>,
+    config: ServerConfig,
+    mut stop: watch::Receiver<bool>,
+) -> usize {
+    let places = Arc::new(Semaphore::new(config.connections_max.max(1)));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, address, place)) => {
+                let connection = Connection {
+                    gate: Arc::clone(&gate),
+                    config: config.clone(),
+                    stop: stop.clone(),
+                    _place: place,
+                };
+                connections.spawn(connection.run(stream, address, tls.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors or a connection that was gone already: others may still be served.
+                tracing::warn!(target: "cairn::s3", %error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(config.drain, drained).await.is_err() {
+        let cut = connections.len();
+        connections.shutdown().await;
+        return cut;
+    }
+    0
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address, place))
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone can ask for nothing any more, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+struct Connection<K, N> {
+    gate: Arc<Gate<K, N>>,
+    config: ServerConfig,
+    stop: watch::Receiver<bool>,
+    // Given back when the connection ends.
+    _place: OwnedSemaphorePermit,
+}
+
+impl<K: Gatekeeper, N: Inner> Connection<K, N> {
+    async fn run(self, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        let peer = Peer {
+            address: address.ip(),
+            tls: tls.is_some(),
+        };
+        match tls {
+            None => self.speak(stream, peer).await,
+            Some(tls) => {
+                let patience = self.config.head_patience;
+                if let Ok(Ok(stream)) = tokio::time::timeout(patience, tls.accept(stream)).await {
+                    self.speak(stream, peer).await;
+                }
+            }
+        }
+    }
+
+    async fn speak(mut self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
+        let gate = Arc::clone(&self.gate);
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+                Ok::<_, Infallible>(gate.serve(request, peer).await)
+            }
+        });
+        let stream = TokioIo::new(Stall::new(stream, self.config.write_patience));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.config.head_patience)
+            .keep_alive(true)
+            .half_close(false)
+            .writev(true)
+            .serve_connection(stream, service);
+        let mut connection = std::pin::pin!(connection);
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                // Errors are clients that went away or sent no HTTP; each is answered or over.
+                _ = connection.as_mut() => return,
+                () = stopped(&mut self.stop), if !asked => {
+                    asked = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,150 @@
+//! CopyObject, and what it shares with UploadPartCopy: finding and judging the source.
+
+use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource};
+use s3s::{S3Request, S3Response};
+use vault::object::{ChecksumKind, ObjectChecksum};
+
+use super::object::{
+    check_version, check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm,
+    stored_checksum, timestamp, write_condition,
+};
+use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
+use crate::checksum::{Algorithm, Hasher};
+use crate::conditions::Verdict;
+use crate::errors::Refusal;
+use crate::session::{CopyChanges, NewObject, SessionError, Stored};
+
+/// The largest object that one CopyObject copies, in bytes.
+const COPY_BYTES_MAX: u64 = 5 << 30;
+
+impl Operations {
+    pub(super) async fn copy_object(
+        &self,
+        asked: Asked,
+        request: S3Request<CopyObjectInput>,
+    ) -> Answer<CopyObjectOutput> {
+        check_write_headers(&request.headers)?;
+        let input = &request.input;
+        let condition = write_condition(&asked.admitted.conditions)?;
+        let replace = match input
+            .metadata_directive
+            .as_ref()
+            .map(|directive| directive.as_str())
+        {
+            None | Some("COPY") => false,
+            Some("REPLACE") => true,
+            Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.").into()),
+        };
+        let bucket = asked.bucket().await?;
+        let key = asked.key()?;
+        let (from, stored) = find_source(&asked, &input.copy_source).await?;
+        let wanted = wanted_algorithm(input.checksum_algorithm.as_ref().map(|a| a.as_str()))?;
+        if from.scope == bucket.scope && stored.object.key == key.as_str() && !replace && wanted.is_none() {
+            let message = "This copy request is illegal because it is trying to copy an object to itself without \
+                           changing the object's metadata, storage class, website redirect location or encryption \
+                           attributes.";
+            return Err(Refusal::invalid_request(message).into());
+        }
+        let bytes = stored.object.plaintext_bytes;
+        if bytes > COPY_BYTES_MAX {
+            let message = "The specified copy source is larger than the maximum allowable size for a copy source: \
+                           5368709120";
+            return Err(Refusal::invalid_request(message).into());
+        }
+        let metadata = replace.then(|| asked.admitted.metadata.clone());
+        let copied = match wanted.filter(|wanted| !has_checksum(&stored, *wanted)) {
+            None => {
+                let changes = CopyChanges {
+                    metadata,
+                    checksum: None,
+                    etag_md5: None,
+                };
+                let (from, to) = ((&from, &stored), (&bucket, key));
+                asked
+                    .session
+                    .copy_object(&asked.caller, from, to, changes, condition)
+                    .await?
+            }
+            Some(algorithm) => {
+                // A checksum that the source does not have is only found by reading it.
+                let mut hasher = Hasher::new(true, Some(algorithm));
+                let mut observe = |bytes: &[u8]| hasher.update(bytes);
+                let source = (&from, &stored);
+                let stream = asked
+                    .session
+                    .restream(source, 0..bytes, &bucket, &mut observe)
+                    .await?;
+                let digests = hasher.finish();
+                let new = NewObject {
+                    metadata: metadata.unwrap_or_else(|| stored.object.metadata.clone()),
+                    etag_md5: md5_of(&digests)?,
+                    checksum: digests.checksum.as_ref().and_then(stored_checksum),
+                };
+                asked
+                    .session
+                    .put_object(&asked.caller, &bucket, key, stream, new, condition)
+                    .await?
+            }
+        };
+        let mut result = CopyObjectResult {
+            e_tag: Some(etag(&copied.object)),
+            last_modified: Some(timestamp(copied.object.modified_ms)),
+            ..Default::default()
+        };
+        if let Some(checksum) = &copied.object.checksum {
+            result_checksum(&mut result, checksum, copied.object.parts);
+        }
+        Ok(S3Response::new(CopyObjectOutput {
+            copy_object_result: Some(result),
+            ..Default::default()
+        }))
+    }
+}
+
+/// The source of a copy, if its conditions hold. The right to read it was decided in `access.rs`, on the same
+/// parsed name.
+pub(super) async fn find_source(asked: &Asked, source: &CopySource) -> Result<(SessionBucket, Stored), Halt> {
+    let CopySource::Bucket {
+        bucket,
+        key,
+        version_id,
+    } = source
+    else {
+        return Err(Refusal::not_implemented("Access points are not implemented").into());
+    };
+    check_version(version_id.as_deref())?;
+    let key = Key::parse(key)?;
+    let bucket = asked.session.bucket(bucket).await?;
+    let stored = asked.session.object(&bucket, &key).await?;
+    let conditions = &asked.admitted.source_conditions;
+    match conditions.judge(&stored.object.etag(), stored.object.modified_ms) {
+        Verdict::Hold => Ok((bucket, stored)),
+        Verdict::NotModified => Err(Refusal::precondition_failed("x-amz-copy-source-If-None-Match").into()),
+        Verdict::Failed(condition) => Err(SessionError::PreconditionFailed { condition }.into()),
+    }
+}
+
+/// A checksum algorithm named in a request.
+pub(super) fn wanted_algorithm(name: Option<&str>) -> Result<Option<Algorithm>, Halt> {
+    let unknown = || Halt::from(Refusal::from(&crate::checksum::ChecksumError::UnknownAlgorithm));
+    name.map(|name| Algorithm::from_name(name).ok_or_else(unknown))
+        .transpose()
+}
+
+fn has_checksum(stored: &Stored, wanted: Algorithm) -> bool {
+    stored.object.checksum.as_ref().is_some_and(|checksum| {
+        checksum.kind == ChecksumKind::FullObject && sent_algorithm(checksum.checksum.algorithm()) == wanted
+    })
+}
+
+fn result_checksum(result: &mut CopyObjectResult, checksum: &ObjectChecksum, parts: u32) {
+    let text = Some(checksum_text(checksum, parts));
+    match sent_algorithm(checksum.checksum.algorithm()) {
+        Algorithm::Crc32 => result.checksum_crc32 = text,
+        Algorithm::Crc32c => result.checksum_crc32c = text,
+        Algorithm::Crc64Nvme => result.checksum_crc64nvme = text,
+        Algorithm::Sha1 => result.checksum_sha1 = text,
+        Algorithm::Sha256 => result.checksum_sha256 = text,
+    }
+    result.checksum_type = Some(s3s::dto::ChecksumType::from_static(kind_name(checksum.kind)));
+}

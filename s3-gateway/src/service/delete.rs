@@ -1,0 +1,126 @@
+//! DeleteObject and DeleteObjects.
+
+use s3s::dto::{
+    DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error,
+    ObjectIdentifier,
+};
+use s3s::{S3Request, S3Response};
+
+use super::object::{check_version, write_condition};
+use super::{Answer, Asked, Halt, Key, Operations};
+use crate::errors::Refusal;
+use crate::session::{Condition, ETagMatch, SessionError};
+
+impl Operations {
+    pub(super) async fn delete_object(
+        &self,
+        asked: Asked,
+        request: S3Request<DeleteObjectInput>,
+    ) -> Answer<DeleteObjectOutput> {
+        let input = &request.input;
+        check_version(input.version_id.as_deref())?;
+        if input.if_match_size.is_some() || input.if_match_last_modified_time.is_some() {
+            return Err(unsupported());
+        }
+        let condition = write_condition(&asked.admitted.conditions)?;
+        let bucket = asked.bucket().await?;
+        match asked
+            .session
+            .delete_object(&asked.caller, &bucket, asked.key()?, condition)
+            .await
+        {
+            // Deleting what is not there is done already.
+            Ok(_) => Ok(S3Response::new(DeleteObjectOutput::default())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn delete_objects(
+        &self,
+        asked: Asked,
+        request: S3Request<DeleteObjectsInput>,
+    ) -> Answer<DeleteObjectsOutput> {
+        let named = request.input.delete.objects;
+        if named.is_empty() || named.len() > KEYS_MAX {
+            return Err(Refusal::malformed_xml().into());
+        }
+        let has_digest = asked
+            .admitted
+            .digests
+            .get()
+            .is_some_and(|d| d.md5.is_some() || d.checksum.is_some());
+        let signed = request.headers.contains_key("content-md5") || has_digest;
+        if !signed {
+            let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
+            return Err(Refusal::invalid_request(message).into());
+        }
+        let bucket = asked.bucket().await?;
+        let quiet = request.input.delete.quiet.unwrap_or(false);
+        let mut errors = Vec::new();
+        let (mut names, mut keys) = (Vec::new(), Vec::new());
+        for named in named {
+            let name = named.key.clone();
+            match one(&named) {
+                Ok(wanted) => {
+                    keys.push(wanted);
+                    names.push(name);
+                }
+                Err(halt) => errors.push(failed(name, halt)),
+            }
+        }
+        let outcomes = asked.session.delete_objects(&asked.caller, &bucket, keys).await;
+        let mut deleted = Vec::new();
+        for (name, outcome) in names.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(_) => deleted.push(DeletedObject {
+                    key: Some(name),
+                    ..Default::default()
+                }),
+                Err(SessionError::NoSuchKey) => {
+                    deleted.push(DeletedObject {
+                        key: Some(name),
+                        ..Default::default()
+                    });
+                }
+                Err(error) => errors.push(failed(name, error.into())),
+            }
+        }
+        if quiet {
+            deleted.clear();
+        }
+        let output = DeleteObjectsOutput {
+            deleted: (!deleted.is_empty()).then_some(deleted),
+            errors: (!errors.is_empty()).then_some(errors),
+            ..Default::default()
+        };
+        Ok(S3Response::new(output))
+    }
+}
+
+fn one(named: &ObjectIdentifier) -> Result<(Key, Condition), Halt> {
+    check_version(named.version_id.as_deref())?;
+    if named.size.is_some() || named.last_modified_time.is_some() {
+        return Err(unsupported());
+    }
+    let condition = match &named.e_tag {
+        Some(tag) if tag.value() == "*" => Condition::IfMatch(ETagMatch::Any),
+        Some(tag) => Condition::IfMatch(ETagMatch::Tag(tag.value().to_owned())),
+        None => Condition::None,
+    };
+    Ok((Key::parse(&named.key)?, condition))
+}
+
+fn failed(key: String, halt: Halt) -> Error {
+    Error {
+        code: Some(halt.refusal.code.into_owned()),
+        key: Some(key),
+        message: Some(halt.refusal.message.into_owned()),
+        ..Default::default()
+    }
+}
+
+fn unsupported() -> Halt {
+    Refusal::not_implemented("Conditions on size and time are not implemented").into()
+}
+
+const KEYS_MAX: usize = 1000;

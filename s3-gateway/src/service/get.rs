@@ -1,0 +1,250 @@
+//! GetObject and HeadObject: conditions, ranges, parts, and what an answer says of an object.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
+use s3s::{Body, S3Request, S3Response};
+use vault::object::{Manifest, Object};
+
+use super::object::{
+    check_read_headers, check_version, etag, put_checksum, put_header, put_metadata, signed, timestamp,
+};
+use super::{Answer, Asked, Halt, Operations};
+use crate::auth::canonical::Query;
+use crate::conditions::{Verdict, format_http_date};
+use crate::errors::Refusal;
+use crate::session::{ReadStream, Stored};
+
+/// What of an object is sent.
+struct Selection {
+    range: Range<u64>,
+    /// `Content-Range`, when it is not the whole object.
+    content_range: Option<String>,
+    parts_count: Option<i32>,
+}
+
+impl Operations {
+    pub(super) async fn get_object(
+        &self,
+        asked: Asked,
+        request: S3Request<GetObjectInput>,
+    ) -> Answer<GetObjectOutput> {
+        check_read_headers(&request.headers)?;
+        check_version(request.input.version_id.as_deref())?;
+        let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let stored = asked.session.object(&bucket, key).await?;
+        let object = &stored.object;
+        check_conditions(&asked, object)?;
+        let selection = select(&asked, &stored, request.input.part_number)?;
+        let headers = headers_of(object, &selection, &request.headers, request.uri.query())?;
+        let length = selection.range.end - selection.range.start;
+        let stream = asked
+            .session
+            .read(&asked.caller, &bucket, &stored, selection.range);
+        let body = open_body(stream, length).await?;
+        let output = GetObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            body: Some(body),
+            content_length: Some(signed(length)),
+            content_range: selection.content_range,
+            e_tag: Some(etag(object)),
+            last_modified: Some(timestamp(object.modified_ms)),
+            parts_count: selection.parts_count,
+            ..Default::default()
+        };
+        Ok(S3Response::with_headers(output, headers))
+    }
+
+    pub(super) async fn head_object(
+        &self,
+        asked: Asked,
+        request: S3Request<HeadObjectInput>,
+    ) -> Answer<HeadObjectOutput> {
+        check_read_headers(&request.headers)?;
+        check_version(request.input.version_id.as_deref())?;
+        let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let stored = asked.session.object(&bucket, key).await?;
+        let object = &stored.object;
+        check_conditions(&asked, object)?;
+        let selection = select(&asked, &stored, request.input.part_number)?;
+        let headers = headers_of(object, &selection, &request.headers, request.uri.query())?;
+        asked
+            .session
+            .noted(&asked.caller, "HeadObject", Some(&bucket.name))
+            .await?;
+        let output = HeadObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some(signed(selection.range.end - selection.range.start)),
+            content_range: selection.content_range,
+            e_tag: Some(etag(object)),
+            last_modified: Some(timestamp(object.modified_ms)),
+            parts_count: selection.parts_count,
+            ..Default::default()
+        };
+        Ok(S3Response::with_headers(output, headers))
+    }
+}
+
+/// 304 and 412, with the headers that a cache needs.
+fn check_conditions(asked: &Asked, object: &Object) -> Result<(), Halt> {
+    match asked
+        .admitted
+        .conditions
+        .judge(&object.etag(), object.modified_ms)
+    {
+        Verdict::Hold => Ok(()),
+        Verdict::Failed(condition) => Err(Refusal::precondition_failed(condition).into()),
+        Verdict::NotModified => {
+            let mut headers = HeaderMap::new();
+            put_header(&mut headers, "etag", &format!("\"{}\"", object.etag()));
+            put_header(
+                &mut headers,
+                "last-modified",
+                &format_http_date(object.modified_ms),
+            );
+            if let Some(cache) = object.metadata("cache-control") {
+                put_header(&mut headers, "cache-control", cache);
+            }
+            Err(Halt::with_headers(
+                Refusal::new(304, "NotModified", "Not Modified"),
+                headers,
+            ))
+        }
+    }
+}
+
+/// The bytes asked for: all, a range or a part.
+fn select(asked: &Asked, stored: &Stored, part_number: Option<i32>) -> Result<Selection, Halt> {
+    let object = &stored.object;
+    let total = object.plaintext_bytes;
+    let spec = asked
+        .admitted
+        .ranged
+        .for_object(&object.etag(), object.modified_ms);
+    let parts_count = object
+        .multipart
+        .then(|| i32::try_from(object.parts).unwrap_or(i32::MAX));
+    match (part_number, spec) {
+        (Some(_), Some(_)) => {
+            let message = "Cannot specify both Range header and partNumber query parameter";
+            Err(Refusal::invalid_request(message).into())
+        }
+        (None, None) => Ok(Selection {
+            range: 0..total,
+            content_range: None,
+            parts_count: None,
+        }),
+        (None, Some(spec)) => match spec.within(total) {
+            Some(range) => Ok(Selection {
+                content_range: content_range(&range, total),
+                range,
+                parts_count: None,
+            }),
+            None => {
+                let mut headers = HeaderMap::new();
+                put_header(&mut headers, "content-range", &format!("bytes */{total}"));
+                Err(Halt::with_headers(Refusal::invalid_range(total), headers))
+            }
+        },
+        (Some(number), None) => {
+            let range = part_range(object, number)?;
+            Ok(Selection {
+                content_range: content_range(&range, total),
+                range,
+                parts_count,
+            })
+        }
+    }
+}
+
+fn content_range(range: &Range<u64>, total: u64) -> Option<String> {
+    let last = range.end.checked_sub(1)?;
+    (range.start <= last).then(|| format!("bytes {}-{last}/{total}", range.start))
+}
+
+/// The bytes of one part.
+fn part_range(object: &Object, number: i32) -> Result<Range<u64>, Halt> {
+    let none = || {
+        Halt::from(Refusal::new(
+            416,
+            "InvalidPartNumber",
+            "The requested partnumber is not satisfiable",
+        ))
+    };
+    let place = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+    let place =
+        place.ok_or_else(|| Refusal::invalid_argument("Part number must be an integer from 1 to 10000"))?;
+    if !object.multipart {
+        return if place == 0 {
+            Ok(0..object.plaintext_bytes)
+        } else {
+            Err(none())
+        };
+    }
+    let Manifest::Inline(parts) = &object.manifest else {
+        let message = "Reading single parts of an object of very many parts is not implemented";
+        return Err(Refusal::not_implemented(message).into());
+    };
+    let part = parts.get(place).ok_or_else(none)?;
+    let start: u64 = parts.iter().take(place).map(|p| p.plaintext_bytes).sum();
+    Ok(start..start + part.plaintext_bytes)
+}
+
+/// Metadata, overrides of the query, and the checksum if the whole object is sent and it was asked for.
+fn headers_of(
+    object: &Object,
+    selection: &Selection,
+    asked: &HeaderMap,
+    query: Option<&str>,
+) -> Result<HeaderMap, Halt> {
+    let mut headers = HeaderMap::new();
+    put_metadata(&mut headers, object);
+    let query = Query::parse(query).map_err(|error| Refusal::from(&error))?;
+    for (parameter, header) in OVERRIDES {
+        if let Ok(Some(value)) = query.unique(parameter) {
+            put_header(&mut headers, header, value);
+        }
+    }
+    let enabled = asked
+        .get("x-amz-checksum-mode")
+        .is_some_and(|mode| mode.as_bytes() == b"ENABLED");
+    if let Some(checksum) = &object.checksum
+        && enabled
+        && selection.content_range.is_none()
+    {
+        put_checksum(&mut headers, checksum, object.parts);
+    }
+    Ok(headers)
+}
+
+/// Waits for the first bytes, so that what cannot be read is an error and not a broken answer, and so that a small
+/// answer leaves in one write.
+async fn open_body(mut stream: ReadStream, length: u64) -> Result<StreamingBlob, Halt> {
+    let first = match stream.next().await {
+        Some(first) => first?,
+        None => Bytes::new(),
+    };
+    if first.len() as u64 == length {
+        return Ok(StreamingBlob::from(Body::from(first)));
+    }
+    let whole = stream::once(async move { Ok(first) })
+        .chain(stream)
+        .map_ok(Frame::data);
+    Ok(StreamingBlob::from(Body::http_body_unsync(StreamBody::new(
+        whole,
+    ))))
+}
+
+const OVERRIDES: [(&str, &str); 6] = [
+    ("response-cache-control", "cache-control"),
+    ("response-content-disposition", "content-disposition"),
+    ("response-content-encoding", "content-encoding"),
+    ("response-content-language", "content-language"),
+    ("response-content-type", "content-type"),
+    ("response-expires", "expires"),
+];

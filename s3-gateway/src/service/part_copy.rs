@@ -1,0 +1,89 @@
+//! UploadPartCopy: a range of an object becomes a part.
+
+use s3s::dto::{CopyPartResult, ETag, UploadPartCopyInput, UploadPartCopyOutput};
+use s3s::{S3Request, S3Response};
+
+use super::copy::find_source;
+use super::multipart::{part_number, upload_id};
+use super::object::{check_write_headers, md5_of, sent_algorithm, stored_checksum, timestamp};
+use super::{Answer, Asked, Halt, Operations};
+use crate::checksum::{Algorithm, Hasher};
+use crate::conditions::RangeSpec;
+use crate::errors::Refusal;
+
+/// The largest part, in bytes.
+const PART_BYTES_MAX: u64 = 5 << 30;
+
+impl Operations {
+    pub(super) async fn upload_part_copy(
+        &self,
+        asked: Asked,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> Answer<UploadPartCopyOutput> {
+        check_write_headers(&request.headers)?;
+        let input = &request.input;
+        let number = part_number(input.part_number)?;
+        let id = upload_id(&input.upload_id)?;
+        let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let upload = asked.session.upload(&bucket, key, id).await?;
+        let (from, stored) = find_source(&asked, &input.copy_source).await?;
+        let total = stored.object.plaintext_bytes;
+        let range = match &input.copy_source_range {
+            None => 0..total,
+            Some(text) => source_range(text, total)?,
+        };
+        let bytes = range.end - range.start;
+        if bytes > PART_BYTES_MAX {
+            return Err(Refusal::entity_too_large(bytes, PART_BYTES_MAX).into());
+        }
+        let mut hasher = Hasher::new(true, upload.checksum_algorithm.map(sent_algorithm));
+        let mut observe = |bytes: &[u8]| hasher.update(bytes);
+        let stream = asked
+            .session
+            .restream((&from, &stored), range, &bucket, &mut observe)
+            .await?;
+        let digests = hasher.finish();
+        let checksum = digests.checksum.as_ref().and_then(stored_checksum);
+        let target = (&bucket, key, id);
+        let md5 = md5_of(&digests)?;
+        let part = asked
+            .session
+            .put_part(&asked.caller, target, number, stream, md5, checksum)
+            .await?;
+        let mut result = CopyPartResult {
+            e_tag: Some(ETag::Strong(part.entry.etag())),
+            last_modified: Some(timestamp(part.entry.modified_ms)),
+            ..Default::default()
+        };
+        if let Some(value) = &digests.checksum {
+            let text = Some(value.to_base64());
+            match value.algorithm {
+                Algorithm::Crc32 => result.checksum_crc32 = text,
+                Algorithm::Crc32c => result.checksum_crc32c = text,
+                Algorithm::Crc64Nvme => result.checksum_crc64nvme = text,
+                Algorithm::Sha1 => result.checksum_sha1 = text,
+                Algorithm::Sha256 => result.checksum_sha256 = text,
+            }
+        }
+        Ok(S3Response::new(UploadPartCopyOutput {
+            copy_part_result: Some(result),
+            ..Default::default()
+        }))
+    }
+}
+
+/// Unlike a read's range, a copy's names both ends and lies inside the object.
+fn source_range(text: &str, total: u64) -> Result<std::ops::Range<u64>, Halt> {
+    match RangeSpec::parse(text) {
+        Some(RangeSpec::From { first, last: Some(last) }) if last < total => Ok(first..last + 1),
+        Some(RangeSpec::From { last: Some(_), .. }) => {
+            let message = format!("Range specified is not valid for source object of size: {total}");
+            Err(Refusal::invalid_argument(message).into())
+        }
+        _ => Err(Refusal::invalid_argument(
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the \
+             zero-based offsets of the first and last bytes to copy",
+        )
+        .into()),
+    }
+}
