@@ -6,6 +6,7 @@
 
 pub mod codec;
 pub mod disk;
+pub mod drive;
 pub mod erasure;
 pub mod log;
 pub mod pack;

@@ -1,0 +1,131 @@
+//! The files below the log: what the engine asks of a disk, once for real and once simulated.
+//!
+//! Not a general file API: only the operations whose durability the log and the drives depend on are here, so that
+//! the simulated disk can model exactly what a crash may do to each of them.
+//!
+//! Invariant: data written is durable only after `sync_data` on its file, a name made, renamed or removed only after
+//! `sync_dir` on its directory. Nothing in the engine touches a file except through these two traits.
+
+mod real;
+mod sim;
+
+pub use real::RealDisk;
+pub use sim::{CrashChoice, SimDisk};
+
+use std::io;
+use std::path::Path;
+
+/// The largest file that [`Disk::read_small`] reads, in bytes.
+pub const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Existing file, reads only.
+    Read,
+    /// Existing file, reads and writes.
+    ReadWrite,
+    /// A file that must not exist yet, reads and writes.
+    CreateNew,
+}
+
+/// Device and inode of a file: which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    /// Device number.
+    pub device: u64,
+    /// Inode number on that device.
+    pub inode: u64,
+}
+
+/// A place with directories and files.
+pub trait Disk: Send + Sync {
+    /// Creates a directory and its missing parents, durably.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// The names in a directory, sorted. Names that are not UTF-8 are left out.
+    fn list_dir(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Opens a file.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>>;
+    /// Removes a file's name.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes a directory with everything in it.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Renames a file, replacing what had the new name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Whether a file or directory has this name.
+    fn exists(&self, path: &Path) -> bool;
+    /// Bytes that an unprivileged writer may still allocate on the file system of `path`.
+    fn available_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Reads a whole file of at most [`SMALL_FILE_BYTES_MAX`] bytes; a larger one is an error.
+    fn read_small(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.open(path, OpenMode::Read)?;
+        let bytes = file.len()?;
+        if bytes > SMALL_FILE_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut content = vec![0; usize::try_from(bytes).map_err(|_| io::ErrorKind::FileTooLarge)?];
+        read_exact_at(&*file, &mut content, 0)?;
+        Ok(content)
+    }
+}
+
+/// An open file. All methods may be called from several threads.
+pub trait DiskFile: Send + Sync {
+    /// Reads at `offset`; fewer bytes than asked for only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes the parts one after another from `offset`. After an error any of the bytes may have been written.
+    fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+    /// Makes content and length durable. After an error nothing may be assumed about unsynced writes, ever again.
+    fn sync_data(&self) -> io::Result<()>;
+    /// Asks the system to begin writing these bytes out, without waiting. Only a hint.
+    fn start_writeback(&self, offset: u64, bytes: u64);
+    /// Cuts the file off or extends it with zeros.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+    /// Reserves space for a range and extends the length to its end; new bytes read as zeros.
+    fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()>;
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Bytes that the file occupies on its disk.
+    fn allocated_bytes(&self) -> io::Result<u64>;
+    /// Whether any name still leads to this file.
+    fn is_linked(&self) -> io::Result<bool>;
+    /// Which file this is.
+    fn identity(&self) -> io::Result<FileIdentity>;
+}
+
+/// Fills the whole buffer from `offset`, or fails with `UnexpectedEof`.
+pub fn read_exact_at(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    if file.read_at(buffer, offset)? == buffer.len() {
+        return Ok(());
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Puts a small file in place durably and whole: a new file under a temporary name, synced, renamed, directory synced.
+pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = path.with_extension("new");
+    if disk.exists(&temporary) {
+        disk.remove_file(&temporary)?;
+    }
+    let file = disk.open(&temporary, OpenMode::CreateNew)?;
+    file.write_all_at(&[content], 0)?;
+    file.sync_data()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(dir)
+}
+
+/// Whether an error says that the disk or the quota is full, after which the file is as usable as before.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}

@@ -1,0 +1,146 @@
+//! Opening a drive: identity, log, and the view built from the frames' tags.
+//!
+//! Reads no shard bytes. Invariant: of several frames of one shard the last is the shard and the others are deleted;
+//! a delete frame removes exactly the frame that it names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, ShardKey, ShardTag, decode_delete, decode_lease};
+use super::view::{Location, Shared};
+use super::writer::Books;
+use super::{DriveError, DriveIdentity, DriveWriter};
+use crate::disk::{Disk, OpenMode};
+use crate::log::{self, FrameInfo, Log, LogConfig, Position};
+
+/// What opening a drive found.
+#[derive(Debug, Clone, Default)]
+pub struct Recovery {
+    /// What opening its log found; damaged stretches are shards (or deletes) that are gone.
+    pub log: log::Recovery,
+    /// Shards present.
+    pub shards: u64,
+    /// Frames whose tags make no sense, left as garbage.
+    pub malformed_frames: u64,
+}
+
+/// The view while frames go by.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) shards: BTreeMap<ShardKey, Location>,
+    pub(super) superseded: BTreeSet<(ShardKey, Position)>,
+    pub(super) books: Books,
+    pub(super) lowest_lease: u64,
+    malformed: u64,
+}
+
+impl Gathered {
+    fn take(&mut self, frame: &FrameInfo) {
+        let position = frame.position;
+        let understood = match frame.kind {
+            KIND_SHARD => ShardTag::decode(&frame.tag).is_ok_and(|tag| {
+                let (payload_bytes, shard_bytes) = (frame.payload_bytes, tag.shard_bytes);
+                let location = Location {
+                    position,
+                    payload_bytes,
+                    shard_bytes,
+                    lease: tag.lease,
+                };
+                if let Some(older) = self.shards.insert(tag.key, location) {
+                    self.superseded.insert((tag.key, older.position));
+                }
+                shard_bytes < payload_bytes
+            }),
+            KIND_DELETE => decode_delete(&frame.tag).is_ok_and(|(key, target)| {
+                if self
+                    .shards
+                    .get(&key)
+                    .is_some_and(|found| found.position == target)
+                {
+                    self.shards.remove(&key);
+                }
+                self.superseded.remove(&(key, target));
+                self.books.add_delete(position, target);
+                true
+            }),
+            KIND_LEASE => decode_lease(&frame.tag).is_ok_and(|lowest| {
+                if lowest >= self.lowest_lease {
+                    self.lowest_lease = lowest;
+                    self.books.lease = Some(position);
+                }
+                true
+            }),
+            _ => false,
+        };
+        self.malformed += u64::from(!understood);
+    }
+}
+
+impl DriveWriter {
+    /// Opens the drive in `dir`, which must be the expected one if one is given. A log is made, with the id
+    /// `fresh_log_id` (random), if the drive has none yet; a drive without `drive.json` is never made here.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        expected: Option<DriveIdentity>,
+        fresh_log_id: u64,
+    ) -> Result<(Self, Recovery), DriveError> {
+        Self::open_with(disk, dir, expected, fresh_log_id, LogConfig::drive())
+    }
+
+    /// As [`DriveWriter::open`], with other segment sizes.
+    pub fn open_with(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        expected: Option<DriveIdentity>,
+        fresh_log_id: u64,
+        config: LogConfig,
+    ) -> Result<(Self, Recovery), DriveError> {
+        let got = DriveIdentity::read(&*disk, dir)?;
+        if let Some(expected) = expected.filter(|expected| *expected != got) {
+            return Err(DriveError::WrongDrive { expected, got });
+        }
+        let identity_file = disk.open(&DriveIdentity::path(dir), OpenMode::Read)?.identity()?;
+        let mut gathered = Gathered::default();
+        let (log, recovery) = Log::open(
+            Arc::clone(&disk),
+            &dir.join("log"),
+            config,
+            fresh_log_id,
+            &mut |frame| {
+                gathered.take(&frame);
+            },
+        )?;
+        let Gathered {
+            shards,
+            superseded,
+            mut books,
+            lowest_lease,
+            malformed,
+        } = gathered;
+        for location in shards.values() {
+            books.add_live(location);
+        }
+        let found = Recovery {
+            log: recovery,
+            shards: shards.len() as u64,
+            malformed_frames: malformed,
+        };
+        let shared = Shared::new(
+            (disk, dir.to_owned()),
+            (got, identity_file),
+            log.reader(),
+            shards,
+            lowest_lease,
+        );
+        let mut writer = Self::new(log, Arc::new(shared), books, superseded, lowest_lease);
+        match writer.settle_superseded() {
+            // A full drive still serves reads; the older copies are settled before the next delete.
+            Ok(()) | Err(DriveError::Full { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        writer.commit()?;
+        Ok((writer, found))
+    }
+}

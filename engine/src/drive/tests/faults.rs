@@ -1,0 +1,164 @@
+//! Damage, loss and full disks, on the simulated disk.
+
+use super::*;
+
+#[test]
+fn a_flipped_bit_in_any_shard_is_found_by_reading_and_by_scrub() {
+    let disk = SimDisk::unrecorded(1);
+    let mut writer = fresh(&disk);
+    (0..40).for_each(|number| put(&mut writer, number));
+    writer.commit().unwrap();
+    let drive = writer.drive();
+    for number in (0..40).step_by(3) {
+        let location = drive.info(&key(number)).unwrap();
+        let frame = writer
+            .log
+            .reader()
+            .frames(crate::log::Position(0))
+            .map(Result::unwrap)
+            .find(|frame| frame.tag.starts_with(&key(number).pack.0))
+            .unwrap();
+        let last = u64::from(frame.position.offset()) + 64 + u64::from(frame.payload_bytes) - 1;
+        assert!(disk.flip_bit(&segment_path(frame.position.segment()), last - number % 50));
+        assert!(location.stored_bytes > 0);
+        assert!(
+            matches!(drive.read(&key(number)), Err(DriveError::Damaged { .. })),
+            "{number}"
+        );
+    }
+    let mut bad = Vec::new();
+    let mut after = None;
+    let mut pages = 0;
+    loop {
+        let page = drive.scrub(after, 7).unwrap();
+        bad.extend(page.bad.into_iter().map(|(key, _)| key));
+        pages += 1;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let mut expected: Vec<ShardKey> = (0..40).step_by(3).map(key).collect();
+    expected.sort_unstable();
+    assert_eq!((bad, pages), (expected, 6));
+}
+
+#[test]
+fn a_bit_rotten_shard_is_reported_by_compaction_and_never_copied() {
+    let disk = SimDisk::unrecorded(1);
+    let mut writer = fresh(&disk);
+    put(&mut writer, 1);
+    put(&mut writer, 2);
+    writer.commit().unwrap();
+    assert!(disk.flip_bit(&segment_path(0), 72 + 64 + 250));
+    writer.delete(key(2)).unwrap();
+    let done = writer.compact(0.000_1, u64::MAX).unwrap();
+    assert_eq!(done.damaged, [key(1)]);
+    assert!(matches!(
+        writer.drive().read(&key(1)),
+        Err(DriveError::NoShard(_))
+    ));
+    put(&mut writer, 1);
+    writer.commit().unwrap();
+    assert!(
+        writer.drive().read(&key(1)).is_ok(),
+        "a repaired shard can be put again"
+    );
+}
+
+#[test]
+fn a_drive_that_is_gone_acknowledges_nothing() {
+    for what in ["/drives/0", "/drives/0/drive.json", "/drives/0/log"] {
+        let disk = SimDisk::unrecorded(1);
+        let mut writer = fresh(&disk);
+        put(&mut writer, 1);
+        writer.commit().unwrap();
+        disk.unlink(Path::new(what));
+        put(&mut writer, 2);
+        assert!(matches!(writer.commit(), Err(DriveError::Lost(_))), "{what}");
+        assert!(writer.drive().is_lost().is_some());
+        let (header, content) = plain(3);
+        assert!(matches!(writer.put(&header, &content), Err(DriveError::Lost(_))));
+        assert!(matches!(writer.drive().read(&key(1)), Err(DriveError::Lost(_))));
+        if what != "/drives/0/log" {
+            assert!(
+                matches!(open(&disk), Err(DriveError::NoDrive(_))),
+                "{what} is not made anew"
+            );
+        }
+    }
+}
+
+#[test]
+fn another_drive_in_the_place_is_refused_at_opening_and_noticed_while_running() {
+    let disk = SimDisk::unrecorded(1);
+    let writer = fresh(&disk);
+    let other = DriveIdentity {
+        drive: [9; 16],
+        ..IDENTITY
+    };
+    disk.unlink(Path::new("/drives/0/drive.json"));
+    other.create(&disk, Path::new(DIR)).unwrap();
+    assert!(writer.drive().check_present().is_err());
+    assert_eq!(writer.drive().is_lost(), Some(LostReason::IdentityReplaced));
+    assert!(matches!(open(&disk), Err(DriveError::WrongDrive { got, .. }) if got == other));
+}
+
+#[test]
+fn a_failed_flush_takes_the_drive_out_and_shows_nothing_of_the_commit() {
+    let disk = SimDisk::unrecorded(1);
+    let mut writer = fresh(&disk);
+    put(&mut writer, 1);
+    disk.fail_sync(Path::new(DIR));
+    assert!(matches!(
+        writer.commit(),
+        Err(DriveError::Lost(LostReason::WriteFailed))
+    ));
+    disk.heal();
+    assert!(matches!(
+        writer.commit(),
+        Err(DriveError::Lost(LostReason::WriteFailed))
+    ));
+    assert_eq!(writer.drive().keys_after(None, 10), []);
+}
+
+#[test]
+fn a_full_drive_refuses_puts_serves_reads_and_goes_on_after_space_returns() {
+    let disk = SimDisk::unrecorded(1);
+    let mut writer = fresh(&disk);
+    disk.fail_write_enospc(Path::new(DIR));
+    let mut stored = 0;
+    let full = loop {
+        let (header, content) = plain(stored);
+        match writer.put(&header, &content) {
+            Ok(()) => stored += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, DriveError::Full { .. }) && stored > 0, "{full}");
+    writer.commit().unwrap();
+    assert_eq!(writer.drive().available_bytes().unwrap(), 0);
+    (0..stored).for_each(|number| drop(writer.drive().read(&key(number)).unwrap()));
+    disk.heal();
+    (stored..60).for_each(|number| put(&mut writer, number));
+    for number in 0..50 {
+        writer.delete(key(number)).unwrap();
+    }
+    writer.commit().unwrap();
+    // The disk fills up in the middle of a compaction.
+    disk.fail_write_enospc(Path::new(DIR));
+    while writer.compact(0.000_1, u64::MAX).is_ok_and(|done| done.more) {}
+    (50..60).for_each(|number| drop(writer.drive().read(&key(number)).unwrap()));
+    disk.heal();
+    writer.delete(key(59)).unwrap();
+    writer.compact(0.000_1, u64::MAX).unwrap();
+    drop(writer);
+    let (writer, _) = open(&disk).unwrap();
+    for number in 0..60 {
+        assert_eq!(
+            writer.drive().contains(&key(number)),
+            (50..59).contains(&number),
+            "{number}"
+        );
+    }
+}

@@ -1,0 +1,298 @@
+//! The drive's one writer: staged puts and deletes, commit, lease floor.
+//!
+//! Not a thread; the flusher that owns it decides when to commit. Invariant: the view changes only after the log is
+//! synced and the drive was seen to be in place; any doubt about what is durable loses the drive.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, SHARD_TAG_BYTES, encode_delete};
+use super::view::{Location, Shared};
+use super::{Drive, DriveError, LostReason, STAGED_MAX, ShardHeader, ShardKey};
+use crate::log::{Log, LogError, Position, SegmentInfo};
+
+/// Bytes of a delete frame and of a lease frame in the log.
+const DELETE_FRAME_BYTES: u64 = 112;
+const LEASE_FRAME_BYTES: u64 = 72;
+
+/// What is needed of each segment.
+#[derive(Default)]
+pub(super) struct Books {
+    /// Bytes of live shard frames by segment.
+    live: BTreeMap<u32, u64>,
+    /// Delete frames by (their segment, the segment of the frame they delete).
+    deletes: BTreeMap<(u32, u32), u64>,
+    /// The lease frame that holds the lowest lease.
+    pub(super) lease: Option<Position>,
+}
+
+impl Books {
+    pub(super) fn add_live(&mut self, location: &Location) {
+        *self.live.entry(location.position.segment()).or_default() += location.frame_bytes();
+    }
+
+    pub(super) fn remove_live(&mut self, location: &Location) {
+        if let Some(bytes) = self.live.get_mut(&location.position.segment()) {
+            *bytes = bytes.saturating_sub(location.frame_bytes());
+        }
+    }
+
+    pub(super) fn add_delete(&mut self, at: Position, target: Position) {
+        *self.deletes.entry((at.segment(), target.segment())).or_default() += 1;
+    }
+
+    pub(super) fn forget_segment(&mut self, number: u32) {
+        self.live.remove(&number);
+        self.deletes
+            .retain(|(at, target), _| *at != number && *target != number);
+    }
+
+    /// Bytes of the segment's owner frames, and those of them that nothing needs. A delete frame is needed while
+    /// the segment of its target, another one, is there.
+    pub(super) fn used_and_garbage(&self, info: &SegmentInfo, present: &BTreeSet<u32>) -> (u64, u64) {
+        let used = info.bytes.saturating_sub(info.overhead_bytes);
+        let deletes: u64 = self
+            .deletes
+            .range((info.number, 0)..=(info.number, u32::MAX))
+            .filter(|((at, target), _)| at != target && present.contains(target))
+            .map(|(_, count)| count * DELETE_FRAME_BYTES)
+            .sum();
+        let lease = self
+            .lease
+            .filter(|at| at.segment() == info.number)
+            .map_or(0, |_| LEASE_FRAME_BYTES);
+        let live = self.live.get(&info.number).copied().unwrap_or(0);
+        (used, used.saturating_sub(live + deletes + lease))
+    }
+}
+
+/// A drive, for changing.
+pub struct DriveWriter {
+    pub(super) log: Log,
+    pub(super) shared: Arc<Shared>,
+    pub(super) books: Books,
+    /// Frames of shards that have a later frame too, as an interrupted compaction leaves them.
+    pub(super) superseded: BTreeSet<(ShardKey, Position)>,
+    staged: BTreeMap<ShardKey, Option<Location>>,
+    lowest_lease: u64,
+}
+
+impl DriveWriter {
+    pub(super) fn new(
+        log: Log,
+        shared: Arc<Shared>,
+        books: Books,
+        superseded: BTreeSet<(ShardKey, Position)>,
+        lowest_lease: u64,
+    ) -> Self {
+        Self {
+            log,
+            shared,
+            books,
+            superseded,
+            staged: BTreeMap::new(),
+            lowest_lease,
+        }
+    }
+
+    /// Writes a shard; it is durable and visible after the next [`DriveWriter::commit`]. Does nothing if it is there or staged.
+    /// The bytes are not hashed here: who made the header did.
+    pub fn put(&mut self, header: &ShardHeader, shard: &[u8]) -> Result<(), DriveError> {
+        self.shared.check_not_lost()?;
+        let key = header.key();
+        let shard_bytes = header.summary.geometry.shard_bytes;
+        let known = usize::from(header.index) < header.summary.hashes.len();
+        if !known || shard.len() as u64 != u64::from(shard_bytes) {
+            let expected = if known { shard_bytes } else { 0 };
+            return Err(DriveError::WrongLength {
+                key,
+                expected,
+                got: shard.len(),
+            });
+        }
+        if header.lease < self.lowest_lease {
+            return Err(DriveError::LeaseEnded {
+                lease: header.lease,
+                lowest: self.lowest_lease,
+            });
+        }
+        if self.current(&key).is_some() {
+            return Ok(());
+        }
+        self.check_staged()?;
+        let clear = header.encode_clear();
+        let position = self.append(KIND_SHARD, &header.encode_tag(), &[&clear, shard])?;
+        let payload_bytes = (SHARD_TAG_BYTES + clear.len() + shard.len()) as u64;
+        let payload_bytes = u32::try_from(payload_bytes).unwrap_or(u32::MAX);
+        let location = Location {
+            position,
+            payload_bytes,
+            shard_bytes,
+            lease: header.lease,
+        };
+        self.staged.insert(key, Some(location));
+        Ok(())
+    }
+
+    /// Deletes a shard, durably and visibly after the next commit; false if there is none.
+    pub fn delete(&mut self, key: ShardKey) -> Result<bool, DriveError> {
+        self.shared.check_not_lost()?;
+        let Some(location) = self.current(&key) else {
+            return Ok(false);
+        };
+        self.check_staged()?;
+        self.settle_superseded()?;
+        let at = self.append(KIND_DELETE, &encode_delete(&key, location.position), &[])?;
+        self.books.add_delete(at, location.position);
+        self.staged.insert(key, None);
+        Ok(true)
+    }
+
+    /// From now on puts under lower leases are refused; durable after the next commit.
+    pub fn end_leases_below(&mut self, lowest: u64) -> Result<(), DriveError> {
+        self.shared.check_not_lost()?;
+        if lowest > self.lowest_lease {
+            let at = self.append(KIND_LEASE, &lowest.to_le_bytes(), &[])?;
+            self.lowest_lease = lowest;
+            self.books.lease = Some(at);
+        }
+        Ok(())
+    }
+
+    /// Puts and deletes that wait for a commit.
+    pub fn staged(&self) -> usize {
+        self.staged.len()
+    }
+
+    /// Asks the system to begin writing out what was put, without waiting.
+    pub fn start_writeback(&mut self) {
+        self.log.start_writeback();
+    }
+
+    /// Makes everything staged durable, checks that the drive is still in place, and only then shows it. After an error
+    /// nothing of it shows and the drive is lost.
+    pub fn commit(&mut self) -> Result<(), DriveError> {
+        let staged = std::mem::take(&mut self.staged);
+        self.sync_in_place()?;
+        let mut shards = self.shared.shards_mut();
+        for (key, change) in staged {
+            let before = match change {
+                Some(location) => {
+                    self.books.add_live(&location);
+                    shards.insert(key, location)
+                }
+                None => shards.remove(&key),
+            };
+            if let Some(before) = before {
+                self.books.remove_live(&before);
+            }
+        }
+        drop(shards);
+        self.shared
+            .lowest_lease
+            .store(self.lowest_lease, Ordering::Release);
+        self.refresh_usage();
+        Ok(())
+    }
+
+    /// After a second without changes: commits what is staged and writes the log's closing frame.
+    pub fn idle(&mut self) -> Result<(), DriveError> {
+        self.commit()?;
+        let closed = self.log.idle();
+        self.logged(closed)?;
+        self.refresh_usage();
+        Ok(())
+    }
+
+    /// Gives back reserved space beyond the last frame.
+    pub fn trim(&mut self) -> Result<(), DriveError> {
+        self.shared.check_not_lost()?;
+        let trimmed = self.log.trim();
+        self.logged(trimmed)?;
+        self.refresh_usage();
+        Ok(())
+    }
+
+    /// The drive, for reading.
+    pub fn drive(&self) -> Drive {
+        Drive::new(Arc::clone(&self.shared))
+    }
+
+    /// Commits and ends the log in an orderly way.
+    pub fn close(mut self) -> Result<(), DriveError> {
+        self.idle()
+    }
+
+    /// Syncs the log and checks that its files are those of the drive that was opened.
+    pub(super) fn sync_in_place(&mut self) -> Result<(), DriveError> {
+        self.shared.check_not_lost()?;
+        let synced = self.log.sync();
+        self.logged(synced)?;
+        self.shared.check_present()?;
+        match self.log.is_linked() {
+            Ok(true) => Ok(()),
+            _ => Err(self.shared.lose(LostReason::SegmentUnlinked)),
+        }
+    }
+
+    pub(super) fn append(&mut self, kind: u8, tag: &[u8], parts: &[&[u8]]) -> Result<Position, DriveError> {
+        let appended = self.log.append(kind, tag, parts);
+        self.logged(appended)
+    }
+
+    /// A failure that leaves it unknown what is durable loses the drive.
+    pub(super) fn logged<T>(&self, result: Result<T, LogError>) -> Result<T, DriveError> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(LogError::Io { .. } | LogError::Fenced { .. }) => {
+                Err(self.shared.lose(LostReason::WriteFailed))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the delete frames that an interrupted compaction did not come to: without them the older copy of a shard
+    /// could outlive the delete of the newer one.
+    pub(super) fn settle_superseded(&mut self) -> Result<(), DriveError> {
+        while let Some((key, target)) = self.superseded.first().copied() {
+            let at = self.append(KIND_DELETE, &encode_delete(&key, target), &[])?;
+            self.books.add_delete(at, target);
+            self.superseded.pop_first();
+        }
+        Ok(())
+    }
+
+    pub(super) fn refresh_usage(&self) {
+        let segments = self.log.segments();
+        let present: BTreeSet<u32> = segments.iter().map(|info| info.number).collect();
+        let garbage = segments
+            .iter()
+            .map(|info| self.books.used_and_garbage(info, &present).1)
+            .sum();
+        let live = segments
+            .iter()
+            .filter_map(|info| self.books.live.get(&info.number))
+            .sum();
+        self.shared.garbage.store(garbage, Ordering::Relaxed);
+        self.shared.live.store(live, Ordering::Relaxed);
+        self.shared
+            .allocated
+            .store(self.log.allocated_bytes(), Ordering::Relaxed);
+    }
+
+    /// Where the shard will be once everything staged is committed.
+    fn current(&self, key: &ShardKey) -> Option<Location> {
+        match self.staged.get(key) {
+            Some(staged) => *staged,
+            None => self.shared.shards().get(key).copied(),
+        }
+    }
+
+    fn check_staged(&self) -> Result<(), DriveError> {
+        if self.staged.len() < STAGED_MAX {
+            return Ok(());
+        }
+        Err(DriveError::TooManyStaged { limit: STAGED_MAX })
+    }
+}

@@ -1,0 +1,398 @@
+//! The log's one writer: append, sync, rotation, preallocation, fencing.
+//!
+//! Not a thread and not a queue: whoever gathers appends into groups calls it. Invariant: a segment is used only after
+//! its file and its name are durable; a sealed one is durable before the next begins; after a failure that
+//! leaves it unknown what is on disk the log is fenced. Source: FORMAT.md section 1.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::footer::FooterBuilder;
+use super::frame::{ALIGN, KIND_CLOSING, checksum_parts, frame_bytes};
+use super::head::HEAD_FRAME_BYTES;
+use super::reader::Shared;
+use super::recovery::{OpenSegment, recover};
+use super::{
+    FrameHeader, FrameInfo, HEADER_BYTES, LogConfig, LogError, LogReader, OWNER_KIND_MIN, OpenError,
+    Position, Recovery, SegmentInfo, TAG_BYTES_MAX,
+};
+use crate::disk::{Disk, is_full};
+
+/// Payloads up to this many bytes are gathered into one buffer; larger ones are written from where they lie.
+const GATHERED_BYTES_MAX: u64 = 16 << 10;
+
+/// The smallest and largest segments.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4096..=1 << 31;
+
+/// A log, open for appending.
+pub struct Log {
+    pub(super) shared: Arc<Shared>,
+    pub(super) config: LogConfig,
+    run: u64,
+    pub(super) open: Option<OpenSegment>,
+    /// The number that the next segment gets.
+    pub(super) next_segment: u32,
+    /// Something was appended since the last closing frame.
+    pub(super) unclosed: bool,
+    /// From where on writing out has not been asked for yet.
+    pub(super) writeback_from: u64,
+    fenced: Option<u32>,
+    gather: Vec<u8>,
+}
+
+impl Log {
+    /// Opens the log in `dir`, or makes one with the id `fresh_log_id` (random) when the directory holds no segment. Every
+    /// owner frame that is there is shown to `visit`, in order.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: LogConfig,
+        fresh_log_id: u64,
+        visit: &mut dyn FnMut(FrameInfo),
+    ) -> Result<(Self, Recovery), OpenError> {
+        disk.create_dir_all(dir)?;
+        let recovered = recover(&*disk, dir, config, visit)?;
+        let (log_id, segments) = recovered.as_ref().map_or_else(Default::default, |found| {
+            (found.recovery.log_id, found.segments.clone())
+        });
+        let log_id = if recovered.is_some() { log_id } else { fresh_log_id };
+        let shared = Arc::new(Shared::new(disk, dir.to_owned(), (log_id, config.kind), segments));
+        let mut log = Self {
+            shared,
+            config,
+            run: 1,
+            open: None,
+            next_segment: 0,
+            unclosed: false,
+            writeback_from: 0,
+            fenced: None,
+            gather: Vec::new(),
+        };
+        let Some(found) = recovered else {
+            log.begin_segment().map_err(|error| match error {
+                LogError::Io { source, .. } => source,
+                _ => io::ErrorKind::StorageFull.into(),
+            })?;
+            let recovery = Recovery {
+                created: true,
+                clean: true,
+                log_id,
+                run: 1,
+                segments: 1,
+                ..Recovery::default()
+            };
+            return Ok((log, recovery));
+        };
+        log.run = found.run;
+        log.next_segment = found
+            .end
+            .segment()
+            .checked_add(1)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        log.writeback_from = u64::from(found.end.offset());
+        log.open = found.open;
+        log.unclosed = !found.recovery.clean;
+        log.shared.set_end(found.end);
+        log.shared.set_durable_to(found.end);
+        Ok((log, found.recovery))
+    }
+
+    /// Writes a frame whose payload is the tag and then the parts, and returns its position. Nothing is promised until
+    /// [`Log::sync`]. With [`LogError::Full`] and errors about the frame nothing happened; others fence the log.
+    pub fn append(&mut self, kind: u8, tag: &[u8], parts: &[&[u8]]) -> Result<Position, LogError> {
+        if kind < OWNER_KIND_MIN {
+            return Err(LogError::ReservedKind { kind });
+        }
+        if tag.len() > TAG_BYTES_MAX {
+            return Err(LogError::TagTooLarge { bytes: tag.len() });
+        }
+        let payload_bytes = parts
+            .iter()
+            .fold(tag.len() as u64, |sum, part| sum + part.len() as u64);
+        let frame = frame_bytes(payload_bytes);
+        let empty = HEAD_FRAME_BYTES + FooterBuilder::new().bytes_with(Some(tag.len()));
+        let limit = self.segment_bytes().saturating_sub(empty);
+        let Some(payload_bytes) = u32::try_from(payload_bytes).ok().filter(|_| frame <= limit) else {
+            return Err(LogError::FrameTooLarge { bytes: frame, limit });
+        };
+        self.check_fence()?;
+        if !self.has_room(frame, Some(tag.len())) {
+            self.seal_current()?;
+        }
+        if self.open.is_none() {
+            self.begin_segment()?;
+        }
+        let position = self.write_frame(kind, tag, parts, payload_bytes)?;
+        if let Some(open) = self.open.as_mut() {
+            open.footer.push(position.offset(), payload_bytes, kind, tag);
+        }
+        self.unclosed = true;
+        Ok(position)
+    }
+
+    /// Makes everything appended so far durable and returns the position below which everything is.
+    pub fn sync(&mut self) -> Result<Position, LogError> {
+        self.check_fence()?;
+        let end = self.shared.end();
+        if end > self.shared.durable_to() {
+            if let Some((segment, Err(error))) = self
+                .open
+                .as_ref()
+                .map(|open| (open.number, open.file.sync_data()))
+            {
+                return Err(self.fence(segment, error));
+            }
+            self.shared.set_durable_to(end);
+        }
+        Ok(end)
+    }
+
+    /// Asks the system to begin writing out what was appended since the last such call, without waiting.
+    pub fn start_writeback(&mut self) {
+        if let Some(open) = &self.open {
+            open.file
+                .start_writeback(self.writeback_from, open.end.saturating_sub(self.writeback_from));
+            self.writeback_from = open.end;
+        }
+    }
+
+    /// After a second without appends: makes what was written durable and ends it with a closing frame. Does nothing
+    /// when nothing was appended since the last one.
+    pub fn idle(&mut self) -> Result<(), LogError> {
+        self.check_fence()?;
+        if !self.unclosed {
+            return Ok(());
+        }
+        self.sync()?;
+        if self.has_room(HEADER_BYTES as u64, None) {
+            self.write_frame(KIND_CLOSING, &[], &[], 0)?;
+            self.sync()?;
+        } else {
+            self.seal_current()?;
+        }
+        self.unclosed = false;
+        Ok(())
+    }
+
+    /// Ends the log in an orderly way: sync and closing frame.
+    pub fn close(mut self) -> Result<(), LogError> {
+        self.idle()
+    }
+
+    /// Gives back the space that is reserved beyond the last frame.
+    pub fn trim(&mut self) -> Result<(), LogError> {
+        self.check_fence()?;
+        let Some(open) = self.open.as_mut().filter(|open| open.allocated > open.end) else {
+            return Ok(());
+        };
+        match open.file.set_len(open.end) {
+            Ok(()) => open.allocated = open.end,
+            Err(source) => {
+                return Err(LogError::Io {
+                    segment: open.number,
+                    source,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that the log occupies, reservations included, in units of 4 KiB for each segment.
+    pub fn allocated_bytes(&self) -> u64 {
+        let open = self
+            .open
+            .as_ref()
+            .map_or(0, |open| open.allocated.next_multiple_of(4096));
+        let sealed = self.segments().into_iter().filter(|info| info.sealed);
+        sealed.fold(open, |sum, info| sum + info.bytes.next_multiple_of(4096))
+    }
+
+    /// Whether the segment being filled still has a name; also true when none is.
+    pub fn is_linked(&self) -> io::Result<bool> {
+        self.open.as_ref().map_or(Ok(true), |open| open.file.is_linked())
+    }
+
+    /// A reader of this log.
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(Arc::clone(&self.shared))
+    }
+
+    /// The segments, in order.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.shared.segments()
+    }
+
+    /// Everything below is durable.
+    pub fn durable_to(&self) -> Position {
+        self.shared.durable_to()
+    }
+
+    /// Where the next frame goes, unless a new segment must be begun for it.
+    pub fn end(&self) -> Position {
+        self.shared.end()
+    }
+
+    /// The log's id.
+    pub fn log_id(&self) -> u64 {
+        self.shared.log_id
+    }
+
+    /// The run that this opening began.
+    pub fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Whether an earlier failure ended the log's life in this process.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.is_some()
+    }
+
+    pub(super) fn segment_bytes(&self) -> u64 {
+        u64::from(self.config.segment_bytes).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end())
+    }
+
+    fn has_room(&self, frame: u64, tag_bytes: Option<usize>) -> bool {
+        self.open
+            .as_ref()
+            .is_none_or(|open| open.end + frame + open.footer.bytes_with(tag_bytes) <= self.segment_bytes())
+    }
+
+    pub(super) fn header(
+        &self,
+        kind: u8,
+        position: Position,
+        payload_bytes: u32,
+        tag_bytes: u32,
+        payload_checksum: u64,
+    ) -> FrameHeader {
+        FrameHeader {
+            kind,
+            log_id: self.shared.log_id,
+            run: self.run,
+            position,
+            durable_to: self.shared.durable_to(),
+            payload_bytes,
+            tag_bytes,
+            payload_checksum,
+        }
+    }
+
+    fn write_frame(
+        &mut self,
+        kind: u8,
+        tag: &[u8],
+        parts: &[&[u8]],
+        payload_bytes: u32,
+    ) -> Result<Position, LogError> {
+        let bytes = frame_bytes(u64::from(payload_bytes));
+        let Some((number, at)) = self.open.as_ref().map(|open| (open.number, open.end)) else {
+            return Err(LogError::Exhausted);
+        };
+        self.reserve(at + bytes)?;
+        let position = Position::new(number, u32::try_from(at).unwrap_or(u32::MAX));
+        let tag_bytes = u32::try_from(tag.len()).unwrap_or(u32::MAX);
+        let pad = padding(u64::from(payload_bytes));
+        let Some(file) = self.open.as_ref().map(|open| Arc::clone(&open.file)) else {
+            return Err(LogError::Exhausted);
+        };
+        let written = if u64::from(payload_bytes) <= GATHERED_BYTES_MAX {
+            let mut gather = std::mem::take(&mut self.gather);
+            gather.clear();
+            gather.resize(HEADER_BYTES, 0);
+            gather.extend_from_slice(tag);
+            parts.iter().for_each(|part| gather.extend_from_slice(part));
+            let (header_at, payload) = gather.split_at_mut(HEADER_BYTES);
+            let checksum = xxh3_64_with_seed(payload, self.shared.log_id);
+            let header = self.header(kind, position, payload_bytes, tag_bytes, checksum);
+            header_at.copy_from_slice(&header.encode());
+            gather.extend_from_slice(pad);
+            let written = file.write_all_at(&[&gather], at);
+            self.gather = gather;
+            written
+        } else {
+            let checksum = checksum_parts(self.shared.log_id, tag, parts);
+            let header = self
+                .header(kind, position, payload_bytes, tag_bytes, checksum)
+                .encode();
+            let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 3);
+            all.extend([&header[..], tag]);
+            all.extend_from_slice(parts);
+            all.push(pad);
+            file.write_all_at(&all, at)
+        };
+        if let Err(error) = written {
+            return Err(self.write_failed(error, bytes));
+        }
+        if let Some(open) = self.open.as_mut() {
+            open.end = at + bytes;
+        }
+        self.shared.set_end(Position::new(
+            number,
+            u32::try_from(at + bytes).unwrap_or(u32::MAX),
+        ));
+        Ok(position)
+    }
+
+    /// Reserves the open segment's file up to `end`, in steps.
+    pub(super) fn reserve(&mut self, end: u64) -> Result<(), LogError> {
+        let step = u64::from(self.config.preallocate_bytes);
+        let most = self.segment_bytes().max(end);
+        let Some(open) = self.open.as_mut().filter(|open| open.allocated < end) else {
+            return Ok(());
+        };
+        let target = open.allocated.saturating_add(step).max(end).min(most);
+        let mut reserved = open
+            .file
+            .allocate(open.allocated, target - open.allocated)
+            .map(|()| target);
+        if reserved.as_ref().is_err_and(is_full) && target > end {
+            reserved = open
+                .file
+                .allocate(open.allocated, end - open.allocated)
+                .map(|()| end);
+        }
+        match reserved {
+            Ok(reserved) => {
+                open.allocated = reserved;
+                Ok(())
+            }
+            Err(error) => {
+                let bytes = end - open.end;
+                Err(self.write_failed(error, bytes))
+            }
+        }
+    }
+
+    /// After a failed write: a full disk is undone and the log goes on, anything else fences.
+    pub(super) fn write_failed(&mut self, error: io::Error, bytes: u64) -> LogError {
+        let Some(open) = self.open.as_mut() else {
+            return LogError::Exhausted;
+        };
+        let segment = open.number;
+        if is_full(&error) && open.file.set_len(open.end).is_ok() {
+            open.allocated = open.end;
+            return LogError::Full { segment, bytes };
+        }
+        self.fence(segment, error)
+    }
+
+    pub(super) fn check_fence(&self) -> Result<(), LogError> {
+        self.fenced
+            .map_or(Ok(()), |segment| Err(LogError::Fenced { segment }))
+    }
+
+    pub(super) fn fence(&mut self, segment: u32, source: io::Error) -> LogError {
+        self.fenced = Some(segment);
+        LogError::Io { segment, source }
+    }
+}
+
+/// The zero bytes between a payload and the next frame.
+pub(super) fn padding(payload_bytes: u64) -> &'static [u8] {
+    const ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
+    let bytes = payload_bytes.next_multiple_of(ALIGN) - payload_bytes;
+    ZEROS.get(..usize::try_from(bytes).unwrap_or(0)).unwrap_or(&[])
+}
