@@ -88,6 +88,13 @@ fn check(view: &dyn View) {
         &[many],
         &[(vec![], None, 2000), (vec![0, 0, 1], Some(vec![0, 0, 3]), 2000)],
     );
+    // Each key is the one before it and a zero byte: the closest that two keys can be, across pages.
+    let close: Vec<Change> = (0..300usize).map(|n| (vec![0; n], Some(vec![n as u8]))).collect();
+    conforms(
+        view,
+        &[close],
+        &[(vec![], None, 2000), (vec![0; 10], Some(vec![0; 200]), 2000)],
+    );
 }
 
 #[test]
