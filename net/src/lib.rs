@@ -1,1 +1,20 @@
 //! Peers: the ledger and the cluster client over drives.
+//!
+//! [`Ledger`] is the door to the small facts (names by slot, packs, leases), [`Cluster`] the door to the bytes. Here
+//! both are local: a log and six directories of this machine. Peers later replace only the carrier.
+//!
+//! Nothing here holds a vault's key: a pack is sealed before it comes in and stays so. Invariant: what was acknowledged
+//! is durable, and after a failed flush nothing more is acknowledged by that log.
+
+pub mod cluster;
+mod entry;
+mod latency;
+pub mod ledger;
+mod queue;
+
+pub use cluster::{
+    Cluster, ClusterConfig, DriveConfig, LaneRange, PutError, ReadError, StoredPack, VerifiedRange,
+};
+pub use engine::slots::AppliedAppend;
+pub use entry::{DriveId, PackEntry};
+pub use ledger::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};

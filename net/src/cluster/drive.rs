@@ -1,0 +1,164 @@
+//! One drive of the layout as the cluster client sees it: present with its shared half of the shard store, or lost.
+//!
+//! It writes nothing itself; the flusher of its device owns the writer. Invariant: once lost, a drive stays lost until
+//! `repair` attaches a writer again; its id never changes.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+use engine::drive::{Drive, DriveError, LostReason, ShardKey};
+use tokio::sync::oneshot;
+
+use super::flusher::{Flusher, Job};
+use crate::entry::DriveId;
+use crate::latency::Latency;
+
+/// Why a drive did not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriveFailure {
+    /// The drive is lost.
+    #[error("the drive is lost")]
+    Lost,
+    /// The drive is full.
+    #[error("the drive is full")]
+    Full,
+    /// The lease of the put has ended.
+    #[error("the lease has ended; the lowest live one is {lowest_live}")]
+    LeaseEnded {
+        /// The lowest lease still accepted.
+        lowest_live: u64,
+    },
+    /// The shard is not there, or does not check.
+    #[error("the shard is missing or damaged")]
+    Shard,
+    /// The flusher has ended.
+    #[error("the drive is closed")]
+    Closed,
+}
+
+enum State {
+    Present { drive: Drive, flusher: Arc<Flusher> },
+    Lost(Option<LostReason>),
+}
+
+/// A drive of the layout.
+pub(super) struct LocalDrive {
+    pub(super) number: usize,
+    pub(super) id: DriveId,
+    pub(super) dir: PathBuf,
+    pub(super) default: bool,
+    pub(super) latency: Latency,
+    full: AtomicBool,
+    state: RwLock<State>,
+}
+
+impl LocalDrive {
+    pub(super) fn lost(number: usize, id: DriveId, dir: PathBuf, default: bool) -> Self {
+        Self {
+            number,
+            id,
+            dir,
+            default,
+            latency: Latency::default(),
+            full: AtomicBool::new(false),
+            state: RwLock::new(State::Lost(None)),
+        }
+    }
+
+    /// The drive's store, unless it is lost.
+    pub(super) fn present(&self) -> Option<Drive> {
+        self.parts().map(|(drive, _)| drive)
+    }
+
+    /// The store and the flusher that owns its writer, unless it is lost.
+    pub(super) fn parts(&self) -> Option<(Drive, Arc<Flusher>)> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Present { drive, flusher } if drive.is_lost().is_none() => {
+                Some((drive.clone(), Arc::clone(flusher)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the drive is lost, when it is; the inner option is empty when it was not there at the start.
+    pub(super) fn lost_reason(&self) -> Option<Option<LostReason>> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Present { drive, .. } => drive.is_lost().map(Some),
+            State::Lost(reason) => Some(*reason),
+        }
+    }
+
+    /// Puts an opened drive in its place.
+    pub(super) fn attach(&self, drive: Drive, flusher: Arc<Flusher>) {
+        self.set_full(false);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Present { drive, flusher };
+    }
+
+    /// Whether the drive is there and takes puts.
+    pub(super) fn writable(&self) -> bool {
+        !self.is_full() && self.present().is_some()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    /// Whether the drive is there and holds the shard.
+    pub(super) fn holds(&self, key: &ShardKey) -> Option<Drive> {
+        self.present().filter(|drive| drive.contains(key))
+    }
+
+    /// Hands a job to the device's flusher, once there is room, and waits for its answer.
+    pub(super) async fn ask<T>(
+        &self,
+        bytes: usize,
+        job: impl FnOnce(usize, oneshot::Sender<Result<T, DriveFailure>>) -> Job,
+    ) -> Result<T, DriveFailure> {
+        let (_, flusher) = self.parts().ok_or(DriveFailure::Lost)?;
+        let (reply, answer) = oneshot::channel();
+        flusher.push(job(self.number, reply), bytes).await?;
+        answer.await.unwrap_or(Err(DriveFailure::Closed))
+    }
+
+    /// Reads a range of a shard on this thread and notes how long it took. Not verified.
+    pub(super) fn read_range(&self, key: &ShardKey, offset: u32, bytes: u32) -> Result<Bytes, DriveFailure> {
+        let drive = self.present().ok_or(DriveFailure::Lost)?;
+        let start = Instant::now();
+        let read = drive.read_range(key, offset, bytes);
+        // A long read counts as several short ones, so that sizes can be compared.
+        let units = bytes.div_ceil(LATENCY_UNIT_BYTES).max(1);
+        self.latency.record(start.elapsed() / units);
+        read.map_err(|error| self.failure(&drive, &error))
+    }
+
+    /// What an error of the store means here; a store that lost its drive says so from now on.
+    pub(super) fn failure(&self, drive: &Drive, error: &DriveError) -> DriveFailure {
+        if drive.is_lost().is_some() {
+            return DriveFailure::Lost;
+        }
+        let failure = classify(error);
+        tracing::warn!(drive = self.number, %error, "a drive failed a request");
+        failure
+    }
+}
+
+/// What an error of the shard store means to the cluster client.
+pub(super) fn classify(error: &DriveError) -> DriveFailure {
+    match error {
+        DriveError::Full { .. } => DriveFailure::Full,
+        DriveError::LeaseEnded { lowest, .. } => DriveFailure::LeaseEnded { lowest_live: *lowest },
+        DriveError::Lost(_) => DriveFailure::Lost,
+        _ => DriveFailure::Shard,
+    }
+}
+
+/// The read size that the latency histogram is about, in bytes.
+pub(super) const LATENCY_UNIT_BYTES: u32 = 128 << 10;

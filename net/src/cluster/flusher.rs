@@ -1,0 +1,384 @@
+//! The flusher of one physical device: a thread that owns the writers of every drive on it and turns many shard puts
+//! into few flushes.
+//!
+//! One turn takes what is queued, appends all of it, starts writeback on each touched drive and then commits each.
+//! There is no artificial delay: what arrives during a flush makes the next batch. Invariant: a job is answered with
+//! success only after its drive's commit, and a drive whose commit failed is lost and its writer gone.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::disk::Disk;
+use engine::drive::{Compaction, DriveWriter, ShardHeader, ShardKey};
+use tokio::sync::oneshot;
+
+use super::drive::{DriveFailure, LocalDrive, classify};
+use crate::queue::Queue;
+
+/// The answer to a job.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, DriveFailure>>;
+
+/// What a flusher is asked. `drive` is the drive's number in the layout.
+pub(super) enum Job {
+    /// Stores a shard.
+    Put {
+        drive: usize,
+        header: ShardHeader,
+        shard: Bytes,
+        reply: Reply<()>,
+    },
+    /// Deletes a shard.
+    Delete {
+        drive: usize,
+        key: ShardKey,
+        reply: Reply<()>,
+    },
+    /// Refuses puts under leases below `lowest` from now on.
+    EndLeases {
+        drive: usize,
+        lowest: u64,
+        reply: Reply<()>,
+    },
+    /// Compacts one bounded step.
+    Compact {
+        drive: usize,
+        min_garbage: f64,
+        budget_bytes: u64,
+        reply: Reply<Compaction>,
+    },
+    /// Gives back preallocated space.
+    Trim { drive: usize, reply: Reply<()> },
+    /// Takes over a writer.
+    Attach {
+        drive: Arc<LocalDrive>,
+        writer: Box<DriveWriter>,
+    },
+    /// Closes every drive and ends the thread.
+    Close,
+}
+
+/// Most jobs of a turn.
+const JOBS_MAX: usize = 2_048;
+/// Most shard bytes of a turn.
+const TURN_BYTES_MAX: usize = 16 << 20;
+/// A closing frame is written after so long without a write.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long an idle flusher sleeps; a job wakes it.
+const ASLEEP: Duration = Duration::from_secs(60);
+
+/// The handle of a device's flusher thread.
+pub(super) struct Flusher {
+    queue: Queue<Job>,
+    flushes: AtomicU64,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Flusher {
+    /// Starts the flusher of device `device`.
+    pub(super) fn start(
+        device: u64,
+        disk: Arc<dyn Disk>,
+        queue_bytes: u32,
+        headroom_bytes: u64,
+    ) -> std::io::Result<Arc<Self>> {
+        let flusher = Arc::new(Self {
+            queue: Queue::new(queue_bytes),
+            flushes: AtomicU64::new(0),
+            thread: Mutex::new(None),
+        });
+        let turns = Turns {
+            flusher: Arc::clone(&flusher),
+            disk,
+            headroom_bytes,
+            drives: BTreeMap::new(),
+            dirty: false,
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("flush-{device}"))
+            .spawn(move || turns.run())?;
+        *flusher.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(flusher)
+    }
+
+    /// Queues a job of `bytes` shard bytes, once there is room.
+    pub(super) async fn push(&self, job: Job, bytes: usize) -> Result<(), DriveFailure> {
+        // Every job weighs something, so that the number of small ones is bounded too.
+        let weight = bytes.saturating_add(JOB_BYTES);
+        self.queue
+            .push(job, weight)
+            .await
+            .map_err(|_| DriveFailure::Closed)
+    }
+
+    /// Queues a job at once: attaching and closing.
+    pub(super) fn push_control(&self, job: Job) -> Result<(), DriveFailure> {
+        self.queue.push_control(job).map_err(|_| DriveFailure::Closed)
+    }
+
+    /// Commits so far, each one flush of one drive.
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Relaxed)
+    }
+
+    /// Closes every drive of the device and waits for the thread. Blocks.
+    pub(super) fn close(&self) {
+        // The queue may be closed already; then there is nobody to tell.
+        let _ = self.queue.push_control(Job::Close);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("a flusher thread panicked");
+        }
+    }
+}
+
+/// The weight of a job beyond its shard, in bytes.
+const JOB_BYTES: usize = 512;
+
+struct Owned {
+    place: Arc<LocalDrive>,
+    writer: DriveWriter,
+    dir: PathBuf,
+    waiting: Vec<Reply<()>>,
+    touched: bool,
+    checked_space: bool,
+}
+
+struct Turns {
+    flusher: Arc<Flusher>,
+    disk: Arc<dyn Disk>,
+    headroom_bytes: u64,
+    drives: BTreeMap<usize, Owned>,
+    dirty: bool,
+}
+
+impl Turns {
+    fn run(mut self) {
+        loop {
+            let wait = if self.dirty { IDLE } else { ASLEEP };
+            let batch = self.flusher.queue.take(JOBS_MAX, TURN_BYTES_MAX, wait);
+            if batch.is_empty() {
+                self.idle();
+                continue;
+            }
+            let mut close = false;
+            let mut slow = Vec::new();
+            // The items' room is given back when the turn ends, after the commits.
+            let mut room = Vec::with_capacity(batch.len());
+            for queued in batch {
+                let (job, held) = queued.split();
+                room.push(held);
+                match job {
+                    Job::Close => close = true,
+                    job @ (Job::Compact { .. } | Job::Trim { .. }) => slow.push(job),
+                    job => self.append(job),
+                }
+            }
+            self.commit();
+            drop(room);
+            for job in slow {
+                self.maintain(job);
+            }
+            if close {
+                return self.close();
+            }
+        }
+    }
+
+    /// Appends what a job asks for; the answer waits for the commit.
+    fn append(&mut self, job: Job) {
+        match job {
+            Job::Put {
+                drive,
+                header,
+                shard,
+                reply,
+            } => {
+                if self.is_short_of_space(drive) {
+                    return answer(reply, Err(DriveFailure::Full));
+                }
+                self.with(drive, reply, |writer| writer.put(&header, &shard));
+            }
+            Job::Delete { drive, key, reply } => {
+                self.with(drive, reply, |writer| writer.delete(key).map(drop))
+            }
+            Job::EndLeases { drive, lowest, reply } => {
+                self.with(drive, reply, |writer| writer.end_leases_below(lowest));
+            }
+            Job::Attach { drive, writer } => {
+                let owned = Owned {
+                    dir: drive.dir.clone(),
+                    writer: *writer,
+                    waiting: Vec::new(),
+                    touched: true,
+                    checked_space: false,
+                    place: drive,
+                };
+                self.drives.insert(owned.place.number, owned);
+            }
+            // The caller keeps these for after the commit.
+            Job::Compact { .. } | Job::Trim { .. } | Job::Close => {}
+        }
+    }
+
+    fn is_short_of_space(&mut self, number: usize) -> bool {
+        let Some(owned) = self.drives.get_mut(&number) else {
+            return false;
+        };
+        // Once a turn: a turn is at most a few packs.
+        if !owned.checked_space {
+            owned.checked_space = true;
+            let free = self.disk.available_bytes(&owned.dir).unwrap_or(u64::MAX);
+            owned.place.set_full(free < self.headroom_bytes);
+        }
+        owned.place.is_full()
+    }
+
+    fn with(
+        &mut self,
+        number: usize,
+        reply: Reply<()>,
+        append: impl FnOnce(&mut DriveWriter) -> Result<(), engine::drive::DriveError>,
+    ) {
+        let Some(owned) = self.drives.get_mut(&number) else {
+            return answer(reply, Err(DriveFailure::Lost));
+        };
+        owned.touched = true;
+        match append(&mut owned.writer) {
+            Ok(()) => owned.waiting.push(reply),
+            Err(error) => {
+                let failure = classify(&error);
+                if failure == DriveFailure::Full {
+                    tracing::warn!(drive = number, "the drive is full");
+                    owned.place.set_full(true);
+                }
+                answer(reply, Err(failure));
+                if owned.writer.drive().is_lost().is_some() {
+                    self.lose(number);
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        for owned in self.drives.values_mut().filter(|owned| owned.touched) {
+            owned.writer.start_writeback();
+        }
+        let touched: Vec<usize> = self
+            .drives
+            .iter()
+            .filter(|(_, owned)| owned.touched)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in touched {
+            let Some(owned) = self.drives.get_mut(&number) else {
+                continue;
+            };
+            owned.touched = false;
+            owned.checked_space = false;
+            self.dirty = true;
+            self.flusher.flushes.fetch_add(1, Ordering::Relaxed);
+            match owned.writer.commit() {
+                Ok(()) => {
+                    for reply in owned.waiting.drain(..) {
+                        answer(reply, Ok(()));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(drive = number, %error, "a commit failed; the drive is taken out");
+                    owned
+                        .writer
+                        .drive()
+                        .mark_lost(engine::drive::LostReason::WriteFailed);
+                    self.lose(number);
+                }
+            }
+        }
+    }
+
+    /// Takes a drive out: whoever waits for it hears that it is lost.
+    fn lose(&mut self, number: usize) {
+        if let Some(owned) = self.drives.remove(&number) {
+            for reply in owned.waiting {
+                answer(reply, Err(DriveFailure::Lost));
+            }
+        }
+    }
+
+    fn maintain(&mut self, job: Job) {
+        match job {
+            Job::Compact {
+                drive,
+                min_garbage,
+                budget_bytes,
+                reply,
+            } => {
+                let done = self.slow(drive, |writer| writer.compact(min_garbage, budget_bytes));
+                answer(reply, done);
+            }
+            Job::Trim { drive, reply } => {
+                let done = self.slow(drive, DriveWriter::trim);
+                answer(reply, done);
+            }
+            _ => {}
+        }
+    }
+
+    fn slow<T>(
+        &mut self,
+        number: usize,
+        work: impl FnOnce(&mut DriveWriter) -> Result<T, engine::drive::DriveError>,
+    ) -> Result<T, DriveFailure> {
+        let owned = self.drives.get_mut(&number).ok_or(DriveFailure::Lost)?;
+        let done = work(&mut owned.writer);
+        self.dirty = true;
+        if owned.writer.drive().is_lost().is_some() {
+            self.lose(number);
+            return Err(DriveFailure::Lost);
+        }
+        done.map_err(|error| {
+            tracing::warn!(drive = number, %error, "compaction failed");
+            classify(&error)
+        })
+    }
+
+    fn idle(&mut self) {
+        self.dirty = false;
+        let mut lost = Vec::new();
+        for (number, owned) in &mut self.drives {
+            if let Err(error) = owned.writer.idle() {
+                tracing::error!(drive = number, %error, "a closing frame failed; the drive is taken out");
+                owned
+                    .writer
+                    .drive()
+                    .mark_lost(engine::drive::LostReason::WriteFailed);
+                lost.push(*number);
+            }
+        }
+        for number in lost {
+            self.lose(number);
+        }
+    }
+
+    fn close(self) {
+        self.flusher.queue.close();
+        // Whoever queued after the close job gets no answer, which reads as closed.
+        drop(self.flusher.queue.take(usize::MAX, usize::MAX, Duration::ZERO));
+        for (number, owned) in self.drives {
+            if let Err(error) = owned.writer.close() {
+                tracing::error!(drive = number, %error, "a drive did not close cleanly");
+            }
+        }
+    }
+}
+
+/// Answers; a caller that no longer waits is no error.
+fn answer<T>(reply: Reply<T>, result: Result<T, DriveFailure>) {
+    let _ = reply.send(result);
+}

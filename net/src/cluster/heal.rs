@@ -1,0 +1,62 @@
+//! Healing: making known missing shards again in the background, when their drives are there.
+//!
+//! It works through the list of [`super::missing`] and nothing else; `repair` is what looks at every pack. Invariant:
+//! one pack at a time, and never one that was deleted meanwhile.
+
+use std::sync::Arc;
+
+use engine::pack::PackId;
+
+use super::Inner;
+use super::read::ReadError;
+use crate::entry::PackEntry;
+
+/// Packs looked at in one round.
+const ROUND_PACKS_MAX: usize = 256;
+
+impl Inner {
+    /// Looks at the next packs of the list and rebuilds what can be rebuilt. Returns where the next round starts.
+    pub(super) async fn heal_round(self: &Arc<Self>, after: Option<PackId>) -> Option<PackId> {
+        let page = self.missing.page(after, ROUND_PACKS_MAX);
+        let full = page.len() == ROUND_PACKS_MAX;
+        let last = page.last().map(|(entry, _)| entry.id());
+        for (entry, indexes) in page {
+            let can_heal = indexes.iter().any(|index| {
+                let drive = entry.drive(*index).and_then(|id| self.drive(id));
+                drive.is_some_and(|drive| drive.writable())
+            });
+            if can_heal {
+                self.heal_pack(entry).await;
+            }
+        }
+        last.filter(|_| full)
+    }
+
+    async fn heal_pack(self: &Arc<Self>, entry: PackEntry) {
+        let _gate = self.rebuild_gate.read().await;
+        // Under the gate: what a delete order removed is no longer on the list.
+        let indexes = self.missing.of(entry.id());
+        let (there, gone): (Vec<_>, Vec<_>) = indexes
+            .into_iter()
+            .partition(|index| self.is_there(&entry, *index));
+        for index in there {
+            // It may be there because a late put landed, or because a read failed on it: only the hash tells.
+            match self.read_verified(&Arc::new(entry.clone()), index).await {
+                Ok(_) => self.missing.found(entry.id(), index),
+                Err(_) => {
+                    self.quarantine(&entry, index).await;
+                }
+            }
+        }
+        if gone.is_empty() {
+            return;
+        }
+        match self.rebuild(&Arc::new(entry), &gone).await {
+            Ok(_) => {}
+            Err(ReadError::NotEnoughShards { have, need }) => {
+                tracing::debug!(have, need, "a pack waits for more shards before it can be healed");
+            }
+            Err(error) => tracing::error!(%error, "a pack could not be healed"),
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! Storing a pack: placement, the shard puts, the acknowledgement rule, and what is left for later.
+//!
+//! It writes no ledger entry; the caller does, with the entry that it gets here. Invariant: an `Ok` means that at least
+//! k + ceil(m/2) shards are durable, each on its own drive that was in place after the flush (an implied shard counts
+//! while its drive is present), and that losing any one drive leaves k.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use engine::drive::{ShardHeader, ShardKey};
+use engine::pack::{Code, Pack, PackId, PackSummary};
+use engine::placement::{self, DriveWeight};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+
+use super::drive::{DriveFailure, LocalDrive};
+use super::flusher::Job;
+use super::{Cluster, Inner};
+use crate::entry::{DriveId, PackEntry};
+
+/// Why a pack was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutError {
+    /// Too few drives are there.
+    #[error("{have} drives are there and {need} are needed to write")]
+    NotEnoughDrives {
+        /// Drives that are there, or that the pack reached.
+        have: usize,
+        /// Drives that a write needs.
+        need: usize,
+    },
+    /// Enough drives are there, but too many of them are full.
+    #[error("{full} drives are full; {have} could be written and {need} are needed")]
+    DiskFull {
+        /// Drives that could be written.
+        have: usize,
+        /// Drives that a write needs.
+        need: usize,
+        /// Drives that are full.
+        full: usize,
+    },
+    /// The writer's lease has ended.
+    #[error("the lease has ended; the lowest live one is {lowest_live}")]
+    LeaseEnded {
+        /// The lowest lease still accepted.
+        lowest_live: u64,
+    },
+    /// The pack's code is not one that these drives can hold.
+    #[error("a pack of {need} shards on {have} drives")]
+    Layout {
+        /// Drives of the layout.
+        have: usize,
+        /// Shards of the pack.
+        need: usize,
+    },
+}
+
+impl Cluster {
+    /// Whether a pack could be stored now: how many drives are there, how many a write needs.
+    pub fn writable(&self) -> Result<(), PutError> {
+        let drives: Vec<_> = self.inner.drives.iter().collect();
+        can_write(&drives, self.inner.config.code, 0)
+    }
+
+    /// How many drives are there.
+    pub fn present(&self) -> usize {
+        self.inner
+            .drives
+            .iter()
+            .filter(|drive| drive.present().is_some())
+            .count()
+    }
+
+    /// Chooses the drives of a pack: the ledger entry that it will have, so that a caller can pin it before the put.
+    pub fn plan(&self, pack: &Pack, vault: [u8; 16], lease: u64) -> Result<PackEntry, PutError> {
+        Ok(PackEntry {
+            drives: self.inner.place(&pack.summary)?,
+            summary: pack.summary.clone(),
+            vault,
+            lease,
+        })
+    }
+
+    /// Stores a pack under a lease and returns its ledger entry. What is not written when the rule is met is finished
+    /// in the background; what cannot be written is remembered as missing.
+    pub async fn put_pack(
+        &self,
+        pack: Pack,
+        vault: [u8; 16],
+        scope: [u8; 16],
+        lease: u64,
+    ) -> Result<PackEntry, PutError> {
+        let entry = self.plan(&pack, vault, lease)?;
+        self.put_planned(pack, &entry, scope).await?;
+        Ok(entry)
+    }
+
+    /// As [`Self::put_pack`], for an entry that [`Self::plan`] made of the same pack.
+    pub async fn put_planned(&self, pack: Pack, entry: &PackEntry, scope: [u8; 16]) -> Result<(), PutError> {
+        let places: Vec<_> = entry
+            .drives
+            .iter()
+            .filter_map(|id| self.inner.drive(*id))
+            .collect();
+        let geometry = &entry.summary.geometry;
+        let implied = (0..places.len()).zip(&places).filter(|(index, drive)| {
+            geometry.is_implied(*index) && drive.present().is_some() && drive.is_full()
+        });
+        can_write(&places, geometry.code, implied.count())?;
+        let (acknowledge, acknowledged) = oneshot::channel();
+        let put = Put::new(Arc::clone(&self.inner), entry.clone(), scope, acknowledge);
+        // A task of its own, so that a caller who goes away leaves no half-tracked pack.
+        tokio::spawn(put.run(pack.shards));
+        let need = placement::durable_needed(geometry.code);
+        acknowledged
+            .await
+            .unwrap_or(Err(PutError::NotEnoughDrives { have: 0, need }))
+    }
+}
+
+/// Whether enough of these drives can be written. A full drive that only has to be there counts through
+/// `full_but_enough`.
+fn can_write(drives: &[&Arc<LocalDrive>], code: Code, full_but_enough: usize) -> Result<(), PutError> {
+    let need = placement::durable_needed(code);
+    let present = drives.iter().filter(|drive| drive.present().is_some()).count();
+    let usable = drives.iter().filter(|drive| drive.writable()).count() + full_but_enough;
+    if present < need {
+        return Err(PutError::NotEnoughDrives { have: present, need });
+    }
+    if usable < need {
+        return Err(PutError::DiskFull {
+            have: usable,
+            need,
+            full: present - usable,
+        });
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// The drive of each shard: over the present drives if there are enough, else over all of the present ones and
+    /// as many lost ones as it takes.
+    fn place(&self, summary: &PackSummary) -> Result<Vec<DriveId>, PutError> {
+        let shards = summary.geometry.code.shards();
+        let layout = PutError::Layout {
+            have: self.drives.len(),
+            need: shards,
+        };
+        if self.drives.len() < shards {
+            return Err(layout);
+        }
+        let (present, lost): (Vec<_>, Vec<_>) = self.drives.iter().partition(|drive| drive.writable());
+        let mut candidates: Vec<_> = present.into_iter().map(|drive| weight(drive.id)).collect();
+        if let Some(short @ 1..) = shards.checked_sub(candidates.len()) {
+            let lost: Vec<_> = lost.into_iter().map(|drive| weight(drive.id)).collect();
+            candidates.extend(
+                choose(summary.id, short, &lost)
+                    .ok_or(layout)?
+                    .into_iter()
+                    .map(weight),
+            );
+        }
+        choose(summary.id, shards, &candidates).ok_or(layout)
+    }
+}
+
+/// Each drive of one process is a failure domain of its own; local drives weigh the same.
+fn weight(drive: DriveId) -> DriveWeight {
+    DriveWeight {
+        drive,
+        domain: drive,
+        capacity: 1,
+    }
+}
+
+fn choose(pack: PackId, shards: usize, drives: &[DriveWeight]) -> Option<Vec<DriveId>> {
+    placement::place(&pack, shards, drives, 1).ok()
+}
+
+/// One pack on its way to the drives.
+struct Put {
+    inner: Arc<Inner>,
+    entry: PackEntry,
+    scope: [u8; 16],
+    durable: BTreeSet<usize>,
+    full: usize,
+    lease_ended: Option<u64>,
+    acknowledge: Option<oneshot::Sender<Result<(), PutError>>>,
+}
+
+impl Put {
+    fn new(
+        inner: Arc<Inner>,
+        entry: PackEntry,
+        scope: [u8; 16],
+        acknowledge: oneshot::Sender<Result<(), PutError>>,
+    ) -> Self {
+        Self {
+            inner,
+            entry,
+            scope,
+            durable: BTreeSet::new(),
+            full: 0,
+            lease_ended: None,
+            acknowledge: Some(acknowledge),
+        }
+    }
+
+    async fn run(mut self, shards: Vec<Bytes>) {
+        let mut writes = FuturesUnordered::new();
+        let stored: Vec<usize> = self.entry.stored().collect();
+        let mut rest_bytes = 0usize;
+        for (index, shard) in shards.into_iter().enumerate() {
+            let Some(drive) = self
+                .entry
+                .drive(index)
+                .and_then(|id| self.inner.drive(id))
+                .cloned()
+            else {
+                continue;
+            };
+            if !stored.contains(&index) {
+                if drive.present().is_some() {
+                    self.durable.insert(index);
+                }
+                continue;
+            }
+            if drive.present().is_none() {
+                continue;
+            }
+            let header = header(&self.entry, self.scope, index, self.entry.lease);
+            rest_bytes += shard.len();
+            writes.push(async move { (index, shard.len(), put_shard(&drive, header, shard).await) });
+        }
+        let mut held = None;
+        while let Some((index, bytes, result)) = writes.next().await {
+            rest_bytes = rest_bytes.saturating_sub(bytes);
+            self.note(index, result);
+            if self.acknowledge_if_durable() && held.is_none() && rest_bytes > 0 {
+                // The rest goes on in the background only within a bound; a stuck drive must not pile up shards.
+                let weight = u32::try_from(rest_bytes).unwrap_or(u32::MAX);
+                held = Arc::clone(&self.inner.background_bytes)
+                    .try_acquire_many_owned(weight)
+                    .ok();
+                if held.is_none() {
+                    break;
+                }
+            }
+        }
+        drop(writes);
+        self.finish(&stored).await;
+    }
+
+    fn note(&mut self, index: usize, result: Result<(), DriveFailure>) {
+        match result {
+            Ok(()) => {
+                self.durable.insert(index);
+                self.inner.counters.shards_put.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(DriveFailure::Full) => self.full += 1,
+            Err(DriveFailure::LeaseEnded { lowest_live }) => self.lease_ended = Some(lowest_live),
+            Err(_) => {}
+        }
+    }
+
+    /// Acknowledges once the rule is met. Whether it has been.
+    fn acknowledge_if_durable(&mut self) -> bool {
+        if self.acknowledge.is_none() {
+            return true;
+        }
+        if self.lease_ended.is_some() || !self.rule_is_met() {
+            return false;
+        }
+        self.inner.counters.packs_put.fetch_add(1, Ordering::Relaxed);
+        if let Some(acknowledge) = self.acknowledge.take() {
+            // A caller who went away leaves garbage for the collector.
+            let _ = acknowledge.send(Ok(()));
+        }
+        true
+    }
+
+    fn rule_is_met(&self) -> bool {
+        let domains: Vec<DriveId> = self
+            .durable
+            .iter()
+            .filter_map(|index| self.entry.drive(*index))
+            .filter(|id| {
+                self.inner
+                    .drive(*id)
+                    .is_some_and(|drive| drive.present().is_some())
+            })
+            .collect();
+        placement::ack_rule(self.entry.summary.geometry.code, &domains)
+    }
+
+    /// After the last write: remembers what is missing, or takes back what was written and says why.
+    async fn finish(mut self, stored: &[usize]) {
+        if self.acknowledge_if_durable() {
+            let missing = stored
+                .iter()
+                .copied()
+                .filter(|index| !self.durable.contains(index));
+            self.inner.missing.add(&self.entry, missing);
+            return;
+        }
+        let error = self.error();
+        for index in stored.iter().filter(|index| self.durable.contains(index)) {
+            if let Some(drive) = self.entry.drive(*index).and_then(|id| self.inner.drive(id)) {
+                // Best effort: what stays is garbage that no entry names.
+                let _ = delete_shard(drive, key(&self.entry, *index)).await;
+            }
+        }
+        if let Some(acknowledge) = self.acknowledge.take() {
+            let _ = acknowledge.send(Err(error));
+        }
+    }
+
+    fn error(&self) -> PutError {
+        let need = placement::durable_needed(self.entry.summary.geometry.code);
+        let have = self.durable.len();
+        if let Some(lowest_live) = self.lease_ended {
+            PutError::LeaseEnded { lowest_live }
+        } else if self.full > 0 && have + self.full >= need {
+            PutError::DiskFull {
+                have,
+                need,
+                full: self.full,
+            }
+        } else {
+            PutError::NotEnoughDrives { have, need }
+        }
+    }
+}
+
+/// The key of shard `index`.
+pub(super) fn key(entry: &PackEntry, index: usize) -> ShardKey {
+    ShardKey {
+        pack: entry.id(),
+        // A code has at most 64 shards.
+        index: u8::try_from(index).unwrap_or(u8::MAX),
+    }
+}
+
+/// The clear header of shard `index`.
+pub(super) fn header(entry: &PackEntry, scope: [u8; 16], index: usize, lease: u64) -> ShardHeader {
+    ShardHeader {
+        summary: entry.summary.clone(),
+        index: key(entry, index).index,
+        lease,
+        vault: entry.vault,
+        scope,
+    }
+}
+
+/// Stores a shard on a drive, durably.
+pub(super) async fn put_shard(
+    drive: &LocalDrive,
+    header: ShardHeader,
+    shard: Bytes,
+) -> Result<(), DriveFailure> {
+    drive
+        .ask(shard.len(), |drive, reply| Job::Put {
+            drive,
+            header,
+            shard,
+            reply,
+        })
+        .await
+}
+
+/// Deletes a shard from a drive, durably.
+pub(super) async fn delete_shard(drive: &LocalDrive, key: ShardKey) -> Result<(), DriveFailure> {
+    drive
+        .ask(0, |drive, reply| Job::Delete { drive, key, reply })
+        .await
+}

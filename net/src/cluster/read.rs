@@ -1,0 +1,319 @@
+//! Reading ranges of lanes: from the assigned drive, hedged when that is slow, rebuilt from the others when it is not
+//! there.
+//!
+//! Nothing here checks the bytes: a chunk's authentication tag does, and when that fails the caller asks
+//! [`Cluster::read_lane_verified`]. Invariant: a read ends in bytes of exactly the range asked for or an error that
+//! says how many shards were there; it never waits for one slow drive while k others would do.
+//!
+//! A short read of a drive that has been fast lately runs on the caller's thread: a `pread` from the page cache costs
+//! less than handing it over. Everything else runs on the blocking pool, beside a timer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::erasure::{Coder, Source};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::drive::{DriveFailure, LocalDrive};
+use super::put::key;
+use super::{Cluster, Inner};
+use crate::entry::PackEntry;
+
+/// Reads up to so many bytes may run on the caller's thread.
+const INLINE_BYTES_MAX: u32 = 128 << 10;
+/// ... if 95 of 100 recent reads of the drive took no longer than this.
+const INLINE_P95_MAX: Duration = Duration::from_millis(2);
+/// A hedge is sent no sooner than this, so that a busy machine does not double its own work, ...
+const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
+/// ... and no later than this.
+const HEDGE_AFTER_MAX: Duration = Duration::from_secs(1);
+
+/// Why a range could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The range is not inside the lane.
+    #[error("bytes {offset} + {bytes} of lane {lane} are beyond its {lane_bytes} bytes")]
+    OutOfRange {
+        /// The lane.
+        lane: u8,
+        /// Start of the range.
+        offset: u32,
+        /// Length of the range.
+        bytes: u32,
+        /// Bytes of the lane.
+        lane_bytes: u32,
+    },
+    /// Too few shards of the pack are there.
+    #[error("{have} shards are there and {need} are needed to read")]
+    NotEnoughShards {
+        /// Shards that could be read, implied ones included.
+        have: usize,
+        /// Shards that are needed.
+        need: usize,
+    },
+    /// The shards that are there do not give the bytes that the pack's hashes name.
+    #[error("shard {index} does not have the pack's hash")]
+    Wrong {
+        /// The shard.
+        index: usize,
+    },
+}
+
+/// A byte range of one lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneRange {
+    /// The lane.
+    pub lane: u8,
+    /// Where it starts, in bytes.
+    pub offset: u32,
+    /// Its length, in bytes.
+    pub bytes: u32,
+}
+
+impl LaneRange {
+    /// Checks the range against the lane; the lane's number.
+    pub(super) fn check(self, entry: &PackEntry) -> Result<usize, ReadError> {
+        let Self { lane, offset, bytes } = self;
+        let lane_bytes = entry
+            .summary
+            .geometry
+            .lane_bytes
+            .get(usize::from(lane))
+            .copied()
+            .unwrap_or(0);
+        match offset.checked_add(bytes) {
+            Some(end) if end <= lane_bytes => Ok(usize::from(lane)),
+            _ => Err(ReadError::OutOfRange {
+                lane,
+                offset,
+                bytes,
+                lane_bytes,
+            }),
+        }
+    }
+}
+
+impl Cluster {
+    /// Reads a range of a lane. Not verified.
+    pub async fn read_lane(
+        &self,
+        entry: &PackEntry,
+        lane: u8,
+        offset: u32,
+        bytes: u32,
+    ) -> Result<Bytes, ReadError> {
+        let range = LaneRange { lane, offset, bytes };
+        let index = range.check(entry)?;
+        self.inner.counters.reads.fetch_add(1, Ordering::Relaxed);
+        if bytes == 0 {
+            return Ok(Bytes::new());
+        }
+        let Some(drive) = self.inner.holder(entry, index) else {
+            return self.inner.reconstruct(entry, index, range).await;
+        };
+        if bytes <= INLINE_BYTES_MAX && drive.latency.p95().is_none_or(|p95| p95 <= INLINE_P95_MAX) {
+            match drive.read_range(&key(entry, index), offset, bytes) {
+                Ok(read) => return Ok(read),
+                Err(failure) => return self.inner.after_failure(entry, index, range, failure).await,
+            }
+        }
+        self.inner.read_hedged(entry, index, range, drive).await
+    }
+
+    /// Reads several ranges of one pack, in order, in one task of the blocking pool. Not verified.
+    pub async fn read_lanes(&self, entry: &PackEntry, ranges: &[LaneRange]) -> Result<Vec<Bytes>, ReadError> {
+        let mut jobs = Vec::with_capacity(ranges.len());
+        let mut hedge_after = Duration::ZERO;
+        for range in ranges {
+            let index = range.check(entry)?;
+            let drive = self.inner.holder(entry, index).cloned();
+            if let Some(drive) = &drive {
+                hedge_after += hedge_delay(drive, range.bytes);
+            }
+            jobs.push((drive, key(entry, index), *range));
+        }
+        self.inner
+            .counters
+            .reads
+            .fetch_add(ranges.len() as u64, Ordering::Relaxed);
+        let direct = tokio::task::spawn_blocking(move || {
+            let read = |(drive, key, range): (Option<Arc<LocalDrive>>, _, LaneRange)| {
+                drive?.read_range(&key, range.offset, range.bytes).ok()
+            };
+            jobs.into_iter().map(read).collect::<Vec<_>>()
+        });
+        // Past the timer each range goes its own way; the task's reads are then for nothing.
+        let direct = match tokio::time::timeout(hedge_after.max(HEDGE_AFTER_MIN), direct).await {
+            Ok(Ok(direct)) => direct,
+            _ => vec![None; ranges.len()],
+        };
+        let mut all = Vec::with_capacity(ranges.len());
+        for (range, read) in ranges.iter().zip(direct) {
+            all.push(match read {
+                Some(read) => read,
+                None => {
+                    self.read_lane(entry, range.lane, range.offset, range.bytes)
+                        .await?
+                }
+            });
+        }
+        Ok(all)
+    }
+}
+
+/// How long a read of this drive may take before others are asked as well.
+fn hedge_delay(drive: &LocalDrive, bytes: u32) -> Duration {
+    let units = bytes.div_ceil(super::drive::LATENCY_UNIT_BYTES).max(1);
+    let p95 = drive.latency.p95().unwrap_or(HEDGE_AFTER_MIN);
+    (p95 * units).clamp(HEDGE_AFTER_MIN, HEDGE_AFTER_MAX)
+}
+
+impl Inner {
+    /// The drive that should hold shard `index` and does.
+    fn holder(&self, entry: &PackEntry, index: usize) -> Option<&Arc<LocalDrive>> {
+        let drive = entry.drive(index).and_then(|id| self.drive(id))?;
+        drive.holds(&key(entry, index)).map(|_| drive)
+    }
+
+    /// The code's tables; those of the usual code are at hand.
+    pub(super) fn coder(&self, code: engine::pack::Code) -> Arc<Coder> {
+        if code == self.config.code {
+            Arc::clone(&self.coder)
+        } else {
+            Arc::new(Coder::new(code))
+        }
+    }
+
+    async fn after_failure(
+        &self,
+        entry: &PackEntry,
+        index: usize,
+        range: LaneRange,
+        failure: DriveFailure,
+    ) -> Result<Bytes, ReadError> {
+        if failure == DriveFailure::Shard {
+            self.missing.add(entry, [index]);
+            self.heal.notify_one();
+        }
+        self.reconstruct(entry, index, range).await
+    }
+
+    async fn read_hedged(
+        &self,
+        entry: &PackEntry,
+        index: usize,
+        range: LaneRange,
+        drive: &Arc<LocalDrive>,
+    ) -> Result<Bytes, ReadError> {
+        let after = hedge_delay(drive, range.bytes);
+        let direct = spawn_read(Arc::clone(drive), entry, index, range);
+        tokio::pin!(direct);
+        match tokio::time::timeout(after, &mut direct).await {
+            Ok((_, Ok(read))) => return Ok(read),
+            Ok((_, Err(failure))) => return self.after_failure(entry, index, range, failure).await,
+            Err(_) => {}
+        }
+        self.counters.hedges.fetch_add(1, Ordering::Relaxed);
+        let others = self.reconstruct(entry, index, range);
+        tokio::pin!(others);
+        tokio::select! {
+            biased;
+            (_, read) = &mut direct => match read {
+                Ok(read) => Ok(read),
+                Err(_) => others.await,
+            },
+            rebuilt = &mut others => match rebuilt {
+                Ok(rebuilt) => Ok(rebuilt),
+                // Too few others: the slow drive is all there is.
+                Err(error) => direct.await.1.map_err(|_| error),
+            },
+        }
+    }
+
+    /// Computes a range of a lane from the same range of k other shards, the fastest drives first; when one is slow or
+    /// fails, the next is asked.
+    async fn reconstruct(
+        &self,
+        entry: &PackEntry,
+        want: usize,
+        range: LaneRange,
+    ) -> Result<Bytes, ReadError> {
+        let geometry = &entry.summary.geometry;
+        let (need, shards) = (geometry.code.data(), geometry.code.shards());
+        let others = (0..shards).filter(|index| *index != want);
+        let implied = others.clone().filter(|index| geometry.is_implied(*index)).count();
+        let mut holders: Vec<_> = others
+            .filter(|index| !geometry.is_implied(*index))
+            .filter_map(|index| self.holder(entry, index).map(|drive| (index, Arc::clone(drive))))
+            .collect();
+        // The fastest is asked first, so it stands last.
+        holders.sort_by_key(|(_, drive)| std::cmp::Reverse(drive.latency.p95().unwrap_or_default()));
+        let mut read: Vec<Option<Bytes>> = vec![None; shards];
+        let mut have = implied;
+        let mut asked = FuturesUnordered::new();
+        let short = need.saturating_sub(implied);
+        let ask = |(index, drive)| spawn_read(drive, entry, index, range);
+        asked.extend(
+            holders
+                .split_off(holders.len().saturating_sub(short))
+                .into_iter()
+                .map(ask),
+        );
+        while have < need {
+            let answer = tokio::time::timeout(HEDGE_AFTER_MAX, asked.next()).await;
+            match answer {
+                Ok(Some((index, Ok(bytes)))) => {
+                    have += 1;
+                    if let Some(place) = read.get_mut(index) {
+                        *place = Some(bytes);
+                    }
+                    continue;
+                }
+                Ok(Some((index, Err(DriveFailure::Shard)))) => self.missing.add(entry, [index]),
+                Ok(Some((_, Err(_)))) | Err(_) => {}
+                Ok(None) if holders.is_empty() => return Err(ReadError::NotEnoughShards { have, need }),
+                Ok(None) => {}
+            }
+            if let Some(next) = holders.pop() {
+                asked.push(ask(next));
+            }
+        }
+        self.counters.reconstructed.fetch_add(1, Ordering::Relaxed);
+        let coder = self.coder(geometry.code);
+        let sources = sources(entry, &read);
+        let mut rebuilt = coder
+            .reconstruct(range.bytes as usize, &sources, &[want])
+            .map_err(|_| ReadError::NotEnoughShards { have, need })?;
+        rebuilt
+            .pop()
+            .map(Bytes::from)
+            .ok_or(ReadError::NotEnoughShards { have, need })
+    }
+}
+
+/// What is at hand of each shard: what was read, and zeros for the implied ones.
+pub(super) fn sources<'a>(entry: &PackEntry, read: &'a [Option<Bytes>]) -> Vec<Source<'a>> {
+    let geometry = &entry.summary.geometry;
+    let source = |(index, bytes): (usize, &'a Option<Bytes>)| match bytes {
+        _ if geometry.is_implied(index) => Source::Zeros,
+        Some(bytes) => Source::Bytes(bytes),
+        None => Source::Missing,
+    };
+    read.iter().enumerate().map(source).collect()
+}
+
+/// Reads a range of a shard on the blocking pool. Starts at once.
+fn spawn_read(
+    drive: Arc<LocalDrive>,
+    entry: &PackEntry,
+    index: usize,
+    range: LaneRange,
+) -> impl Future<Output = (usize, Result<Bytes, DriveFailure>)> + use<> {
+    let key = key(entry, index);
+    let task = tokio::task::spawn_blocking(move || drive.read_range(&key, range.offset, range.bytes));
+    async move { (index, task.await.unwrap_or(Err(DriveFailure::Closed))) }
+}

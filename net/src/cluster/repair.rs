@@ -1,0 +1,268 @@
+//! Repair: every pack looked at, lost drives made again when asked, every missing shard rebuilt, and a census at the
+//! end.
+//!
+//! It takes the packs from the ledger and needs no vault key. Passes over the list instead of a list in memory keep its
+//! memory bounded: one pass for each number of missing shards, the most missing first. Invariant: a drive directory is
+//! recreated only when the caller asked for that drive; it then starts empty under the same drive id.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::drive::{DriveError, DriveIdentity};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use super::drive::{DriveFailure, LocalDrive};
+use super::read::ReadError;
+use super::{Cluster, Inner};
+use crate::entry::PackEntry;
+use crate::ledger::{Ledger, LedgerError};
+
+/// The packs of a ledger, one stream for each call: repair passes over them several times.
+pub type PackStream<'a> = dyn Fn() -> BoxStream<'a, Result<PackEntry, LedgerError>> + Send + Sync + 'a;
+
+/// Packs rebuilt at one time.
+const CONCURRENT: usize = 2;
+
+/// What repair may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepairOptions {
+    /// Recreate the lost drives whose directories are the program's own defaults.
+    pub recreate: bool,
+    /// Recreate these lost drives as well, by directory.
+    pub replace: Vec<PathBuf>,
+    /// Check every shard's hash first, not only that it is there.
+    pub deep: bool,
+}
+
+/// How far a repair or a scrub is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Packs (repair) or shards (scrub) looked at in this pass.
+    pub done: u64,
+    /// Packs or shards that there are; 0 while that is not known.
+    pub total: u64,
+    /// Shards rebuilt so far.
+    pub shards_rebuilt: u64,
+    /// Bytes rebuilt so far.
+    pub bytes_rebuilt: u64,
+}
+
+/// What a repair found and did. The figures of the census are counted after the last rebuild.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// Packs in the census.
+    pub packs: u64,
+    /// Stored shards in the census.
+    pub shards_checked: u64,
+    /// Shards made again.
+    pub shards_rebuilt: u64,
+    /// Their bytes.
+    pub bytes_rebuilt: u64,
+    /// Damaged shards found by their hashes.
+    pub shards_bad: u64,
+    /// Shards still missing in the census.
+    pub still_missing: u64,
+    /// Packs that lack more than their parity: they cannot be read.
+    pub packs_unreadable: u64,
+    /// Directories of drives that were made again.
+    pub recreated: Vec<PathBuf>,
+    /// Directories of drives that are lost still.
+    pub lost: Vec<PathBuf>,
+}
+
+impl RepairReport {
+    /// Whether every shard of every pack is there.
+    pub fn is_complete(&self) -> bool {
+        self.still_missing == 0
+    }
+}
+
+/// Why a repair ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepairError {
+    /// The ledger did not give its packs.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A drive could not be recreated.
+    #[error("the drive {} cannot be recreated", dir.display())]
+    Recreate {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: DriveError,
+    },
+}
+
+/// The packs that a ledger names, as a stream over a snapshot taken at each call.
+pub fn packs_of(ledger: &dyn Ledger) -> BoxStream<'_, Result<PackEntry, LedgerError>> {
+    crate::ledger::pack_entries(ledger)
+}
+
+impl Cluster {
+    /// Brings every pack back to all of its shards, as far as drives are there.
+    pub async fn repair(
+        &self,
+        packs: &PackStream<'_>,
+        options: &RepairOptions,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<RepairReport, RepairError> {
+        self.check_drives().await;
+        let mut pass = Pass {
+            inner: &self.inner,
+            packs,
+            report: RepairReport {
+                recreated: self.inner.recreate(options).await?,
+                ..RepairReport::default()
+            },
+            shown: Progress::default(),
+            progress,
+        };
+        if options.deep {
+            pass.check_hashes().await?;
+        }
+        let mut risks = pass.census().await?;
+        // The most missing first; a pack that lost more between the passes is met in a later one or by the census.
+        while let Some(risk) = risks.pop() {
+            pass.rebuild(risk).await?;
+        }
+        pass.census().await?;
+        let mut report = pass.report;
+        if report.is_complete() {
+            self.inner.missing.forget_overflow();
+        }
+        let lost = self.inner.drives.iter().filter(|drive| drive.present().is_none());
+        report.lost = lost.map(|drive| drive.dir.clone()).collect();
+        Ok(report)
+    }
+}
+
+impl Inner {
+    async fn recreate(self: &Arc<Self>, options: &RepairOptions) -> Result<Vec<PathBuf>, RepairError> {
+        let mut recreated = Vec::new();
+        for drive in self.drives.iter().filter(|drive| drive.present().is_none()) {
+            if !(options.recreate && drive.default || options.replace.contains(&drive.dir)) {
+                continue;
+            }
+            let (inner, drive) = (Arc::clone(self), Arc::clone(drive));
+            let dir = drive.dir.clone();
+            let made = tokio::task::spawn_blocking(move || inner.recreate_drive(&drive)).await;
+            let made = made.unwrap_or_else(|join| Err(std::io::Error::other(join).into()));
+            made.map_err(|source| RepairError::Recreate {
+                dir: dir.clone(),
+                source,
+            })?;
+            recreated.push(dir);
+        }
+        Ok(recreated)
+    }
+
+    /// Empties a lost drive's directory and makes the drive anew. What a failed flush left there is not trusted.
+    fn recreate_drive(&self, drive: &Arc<LocalDrive>) -> Result<(), DriveError> {
+        let log = drive.dir.join("log");
+        if self.disk.exists(&log) {
+            self.disk.remove_dir_all(&log)?;
+        }
+        let identity = DriveIdentity::path(&drive.dir);
+        if self.disk.exists(&identity) {
+            self.disk.remove_file(&identity)?;
+        }
+        self.create(drive)
+    }
+}
+
+struct Pass<'a, 's, 'p> {
+    inner: &'a Arc<Inner>,
+    packs: &'a PackStream<'s>,
+    report: RepairReport,
+    shown: Progress,
+    progress: &'a mut (dyn FnMut(Progress) + Send + 'p),
+}
+
+impl Pass<'_, '_, '_> {
+    fn show(&mut self) {
+        self.shown.shards_rebuilt = self.report.shards_rebuilt;
+        self.shown.bytes_rebuilt = self.report.bytes_rebuilt;
+        (self.progress)(self.shown);
+    }
+
+    /// Counts packs, shards and what is missing. The numbers of missing shards that occur, ascending.
+    async fn census(&mut self) -> Result<Vec<usize>, RepairError> {
+        let mut seen = std::collections::BTreeSet::new();
+        let (mut packs, mut shards, mut missing, mut unreadable) = (0, 0, 0, 0);
+        let mut stream = (self.packs)();
+        while let Some(entry) = stream.next().await {
+            let entry = entry?;
+            let absent = self.inner.absent(&entry);
+            packs += 1;
+            shards += entry.stored().count() as u64;
+            missing += absent.len() as u64;
+            unreadable += u64::from(absent.len() > entry.summary.geometry.code.parity());
+            if !absent.is_empty() {
+                seen.insert(absent.len());
+                self.inner.missing.add(&entry, absent);
+            }
+        }
+        self.report.packs = packs;
+        self.report.shards_checked = shards;
+        self.report.still_missing = missing;
+        self.report.packs_unreadable = unreadable;
+        self.shown.total = packs;
+        Ok(seen.into_iter().collect())
+    }
+
+    /// Reads every shard; one that does not check is taken off its drive, and is missing from then on.
+    async fn check_hashes(&mut self) -> Result<(), RepairError> {
+        let mut stream = (self.packs)();
+        self.shown.done = 0;
+        while let Some(entry) = stream.next().await {
+            let entry = Arc::new(entry?);
+            for index in entry.stored().filter(|index| self.inner.is_there(&entry, *index)) {
+                if self.inner.read_verified(&entry, index).await == Err(DriveFailure::Shard) {
+                    self.report.shards_bad += 1;
+                    self.inner.quarantine(&entry, index).await;
+                }
+            }
+            self.shown.done += 1;
+            self.show();
+        }
+        Ok(())
+    }
+
+    /// Rebuilds the packs that lack at least `risk` shards.
+    async fn rebuild(&mut self, risk: usize) -> Result<(), RepairError> {
+        self.shown.done = 0;
+        let inner = Arc::clone(self.inner);
+        let rebuilding = (self.packs)().map(|entry| {
+            let inner = Arc::clone(&inner);
+            async move {
+                let entry = Arc::new(entry?);
+                let absent = inner.absent(&entry);
+                if absent.len() < risk {
+                    return Ok(None);
+                }
+                let _gate = inner.rebuild_gate.read().await;
+                Ok::<_, LedgerError>(Some(inner.rebuild(&entry, &absent).await))
+            }
+        });
+        let mut rebuilding = std::pin::pin!(rebuilding.buffer_unordered(CONCURRENT));
+        while let Some(result) = rebuilding.next().await {
+            self.shown.done += 1;
+            match result? {
+                Some(Ok(rebuilt)) => {
+                    self.report.shards_rebuilt += rebuilt.shards as u64;
+                    self.report.bytes_rebuilt += rebuilt.bytes;
+                }
+                // The census names it again.
+                Some(Err(error @ ReadError::Wrong { .. })) => {
+                    tracing::error!(%error, "a pack could not be rebuilt")
+                }
+                Some(Err(error)) => tracing::warn!(%error, "a pack could not be rebuilt"),
+                None => {}
+            }
+            self.show();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! Figures of the cluster, for `status`, `/metrics` and tests.
+//!
+//! Invariant: asking waits for no disk but one call for free bytes per drive.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::Cluster;
+use crate::entry::DriveId;
+
+/// Whether a drive is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriveState {
+    /// There, and takes puts.
+    Present,
+    /// There, but full: reads and deletes only.
+    Full,
+    /// Not there.
+    Lost,
+}
+
+/// Figures of one drive. All sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriveStatus {
+    /// Its place in the layout, from 0.
+    pub number: usize,
+    /// Its id.
+    pub id: DriveId,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Whether it is there.
+    pub state: DriveState,
+    /// Why it is lost, if it was there before.
+    pub reason: Option<String>,
+    /// Shards on it.
+    pub shards: u64,
+    /// Bytes of its live shards.
+    pub live_bytes: u64,
+    /// Bytes that compaction could give back.
+    pub garbage_bytes: u64,
+    /// Bytes that its files take, preallocation included.
+    pub allocated_bytes: u64,
+    /// Bytes free on its file system.
+    pub free_bytes: u64,
+    /// What 95 of 100 recent reads stay under, in microseconds; 0 before the first.
+    pub read_p95_us: u64,
+}
+
+/// Figures of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// Every drive of the layout.
+    pub drives: Vec<DriveStatus>,
+    /// Packs known to lack shards. Packs on drives that were lost at the start are only known after a repair's census.
+    pub packs_at_risk: u64,
+    /// The most shards that one of them lacks.
+    pub missing_shards_max: usize,
+    /// Flushes of drives since the start.
+    pub flushes: u64,
+    /// Packs acknowledged since the start.
+    pub packs_put: u64,
+    /// Shards made durable since the start.
+    pub shards_put: u64,
+    /// Lane reads since the start.
+    pub reads: u64,
+    /// Reads for which others were asked because the drive was slow.
+    pub hedges: u64,
+    /// Ranges computed from other shards.
+    pub reconstructed: u64,
+    /// Shards made again.
+    pub rebuilt: u64,
+}
+
+impl Cluster {
+    /// Figures of now.
+    pub fn status(&self) -> ClusterStatus {
+        let inner = &self.inner;
+        let (packs_at_risk, missing_shards_max) = inner.missing.figures();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        ClusterStatus {
+            drives: (0..inner.drives.len())
+                .filter_map(|number| self.drive_status(number))
+                .collect(),
+            packs_at_risk,
+            missing_shards_max,
+            flushes: inner.flushers().values().map(|flusher| flusher.flushes()).sum(),
+            packs_put: count(&inner.counters.packs_put),
+            shards_put: count(&inner.counters.shards_put),
+            reads: count(&inner.counters.reads),
+            hedges: count(&inner.counters.hedges),
+            reconstructed: count(&inner.counters.reconstructed),
+            rebuilt: count(&inner.counters.rebuilt),
+        }
+    }
+
+    fn drive_status(&self, number: usize) -> Option<DriveStatus> {
+        let place = self.inner.drives.get(number)?;
+        let usage = place.present().map(|drive| drive.usage());
+        let state = match (&usage, place.is_full()) {
+            (None, _) => DriveState::Lost,
+            (Some(_), true) => DriveState::Full,
+            (Some(_), false) => DriveState::Present,
+        };
+        let reason = place.lost_reason().flatten().map(|reason| reason.to_string());
+        let p95 = place.latency.p95().unwrap_or_default();
+        Some(DriveStatus {
+            number,
+            id: place.id,
+            dir: place.dir.clone(),
+            state,
+            reason,
+            shards: usage.as_ref().map_or(0, |usage| usage.shards),
+            live_bytes: usage.as_ref().map_or(0, |usage| usage.live),
+            garbage_bytes: usage.as_ref().map_or(0, |usage| usage.garbage),
+            allocated_bytes: usage.as_ref().map_or(0, |usage| usage.allocated),
+            free_bytes: usage.map_or(0, |_| self.inner.disk.available_bytes(&place.dir).unwrap_or(0)),
+            read_p95_us: u64::try_from(p95.as_micros()).unwrap_or(u64::MAX),
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! Reads for a caller whose own check failed: whole shards by their hashes, so that the liar is known.
+//!
+//! Slow and rare. Invariant: what is returned is a part of a shard whose BLAKE3 hash the pack's entry names.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Cluster;
+use super::drive::DriveFailure;
+use super::read::{LaneRange, ReadError};
+use crate::entry::{DriveId, PackEntry};
+
+/// A shard that did not have its hash, and the drive that gave it. It was taken off the drive and is rebuilt soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadShard {
+    /// The drive.
+    pub drive: DriveId,
+    /// The shard's index.
+    pub index: usize,
+}
+
+/// A verified range, and who lied on the way to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedRange {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Bad shards, by drive.
+    pub bad: Vec<BadShard>,
+}
+
+impl Cluster {
+    /// Reads a range of a lane out of a whole shard that has its hash, rebuilt from others if the assigned drive's does
+    /// not. If the bytes still fail the caller's check, no drive is to blame.
+    pub async fn read_lane_verified(
+        &self,
+        entry: &PackEntry,
+        range: LaneRange,
+    ) -> Result<VerifiedRange, ReadError> {
+        let index = range.check(entry)?;
+        let entry = Arc::new(entry.clone());
+        let mut bad = Vec::new();
+        let permit = self.inner.whole_packs.acquire().await;
+        let shard = match self.inner.read_verified(&entry, index).await {
+            Ok(shard) => shard,
+            Err(failure) => {
+                if failure == DriveFailure::Shard && self.inner.is_there(&entry, index) {
+                    bad.extend(self.inner.quarantine(&entry, index).await);
+                }
+                let gathered = self.inner.gather(&entry, &[index]).await?;
+                bad.extend(gathered.bad);
+                let mut computed = self.inner.compute(&entry, gathered.shards, vec![index]).await?;
+                computed.pop().ok_or(ReadError::Wrong { index })?
+            }
+        };
+        drop(permit);
+        if !bad.is_empty() {
+            self.inner.heal.notify_one();
+        }
+        // The range was checked against the lane, and a lane is no longer than its shard.
+        let start = range.offset as usize;
+        let end = start + range.bytes as usize;
+        if end > shard.len() {
+            return Err(ReadError::Wrong { index });
+        }
+        Ok(VerifiedRange {
+            bytes: shard.slice(start..end),
+            bad,
+        })
+    }
+}
