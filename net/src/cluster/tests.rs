@@ -91,7 +91,9 @@ async fn assert_reads(cluster: &Cluster, stored: &Stored) {
 }
 
 /// A stream over entries, as repair wants it.
-fn packs(stored: &[Stored]) -> impl Fn() -> BoxStream<'static, Result<PackEntry, LedgerError>> + Send + Sync {
+fn packs(
+    stored: &[Stored],
+) -> impl Fn() -> BoxStream<'static, Result<PackEntry, LedgerError>> + Send + Sync + use<> {
     let entries: Vec<PackEntry> = stored.iter().map(|stored| stored.entry.clone()).collect();
     move || futures::stream::iter(entries.clone().into_iter().map(Ok)).boxed()
 }
