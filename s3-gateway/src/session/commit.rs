@@ -1,0 +1,247 @@
+//! From an intent to an applied ledger append: conditions decided on the view, checked by the ledger, decided anew on conflict.
+//!
+//! Knows no chunk and no drive. Invariants: what is answered as done is applied to the view; an append once submitted is
+//! followed to its end whatever becomes of the request that asked for it.
+
+use super::pins::Pin;
+use super::{Inner, SessionError};
+use engine::slots::{Address, Append, AppliedAppend, EntryKind, Outcome, Sequence};
+use net::{PackEntry, Tail};
+use scopes::ScopeId;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use vault::commit::{Packs, WrittenPack};
+use vault::index::Resolved;
+use vault::object::{Object, Part};
+
+/// How often an append is tried against contention on its slot before the request is refused.
+pub(crate) const ATTEMPTS_MAX: u32 = 64;
+/// Ledger appends applied to the view in one batch.
+const APPLY_MAX: usize = 512;
+/// Ledger entries read from a snapshot in one go.
+const SNAPSHOT_PAGE: usize = 1_024;
+
+/// What an ETag condition names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ETagMatch {
+    /// `*`: any object at all.
+    Any,
+    /// The object with this ETag, without quotes.
+    Tag(String),
+}
+
+/// What a write requires of the object that is there now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    None,
+    /// That it matches; an absent object never does.
+    IfMatch(ETagMatch),
+    /// That it does not match; an absent object never matches.
+    IfNoneMatch(ETagMatch),
+}
+
+impl Condition {
+    /// Decides the condition on what is there now.
+    pub(crate) fn check(&self, current: Option<&Object>) -> Result<(), SessionError> {
+        let matches = |wanted: &ETagMatch| match (wanted, current) {
+            (_, None) => false,
+            (ETagMatch::Any, Some(_)) => true,
+            (ETagMatch::Tag(tag), Some(object)) => object.etag() == *tag,
+        };
+        match self {
+            Self::None => Ok(()),
+            Self::IfMatch(_) if current.is_none() => Err(SessionError::NoSuchKey),
+            Self::IfMatch(wanted) if !matches(wanted) => Err(SessionError::PreconditionFailed {
+                condition: "If-Match",
+            }),
+            Self::IfNoneMatch(wanted) if matches(wanted) => Err(SessionError::PreconditionFailed {
+                condition: "If-None-Match",
+            }),
+            Self::IfMatch(_) | Self::IfNoneMatch(_) => Ok(()),
+        }
+    }
+}
+
+/// What became of an append.
+pub(crate) enum Submitted {
+    /// Applied under this sequence, and visible in the view.
+    Applied(Sequence),
+    /// Something it expected is no longer so; the view has caught up and the request can be decided anew.
+    Conflict,
+}
+
+/// The packs of `pins` as an append names them: all of them written by it.
+pub(crate) fn written(scope: ScopeId, pins: &[Pin]) -> Packs {
+    let pack = |pin: &Pin| WrittenPack {
+        scope,
+        id: pin.entry().summary.id,
+        entry: pin.entry().encode().into(),
+    };
+    Packs {
+        written: pins.iter().map(pack).collect(),
+        relied_on: Vec::new(),
+    }
+}
+
+/// Whether an append may use the ledger's reserve on a full disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// It needs space.
+    Normal,
+    /// It frees space.
+    Frees,
+}
+
+impl Inner {
+    /// Submits an append and follows it until the view shows it. `pins` are the packs that it names.
+    ///
+    /// Must run in a task of its own (see [`detached`]), so that a client that goes away cannot un-pin a pack that the ledger
+    /// is about to name.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        append: Append,
+        pins: &[Pin],
+        urgency: Urgency,
+    ) -> Result<Submitted, SessionError> {
+        let answer = match urgency {
+            Urgency::Normal => self.ledger.append(append).await,
+            Urgency::Frees => self.ledger.append_urgent(append).await,
+        };
+        match answer? {
+            Outcome::Applied { sequence } => {
+                pins.iter().for_each(Pin::named);
+                self.apply_through(sequence).await?;
+                Ok(Submitted::Applied(sequence))
+            }
+            Outcome::Conflict { .. } => {
+                self.apply_through(self.ledger.position()).await?;
+                Ok(Submitted::Conflict)
+            }
+            Outcome::LeaseEnded { .. } => Err(SessionError::Fenced),
+        }
+    }
+
+    /// The newest sequence that the view shows.
+    pub(crate) fn applied(&self) -> Sequence {
+        Sequence(self.applied.load(Ordering::Acquire))
+    }
+
+    /// Brings the view up to everything the ledger holds.
+    pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<(), SessionError> {
+        let through = self.ledger.read_index().await?;
+        self.apply_through(through).await
+    }
+
+    /// Brings the view up to `sequence`. Whoever gets here first applies for all who wait.
+    pub(crate) async fn apply_through(self: &Arc<Self>, sequence: Sequence) -> Result<(), SessionError> {
+        while self.applied() < sequence {
+            let _alone = self.applying.lock().await;
+            let from = self.applied();
+            if from >= sequence {
+                return Ok(());
+            }
+            match self.ledger.tail(from, APPLY_MAX).await? {
+                Tail::Appends(appends) if appends.is_empty() => {
+                    return Err(SessionError::Internal {
+                        what: "a ledger that ends before its own answer",
+                    });
+                }
+                Tail::Appends(appends) => self.apply(appends).await?,
+                Tail::Compacted => self.rebuild_view().await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the parts lists of indirect manifests. The packs they lie in may be named by the very entries being applied.
+    async fn resolve_all<'a>(
+        self: &Arc<Self>,
+        streams: Vec<(Address, Part)>,
+        entries: impl Iterator<Item = (Address, &'a bytes::Bytes)>,
+    ) -> Result<Resolved, SessionError> {
+        if streams.is_empty() {
+            return Ok(Resolved::new());
+        }
+        let mut packs = HashMap::new();
+        for (_, value) in entries.filter(|(address, _)| address.kind == EntryKind::Pack) {
+            if let Ok(entry) = PackEntry::decode(value) {
+                packs.insert(entry.summary.id, entry);
+            }
+        }
+        let packs = Arc::new(packs);
+        let mut resolved = Resolved::new();
+        for (address, stream) in streams {
+            let scope = ScopeId(address.scope);
+            resolved.insert(address, self.read_parts_list(scope, stream, &packs).await?);
+        }
+        Ok(resolved)
+    }
+
+    /// Fills an empty view from a snapshot: the ledger no longer holds every append since the view's.
+    async fn rebuild_view(self: &Arc<Self>) -> Result<(), SessionError> {
+        tracing::info!("filling the object index from a ledger snapshot");
+        let mut snapshot = self.ledger.snapshot().await?;
+        let through = snapshot.sequence();
+        // Packs first, so that indirect manifests can be read while their entries are loaded.
+        let mut packs = HashMap::new();
+        let mut of_packs = self.ledger.snapshot().await?;
+        loop {
+            let page = of_packs.next_of(EntryKind::Pack, SNAPSHOT_PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            for entry in page
+                .iter()
+                .filter_map(|entry| PackEntry::decode(&entry.value).ok())
+            {
+                if entry.vault == self.vault.0 {
+                    packs.insert(entry.summary.id, entry);
+                }
+            }
+        }
+        let packs = Arc::new(packs);
+        let mut loader = self.index.load()?;
+        loop {
+            let page = snapshot.next(SNAPSHOT_PAGE).await?;
+            if page.is_empty() {
+                break;
+            }
+            let mut resolved = Resolved::new();
+            for (address, stream) in self.index.unresolved_entries(&page) {
+                let scope = ScopeId(address.scope);
+                resolved.insert(address, self.read_parts_list(scope, stream, &packs).await?);
+            }
+            tokio::task::block_in_place(|| loader.entries(&page, &resolved))?;
+        }
+        loader.finish(through)?;
+        self.applied.store(through.0, Ordering::Release);
+        Ok(())
+    }
+
+    async fn apply(self: &Arc<Self>, applied: Vec<AppliedAppend>) -> Result<(), SessionError> {
+        let writes = applied.iter().flat_map(|append| &append.writes);
+        let entries = writes.filter_map(|write| Some((write.address, write.value.as_ref()?)));
+        let resolved = self
+            .resolve_all(self.index.unresolved(&applied)?, entries)
+            .await?;
+        // A view write takes some tens of microseconds, a large batch milliseconds.
+        tokio::task::block_in_place(|| self.index.apply(&applied, &resolved))?;
+        if let Some(last) = applied.last() {
+            self.applied.store(last.sequence.0, Ordering::Release);
+        }
+        Ok(())
+    }
+}
+
+/// Runs a commit to its end in a task of its own, whatever becomes of the caller.
+pub(crate) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, SessionError>> + Send + 'static,
+) -> Result<T, SessionError> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|_| SessionError::Internal {
+        what: "a commit stopped",
+    })?
+}

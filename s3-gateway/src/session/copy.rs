@@ -1,0 +1,215 @@
+//! Copies: within a scope a new manifest over the same packs, across scopes a new stream.
+//!
+//! Invariant: a manifest that shares packs with its source is appended only while the source still stands, so that the
+//! collector never finds them unreferenced in between.
+
+use super::commit::{ATTEMPTS_MAX, detached};
+use super::put::{Becoming, Change, Stored};
+use super::stream::FinishedStream;
+use super::{Bucket, Caller, Condition, Inner, Session, SessionError, now_ms};
+use crate::key::ObjectKey;
+use futures::stream::StreamExt;
+use std::ops::Range;
+use std::sync::Arc;
+use vault::object::{ChecksumKind, Manifest, Object, ObjectChecksum};
+
+/// What a copy changes.
+#[derive(Debug, Clone, Default)]
+pub struct CopyChanges {
+    /// New metadata; none keeps the source's.
+    pub metadata: Option<Vec<(String, String)>>,
+    /// A checksum over the whole object, where the client asked for one the source does not have.
+    pub checksum: Option<ObjectChecksum>,
+    /// The MD5 of the whole object, where the bytes were read to compute `checksum`; the copy then has a plain ETag.
+    pub etag_md5: Option<[u8; 16]>,
+}
+
+impl Session {
+    /// Copies an object. Within a bucket no byte is moved.
+    ///
+    /// # Errors
+    /// [`SessionError::PreconditionFailed`], [`SessionError::NoSuchKey`] when the source went meanwhile, and what the drives or
+    /// the ledger refuse.
+    pub async fn copy_object(
+        &self,
+        caller: &Caller,
+        from: (&Bucket, &Stored),
+        to: (&Bucket, &ObjectKey),
+        changes: CopyChanges,
+        condition: Condition,
+    ) -> Result<Stored, SessionError> {
+        self.writable()?;
+        self.inner.check_quota(from.1.object.plaintext_bytes)?;
+        let copy = Copy {
+            caller: caller.clone(),
+            source: (from.0.clone(), from.1.clone()),
+            bucket: to.0.clone(),
+            key: to.1.clone(),
+            changes,
+            condition,
+        };
+        let inner = Arc::clone(&self.inner);
+        detached(async move { inner.copy(copy).await }).await
+    }
+
+    /// The bytes of a range of an object as a finished stream of another bucket: the body of an UploadPartCopy, or of a copy
+    /// across buckets. `observe` sees the plaintext, piece by piece.
+    ///
+    /// # Errors
+    /// As for reads and writes.
+    pub async fn restream(
+        &self,
+        from: (&Bucket, &Stored),
+        range: Range<u64>,
+        to: &Bucket,
+        observe: &mut (dyn FnMut(&[u8]) + Send),
+    ) -> Result<FinishedStream, SessionError> {
+        self.writable()?;
+        let mut writer = super::StreamWriter::new(&self.inner, to)?;
+        let mut pieces = self
+            .inner
+            .read_raw(from.0.scope, from.1.object.manifest.clone(), range);
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
+            observe(&piece);
+            writer.write(piece).await?;
+        }
+        writer.finish().await
+    }
+}
+
+#[derive(Clone)]
+struct Copy {
+    caller: Caller,
+    source: (Bucket, Stored),
+    bucket: Bucket,
+    key: ObjectKey,
+    changes: CopyChanges,
+    condition: Condition,
+}
+
+impl Inner {
+    /// A copy, tried again when the collector moved the source's bytes meanwhile: same version, other extents.
+    async fn copy(self: &Arc<Self>, mut copy: Copy) -> Result<Stored, SessionError> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.copy_once(copy.clone()).await {
+                Err(SessionError::Conflict { .. }) => {}
+                done => return done,
+            }
+            let (from, stored) = &mut copy.source;
+            let now = self
+                .index
+                .object(from.scope, &stored.object.key)?
+                .ok_or(SessionError::NoSuchKey)?;
+            if now.value.version != stored.object.version {
+                return Err(SessionError::Conflict { attempts: 1 });
+            }
+            *stored = Stored {
+                object: now.value,
+                sequence: now.sequence,
+            };
+        }
+        Err(SessionError::Conflict {
+            attempts: ATTEMPTS_MAX,
+        })
+    }
+
+    async fn copy_once(self: &Arc<Self>, copy: Copy) -> Result<Stored, SessionError> {
+        let Copy {
+            caller,
+            source: (from, stored),
+            bucket,
+            key,
+            changes,
+            condition,
+        } = copy;
+        let shared = from.scope == bucket.scope;
+        let mut becoming = if shared {
+            Becoming {
+                object: stored.object.clone(),
+                parts: Vec::new(),
+                open: Vec::new(),
+                pins: Vec::new(),
+            }
+        } else {
+            self.restreamed(&from, &stored, &bucket).await?
+        };
+        if shared {
+            becoming.parts = match &stored.object.manifest {
+                Manifest::Inline(parts) => parts.clone(),
+                // The list itself is shared too: only the object's entry is new.
+                Manifest::Indirect { .. } => Vec::new(),
+            };
+        }
+        let object = &mut becoming.object;
+        object.key = key.as_str().to_owned();
+        object.version = self.new_version();
+        object.modified_ms = now_ms();
+        if let Some(metadata) = changes.metadata {
+            object.metadata = metadata;
+        }
+        if changes.checksum.is_some() {
+            object.checksum = changes.checksum;
+        }
+        if let Some(md5) = changes.etag_md5 {
+            object.etag_md5 = md5;
+            object.multipart = false;
+        }
+        // A copy is one object: a checksum over parts says nothing about it any more.
+        object
+            .checksum
+            .take_if(|checksum| checksum.kind == ChecksumKind::Composite && !object.multipart);
+        let claimed = self
+            .claim_object(&caller, &bucket, becoming, super::budget::Room::none())
+            .await?;
+        let change = if shared {
+            Change::Copy {
+                source: stored.object.key.clone(),
+                sequence: stored.sequence,
+            }
+        } else {
+            Change::CopyAcross
+        };
+        self.make_current(&caller, &bucket, claimed, &condition, &change)
+            .await
+    }
+
+    /// A source's bytes as parts of the target's scope: each part a new stream, so that part boundaries stay.
+    async fn restreamed(
+        self: &Arc<Self>,
+        from: &Bucket,
+        stored: &Stored,
+        to: &Bucket,
+    ) -> Result<Becoming, SessionError> {
+        let manifest = self.resolve(from.scope, stored.object.manifest.clone()).await?;
+        let Manifest::Inline(parts) = manifest else {
+            return Err(SessionError::Internal {
+                what: "a manifest more than two levels deep",
+            });
+        };
+        let object = Object {
+            manifest: Manifest::Inline(Vec::new()),
+            ..stored.object.clone()
+        };
+        let mut becoming = Becoming {
+            object,
+            parts: Vec::with_capacity(parts.len()),
+            open: Vec::new(),
+            pins: Vec::new(),
+        };
+        for part in parts {
+            let mut writer = super::StreamWriter::new(self, to)?;
+            let total = part.plaintext_bytes;
+            let (number, md5, checksum) = (part.number, part.md5, part.checksum.clone());
+            let mut pieces = self.read_raw(from.scope, Manifest::Inline(vec![part]), 0..total);
+            while let Some(piece) = pieces.next().await {
+                writer.write(piece?).await?;
+            }
+            let (mut copied, mut pins) = self.settle(to, writer.finish().await?).await?;
+            (copied.number, copied.md5, copied.checksum) = (number, md5, checksum);
+            becoming.parts.push(copied);
+            becoming.pins.append(&mut pins);
+        }
+        Ok(becoming)
+    }
+}

@@ -1,0 +1,113 @@
+//! What an operation on an open vault may answer instead of its result.
+//!
+//! Not S3 codes: `errors.rs` of this crate is the one table that turns these into codes, statuses and messages.
+
+use thiserror::Error;
+
+/// Why an operation on a vault was not carried out. Nothing of the operation is visible after any of these.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum SessionError {
+    /// The vault has no scope of this name.
+    #[error("there is no such bucket")]
+    NoSuchBucket,
+    /// A scope of this name exists in this vault already.
+    #[error("the bucket exists already")]
+    BucketExists,
+    /// The scope still holds objects.
+    #[error("the bucket is not empty")]
+    BucketNotEmpty,
+    /// No current object has this object key.
+    #[error("there is no such object key")]
+    NoSuchKey,
+    /// No upload of this id is open for this object key.
+    #[error("there is no such upload")]
+    NoSuchUpload,
+    /// A part named in a completion was never stored, or its ETag or checksum differs.
+    #[error("part {number} is missing or differs from what was stored")]
+    InvalidPart {
+        /// The part's number, 1 to 10,000.
+        number: u16,
+    },
+    /// A completion names its parts in another order than ascending.
+    #[error("the parts are not in ascending order")]
+    InvalidPartOrder,
+    /// A part other than the last is under 5 MiB.
+    #[error("part {number} has {bytes} bytes, and only the last part may have under {least}")]
+    PartTooSmall {
+        /// The part's number.
+        number: u16,
+        /// Its plaintext bytes.
+        bytes: u64,
+        /// The least a part that is not the last may have.
+        least: u64,
+    },
+    /// The object's state does not meet the request's condition.
+    #[error("the object does not meet the condition {condition}")]
+    PreconditionFailed {
+        /// The header that failed.
+        condition: &'static str,
+    },
+    /// A checksum over the whole object or the parts is not what the client expects.
+    #[error("the checksum of the assembled object is not the expected one")]
+    ChecksumDiffers,
+    /// The slot was contended for longer than this gateway retries.
+    #[error("the object was changed by others {attempts} times in a row")]
+    Conflict {
+        /// How often the append was tried.
+        attempts: u32,
+    },
+    /// Too few drives are present to store anything safely.
+    #[error(
+        "{have} of the {need} drives that a write needs are present; `cairn status` shows which are missing, `cairn repair` brings them back"
+    )]
+    NotWritable {
+        /// Drives present.
+        have: usize,
+        /// Drives needed.
+        need: usize,
+    },
+    /// The drives or the ledger have no room.
+    #[error("the storage is full; reads, deletes and `cairn gc` still work")]
+    DiskFull,
+    /// The vault would grow beyond its quota.
+    #[error("the vault may hold {quota_bytes} bytes and holds {used_bytes}")]
+    QuotaExceeded {
+        /// The quota, plaintext bytes.
+        quota_bytes: u64,
+        /// Plaintext bytes in use.
+        used_bytes: u64,
+    },
+    /// Too many shards are missing or bad to rebuild what was asked for.
+    #[error("the object cannot be read: {have} of the {need} shards it needs are readable")]
+    Unreadable {
+        /// Good shards found.
+        have: usize,
+        /// Shards needed.
+        need: usize,
+    },
+    /// The ledger or the activity log has failed and takes no more writes; the process is about to end.
+    #[error("the ledger or the activity log has failed; the gateway is going down")]
+    Fenced,
+    /// The activity log is more than ten seconds behind.
+    #[error("the activity log has not kept up; try again")]
+    Behind,
+    /// The gateway has more to do than its bounds allow.
+    #[error("the gateway is busy; try again")]
+    Busy,
+    /// The request is larger than a limit of the format.
+    #[error("{what} is limited to {limit}, and {got} were asked for")]
+    Limit {
+        /// What is limited.
+        what: &'static str,
+        /// The most there may be.
+        limit: u64,
+        /// What was asked for.
+        got: u64,
+    },
+    /// Something that should not happen did; the log of the gateway says more.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What went wrong, without any name or secret.
+        what: &'static str,
+    },
+}

@@ -1,0 +1,281 @@
+//! The packer of a scope: tails of streams and claims from many requests share packs, one group commit at a time.
+//!
+//! Not used for full packs of a long stream (`stream.rs` writes those itself). Invariant: a submission is answered only when
+//! the pack that holds its chunks and its claims is durable by the acknowledgement rule, or with an error.
+
+use super::budget::Room;
+use super::pins::Pin;
+use super::{Inner, SessionError};
+use engine::pack::{PackBuilder, Placed, SHARD_BYTES_MAX};
+use scopes::ScopeId;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use vault::claim::{Claim, TrailerBuilder};
+use vault::object::{Extent, ExtentBuilder, PackRef};
+
+/// Submissions that wait at one packer.
+const QUEUE_MAX: usize = 1_024;
+/// Packs of one scope whose shards are on their way at the same time; more submissions gather meanwhile.
+const IN_FLIGHT_MAX: usize = 2;
+/// The most claims' bytes in one trailer. Sealing adds at most an eighth, which leaves a trailer under 1.1 MiB.
+const TRAILER_BYTES_MAX: usize = 983_040;
+/// The most chunks' bytes a shared pack holds a lane. With chunks spread over the lanes (none is ahead of another by more than
+/// a chunk) the roomiest lane then has room for the longest trailer.
+const LANE_SHARE_BYTES: usize = SHARD_BYTES_MAX / 16 * 7;
+
+/// Makes the claim, given the extents ("this pack") of each run of chunks.
+pub(crate) type MakeClaim = Box<dyn FnOnce(&[Vec<Extent>]) -> Claim + Send>;
+
+/// Consecutive sealed chunks of one stream.
+pub(crate) struct Run {
+    /// The first one's index in its stream.
+    pub(crate) first_chunk: u64,
+    /// The chunks.
+    pub(crate) chunks: Vec<Vec<u8>>,
+}
+
+/// What a request hands in: runs of chunks that fill no pack of their own, and the claim for the entry.
+pub(crate) struct Submission {
+    /// The chunks.
+    pub(crate) runs: Vec<Run>,
+    /// The claim to go into the trailer.
+    pub(crate) claim: Option<MakeClaim>,
+    /// At most so many bytes the claim will have.
+    pub(crate) claim_bytes_max: usize,
+    /// The budget that the chunks hold; given back when the pack is durable.
+    pub(crate) room: Room,
+}
+
+/// What a submission gets: the pack and where in it the chunks lie.
+pub(crate) struct Packed {
+    pub(crate) pin: Pin,
+    /// One list for each run.
+    pub(crate) extents: Vec<Vec<Extent>>,
+}
+
+type Reply = oneshot::Sender<Result<Packed, SessionError>>;
+
+/// The way to one scope's packer.
+#[derive(Clone)]
+pub(crate) struct Packer {
+    queue: mpsc::Sender<(Submission, Reply)>,
+}
+
+/// A pack being filled.
+struct Open {
+    builder: PackBuilder,
+    trailer: TrailerBuilder,
+    claim_bytes: usize,
+    rooms: Room,
+    waiting: Vec<(Vec<Vec<Extent>>, Reply)>,
+}
+
+impl Packer {
+    /// Starts the packer of a scope. It ends when every handle to it is gone.
+    pub(crate) fn start(inner: &Arc<Inner>, scope: ScopeId, name: String, epoch: u64) -> Self {
+        let (queue, submissions) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(run(Arc::downgrade(inner), scope, name, epoch, submissions));
+        Self { queue }
+    }
+
+    /// Hands in chunks and a claim, and waits until they are durable.
+    pub(crate) async fn submit(&self, submission: Submission) -> Result<Packed, SessionError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = SessionError::Internal {
+            what: "the packer has stopped",
+        };
+        self.queue
+            .send((submission, reply))
+            .await
+            .map_err(|_| gone.clone())?;
+        answer.await.map_err(|_| gone)?
+    }
+}
+
+async fn run(
+    inner: std::sync::Weak<Inner>,
+    scope: ScopeId,
+    name: String,
+    epoch: u64,
+    mut submissions: mpsc::Receiver<(Submission, Reply)>,
+) {
+    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(first) => first,
+            None => match submissions.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let Some(inner) = inner.upgrade() else { return };
+        let mut open = Open::new(&inner, &name);
+        if let Err((submission, reply)) = open.add(first) {
+            // It does not fit into an empty pack: a defect of the caller, refused rather than looped on.
+            drop(submission);
+            let _ = reply.send(Err(SessionError::Internal {
+                what: "a submission larger than a pack",
+            }));
+            continue;
+        }
+        // While earlier packs are on their way, gather; once one may go, take what is there and go.
+        let permit = loop {
+            tokio::select! {
+                biased;
+                permit = Arc::clone(&in_flight).acquire_owned() => break permit.ok(),
+                more = submissions.recv(), if next.is_none() => match more {
+                    Some(more) => next = open.add(more).err(),
+                    None => break Arc::clone(&in_flight).acquire_owned().await.ok(),
+                },
+            }
+        };
+        while next.is_none() {
+            match submissions.try_recv() {
+                Ok(more) => next = open.add(more).err(),
+                Err(_) => break,
+            }
+        }
+        tokio::spawn(async move {
+            open.flush(&inner, scope, epoch).await;
+            drop(permit);
+        });
+    }
+}
+
+impl Open {
+    fn new(inner: &Inner, name: &str) -> Self {
+        Self {
+            builder: PackBuilder::new(inner.code),
+            trailer: TrailerBuilder::new(name),
+            claim_bytes: name.len() + 16,
+            rooms: Room::none(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Adds a submission, or gives it back when it does not fit.
+    fn add(&mut self, (mut submission, reply): (Submission, Reply)) -> Result<(), (Submission, Reply)> {
+        let claim_bytes = self.claim_bytes + submission.claim_bytes_max + 16;
+        if claim_bytes > TRAILER_BYTES_MAX {
+            return Err((submission, reply));
+        }
+        let bytes: usize = submission
+            .runs
+            .iter()
+            .flat_map(|run| &run.chunks)
+            .map(Vec::len)
+            .sum();
+        let share = self.builder.code().data() * LANE_SHARE_BYTES;
+        if self.builder.data_bytes() + bytes > share {
+            return Err((submission, reply));
+        }
+        let extents = match place(&mut self.builder, &submission.runs) {
+            Some(extents) => extents,
+            // The share leaves room for this; what was placed of it is garbage in this pack, no more.
+            None => return Err((submission, reply)),
+        };
+        if let Some(claim) = submission.claim.take() {
+            self.trailer.push(&claim(&extents));
+        }
+        self.claim_bytes = claim_bytes;
+        self.rooms
+            .merge(std::mem::replace(&mut submission.room, Room::none()));
+        self.waiting.push((extents, reply));
+        Ok(())
+    }
+
+    async fn flush(self, inner: &Arc<Inner>, scope: ScopeId, epoch: u64) {
+        let Self {
+            builder,
+            trailer,
+            waiting,
+            rooms,
+            ..
+        } = self;
+        let result = write(inner, scope, epoch, builder, Some(trailer)).await;
+        drop(rooms);
+        for (mut extents, reply) in waiting {
+            let answer = match &result {
+                Ok(pin) => {
+                    let id = pin.entry().summary.id;
+                    extents
+                        .iter_mut()
+                        .flatten()
+                        .for_each(|extent| extent.resolve_this_pack(id));
+                    Ok(Packed {
+                        pin: pin.clone(),
+                        extents,
+                    })
+                }
+                Err(error) => Err(error.clone()),
+            };
+            // A requester that went away drops its pin; the last one makes the pack an orphan.
+            let _ = reply.send(answer);
+        }
+    }
+}
+
+/// Places runs of chunks in a pack; none if they do not fit.
+pub(crate) fn place(builder: &mut PackBuilder, runs: &[Run]) -> Option<Vec<Vec<Extent>>> {
+    // A code has at most 32 lanes.
+    let lanes = builder.code().data() as u8;
+    let mut all = Vec::with_capacity(runs.len());
+    for run in runs {
+        let mut extents = ExtentBuilder::new(lanes, run.first_chunk);
+        for chunk in &run.chunks {
+            let Placed { lane, offset } = builder.place(chunk)?;
+            extents.push(PackRef::This, lane, offset, chunk.len() as u32);
+        }
+        all.push(extents.finish());
+    }
+    Some(all)
+}
+
+/// Codes a filled pack, with its sealed trailer, and puts its shards on the drives.
+pub(crate) async fn write(
+    inner: &Arc<Inner>,
+    scope: ScopeId,
+    epoch: u64,
+    builder: PackBuilder,
+    trailer: Option<TrailerBuilder>,
+) -> Result<Pin, SessionError> {
+    let sealed = match trailer.filter(|trailer| trailer.claims() > 0) {
+        Some(trailer) => Some(trailer.seal(&inner.keyring, scope, epoch, &mut super::fill_random)?),
+        None => None,
+    };
+    let coder = Arc::clone(&inner.coder);
+    let finish = move || builder.finish(&coder, sealed.as_deref());
+    let coding = inner.coding.acquire().await;
+    // Coding a full pack takes milliseconds, a small one microseconds: neither holds up the other tasks.
+    let pack = tokio::task::block_in_place(finish).map_err(|_| SessionError::Internal {
+        what: "a pack that overflowed",
+    })?;
+    drop(coding);
+    let entry = inner.cluster.plan(&pack, inner.vault.0, inner.lease)?;
+    let pin = inner.pins.pin(entry.clone());
+    inner.cluster.put_planned(pack, &entry, scope.0).await?;
+    Ok(pin)
+}
+
+/// Writes runs of chunks as a pack of their own, without claims.
+pub(crate) async fn write_own(
+    inner: &Arc<Inner>,
+    scope: ScopeId,
+    epoch: u64,
+    runs: Vec<Run>,
+) -> Result<Packed, SessionError> {
+    let mut builder = PackBuilder::new(inner.code);
+    let placed = place(&mut builder, &runs);
+    let mut extents = placed.ok_or(SessionError::Internal {
+        what: "a pack that overflowed",
+    })?;
+    drop(runs);
+    let pin = write(inner, scope, epoch, builder, None).await?;
+    let id = pin.entry().summary.id;
+    extents
+        .iter_mut()
+        .flatten()
+        .for_each(|extent| extent.resolve_this_pack(id));
+    Ok(Packed { pin, extents })
+}

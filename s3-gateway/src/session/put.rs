@@ -1,0 +1,548 @@
+//! From a finished stream to a current object: manifest, claim, append.
+//!
+//! Invariant: the object's manifest stands in a claim on the drives before the ledger append that makes it visible.
+
+use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
+use super::packer::{Packed, Run, Submission};
+use super::pins::Pin;
+use super::record::Note;
+use super::stream::{FinishedStream, StreamWriter};
+use super::{Bucket, Caller, Condition, Inner, Session, SessionError, fill_random, now_ms};
+use crate::key::ObjectKey;
+use activity::Purpose;
+use bytes::Bytes;
+use engine::slots::{Address, Sequence};
+use std::sync::{Arc, PoisonError};
+use vault::claim::{Claim, ClaimValue};
+use vault::commit::Commit;
+use vault::index::Stored as Row;
+use vault::object::{
+    Checksum, ChecksumKind, Extent, Manifest, Object, ObjectChecksum, Part, Upload, VersionId,
+};
+
+/// Bytes a claim has besides the value it carries.
+pub(crate) const CLAIM_HEAD_BYTES: usize = 96;
+
+/// What a PUT says of its object.
+#[derive(Debug, Clone, Default)]
+pub struct NewObject {
+    /// Content headers and `x-amz-meta-` entries, under lower-case names.
+    pub metadata: Vec<(String, String)>,
+    /// MD5 of the body.
+    pub etag_md5: [u8; 16],
+    /// The checksum the client gave or asked for, over the body.
+    pub checksum: Option<Checksum>,
+}
+
+/// An object as the view has it.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The object.
+    pub object: Object,
+    /// The sequence of its entry.
+    pub sequence: Sequence,
+}
+
+impl Stored {
+    /// BLAKE3 of the object's manifest: it names the packs by hash, and so commits to the stored bytes.
+    pub(crate) fn manifest_hash(&self) -> [u8; 32] {
+        manifest_hash(&self.object.manifest)
+    }
+}
+
+/// See [`Stored::manifest_hash`].
+pub(crate) fn manifest_hash(manifest: &Manifest) -> [u8; 32] {
+    let bytes = match manifest {
+        Manifest::Inline(parts) => Manifest::encode_parts(parts),
+        Manifest::Indirect { stream, .. } => Manifest::encode_parts(std::slice::from_ref(stream)),
+    };
+    engine::pack::ShardHash::of(&bytes).0
+}
+
+impl Session {
+    /// Takes a new stream in for this bucket. Refused at once when a write could not succeed.
+    ///
+    /// # Errors
+    /// [`SessionError::NotWritable`], [`SessionError::QuotaExceeded`].
+    pub async fn stream(&self, bucket: &Bucket) -> Result<StreamWriter, SessionError> {
+        self.writable()?;
+        self.inner.check_quota(0)?;
+        StreamWriter::new(&self.inner, bucket)
+    }
+
+    /// Makes a finished stream the current object of a key, if the condition holds at the moment of the ledger append.
+    ///
+    /// # Errors
+    /// [`SessionError::PreconditionFailed`], [`SessionError::NoSuchBucket`] when the bucket was deleted meanwhile, and what the
+    /// drives or the ledger refuse.
+    pub async fn put_object(
+        &self,
+        caller: &Caller,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        body: FinishedStream,
+        new: NewObject,
+        condition: Condition,
+    ) -> Result<Stored, SessionError> {
+        let (inner, caller, bucket, key) = (
+            Arc::clone(&self.inner),
+            caller.clone(),
+            bucket.clone(),
+            key.clone(),
+        );
+        detached(async move { inner.put(&caller, &bucket, &key, body, new, &condition).await }).await
+    }
+
+    /// The current object of a key. Nothing is written down: callers that answer with it do so.
+    ///
+    /// # Errors
+    /// [`SessionError::NoSuchKey`].
+    pub async fn object(&self, bucket: &Bucket, key: &ObjectKey) -> Result<Stored, SessionError> {
+        let found = self.inner.index.object(bucket.scope, key.as_str())?;
+        let found = found.ok_or(SessionError::NoSuchKey)?;
+        Ok(Stored {
+            object: found.value,
+            sequence: found.sequence,
+        })
+    }
+}
+
+/// What is to become current under an object key.
+pub(crate) struct Becoming {
+    /// All but the manifest, which is empty.
+    pub(crate) object: Object,
+    /// Parts in order; the extents of the open runs are not among them yet.
+    pub(crate) parts: Vec<Part>,
+    /// Runs of chunks that still need a pack, with the index of the part that they belong to.
+    pub(crate) open: Vec<(usize, Run)>,
+    /// Packs that the parts' extents lie in and that no entry names yet.
+    pub(crate) pins: Vec<Pin>,
+}
+
+/// A manifest whose claim is durable.
+pub(crate) struct Claimed {
+    pub(crate) object: Object,
+    pub(crate) pins: Vec<Pin>,
+    /// Until the append is answered, no checkpoint settles the claim.
+    pub(crate) guard: ClaimGuard,
+}
+
+/// How an object comes to be current.
+pub(crate) enum Change {
+    /// By a PUT.
+    Put,
+    /// By a copy within its scope: the packs are those of this source, which must still stand.
+    Copy { source: String, sequence: Sequence },
+    /// By a copy from another scope.
+    CopyAcross,
+    /// By the completion of an upload, which ends with its parts.
+    Complete {
+        upload: Row<Upload>,
+        used: Vec<(u16, Sequence)>,
+        unused: Vec<u16>,
+    },
+}
+
+impl Change {
+    const fn operation(&self) -> &'static str {
+        match self {
+            Self::Put => "PutObject",
+            Self::Copy { .. } | Self::CopyAcross => "CopyObject",
+            Self::Complete { .. } => "CompleteMultipartUpload",
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn check_quota(&self, more: u64) -> Result<(), SessionError> {
+        let Some(quota_bytes) = self.quota_bytes else {
+            return Ok(());
+        };
+        let used_bytes = self.used_bytes()?.saturating_add(more);
+        if used_bytes > quota_bytes || (more == 0 && used_bytes == quota_bytes) {
+            return Err(SessionError::QuotaExceeded {
+                quota_bytes,
+                used_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    async fn put(
+        self: &Arc<Self>,
+        caller: &Caller,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        mut body: FinishedStream,
+        new: NewObject,
+        condition: &Condition,
+    ) -> Result<Stored, SessionError> {
+        self.check_quota(body.bytes())?;
+        // Decided before anything of the tail is written; the ledger decides again.
+        let current = self.index.object(bucket.scope, key.as_str())?;
+        condition.check(current.as_ref().map(|current| &current.value))?;
+        let part = body.part(0, None, None);
+        let object = Object {
+            key: key.as_str().to_owned(),
+            delete_marker: false,
+            multipart: false,
+            version: self.new_version(),
+            null_version: true,
+            plaintext_bytes: body.bytes(),
+            modified_ms: now_ms(),
+            etag_md5: new.etag_md5,
+            parts: 1,
+            checksum: new.checksum.map(|checksum| ObjectChecksum {
+                checksum,
+                kind: ChecksumKind::FullObject,
+            }),
+            metadata: new.metadata,
+            tags: Vec::new(),
+            lock: vault::object::Lock::default(),
+            manifest: Manifest::Inline(Vec::new()),
+        };
+        let open = if body.tail.chunks.is_empty() {
+            Vec::new()
+        } else {
+            vec![(0, body.tail)]
+        };
+        let pins = std::mem::take(&mut body.pins);
+        let becoming = Becoming {
+            object,
+            parts: vec![part],
+            open,
+            pins,
+        };
+        let claimed = self.claim_object(caller, bucket, becoming, body.room).await?;
+        self.make_current(caller, bucket, claimed, condition, &Change::Put)
+            .await
+    }
+
+    pub(crate) fn new_version(&self) -> VersionId {
+        VersionId::new(self.applied(), &mut fill_random)
+    }
+
+    /// Puts the open runs and the claim for the object into packs; returns when they are durable.
+    pub(crate) async fn claim_object(
+        self: &Arc<Self>,
+        caller: &Caller,
+        bucket: &Bucket,
+        mut becoming: Becoming,
+        room: super::budget::Room,
+    ) -> Result<Claimed, SessionError> {
+        let packer = self.packer(bucket.scope, &bucket.name, bucket.epoch);
+        // A manifest that would not fit into its entry needs all its extents before it can be written to a stream.
+        let extents: usize = becoming.parts.iter().map(|part| part.extents.len()).sum();
+        let long = becoming.parts.len() * PART_BYTES_MAX + (extents + 64) * EXTENT_BYTES_MAX
+            > vault::object::MANIFEST_INLINE_BYTES_MAX;
+        let mut room = Some(room);
+        if long {
+            let open = std::mem::take(&mut becoming.open);
+            if !open.is_empty() {
+                let (of_part, runs): (Vec<usize>, Vec<Run>) = open.into_iter().unzip();
+                let room = room.take().unwrap_or(super::budget::Room::none());
+                let packed = packer
+                    .submit(Submission {
+                        runs,
+                        claim: None,
+                        claim_bytes_max: 0,
+                        room,
+                    })
+                    .await?;
+                place(&mut becoming.parts, &of_part, &packed.extents);
+                becoming.pins.push(packed.pin);
+            }
+            let manifest = self
+                .long_manifest(bucket, std::mem::take(&mut becoming.parts), &mut becoming.pins)
+                .await?;
+            becoming.object.manifest = manifest;
+        }
+        let (of_part, runs): (Vec<usize>, Vec<Run>) = becoming.open.into_iter().unzip();
+        let mut object = becoming.object;
+        let mut parts = becoming.parts;
+        let claimed_object = object.clone();
+        let claimed_parts = parts.clone();
+        let claimed_of_part = of_part.clone();
+        let address = self.keyring.object_address(bucket.scope, object.key.as_bytes());
+        let (head, guard) = ClaimHead::new(self, caller.operation_id, address, bucket.epoch);
+        let claim_bytes_max = CLAIM_HEAD_BYTES
+            + object.encode().len()
+            + parts.len() * PART_BYTES_MAX
+            + (extents + runs.iter().map(|run| run.chunks.len()).sum::<usize>()) * EXTENT_BYTES_MAX;
+        let claim = Box::new(move |extents: &[Vec<Extent>]| {
+            let mut object = claimed_object;
+            if !long {
+                let mut parts = claimed_parts;
+                place(&mut parts, &claimed_of_part, extents);
+                object.manifest = Manifest::Inline(parts);
+            }
+            head.claim(ClaimValue::Object(object))
+        });
+        let room = room.take().unwrap_or(super::budget::Room::none());
+        let Packed { pin, extents } = packer
+            .submit(Submission {
+                runs,
+                claim: Some(claim),
+                claim_bytes_max,
+                room,
+            })
+            .await?;
+        if !long {
+            place(&mut parts, &of_part, &extents);
+            object.manifest = Manifest::Inline(parts);
+        }
+        becoming.pins.push(pin);
+        Ok(Claimed {
+            object,
+            pins: becoming.pins,
+            guard,
+        })
+    }
+
+    /// Writes a long parts list as a stream of its own.
+    async fn long_manifest(
+        self: &Arc<Self>,
+        bucket: &Bucket,
+        parts: Vec<Part>,
+        pins: &mut Vec<Pin>,
+    ) -> Result<Manifest, SessionError> {
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let (stream, mut written) = self
+            .write_stream(bucket, Bytes::from(Manifest::encode_parts(&parts)))
+            .await?;
+        pins.append(&mut written);
+        Ok(Manifest::Indirect {
+            parts: count,
+            stream: Box::new(stream),
+        })
+    }
+
+    /// Writes bytes of the gateway's own as a stream, and returns where they lie.
+    pub(crate) async fn write_stream(
+        self: &Arc<Self>,
+        bucket: &Bucket,
+        bytes: Bytes,
+    ) -> Result<(Part, Vec<Pin>), SessionError> {
+        let mut writer = StreamWriter::new(self, bucket)?;
+        writer.write(bytes).await?;
+        self.settle(bucket, writer.finish().await?).await
+    }
+
+    /// Puts a finished stream's tail into a pack, without a claim.
+    pub(crate) async fn settle(
+        self: &Arc<Self>,
+        bucket: &Bucket,
+        body: FinishedStream,
+    ) -> Result<(Part, Vec<Pin>), SessionError> {
+        let mut parts = vec![body.part(0, None, None)];
+        let mut pins = body.pins;
+        if !body.tail.chunks.is_empty() {
+            let packer = self.packer(bucket.scope, &bucket.name, bucket.epoch);
+            let submission = Submission {
+                runs: vec![body.tail],
+                claim: None,
+                claim_bytes_max: 0,
+                room: body.room,
+            };
+            let packed = packer.submit(submission).await?;
+            place(&mut parts, &[0], &packed.extents);
+            pins.push(packed.pin);
+        }
+        let part = parts.pop().ok_or(SessionError::Internal {
+            what: "a stream without a part",
+        })?;
+        Ok((part, pins))
+    }
+
+    /// The append that makes a claimed object current, retried while the condition holds.
+    pub(crate) async fn make_current(
+        self: &Arc<Self>,
+        caller: &Caller,
+        bucket: &Bucket,
+        claimed: Claimed,
+        condition: &Condition,
+        change: &Change,
+    ) -> Result<Stored, SessionError> {
+        let Claimed {
+            object,
+            pins,
+            guard: _guard,
+        } = claimed;
+        let packs = written(bucket.scope, &pins);
+        for _ in 0..ATTEMPTS_MAX {
+            let bucket_now = self.bucket_now(bucket)?.row();
+            let current = self.index.object(bucket.scope, &object.key)?;
+            condition.check(current.as_ref().map(|current| &current.value))?;
+            let current = current.map(|current| current.sequence);
+            let note = Note {
+                bytes: object.plaintext_bytes,
+                result: Some(manifest_hash(&object.manifest)),
+                ..Note::of(change.operation(), Some(&bucket.name), Purpose::Write)
+            };
+            let commit = Commit::new(&self.keyring, caller.operation_id, self.lease)
+                .with_record(self.record_part(caller, note)?);
+            let random = &mut fill_random;
+            let append = match change {
+                Change::Put | Change::CopyAcross => {
+                    commit.put_object(&bucket_now, &object, current, &packs, random)
+                }
+                Change::Copy { source, sequence } => {
+                    if source == &object.key && current != Some(*sequence) {
+                        return Err(SessionError::NoSuchKey);
+                    }
+                    commit.copy_object(&bucket_now, (source, *sequence), &object, current, &packs, random)
+                }
+                Change::Complete { upload, used, unused } => commit.complete_upload(
+                    &bucket_now,
+                    upload,
+                    used,
+                    unused,
+                    &object,
+                    current,
+                    &packs,
+                    random,
+                ),
+            }?;
+            if let Submitted::Applied(sequence) = self.submit(append, &pins, Urgency::Normal).await? {
+                return Ok(Stored { object, sequence });
+            }
+            self.still_possible(bucket, change)?;
+        }
+        Err(SessionError::Conflict {
+            attempts: ATTEMPTS_MAX,
+        })
+    }
+
+    /// After a conflict: whether what the change stands on is still there.
+    fn still_possible(&self, bucket: &Bucket, change: &Change) -> Result<(), SessionError> {
+        match change {
+            Change::Put | Change::CopyAcross => Ok(()),
+            Change::Copy { source, sequence } => {
+                let now = self.index.object(bucket.scope, source)?;
+                let stands = now.is_some_and(|now| now.sequence == *sequence);
+                if stands {
+                    Ok(())
+                } else {
+                    Err(SessionError::Conflict { attempts: 1 })
+                }
+            }
+            Change::Complete { upload, used, .. } => {
+                let id = upload.value.id;
+                let now = self
+                    .index
+                    .upload(bucket.scope, id)?
+                    .ok_or(SessionError::NoSuchUpload)?;
+                if now.sequence != upload.sequence {
+                    return Err(SessionError::NoSuchUpload);
+                }
+                for (number, sequence) in used {
+                    let part = self.index.part(bucket.scope, id, *number)?;
+                    if part.is_none_or(|part| part.sequence != *sequence) {
+                        return Err(SessionError::InvalidPart { number: *number });
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Plaintext bytes of all current objects.
+    pub(crate) fn used_bytes(&self) -> Result<u64, SessionError> {
+        let mut bytes = 0u64;
+        for bucket in self.index.buckets()? {
+            bytes = bytes.saturating_add(self.index.usage(bucket.value.scope)?.bytes);
+        }
+        Ok(bytes)
+    }
+
+    /// The bucket as it is now, if it is still the same scope.
+    pub(crate) fn bucket_now(&self, bucket: &Bucket) -> Result<Bucket, SessionError> {
+        let now = self.find_bucket(&bucket.name)?;
+        if now.scope == bucket.scope {
+            Ok(now)
+        } else {
+            Err(SessionError::NoSuchBucket)
+        }
+    }
+}
+
+/// The most bytes of one part in a manifest, without its extents, and of one extent.
+const PART_BYTES_MAX: usize = 128;
+const EXTENT_BYTES_MAX: usize = 56;
+
+/// Appends the extents of open runs to the parts they belong to.
+fn place(parts: &mut [Part], of_part: &[usize], extents: &[Vec<Extent>]) {
+    for (index, extents) in of_part.iter().zip(extents) {
+        if let Some(part) = parts.get_mut(*index) {
+            part.extents.extend(extents.iter().cloned());
+        }
+    }
+}
+
+/// Everything of a claim but its value.
+pub(crate) struct ClaimHead {
+    slot: [u8; 16],
+    epoch: u64,
+    clock_ms: u64,
+    after: Sequence,
+    operation: [u8; 16],
+}
+
+/// Holds checkpoints back from settling a claim while its append is not answered.
+pub(crate) struct ClaimGuard {
+    inner: Arc<Inner>,
+    after: Sequence,
+}
+
+impl ClaimHead {
+    /// The head of a claim about to be written, and its guard, to be kept until the append is answered or given up.
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        operation: [u8; 16],
+        address: Address,
+        epoch: u64,
+    ) -> (Self, ClaimGuard) {
+        let after = {
+            // Under the lock, so that a checkpoint either sees this claim or is not above it.
+            let mut claims = inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
+            let after = inner.applied();
+            claims.begin(after);
+            after
+        };
+        let head = Self {
+            slot: address.slot,
+            epoch,
+            clock_ms: now_ms(),
+            after,
+            operation,
+        };
+        (
+            head,
+            ClaimGuard {
+                inner: Arc::clone(inner),
+                after,
+            },
+        )
+    }
+
+    pub(crate) fn claim(self, value: ClaimValue) -> Claim {
+        Claim {
+            slot: self.slot,
+            epoch: self.epoch,
+            clock_ms: self.clock_ms,
+            after: self.after,
+            operation: self.operation,
+            value,
+        }
+    }
+}
+
+impl Drop for ClaimGuard {
+    fn drop(&mut self) {
+        self.inner
+            .claims
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .end(self.after);
+    }
+}

@@ -1,0 +1,388 @@
+//! A byte range of an object on its way out: chunks read lane by lane, opened, and released in order.
+//!
+//! Decides no access and parses no header. Invariants: a byte is released only after its chunk's tag was checked; the last
+//! bytes are released only after the read's record is in the activity log.
+
+use super::record::Note;
+use super::{Bucket, Caller, Inner, Session, SessionError, Stored, decode_pack};
+use activity::Purpose;
+use bytes::{Bytes, BytesMut};
+use engine::pack::PackId;
+use futures::stream::{self, BoxStream, StreamExt};
+use net::{LaneRange, PackEntry};
+use scopes::ScopeId;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+use vault::object::{ChunkAt, Manifest, Part};
+use vault::seal::StreamOpener;
+
+/// Plaintext on its way out.
+pub type ReadStream = BoxStream<'static, Result<Bytes, SessionError>>;
+
+/// Chunks read in one go: 2 MiB, a quarter of a full pack of four lanes.
+const WINDOW_CHUNKS: usize = 32;
+
+impl Session {
+    /// The bytes `range` of an object, as a stream of pieces of up to 65,520 bytes. Nothing is read before the stream is polled.
+    /// What lies beyond the object's end is left out.
+    pub fn read(&self, caller: &Caller, bucket: &Bucket, stored: &Stored, range: Range<u64>) -> ReadStream {
+        let note = Note {
+            operation: "GetObject",
+            scope: Some(bucket.name.clone()),
+            bytes: range.end.saturating_sub(range.start),
+            status: "ok".into(),
+            purpose: Purpose::Read,
+            result: Some(stored.manifest_hash()),
+        };
+        let recorded = Recorded {
+            caller: caller.clone(),
+            note,
+        };
+        let start = Start {
+            inner: Arc::clone(&self.inner),
+            scope: bucket.scope,
+            manifest: stored.object.manifest.clone(),
+            range,
+            recorded: Some(recorded),
+        };
+        start.stream()
+    }
+}
+
+impl Inner {
+    /// All bytes of a part's stream, which must be small enough to hold: a manifest's stream, a checkpoint's page.
+    pub(crate) async fn read_part(
+        self: &Arc<Self>,
+        scope: ScopeId,
+        part: Part,
+    ) -> Result<Vec<u8>, SessionError> {
+        let total = part.plaintext_bytes;
+        let mut all = Vec::new();
+        let mut pieces = self.read_raw(scope, Manifest::Inline(vec![part]), 0..total);
+        while let Some(piece) = pieces.next().await {
+            all.extend_from_slice(&piece?);
+        }
+        Ok(all)
+    }
+
+    /// A byte range without a record: for what the gateway reads on its own behalf.
+    pub(crate) fn read_raw(
+        self: &Arc<Self>,
+        scope: ScopeId,
+        manifest: Manifest,
+        range: Range<u64>,
+    ) -> ReadStream {
+        let start = Start {
+            inner: Arc::clone(self),
+            scope,
+            manifest,
+            range,
+            recorded: None,
+        };
+        start.stream()
+    }
+
+    /// The parts list that a manifest's stream holds, while the entries of its packs may not be in the view yet.
+    pub(crate) async fn read_parts_list(
+        self: &Arc<Self>,
+        scope: ScopeId,
+        stream: Part,
+        packs: &Arc<HashMap<PackId, PackEntry>>,
+    ) -> Result<Manifest, SessionError> {
+        let total = stream.plaintext_bytes;
+        let manifest = Manifest::Inline(vec![stream]);
+        let fetcher = Fetcher {
+            inner: Arc::clone(self),
+            scope,
+            known: Some(Arc::clone(packs)),
+        };
+        let chunks = manifest.chunks(0..total).map_err(|_| HOLES)?;
+        let mut listed = Vec::new();
+        for piece in fetcher.fetch(chunks.collect()).await? {
+            listed.extend_from_slice(&piece);
+        }
+        Manifest::decode_parts(&listed).map_err(|_| HOLES)
+    }
+
+    /// The parts of a manifest, read from its own stream where it is indirect.
+    pub(crate) async fn resolve(
+        self: &Arc<Self>,
+        scope: ScopeId,
+        manifest: Manifest,
+    ) -> Result<Manifest, SessionError> {
+        let stream = match manifest {
+            Manifest::Inline(_) => return Ok(manifest),
+            Manifest::Indirect { stream, .. } => *stream,
+        };
+        let listed = Box::pin(self.read_part(scope, stream)).await?;
+        Manifest::decode_parts(&listed).map_err(|_| SessionError::Internal {
+            what: "a manifest that does not decode",
+        })
+    }
+}
+
+struct Recorded {
+    caller: Caller,
+    note: Note,
+}
+
+struct Start {
+    inner: Arc<Inner>,
+    scope: ScopeId,
+    manifest: Manifest,
+    range: Range<u64>,
+    recorded: Option<Recorded>,
+}
+
+impl Start {
+    fn stream(self) -> ReadStream {
+        stream::once(self.open())
+            .flat_map(|reader| match reader {
+                Ok(reader) => stream::unfold(reader, Reader::step).boxed(),
+                Err(error) => stream::once(async move { Err(error) }).boxed(),
+            })
+            .boxed()
+    }
+
+    async fn open(self) -> Result<Reader, SessionError> {
+        let manifest = self.inner.resolve(self.scope, self.manifest).await?;
+        // Checked once here, so that a bad manifest is an error before the first byte.
+        let mut chunks = manifest.chunks(self.range.clone()).map_err(|_| HOLES)?;
+        let window: Vec<ChunkAt> = chunks.by_ref().take(WINDOW_CHUNKS).collect();
+        let next = chunks.next().map_or(self.range.end, |chunk| {
+            chunk.plaintext_offset + chunk.wanted.start as u64
+        });
+        let fetcher = Arc::new(Fetcher {
+            inner: self.inner,
+            scope: self.scope,
+            known: None,
+        });
+        let first = if window.is_empty() {
+            VecDeque::new()
+        } else {
+            fetcher.fetch(window).await?
+        };
+        let mut reader = Reader {
+            fetcher,
+            manifest,
+            range: next..self.range.end,
+            ready: first,
+            ahead: None,
+            recorded: self.recorded,
+        };
+        reader.look_ahead();
+        Ok(reader)
+    }
+}
+
+struct Reader {
+    fetcher: Arc<Fetcher>,
+    manifest: Manifest,
+    /// What no window was fetched for yet.
+    range: Range<u64>,
+    ready: VecDeque<Bytes>,
+    ahead: Option<JoinHandle<Result<VecDeque<Bytes>, SessionError>>>,
+    recorded: Option<Recorded>,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(ahead) = self.ahead.take() {
+            ahead.abort();
+        }
+    }
+}
+
+impl Reader {
+    async fn step(mut self) -> Option<(Result<Bytes, SessionError>, Self)> {
+        if self.ready.is_empty()
+            && let Some(ahead) = self.ahead.take()
+        {
+            match ahead.await {
+                Ok(Ok(ready)) => self.ready = ready,
+                Ok(Err(error)) => return Some((Err(error), self.failed())),
+                Err(_) => {
+                    return Some((
+                        Err(SessionError::Internal {
+                            what: "a reader stopped",
+                        }),
+                        self.failed(),
+                    ));
+                }
+            }
+            self.look_ahead();
+        }
+        let last = self.ready.len() <= 1 && self.ahead.is_none();
+        if last
+            && let Some(Recorded { caller, note }) = self.recorded.take()
+            && let Err(error) = self.fetcher.inner.record_now(&caller, note).await
+        {
+            return Some((Err(error), self.failed()));
+        }
+        let piece = self.ready.pop_front()?;
+        Some((Ok(piece), self))
+    }
+
+    /// After an error nothing more is released, and no record says that the read was done.
+    fn failed(mut self) -> Self {
+        self.ready.clear();
+        self.recorded = None;
+        self.range.start = self.range.end;
+        self
+    }
+
+    /// Starts fetching the next window while the present one is being sent.
+    fn look_ahead(&mut self) {
+        if self.range.start >= self.range.end {
+            return;
+        }
+        let Ok(mut chunks) = self.manifest.chunks(self.range.clone()) else {
+            return;
+        };
+        let window: Vec<ChunkAt> = chunks.by_ref().take(WINDOW_CHUNKS).collect();
+        self.range.start = chunks.next().map_or(self.range.end, |chunk| {
+            chunk.plaintext_offset + chunk.wanted.start as u64
+        });
+        if !window.is_empty() {
+            let fetcher = Arc::clone(&self.fetcher);
+            self.ahead = Some(tokio::spawn(async move { fetcher.fetch(window).await }));
+        }
+    }
+}
+
+struct Fetcher {
+    inner: Arc<Inner>,
+    scope: ScopeId,
+    /// Pack entries that come before those of the view.
+    known: Option<Arc<HashMap<PackId, PackEntry>>>,
+}
+
+const HOLES: SessionError = SessionError::Internal {
+    what: "a manifest with holes",
+};
+
+impl Fetcher {
+    /// Reads and opens chunks, and gives the wanted bytes of each, in order.
+    async fn fetch(&self, window: Vec<ChunkAt>) -> Result<VecDeque<Bytes>, SessionError> {
+        let mut ready = VecDeque::with_capacity(window.len());
+        for same_pack in window.chunk_by(|a, b| a.pack == b.pack) {
+            let Some(first) = same_pack.first() else { continue };
+            let entry = self.entry(&first.pack)?;
+            ready.extend(self.fetch_pack(&entry, same_pack).await?);
+        }
+        Ok(ready)
+    }
+
+    fn entry(&self, pack: &PackId) -> Result<PackEntry, SessionError> {
+        if let Some(entry) = self.known.as_ref().and_then(|known| known.get(pack)) {
+            return Ok(entry.clone());
+        }
+        let row = self.inner.index.pack(pack)?;
+        let row = row.ok_or(SessionError::Internal {
+            what: "a pack without an entry",
+        })?;
+        decode_pack(&row.entry)
+    }
+
+    async fn fetch_pack(&self, entry: &PackEntry, chunks: &[ChunkAt]) -> Result<Vec<Bytes>, SessionError> {
+        let lanes = entry.summary.geometry.code.data() as u8;
+        let mut spans = Spans::default();
+        for chunk in chunks {
+            let (lane, offset) = chunk.place.on(lanes).ok_or(SessionError::Internal {
+                what: "a chunk beyond its pack",
+            })?;
+            spans.add(lane, offset, chunk.sealed_bytes);
+        }
+        let read = self.inner.cluster.read_lanes(entry, &spans.ranges).await?;
+        let mut buffers: Vec<BytesMut> = read.into_iter().map(into_mut).collect();
+        let mut pieces = Vec::with_capacity(chunks.len());
+        for (chunk, span) in chunks.iter().zip(&spans.of_chunk) {
+            let sealed = buffers
+                .get_mut(*span)
+                .and_then(|buffer| split_chunk(buffer, chunk.sealed_bytes));
+            let sealed = sealed.ok_or(SessionError::Internal { what: "a short read" })?;
+            pieces.push(self.open(entry, lanes, chunk, sealed).await?);
+        }
+        Ok(pieces)
+    }
+
+    async fn open(
+        &self,
+        entry: &PackEntry,
+        lanes: u8,
+        chunk: &ChunkAt,
+        mut sealed: BytesMut,
+    ) -> Result<Bytes, SessionError> {
+        let opener = StreamOpener::new(&self.inner.keyring, self.scope, chunk.epoch, chunk.stream);
+        let opened = match opener.open_chunk(chunk.index, chunk.last, &mut sealed) {
+            Ok(bytes) => bytes,
+            Err(_) => {
+                // Some shard lies. Find out which, and read around it.
+                let (lane, offset) = chunk.place.on(lanes).ok_or(SessionError::Internal {
+                    what: "a chunk beyond its pack",
+                })?;
+                let range = LaneRange {
+                    lane,
+                    offset,
+                    bytes: chunk.sealed_bytes,
+                };
+                let verified = self.inner.cluster.read_lane_verified(entry, range).await?;
+                sealed = into_mut(verified.bytes);
+                opener
+                    .open_chunk(chunk.index, chunk.last, &mut sealed)
+                    .map_err(|_| SessionError::Internal {
+                        what: "a chunk that does not open though its shards verify",
+                    })?
+            }
+        };
+        sealed.truncate(opened);
+        if chunk.wanted.end > sealed.len() {
+            return Err(SessionError::Internal {
+                what: "a chunk shorter than its manifest says",
+            });
+        }
+        Ok(sealed.freeze().slice(chunk.wanted.clone()))
+    }
+}
+
+fn into_mut(bytes: Bytes) -> BytesMut {
+    // Without a copy when nobody else holds the buffer, which is so for everything just read.
+    bytes
+        .try_into_mut()
+        .unwrap_or_else(|shared| BytesMut::from(shared.as_ref()))
+}
+
+/// Takes a chunk's bytes off the front of its span's buffer; chunks of a span come in order and without gaps.
+fn split_chunk(buffer: &mut BytesMut, bytes: u32) -> Option<BytesMut> {
+    (buffer.len() >= bytes as usize).then(|| buffer.split_to(bytes as usize))
+}
+
+/// Chunks joined into as few lane ranges as their order allows.
+#[derive(Default)]
+struct Spans {
+    ranges: Vec<LaneRange>,
+    /// For each chunk, in order: its range.
+    of_chunk: Vec<usize>,
+}
+
+impl Spans {
+    fn add(&mut self, lane: u8, offset: u32, bytes: u32) {
+        let joined = self
+            .ranges
+            .iter_mut()
+            .enumerate()
+            .rev()
+            .find(|(_, range)| range.lane == lane);
+        if let Some((index, range)) = joined
+            && range.offset.checked_add(range.bytes) == Some(offset)
+        {
+            self.of_chunk.push(index);
+            range.bytes += bytes;
+            return;
+        }
+        self.of_chunk.push(self.ranges.len());
+        self.ranges.push(LaneRange { lane, offset, bytes });
+    }
+}

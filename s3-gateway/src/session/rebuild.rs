@@ -1,0 +1,411 @@
+//! Rebuilding a vault's ledger entries from its drives and its root key alone: the newest index checkpoint and the claims
+//! written since.
+//!
+//! Reads no ledger and opens no object. Invariant: every entry that goes into the new ledger names packs that were found on
+//! the drives, under the drives they were found on.
+
+use super::{Progress, SessionError, fill_random};
+use bytes::Bytes;
+use engine::pack::PackId;
+use engine::slots::{Address, Append, EntryKind, Outcome, Sequence, Write};
+use net::cluster::StoredPack;
+use net::{Cluster, LaneRange, Ledger, PackEntry};
+use scopes::ScopeId;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointReader};
+use vault::claim::Trailer;
+use vault::keys::{Keyring, pack_address};
+use vault::object::Manifest;
+use vault::rebuild::{ClaimSet, FoundClaim, RebuiltEntry, newest_checkpoint};
+use vault::seal::StreamOpener;
+use vault::value::is_clear;
+
+/// Packs listed from the drives in one go.
+const PAGE_PACKS: usize = 512;
+/// Entries written with one append.
+const BATCH_ENTRIES: usize = 512;
+/// Value bytes written with one append.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What a rebuild brought back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// Packs of the vault found on the drives.
+    pub packs: u64,
+    /// Trailers that could not be read or opened; claims in them are lost.
+    pub trailers_lost: u64,
+    /// Entries out of the newest checkpoint.
+    pub from_checkpoint: u64,
+    /// Entries out of later claims: each may have been deleted since it was written.
+    pub maybe_undeleted: u64,
+    /// Current objects brought back.
+    pub objects: u64,
+    /// Buckets brought back.
+    pub buckets: u64,
+}
+
+/// What a rebuild works with.
+pub struct RebuildParts {
+    /// The vault's keys.
+    pub keyring: Keyring,
+    /// The drives.
+    pub cluster: Arc<Cluster>,
+    /// The new, empty ledger.
+    pub ledger: Arc<dyn Ledger>,
+    /// A lease of the new ledger, above every lease on the drives (see [`highest_lease`]).
+    pub lease: u64,
+}
+
+/// The highest lease in any shard frame: a new ledger's leases begin above it.
+pub fn highest_lease(cluster: &Cluster) -> u64 {
+    let mut highest = 0;
+    let mut after = None;
+    loop {
+        let page = cluster.stored_packs(after, PAGE_PACKS);
+        let Some(last) = page.last() else { return highest };
+        after = Some(last.summary.id);
+        highest = page.iter().map(|pack| pack.lease).fold(highest, u64::max);
+    }
+}
+
+/// Fills an empty ledger with a vault's entries.
+///
+/// # Errors
+/// When the drives or the ledger fail. The ledger is then incomplete and must be thrown away.
+pub async fn rebuild_vault(
+    parts: RebuildParts,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<RebuildReport, SessionError> {
+    let rebuild = Rebuild { parts };
+    rebuild.run(progress).await
+}
+
+struct Rebuild {
+    parts: RebuildParts,
+}
+
+impl Rebuild {
+    async fn run(&self, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<RebuildReport, SessionError> {
+        let mut report = RebuildReport::default();
+        let wide = self.parts.keyring.vault_wide();
+        let (mut packs, mut wide_claims) = (HashMap::new(), Vec::new());
+        self.each_pack(
+            |pack| pack.scope == wide.0,
+            &mut report,
+            async |entry: PackEntry, _: ScopeId, claims: Vec<FoundClaim>| {
+                packs.insert(entry.summary.id, entry);
+                wide_claims.extend(claims);
+                Ok(())
+            },
+        )
+        .await?;
+        let pointer = newest_checkpoint(wide_claims);
+        let through = pointer.as_ref().map_or(Sequence(0), |pointer| pointer.through);
+        let mut claims = ClaimSet::since(through);
+        let mut batch = Batch::new(&self.parts);
+        report = RebuildReport::default();
+        let note = |done: u64, note: &str| Progress {
+            done,
+            total: 0,
+            unit: "packs",
+            note: note.to_owned(),
+        };
+        let mut seen = 0;
+        self.each_pack(
+            |_| true,
+            &mut report,
+            async |entry: PackEntry, scope: ScopeId, found: Vec<FoundClaim>| {
+                seen += 1;
+                if seen % 256 == 0 {
+                    progress(note(seen, "reading claims"));
+                }
+                found.into_iter().for_each(|claim| claims.add(claim));
+                batch
+                    .put(pack_address(scope, &entry.summary.id), entry.encode().into())
+                    .await
+            },
+        )
+        .await?;
+        self.merge(claims, pointer, packs, &mut batch, &mut report)
+            .await?;
+        batch.flush().await?;
+        progress(note(report.packs, "done"));
+        Ok(report)
+    }
+
+    /// Shows `visit` every pack of the vault that `wanted` takes, with its claims.
+    async fn each_pack(
+        &self,
+        wanted: impl Fn(&StoredPack) -> bool,
+        report: &mut RebuildReport,
+        mut visit: impl AsyncFnMut(PackEntry, ScopeId, Vec<FoundClaim>) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
+        let mut after = None;
+        loop {
+            let page = self.parts.cluster.stored_packs(after, PAGE_PACKS);
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.summary.id);
+            for pack in page {
+                if pack.vault != self.parts.keyring.vault().0 || !wanted(&pack) {
+                    continue;
+                }
+                let Some(entry) = self.parts.cluster.entry_of(&pack) else {
+                    report.trailers_lost += 1;
+                    continue;
+                };
+                report.packs += 1;
+                let claims = match self.claims(&entry, ScopeId(pack.scope)).await {
+                    Ok(claims) => claims,
+                    Err(error) => {
+                        tracing::warn!(pack = %entry.summary.id, %error, "a pack's claims cannot be read");
+                        report.trailers_lost += 1;
+                        Vec::new()
+                    }
+                };
+                visit(entry, ScopeId(pack.scope), claims).await?;
+            }
+        }
+    }
+
+    async fn claims(&self, entry: &PackEntry, scope: ScopeId) -> Result<Vec<FoundClaim>, SessionError> {
+        let Some(place) = &entry.summary.geometry.trailer else {
+            return Ok(Vec::new());
+        };
+        let range = LaneRange {
+            lane: place.lane,
+            offset: place.offset,
+            bytes: place.bytes,
+        };
+        let id = entry.summary.id;
+        let sealed = self
+            .parts
+            .cluster
+            .read_lane(entry, range.lane, range.offset, range.bytes)
+            .await?;
+        let trailer = match Trailer::open(&self.parts.keyring, scope, id, &sealed) {
+            Ok(trailer) => trailer,
+            Err(_) => {
+                let verified = self.parts.cluster.read_lane_verified(entry, range).await?;
+                Trailer::open(&self.parts.keyring, scope, id, &verified.bytes).map_err(|_| {
+                    SessionError::Internal {
+                        what: "a trailer that does not open",
+                    }
+                })?
+            }
+        };
+        Ok(trailer
+            .claims
+            .into_iter()
+            .map(|claim| FoundClaim {
+                pack: id,
+                scope,
+                claim,
+            })
+            .collect())
+    }
+
+    /// Streams the checkpoint through the claims into the ledger.
+    async fn merge(
+        &self,
+        claims: ClaimSet,
+        pointer: Option<CheckpointPointer>,
+        packs: HashMap<PackId, PackEntry>,
+        batch: &mut Batch<'_>,
+        report: &mut RebuildReport,
+    ) -> Result<(), SessionError> {
+        let (pages, mut incoming) = mpsc::channel::<Result<Vec<u8>, SessionError>>(4);
+        let (out, mut entries) = mpsc::channel::<RebuiltEntry>(256);
+        let reader = async move {
+            if let Some(pointer) = pointer {
+                let sent = self.read_checkpoint(pointer, &packs, &pages).await;
+                if let Err(error) = sent {
+                    let _ = pages.send(Err(error)).await;
+                }
+            }
+        };
+        let merging = tokio::task::spawn_blocking(move || {
+            let checkpoint = CheckpointPages {
+                reader: CheckpointReader::new(),
+                incoming: &mut incoming,
+                ended: false,
+            };
+            claims.merge(checkpoint, &mut |entry| {
+                out.blocking_send(entry).map_err(|_| SessionError::Internal {
+                    what: "the rebuild stopped",
+                })
+            })
+        });
+        let writer = async {
+            while let Some(entry) = entries.recv().await {
+                report.objects += u64::from(entry.address.kind == EntryKind::ObjectCurrent);
+                report.buckets += u64::from(entry.address.kind == EntryKind::Bucket);
+                // Pack entries were written as the drives have them now.
+                if entry.address.kind != EntryKind::Pack {
+                    batch.put_rebuilt(&self.parts.keyring, &entry).await?;
+                }
+            }
+            Ok::<(), SessionError>(())
+        };
+        let ((), written) = tokio::join!(reader, writer);
+        written?;
+        let merged = merging.await.map_err(|_| SessionError::Internal {
+            what: "the rebuild stopped",
+        })??;
+        report.from_checkpoint = merged.from_checkpoint;
+        report.maybe_undeleted = merged.from_claims;
+        Ok(())
+    }
+
+    /// Reads and opens the checkpoint's stream, chunk by chunk.
+    async fn read_checkpoint(
+        &self,
+        pointer: CheckpointPointer,
+        packs: &HashMap<PackId, PackEntry>,
+        pages: &mpsc::Sender<Result<Vec<u8>, SessionError>>,
+    ) -> Result<(), SessionError> {
+        let holes = SessionError::Internal {
+            what: "a checkpoint with holes",
+        };
+        let wide = self.parts.keyring.vault_wide();
+        let total = pointer.stream.plaintext_bytes;
+        let manifest = Manifest::Inline(vec![pointer.stream]);
+        for chunk in manifest.chunks(0..total).map_err(|_| holes.clone())? {
+            let entry = packs.get(&chunk.pack).ok_or(holes.clone())?;
+            let lanes = entry.summary.geometry.code.data() as u8;
+            let (lane, offset) = chunk.place.on(lanes).ok_or(holes.clone())?;
+            let opener = StreamOpener::new(&self.parts.keyring, wide, chunk.epoch, chunk.stream);
+            let mut sealed = self
+                .parts
+                .cluster
+                .read_lane(entry, lane, offset, chunk.sealed_bytes)
+                .await?
+                .to_vec();
+            let opened = match opener.open_chunk(chunk.index, chunk.last, &mut sealed) {
+                Ok(opened) => opened,
+                Err(_) => {
+                    let range = LaneRange {
+                        lane,
+                        offset,
+                        bytes: chunk.sealed_bytes,
+                    };
+                    sealed = self
+                        .parts
+                        .cluster
+                        .read_lane_verified(entry, range)
+                        .await?
+                        .bytes
+                        .to_vec();
+                    opener
+                        .open_chunk(chunk.index, chunk.last, &mut sealed)
+                        .map_err(|_| holes.clone())?
+                }
+            };
+            sealed.truncate(opened);
+            if pages.send(Ok(sealed)).await.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The checkpoint's entries, as its pages come in.
+struct CheckpointPages<'a> {
+    reader: CheckpointReader,
+    incoming: &'a mut mpsc::Receiver<Result<Vec<u8>, SessionError>>,
+    ended: bool,
+}
+
+impl Iterator for CheckpointPages<'_> {
+    type Item = Result<CheckpointEntry, SessionError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        const MALFORMED: SessionError = SessionError::Internal {
+            what: "a checkpoint that does not decode",
+        };
+        loop {
+            match self.reader.next_entry() {
+                Ok(Some(entry)) => return Some(Ok(entry)),
+                Ok(None) if self.ended => return None,
+                Ok(None) => {}
+                Err(_) => return Some(Err(MALFORMED)),
+            }
+            match self.incoming.blocking_recv() {
+                Some(Ok(page)) => self.reader.feed(&page),
+                Some(Err(error)) => return Some(Err(error)),
+                None => {
+                    self.ended = true;
+                    let whole = std::mem::take(&mut self.reader);
+                    if whole.through().is_some() && whole.finish().is_err() {
+                        return Some(Err(MALFORMED));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Entries on their way into the ledger, many to an append.
+struct Batch<'a> {
+    parts: &'a RebuildParts,
+    writes: Vec<Write>,
+    bytes: usize,
+}
+
+impl<'a> Batch<'a> {
+    const fn new(parts: &'a RebuildParts) -> Self {
+        Self {
+            parts,
+            writes: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    async fn put_rebuilt(&mut self, keyring: &Keyring, entry: &RebuiltEntry) -> Result<(), SessionError> {
+        let value = if is_clear(entry.address.kind) {
+            Bytes::copy_from_slice(&entry.value)
+        } else {
+            keyring
+                .seal_value(&entry.address, entry.epoch, &entry.value, &mut fill_random)?
+                .into()
+        };
+        self.put(entry.address, value).await
+    }
+
+    async fn put(&mut self, address: Address, value: Bytes) -> Result<(), SessionError> {
+        self.bytes += value.len();
+        self.writes.push(Write {
+            address,
+            value: Some(value),
+        });
+        if self.writes.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), SessionError> {
+        if self.writes.is_empty() {
+            return Ok(());
+        }
+        let mut operation = [0; 16];
+        fill_random(&mut operation);
+        self.bytes = 0;
+        let append = Append {
+            operation,
+            lease: self.parts.lease,
+            vault: self.parts.keyring.vault().0,
+            expectations: Vec::new(),
+            writes: std::mem::take(&mut self.writes),
+            record: None,
+        };
+        match self.parts.ledger.append(append).await? {
+            Outcome::Applied { .. } => Ok(()),
+            _ => Err(SessionError::Internal {
+                what: "the new ledger refused an entry",
+            }),
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What is written down about an operation: the record, its blind and commitment, its sealed body.
+//!
+//! Decides nothing about when a record is kept; `commit.rs` sends it with an append, `read.rs` and refusals straight to the
+//! activity log. Invariant: the body opens only with the vault's root key; what stands outside it says nothing of names.
+
+use super::recorder::{BODY_HEAD_BYTES, PreparedRecord};
+use super::{Caller, Inner, Session, SessionError, fill_random, now_ms};
+use activity::{
+    Compute, OperationId, Purpose, Record, RecordId, ResultHash, Timestamp, commitment, vault_scope,
+};
+use bytes::Bytes;
+use engine::slots::RecordPart;
+use scopes::Identity;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an operation was, for its record.
+#[derive(Debug, Clone)]
+pub(crate) struct Note {
+    /// S3's name of the operation.
+    pub(crate) operation: &'static str,
+    /// The scope's name, if it had one.
+    pub(crate) scope: Option<String>,
+    /// Plaintext bytes moved.
+    pub(crate) bytes: u64,
+    /// `ok`, or the S3 error code it was refused with.
+    pub(crate) status: Cow<'static, str>,
+    /// Why it was done.
+    pub(crate) purpose: Purpose,
+    /// BLAKE3 of the manifest that was written or read, which names the packs by hash.
+    pub(crate) result: Option<[u8; 32]>,
+}
+
+/// Who a record says did it.
+struct Agent {
+    name: String,
+    operation_id: [u8; 16],
+    took: Duration,
+}
+
+impl Note {
+    /// A note of a successful operation that moved no bytes.
+    pub(crate) fn of(operation: &'static str, scope: Option<&str>, purpose: Purpose) -> Self {
+        Self {
+            operation,
+            scope: scope.map(str::to_owned),
+            bytes: 0,
+            status: "ok".into(),
+            purpose,
+            result: None,
+        }
+    }
+}
+
+impl Session {
+    /// Writes down an operation that reads nothing from drives and changes nothing: HEAD, lists, the location of a bucket.
+    ///
+    /// # Errors
+    /// When the activity log has failed or is far behind; the answer must then be withheld.
+    pub async fn noted(
+        &self,
+        caller: &Caller,
+        operation: &'static str,
+        scope: Option<&str>,
+    ) -> Result<(), SessionError> {
+        self.inner
+            .record_now(caller, Note::of(operation, scope, Purpose::Read))
+            .await
+    }
+
+    /// Writes down a refused operation, without waiting: it is dropped when the activity log is behind, for a refusal must not
+    /// be a way to slow down others.
+    pub fn refused(
+        &self,
+        identity: Option<&Identity>,
+        operation: &'static str,
+        scope: Option<&str>,
+        code: &str,
+    ) {
+        let mut operation_id = [0; 16];
+        fill_random(&mut operation_id);
+        let name = identity.map_or_else(|| "anonymous".to_owned(), Identity::agent);
+        let agent = Agent {
+            name,
+            operation_id,
+            took: Duration::ZERO,
+        };
+        let note = Note {
+            status: code.to_owned().into(),
+            ..Note::of(operation, scope, Purpose::Read)
+        };
+        let inner = Arc::clone(&self.inner);
+        match inner.prepare(&agent, note) {
+            Ok(record) => inner.recorder.append_lossy(record),
+            Err(error) => tracing::warn!(%error, "a refusal could not be recorded"),
+        }
+    }
+}
+
+impl Inner {
+    /// Puts a record into the activity log and waits until the log has it.
+    pub(crate) async fn record_now(&self, caller: &Caller, note: Note) -> Result<(), SessionError> {
+        let record = self.prepare(&Agent::of(caller), note)?;
+        Ok(self.recorder.append(record).await?)
+    }
+
+    /// The record to travel with a ledger append.
+    pub(crate) fn record_part(&self, caller: &Caller, note: Note) -> Result<RecordPart, SessionError> {
+        let record = self.prepare(&Agent::of(caller), note)?;
+        Ok(RecordPart {
+            commitment: record.commitment,
+            body: record.body,
+        })
+    }
+
+    /// The record of something the gateway does on its own behalf.
+    pub(crate) fn own_record_part(&self, note: Note) -> Result<RecordPart, SessionError> {
+        let mut operation_id = [0; 16];
+        fill_random(&mut operation_id);
+        let agent = Agent {
+            name: "gateway".to_owned(),
+            operation_id,
+            took: Duration::ZERO,
+        };
+        let record = self.prepare(&agent, note)?;
+        Ok(RecordPart {
+            commitment: record.commitment,
+            body: record.body,
+        })
+    }
+
+    fn prepare(&self, agent: &Agent, note: Note) -> Result<PreparedRecord, SessionError> {
+        let mut record_id = [0; 16];
+        fill_random(&mut record_id);
+        let mut record = Record {
+            record_id: RecordId(record_id),
+            agent: agent.name.clone(),
+            vault_scope: vault_scope(self.vault, note.scope.as_deref().unwrap_or("*")),
+            operation: note.operation.to_owned(),
+            compute: Compute {
+                cpu_ms: u64::try_from(agent.took.as_millis()).unwrap_or(u64::MAX),
+                gpu_units: 0,
+            },
+            result_hash: note.result.map_or(ResultHash::None, ResultHash::Blake3),
+            signatures: Vec::new(),
+            grant_id: None,
+            bytes: note.bytes,
+            time: Timestamp::from_ms(now_ms()),
+            operation_id: OperationId(agent.operation_id),
+            attempt: 1,
+            purpose: note.purpose,
+            status: note.status.into_owned(),
+        };
+        let unfit = |_| SessionError::Internal {
+            what: "a record that does not encode",
+        };
+        record.sign(self.recorder.signer()).map_err(unfit)?;
+        let canonical = record.canonical_bytes().map_err(unfit)?;
+        let mut blind = [0; 32];
+        fill_random(&mut blind);
+        let plain = [&blind[..], &canonical].concat();
+        let sealed = self.keyring.seal_record(&plain, &mut fill_random)?;
+        let mut body = Vec::with_capacity(BODY_HEAD_BYTES + sealed.len());
+        body.extend_from_slice(&self.vault.0);
+        body.extend_from_slice(&record_id);
+        body.extend_from_slice(&sealed);
+        Ok(PreparedRecord {
+            record_id,
+            commitment: commitment(&blind, &canonical),
+            body: Bytes::from(body),
+        })
+    }
+}
+
+impl Agent {
+    fn of(caller: &Caller) -> Self {
+        Self {
+            name: caller.identity.agent(),
+            operation_id: caller.operation_id,
+            took: caller.started.elapsed(),
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! The owner of the activity log: one thread that appends records, follows the ledger for those that travelled with an append,
+//! and signs a checkpoint behind every flush.
+//!
+//! Knows records only as commitments and sealed bodies. Invariants: records that came through the ledger stand in the log in
+//! ledger order, each once; a record's ledger copy is let go of only when the log holds it durably; what was appended is
+//! durable within [`SYNC_EVERY`].
+
+use activity::{ActivityLog, ActivityReader, AppendError, LogIdentity, NewEntry, RecordId};
+use bytes::Bytes;
+use engine::disk::Disk;
+use engine::slots::Sequence;
+use net::{Ledger, Tail};
+use scopes::Wallet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// How long an appended record may wait for its flush and checkpoint.
+pub const SYNC_EVERY: Duration = Duration::from_millis(250);
+/// How long a read waits for a log that has fallen behind, before it is refused.
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Records that wait for the thread.
+const QUEUE_MAX: usize = 8_192;
+/// Ledger appends taken over in one go.
+const FEED_MAX: usize = 1_024;
+
+/// Why the activity log does not take records.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RecorderError {
+    /// The log could not be opened, or is damaged.
+    #[error("the activity log cannot be opened: {0}")]
+    Open(String),
+    /// The log failed; the process must end.
+    #[error("the activity log has failed: {0}")]
+    Fenced(String),
+    /// The log has not kept up for ten seconds.
+    #[error("the activity log is behind by more than {} s", WAIT_MAX.as_secs())]
+    Behind,
+}
+
+/// One record for the log: what is public of it and its sealed body.
+#[derive(Debug)]
+pub struct PreparedRecord {
+    /// The record's id, random.
+    pub record_id: [u8; 16],
+    /// SHA-256(blind ‖ record).
+    pub commitment: [u8; 32],
+    /// Vault id 16, record id 16, then the sealed blind and record.
+    pub body: Bytes,
+}
+
+enum Command {
+    Append(PreparedRecord, oneshot::Sender<Result<(), RecorderError>>),
+    Flush(oneshot::Sender<Result<(), RecorderError>>),
+    Close(oneshot::Sender<Result<(), RecorderError>>),
+}
+
+/// The way to the activity log; clones share it.
+#[derive(Clone)]
+pub struct Recorder {
+    commands: mpsc::Sender<Command>,
+    reader: ActivityReader,
+    fence: watch::Receiver<Option<RecorderError>>,
+    signer: Arc<Wallet>,
+    unclean: bool,
+}
+
+impl Recorder {
+    /// Opens (or begins) the activity log of this process under `dir` and starts its thread. Takes over from `ledger` every
+    /// record the log does not hold yet before it returns.
+    ///
+    /// # Errors
+    /// When the log is damaged, cannot be read or cannot be caught up.
+    pub async fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        origin: &str,
+        signing_seed: &[u8; 32],
+        ledger: Arc<dyn Ledger>,
+    ) -> Result<Self, RecorderError> {
+        let signer = Arc::new(Wallet::from_seed(signing_seed));
+        let identity = LogIdentity::new(origin, Wallet::from_seed(signing_seed))
+            .map_err(|e| RecorderError::Open(e.to_string()))?;
+        let mut id = [0; 8];
+        super::fill_random(&mut id);
+        let (log, opened) = ActivityLog::open(disk, dir, identity, u64::from_le_bytes(id))
+            .map_err(|e| RecorderError::Open(e.to_string()))?;
+        let reader = log.reader();
+        let (commands, queue) = mpsc::channel(QUEUE_MAX);
+        let (fence_set, fence) = watch::channel(None);
+        let (started, ready) = oneshot::channel();
+        let fed = Sequence(reader.ledger_sequence_through());
+        let owner = Owner {
+            log,
+            ledger,
+            fed,
+            dirty_since: None,
+            idle: false,
+            fence: fence_set,
+        };
+        std::thread::Builder::new()
+            .name("activity".to_owned())
+            .spawn(move || owner.run(queue, started))
+            .map_err(|e| RecorderError::Open(e.to_string()))?;
+        ready
+            .await
+            .map_err(|_| RecorderError::Open("its thread stopped".to_owned()))??;
+        Ok(Self {
+            commands,
+            reader,
+            fence,
+            signer,
+            unclean: !opened.recovery.clean,
+        })
+    }
+
+    /// Whether the log was not closed cleanly before this opening: records of reads in the last second may be missing.
+    pub const fn was_unclean(&self) -> bool {
+        self.unclean
+    }
+
+    /// The key that signs records and checkpoints.
+    pub(crate) fn signer(&self) -> &Wallet {
+        &self.signer
+    }
+
+    /// Reads of the log: entries, proofs, checkpoints.
+    pub const fn reader(&self) -> &ActivityReader {
+        &self.reader
+    }
+
+    /// Appends a record and returns when the log has taken it; it is durable within [`SYNC_EVERY`].
+    ///
+    /// # Errors
+    /// [`RecorderError::Behind`] after ten seconds, [`RecorderError::Fenced`] when the log has failed.
+    pub async fn append(&self, record: PreparedRecord) -> Result<(), RecorderError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Append(record, reply), answer).await
+    }
+
+    /// Appends a record if the log has room for it now. For refusals, which must not become a way to slow others down.
+    pub(crate) fn append_lossy(&self, record: PreparedRecord) {
+        let (reply, _) = oneshot::channel();
+        if self.commands.try_send(Command::Append(record, reply)).is_err() {
+            tracing::warn!("the activity log is behind; a refusal was not recorded");
+        }
+    }
+
+    /// Brings the log up to every operation that was answered before the call, durably and under a signed checkpoint.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn flush(&self) -> Result<(), RecorderError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Flush(reply), answer).await
+    }
+
+    /// Flushes and closes the log; later appends fail.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn close(&self) -> Result<(), RecorderError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Close(reply), answer).await
+    }
+
+    /// Resolves when the log has failed; the process must then end.
+    pub async fn fenced(&self) -> RecorderError {
+        let mut fence = self.fence.clone();
+        let failed = fence
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|seen| seen.clone());
+        match failed {
+            Some(error) => error,
+            // The owner is gone without a failure: a clean close, after which nothing is to be waited for.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn send(
+        &self,
+        command: Command,
+        answer: oneshot::Receiver<Result<(), RecorderError>>,
+    ) -> Result<(), RecorderError> {
+        let stopped = || {
+            let seen = self.fence.borrow().clone();
+            seen.unwrap_or_else(|| RecorderError::Fenced("it was closed".to_owned()))
+        };
+        let all = async {
+            self.commands.send(command).await.map_err(|_| stopped())?;
+            answer.await.map_err(|_| stopped())?
+        };
+        tokio::time::timeout(WAIT_MAX, all)
+            .await
+            .map_err(|_| RecorderError::Behind)?
+    }
+}
+
+/// What the thread owns.
+struct Owner {
+    log: ActivityLog,
+    ledger: Arc<dyn Ledger>,
+    /// Every append up to here was looked at.
+    fed: Sequence,
+    dirty_since: Option<Instant>,
+    idle: bool,
+    fence: watch::Sender<Option<RecorderError>>,
+}
+
+impl Owner {
+    fn run(mut self, queue: mpsc::Receiver<Command>, started: oneshot::Sender<Result<(), RecorderError>>) {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = started.send(Err(RecorderError::Open(error.to_string())));
+                return;
+            }
+        };
+        runtime.block_on(async move {
+            let caught_up = async {
+                self.feed().await?;
+                self.sync().await
+            };
+            let caught_up = caught_up.await;
+            let failed = caught_up.is_err();
+            let _ = started.send(caught_up);
+            let fence = self.fence.clone();
+            if !failed && let Err(error) = self.serve(queue).await {
+                let _ = fence.send(Some(error));
+            }
+        });
+    }
+
+    async fn serve(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), RecorderError> {
+        let mut tick = tokio::time::interval(SYNC_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let command = tokio::select! {
+                command = queue.recv() => match command {
+                    Some(command) => command,
+                    None => return self.finish().await,
+                },
+                _ = tick.tick() => {
+                    self.tick().await?;
+                    continue;
+                }
+            };
+            match command {
+                Command::Append(record, reply) => {
+                    let taken = self.append(&record, 0);
+                    let failed = taken.clone().err();
+                    let _ = reply.send(taken);
+                    if let Some(error) = failed {
+                        return Err(error);
+                    }
+                }
+                Command::Flush(reply) => {
+                    let done = self.flush().await;
+                    let failed = done.clone().err();
+                    let _ = reply.send(done);
+                    if let Some(error) = failed {
+                        return Err(error);
+                    }
+                }
+                Command::Close(reply) => {
+                    let done = self.flush().await;
+                    let done = match done {
+                        Ok(()) => self.log.close().map_err(|e| RecorderError::Fenced(e.to_string())),
+                        failed => failed,
+                    };
+                    let failed = done.clone().err();
+                    let _ = reply.send(done);
+                    return failed.map_or(Ok(()), Err);
+                }
+            }
+            if self
+                .dirty_since
+                .is_some_and(|since| since.elapsed() >= SYNC_EVERY)
+            {
+                self.sync().await?;
+            }
+        }
+    }
+
+    async fn tick(&mut self) -> Result<(), RecorderError> {
+        self.feed().await?;
+        if self.dirty_since.is_some() {
+            return self.sync().await;
+        }
+        if !self.idle {
+            self.log
+                .idle()
+                .map_err(|e| RecorderError::Fenced(e.to_string()))?;
+            self.idle = true;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), RecorderError> {
+        self.feed().await?;
+        self.sync().await
+    }
+
+    async fn finish(mut self) -> Result<(), RecorderError> {
+        self.flush().await?;
+        self.log.close().map_err(|e| RecorderError::Fenced(e.to_string()))
+    }
+
+    /// Takes over the records of every ledger append that is new.
+    async fn feed(&mut self) -> Result<(), RecorderError> {
+        loop {
+            let from = self.fed;
+            if self.ledger.position() <= from {
+                return Ok(());
+            }
+            let tail = self.ledger.tail(from, FEED_MAX).await;
+            let appends = match tail.map_err(|e| RecorderError::Fenced(e.to_string()))? {
+                Tail::Appends(appends) => appends,
+                // The ledger keeps records until `records_through`, so this is a log that lost its end.
+                Tail::Compacted => {
+                    let lost = "the ledger no longer holds records that the activity log lacks";
+                    return Err(RecorderError::Fenced(lost.to_owned()));
+                }
+            };
+            if appends.is_empty() {
+                return Ok(());
+            }
+            for applied in appends {
+                self.fed = applied.sequence;
+                let Some(part) = applied.record else { continue };
+                let record = PreparedRecord {
+                    record_id: record_id_of(&part.body),
+                    commitment: part.commitment,
+                    body: part.body,
+                };
+                self.append(&record, applied.sequence.0)?;
+            }
+        }
+    }
+
+    fn append(&mut self, record: &PreparedRecord, ledger_sequence: u64) -> Result<(), RecorderError> {
+        let entry = NewEntry {
+            record_id: RecordId(record.record_id),
+            ledger_sequence,
+            commitment: record.commitment,
+            body: record.body.clone(),
+        };
+        match self.log.append(&entry) {
+            Ok(_) => {}
+            // Taken over before a crash that came before the ledger let go of it.
+            Err(AppendError::RecordKnown { .. }) if ledger_sequence > 0 => {}
+            Err(error) => return Err(RecorderError::Fenced(error.to_string())),
+        }
+        self.dirty_since.get_or_insert_with(Instant::now);
+        self.idle = false;
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> Result<(), RecorderError> {
+        if self.dirty_since.take().is_none() {
+            return Ok(());
+        }
+        self.log
+            .sync_and_checkpoint()
+            .map_err(|e| RecorderError::Fenced(e.to_string()))?;
+        self.ledger
+            .records_through(self.fed)
+            .await
+            .map_err(|e| RecorderError::Fenced(e.to_string()))
+    }
+}
+
+/// Bytes of a record body in front of the sealed part: vault id 16, record id 16.
+pub(crate) const BODY_HEAD_BYTES: usize = 32;
+
+/// The record id in a body's clear head; zeros if the body is too short to have one.
+fn record_id_of(body: &[u8]) -> [u8; 16] {
+    let id = body.get(16..BODY_HEAD_BYTES).and_then(|id| id.try_into().ok());
+    id.unwrap_or_default()
+}

@@ -1,0 +1,218 @@
+//! One PUT body, or one attempt at a part, on its way in: sealed chunk by chunk, full packs written as they fill.
+//!
+//! Knows nothing of object keys. Invariant: nothing a stream wrote is visible until a ledger entry names it; a writer that is
+//! dropped leaves only orphans for the collector.
+
+use super::budget::Room;
+use super::packer::Run;
+use super::pins::Pin;
+use super::{Bucket, Inner, SessionError, fill_random, packer};
+use bytes::Bytes;
+use engine::pack::{CHUNK_BYTES_MAX, SHARD_BYTES_MAX, TAG_BYTES};
+use futures::stream::{FuturesOrdered, StreamExt};
+use scopes::ScopeId;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+use vault::object::{Checksum, Extent, Part, StreamId};
+use vault::seal::{FreshStream, StreamSealer};
+
+/// Plaintext bytes of a full chunk.
+pub(crate) const PLAIN_BYTES: usize = CHUNK_BYTES_MAX - TAG_BYTES;
+/// Packs of one stream on their way to the drives at the same time.
+const IN_FLIGHT_MAX: usize = 2;
+
+type Written = Result<packer::Packed, SessionError>;
+
+/// Takes a stream in. See the module.
+pub struct StreamWriter {
+    inner: Arc<Inner>,
+    scope: ScopeId,
+    epoch: u64,
+    stream: StreamId,
+    sealer: StreamSealer,
+    plain: Vec<u8>,
+    bytes: u64,
+    chunks: Vec<Vec<u8>>,
+    first_chunk: u64,
+    room: Room,
+    in_flight: FuturesOrdered<JoinHandle<Written>>,
+    pins: Vec<Pin>,
+    extents: Vec<Extent>,
+}
+
+/// A stream that ended well: what is durable already, and the tail that shares a pack with others.
+pub struct FinishedStream {
+    pub(crate) stream: StreamId,
+    pub(crate) epoch: u64,
+    pub(crate) bytes: u64,
+    pub(crate) pins: Vec<Pin>,
+    pub(crate) extents: Vec<Extent>,
+    pub(crate) tail: Run,
+    pub(crate) room: Room,
+}
+
+impl StreamWriter {
+    pub(crate) fn new(inner: &Arc<Inner>, bucket: &Bucket) -> Result<Self, SessionError> {
+        let fresh = FreshStream::draw(&mut fill_random);
+        let stream = fresh.id();
+        Ok(Self {
+            inner: Arc::clone(inner),
+            scope: bucket.scope,
+            epoch: bucket.epoch,
+            stream,
+            sealer: StreamSealer::new(&inner.keyring, bucket.scope, bucket.epoch, fresh),
+            plain: Vec::new(),
+            bytes: 0,
+            chunks: Vec::new(),
+            first_chunk: 0,
+            room: Room::none(),
+            in_flight: FuturesOrdered::new(),
+            pins: Vec::new(),
+            extents: Vec::new(),
+        })
+    }
+
+    /// Takes the next bytes of the stream. Waits when the upload budget or the drives are behind.
+    ///
+    /// # Errors
+    /// When the drives refused what was written before; the stream is then of no use.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), SessionError> {
+        let mut rest = bytes.as_ref();
+        while !rest.is_empty() {
+            if self.plain.len() == PLAIN_BYTES {
+                // More is coming, so the full chunk is not the last.
+                self.seal(false).await?;
+            }
+            let free = PLAIN_BYTES - self.plain.len();
+            let (now, later) = rest.split_at(free.min(rest.len()));
+            if self.plain.capacity() == 0 {
+                // A small object's buffer is no larger than the object, as far as is known.
+                let expected = if later.is_empty() {
+                    now.len() + TAG_BYTES
+                } else {
+                    CHUNK_BYTES_MAX
+                };
+                self.plain.reserve_exact(expected);
+            } else if self.plain.capacity() < CHUNK_BYTES_MAX {
+                self.plain.reserve_exact(CHUNK_BYTES_MAX - self.plain.len());
+            }
+            self.plain.extend_from_slice(now);
+            self.bytes += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream: seals its last chunk and waits for its full packs.
+    ///
+    /// # Errors
+    /// When the drives refused a pack.
+    pub async fn finish(mut self) -> Result<FinishedStream, SessionError> {
+        if self.bytes > 0 {
+            self.seal(true).await?;
+        }
+        if self.chunks.len() >= packer_share(self.inner.code.data()) {
+            self.send_pack().await?;
+        }
+        while let Some(done) = self.in_flight.next().await {
+            self.take(done)?;
+        }
+        Ok(FinishedStream {
+            stream: self.stream,
+            epoch: self.epoch,
+            bytes: self.bytes,
+            pins: self.pins,
+            extents: self.extents,
+            tail: Run {
+                first_chunk: self.first_chunk,
+                chunks: self.chunks,
+            },
+            room: self.room,
+        })
+    }
+
+    async fn seal(&mut self, last: bool) -> Result<(), SessionError> {
+        let room = match self.inner.budget.try_chunk() {
+            Some(room) => room,
+            None => {
+                // Never wait while holding room others may be waiting for.
+                self.send_pack().await?;
+                while let Some(done) = self.in_flight.next().await {
+                    self.take(done)?;
+                }
+                self.inner.budget.chunk().await
+            }
+        };
+        self.room.merge(room);
+        let mut chunk = std::mem::take(&mut self.plain);
+        self.sealer.seal_next(&mut chunk, last)?;
+        self.chunks.push(chunk);
+        if self.chunks.len() >= chunks_of_pack(self.inner.code.data()) {
+            self.send_pack().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the chunks gathered so far on their way as a pack of their own.
+    async fn send_pack(&mut self) -> Result<(), SessionError> {
+        if self.chunks.is_empty() {
+            return Ok(());
+        }
+        while self.in_flight.len() >= IN_FLIGHT_MAX {
+            if let Some(done) = self.in_flight.next().await {
+                self.take(done)?;
+            }
+        }
+        let chunks = std::mem::take(&mut self.chunks);
+        let first_chunk = self.first_chunk;
+        self.first_chunk += chunks.len() as u64;
+        let room = std::mem::replace(&mut self.room, Room::none());
+        let (inner, scope, epoch) = (Arc::clone(&self.inner), self.scope, self.epoch);
+        self.in_flight.push_back(tokio::spawn(async move {
+            let packed = packer::write_own(&inner, scope, epoch, vec![Run { first_chunk, chunks }]).await?;
+            drop(room);
+            Ok(packed)
+        }));
+        Ok(())
+    }
+
+    fn take(&mut self, done: Result<Written, tokio::task::JoinError>) -> Result<(), SessionError> {
+        let packed = done.map_err(|_| SessionError::Internal {
+            what: "a pack writer stopped",
+        })??;
+        self.pins.push(packed.pin);
+        self.extents.extend(packed.extents.into_iter().flatten());
+        Ok(())
+    }
+}
+
+/// Chunks of a full pack of `lanes` lanes.
+pub(crate) const fn chunks_of_pack(lanes: usize) -> usize {
+    lanes * (SHARD_BYTES_MAX / CHUNK_BYTES_MAX)
+}
+
+/// From so many chunks on, a stream's tail is a pack of its own rather than a guest in a shared one: eight rows, so that an
+/// uneven last row costs at most an eighth.
+pub(crate) const fn packer_share(lanes: usize) -> usize {
+    lanes * 8
+}
+
+impl FinishedStream {
+    /// Plaintext bytes of the stream.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The part as a manifest lists it, without the tail's extents.
+    pub(crate) fn part(&self, number: u16, md5: Option<[u8; 16]>, checksum: Option<Checksum>) -> Part {
+        Part {
+            number,
+            plaintext_bytes: self.bytes,
+            stream: self.stream,
+            epoch: self.epoch,
+            md5,
+            checksum,
+            extents: self.extents.clone(),
+        }
+    }
+}

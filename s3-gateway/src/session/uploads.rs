@@ -1,0 +1,549 @@
+//! Multipart uploads: an entry for the upload, one for each part, and a completion that turns them into an object.
+//!
+//! No byte is moved by a completion: the object's manifest lists the parts' streams. Invariant: a completion removes exactly
+//! the parts it was decided on, or nothing.
+
+use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
+use super::packer::{MakeClaim, Submission};
+use super::part_sums::{combine_parts, composite_of, md5_of_parts};
+use super::pins::Pin;
+use super::put::{Becoming, CLAIM_HEAD_BYTES, Change, ClaimGuard, ClaimHead, Stored};
+use super::record::Note;
+use super::stream::FinishedStream;
+use super::{Bucket, Caller, Condition, Inner, Session, SessionError, fill_random, now_ms};
+use crate::key::ObjectKey;
+use activity::Purpose;
+use engine::slots::Sequence;
+use std::sync::Arc;
+use vault::claim::ClaimValue;
+use vault::commit::Commit;
+use vault::index::{UploadPage, UploadQuery};
+use vault::object::{
+    Checksum, ChecksumAlgorithm, ChecksumKind, Lock, Manifest, Object, ObjectChecksum, PartEntry, Upload,
+    UploadId,
+};
+
+/// The least bytes of a part that is not the last one (S3's limit).
+pub const PART_BYTES_MIN: u64 = 5 << 20;
+
+/// What begins an upload.
+#[derive(Debug, Clone, Default)]
+pub struct NewUpload {
+    /// Content headers and `x-amz-meta-` entries of the object to be.
+    pub metadata: Vec<(String, String)>,
+    /// The checksum algorithm the client announced.
+    pub checksum_algorithm: Option<ChecksumAlgorithm>,
+    /// Whether the object's checksum will be over the parts' checksums.
+    pub composite: bool,
+}
+
+/// A part as it was stored.
+#[derive(Debug, Clone)]
+pub struct StoredPart {
+    /// The part.
+    pub entry: PartEntry,
+    /// The sequence of its entry.
+    pub sequence: Sequence,
+}
+
+impl StoredPart {
+    fn of_row(row: vault::index::Stored<PartEntry>) -> Self {
+        Self {
+            entry: row.value,
+            sequence: row.sequence,
+        }
+    }
+}
+
+/// A page of an upload's parts.
+#[derive(Debug, Clone, Default)]
+pub struct PartsPage {
+    /// In number order.
+    pub parts: Vec<StoredPart>,
+    /// Whether more follow.
+    pub truncated: bool,
+}
+
+/// A part as a completion names it.
+#[derive(Debug, Clone)]
+pub struct CompletePart {
+    /// Its number.
+    pub number: u16,
+    /// Its ETag, without quotes.
+    pub etag: String,
+    /// Its checksum, if the client repeats it.
+    pub checksum: Option<Checksum>,
+}
+
+/// A whole completion.
+#[derive(Debug, Clone)]
+pub struct Completion {
+    /// The parts, as the client lists them.
+    pub parts: Vec<CompletePart>,
+    /// The checksum the client expects of the object.
+    pub expected: Option<Checksum>,
+    /// The length the client expects.
+    pub expected_bytes: Option<u64>,
+}
+
+impl Session {
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// What the drives or the ledger refuse; [`SessionError::NoSuchBucket`].
+    pub async fn create_upload(
+        &self,
+        caller: &Caller,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        new: NewUpload,
+    ) -> Result<UploadId, SessionError> {
+        self.writable()?;
+        let (inner, caller, bucket, key) = (
+            Arc::clone(&self.inner),
+            caller.clone(),
+            bucket.clone(),
+            key.clone(),
+        );
+        detached(async move { inner.create_upload(&caller, &bucket, &key, new).await }).await
+    }
+
+    /// Stores a finished stream as a part; an earlier part of the number is replaced.
+    ///
+    /// # Errors
+    /// [`SessionError::NoSuchUpload`] when the upload was completed or aborted meanwhile.
+    pub async fn put_part(
+        &self,
+        caller: &Caller,
+        target: (&Bucket, &ObjectKey, UploadId),
+        number: u16,
+        body: FinishedStream,
+        etag_md5: [u8; 16],
+        checksum: Option<Checksum>,
+    ) -> Result<StoredPart, SessionError> {
+        let (bucket, key, id) = target;
+        self.upload(bucket, key, id).await?;
+        let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
+        let part = NewPart {
+            id,
+            number,
+            etag_md5,
+            checksum,
+        };
+        detached(async move { inner.put_part(&caller, &bucket, part, body).await }).await
+    }
+
+    /// An upload in progress. Nothing is written down.
+    ///
+    /// # Errors
+    /// [`SessionError::NoSuchUpload`], also when it is for another object key.
+    pub async fn upload(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        id: UploadId,
+    ) -> Result<Upload, SessionError> {
+        let found = self
+            .inner
+            .index
+            .upload(bucket.scope, id)?
+            .map(|found| found.value);
+        found
+            .filter(|upload| upload.key == key.as_str())
+            .ok_or(SessionError::NoSuchUpload)
+    }
+
+    /// Up to `max` parts with numbers above `after`.
+    ///
+    /// # Errors
+    /// When the view cannot be read.
+    pub async fn parts(
+        &self,
+        bucket: &Bucket,
+        id: UploadId,
+        after: u16,
+        max: usize,
+    ) -> Result<PartsPage, SessionError> {
+        let mut rows = self
+            .inner
+            .index
+            .parts(bucket.scope, id, after, max.saturating_add(1))?;
+        let truncated = rows.len() > max;
+        rows.truncate(max);
+        let parts = rows.into_iter().map(StoredPart::of_row).collect();
+        Ok(PartsPage { parts, truncated })
+    }
+
+    /// One page of a bucket's uploads in progress.
+    ///
+    /// # Errors
+    /// When the view cannot be read.
+    pub async fn uploads(&self, bucket: &Bucket, query: &UploadQuery) -> Result<UploadPage, SessionError> {
+        Ok(self.inner.index.uploads(bucket.scope, query)?)
+    }
+
+    /// Gives an upload and its parts up.
+    ///
+    /// # Errors
+    /// [`SessionError::NoSuchUpload`].
+    pub async fn abort_upload(
+        &self,
+        caller: &Caller,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        id: UploadId,
+    ) -> Result<(), SessionError> {
+        self.upload(bucket, key, id).await?;
+        let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
+        detached(async move { inner.abort_upload(&caller, &bucket, id).await }).await
+    }
+
+    /// Turns an upload's parts into the current object of its key.
+    ///
+    /// # Errors
+    /// [`SessionError::InvalidPart`], [`SessionError::InvalidPartOrder`], [`SessionError::PartTooSmall`],
+    /// [`SessionError::ChecksumDiffers`], [`SessionError::PreconditionFailed`], [`SessionError::NoSuchUpload`].
+    pub async fn complete_upload(
+        &self,
+        caller: &Caller,
+        target: (&Bucket, &ObjectKey, UploadId),
+        completion: Completion,
+        condition: Condition,
+    ) -> Result<Stored, SessionError> {
+        self.writable()?;
+        let (bucket, key, id) = target;
+        self.upload(bucket, key, id).await?;
+        let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
+        detached(async move {
+            inner
+                .complete(&caller, &bucket, id, &completion, &condition)
+                .await
+        })
+        .await
+    }
+}
+
+struct NewPart {
+    id: UploadId,
+    number: u16,
+    etag_md5: [u8; 16],
+    checksum: Option<Checksum>,
+}
+
+impl Inner {
+    /// Puts a claim for an entry without chunks into a pack.
+    async fn claim_only(
+        self: &Arc<Self>,
+        caller: &Caller,
+        bucket: &Bucket,
+        address: engine::slots::Address,
+        value: ClaimValue,
+    ) -> Result<(Pin, ClaimGuard), SessionError> {
+        let (head, guard) = ClaimHead::new(self, caller.operation_id, address, bucket.epoch);
+        let claim_bytes_max = CLAIM_HEAD_BYTES + value.encode().len();
+        let claim: MakeClaim = Box::new(move |_| head.claim(value));
+        let room = super::budget::Room::none();
+        let submission = Submission {
+            runs: Vec::new(),
+            claim: Some(claim),
+            claim_bytes_max,
+            room,
+        };
+        let packer = self.packer(bucket.scope, &bucket.name, bucket.epoch);
+        Ok((packer.submit(submission).await?.pin, guard))
+    }
+
+    async fn create_upload(
+        self: &Arc<Self>,
+        caller: &Caller,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        new: NewUpload,
+    ) -> Result<UploadId, SessionError> {
+        let id = UploadId::draw(&mut fill_random);
+        let upload = Upload {
+            key: key.as_str().to_owned(),
+            id,
+            initiated_ms: now_ms(),
+            epoch: bucket.epoch,
+            checksum_algorithm: new.checksum_algorithm,
+            checksum_kind: if new.composite {
+                ChecksumKind::Composite
+            } else {
+                ChecksumKind::FullObject
+            },
+            metadata: new.metadata,
+            tags: Vec::new(),
+            lock: Lock::default(),
+            initiator: caller.identity.agent(),
+        };
+        let address = self.keyring.upload_address(bucket.scope, id);
+        let (pin, _guard) = self
+            .claim_only(caller, bucket, address, ClaimValue::Upload(upload.clone()))
+            .await?;
+        for _ in 0..ATTEMPTS_MAX {
+            let now = self.bucket_now(bucket)?;
+            let note = Note::of("CreateMultipartUpload", Some(&bucket.name), Purpose::Write);
+            let pins = std::slice::from_ref(&pin);
+            let append = Commit::new(&self.keyring, caller.operation_id, self.lease)
+                .with_record(self.record_part(caller, note)?)
+                .create_upload(
+                    &now.row(),
+                    &upload,
+                    &written(bucket.scope, pins),
+                    &mut fill_random,
+                )?;
+            if let Submitted::Applied(_) = self.submit(append, pins, Urgency::Normal).await? {
+                return Ok(id);
+            }
+        }
+        Err(SessionError::Conflict {
+            attempts: ATTEMPTS_MAX,
+        })
+    }
+
+    async fn put_part(
+        self: &Arc<Self>,
+        caller: &Caller,
+        bucket: &Bucket,
+        new: NewPart,
+        body: FinishedStream,
+    ) -> Result<StoredPart, SessionError> {
+        let bytes = body.bytes();
+        self.check_quota(bytes)?;
+        let part = body.part(new.number, Some(new.etag_md5), new.checksum);
+        let mut entry = PartEntry {
+            upload: new.id,
+            modified_ms: now_ms(),
+            etag_md5: new.etag_md5,
+            part,
+        };
+        let address = self.keyring.part_address(bucket.scope, new.id, new.number);
+        let (head, _guard) = ClaimHead::new(self, caller.operation_id, address, bucket.epoch);
+        let mut claimed = entry.clone();
+        let claim_bytes_max = CLAIM_HEAD_BYTES + 56 * (body.tail.chunks.len() + 2) + entry.encode().len();
+        let claim: MakeClaim = Box::new(move |extents| {
+            claimed.part.extents.extend(extents.iter().flatten().cloned());
+            head.claim(ClaimValue::Part(claimed))
+        });
+        let runs = if body.tail.chunks.is_empty() {
+            Vec::new()
+        } else {
+            vec![body.tail]
+        };
+        let submission = Submission {
+            runs,
+            claim: Some(claim),
+            claim_bytes_max,
+            room: body.room,
+        };
+        let packed = self
+            .packer(bucket.scope, &bucket.name, bucket.epoch)
+            .submit(submission)
+            .await?;
+        entry.part.extents.extend(packed.extents.into_iter().flatten());
+        let mut pins = body.pins;
+        pins.push(packed.pin);
+        for _ in 0..ATTEMPTS_MAX {
+            let now = self.bucket_now(bucket)?;
+            let upload = self
+                .index
+                .upload(bucket.scope, new.id)?
+                .ok_or(SessionError::NoSuchUpload)?;
+            let current = self
+                .index
+                .part(bucket.scope, new.id, new.number)?
+                .map(|part| part.sequence);
+            let note = Note {
+                bytes,
+                ..Note::of("UploadPart", Some(&bucket.name), Purpose::Write)
+            };
+            let packs = written(bucket.scope, &pins);
+            let append = Commit::new(&self.keyring, caller.operation_id, self.lease)
+                .with_record(self.record_part(caller, note)?)
+                .put_part(&now.row(), &upload, &entry, current, &packs, &mut fill_random)?;
+            if let Submitted::Applied(sequence) = self.submit(append, &pins, Urgency::Normal).await? {
+                return Ok(StoredPart { entry, sequence });
+            }
+        }
+        Err(SessionError::Conflict {
+            attempts: ATTEMPTS_MAX,
+        })
+    }
+
+    fn all_parts(&self, bucket: &Bucket, id: UploadId) -> Result<Vec<StoredPart>, SessionError> {
+        let rows = self.index.parts(bucket.scope, id, 0, vault::object::PARTS_MAX)?;
+        Ok(rows.into_iter().map(StoredPart::of_row).collect())
+    }
+
+    async fn abort_upload(
+        self: &Arc<Self>,
+        caller: &Caller,
+        bucket: &Bucket,
+        id: UploadId,
+    ) -> Result<(), SessionError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let upload = self
+                .index
+                .upload(bucket.scope, id)?
+                .ok_or(SessionError::NoSuchUpload)?;
+            let parts = self.all_parts(bucket, id)?;
+            let numbers: Vec<u16> = parts.iter().map(|part| part.entry.part.number).collect();
+            let note = Note::of("AbortMultipartUpload", Some(&bucket.name), Purpose::Write);
+            let append = Commit::new(&self.keyring, caller.operation_id, self.lease)
+                .with_record(self.record_part(caller, note)?)
+                .abort_upload(&bucket.row(), &upload, &numbers)?;
+            if let Submitted::Applied(_) = self.submit(append, &[], Urgency::Frees).await? {
+                return Ok(());
+            }
+        }
+        Err(SessionError::Conflict {
+            attempts: ATTEMPTS_MAX,
+        })
+    }
+
+    async fn complete(
+        self: &Arc<Self>,
+        caller: &Caller,
+        bucket: &Bucket,
+        id: UploadId,
+        completion: &Completion,
+        condition: &Condition,
+    ) -> Result<Stored, SessionError> {
+        let row = self
+            .index
+            .upload(bucket.scope, id)?
+            .ok_or(SessionError::NoSuchUpload)?;
+        let upload = &row.value;
+        let current = self.index.object(bucket.scope, &upload.key)?;
+        condition.check(current.as_ref().map(|current| &current.value))?;
+        let stored = self.all_parts(bucket, id)?;
+        let chosen = choose(&stored, &completion.parts)?;
+        let object = assemble(upload, &chosen, completion, self.new_version())?;
+        let parts = chosen.iter().map(|part| part.entry.part.clone()).collect();
+        let becoming = Becoming {
+            object,
+            parts,
+            open: Vec::new(),
+            pins: Vec::new(),
+        };
+        let claimed = self
+            .claim_object(caller, bucket, becoming, super::budget::Room::none())
+            .await?;
+        let used: Vec<(u16, Sequence)> = chosen
+            .iter()
+            .map(|part| (part.entry.part.number, part.sequence))
+            .collect();
+        let numbers = stored.iter().map(|part| part.entry.part.number);
+        let unused = numbers
+            .filter(|number| used.binary_search_by_key(number, |(used, _)| *used).is_err())
+            .collect();
+        let change = Change::Complete {
+            upload: row.clone(),
+            used,
+            unused,
+        };
+        self.make_current(caller, bucket, claimed, condition, &change)
+            .await
+    }
+}
+
+/// The stored parts that a completion names, checked one by one.
+fn choose<'a>(
+    stored: &'a [StoredPart],
+    wanted: &[CompletePart],
+) -> Result<Vec<&'a StoredPart>, SessionError> {
+    if !wanted.is_sorted_by(|a, b| a.number < b.number) {
+        return Err(SessionError::InvalidPartOrder);
+    }
+    let mut chosen = Vec::with_capacity(wanted.len());
+    for want in wanted {
+        let invalid = SessionError::InvalidPart { number: want.number };
+        let found = stored.binary_search_by_key(&want.number, |part| part.entry.part.number);
+        let part = found
+            .ok()
+            .and_then(|index| stored.get(index))
+            .ok_or(invalid.clone())?;
+        let differs = want.checksum.is_some() && want.checksum != part.entry.part.checksum;
+        if part.entry.etag() != want.etag || differs {
+            return Err(invalid);
+        }
+        chosen.push(part);
+    }
+    let but_last = chosen.split_last().map_or(&[][..], |(_, before)| before);
+    for part in but_last {
+        let (number, bytes) = (part.entry.part.number, part.entry.part.plaintext_bytes);
+        if bytes < PART_BYTES_MIN {
+            return Err(SessionError::PartTooSmall {
+                number,
+                bytes,
+                least: PART_BYTES_MIN,
+            });
+        }
+    }
+    Ok(chosen)
+}
+
+/// The object that an upload's parts make.
+fn assemble(
+    upload: &Upload,
+    chosen: &[&StoredPart],
+    completion: &Completion,
+    version: vault::object::VersionId,
+) -> Result<Object, SessionError> {
+    let plaintext_bytes = chosen.iter().map(|part| part.entry.part.plaintext_bytes).sum();
+    if completion
+        .expected_bytes
+        .is_some_and(|expected| expected != plaintext_bytes)
+    {
+        return Err(SessionError::ChecksumDiffers);
+    }
+    let md5s: Vec<[u8; 16]> = chosen.iter().map(|part| part.entry.etag_md5).collect();
+    let checksum = object_checksum(upload, chosen)?;
+    if let Some(expected) = &completion.expected
+        && checksum.as_ref().map(|have| &have.checksum) != Some(expected)
+    {
+        return Err(SessionError::ChecksumDiffers);
+    }
+    Ok(Object {
+        key: upload.key.clone(),
+        delete_marker: false,
+        multipart: true,
+        version,
+        null_version: true,
+        plaintext_bytes,
+        modified_ms: now_ms(),
+        etag_md5: md5_of_parts(&md5s),
+        parts: u32::try_from(chosen.len()).unwrap_or(u32::MAX),
+        checksum,
+        metadata: upload.metadata.clone(),
+        tags: upload.tags.clone(),
+        lock: upload.lock,
+        manifest: Manifest::Inline(Vec::new()),
+    })
+}
+
+/// The object's checksum from its parts', in the kind the upload asked for.
+fn object_checksum(upload: &Upload, chosen: &[&StoredPart]) -> Result<Option<ObjectChecksum>, SessionError> {
+    let Some(algorithm) = upload.checksum_algorithm else {
+        return Ok(None);
+    };
+    let mut parts = Vec::with_capacity(chosen.len());
+    for part in chosen {
+        let number = part.entry.part.number;
+        let checksum = part
+            .entry
+            .part
+            .checksum
+            .as_ref()
+            .filter(|have| have.algorithm() == algorithm);
+        let checksum = checksum.ok_or(SessionError::InvalidPart { number })?;
+        parts.push((checksum.value(), part.entry.part.plaintext_bytes));
+    }
+    let kind = upload.checksum_kind;
+    let checksum = match kind {
+        ChecksumKind::Composite => composite_of(algorithm, &parts),
+        ChecksumKind::FullObject => combine_parts(algorithm, &parts),
+    };
+    Ok(checksum.map(|checksum| ObjectChecksum { checksum, kind }))
+}

@@ -1,0 +1,166 @@
+//! One open vault over a disk, simulated or real, for the tests of the session.
+
+use engine::disk::Disk;
+use engine::pack::Code;
+use engine::view::{MemoryView, View};
+use net::cluster::{ClusterConfig, DriveConfig};
+use net::ledger::LedgerConfig;
+use net::{Cluster, Ledger, LocalLedger};
+use s3_gateway::key::{BucketName, ObjectKey};
+use s3_gateway::session::{
+    Bucket, Caller, Condition, NewObject, Recorder, Session, SessionError, SessionOptions, SessionParts, Stored,
+};
+use scopes::{
+    CollectorDelegation, Credential, CredentialName, Identity, OperationSet, Proof, ScopeSet, Signed, VaultId, Wallet, Window,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use vault::keys::{Keyring, RootKey};
+
+/// An open vault.
+pub struct Rig {
+    pub session: Session,
+    pub ledger: LocalLedger,
+    pub cluster: Arc<Cluster>,
+    pub recorder: Recorder,
+    pub caller: Caller,
+}
+
+pub const DRIVES: usize = 6;
+
+pub fn vault_id() -> VaultId {
+    VaultId([7; 16])
+}
+
+pub fn keyring() -> Keyring {
+    Keyring::new(RootKey::from_bytes([9; 32]), vault_id())
+}
+
+pub fn drive_dir(root: &Path, number: usize) -> PathBuf {
+    root.join("drives").join(number.to_string())
+}
+
+pub async fn open_cluster(disk: &Arc<dyn Disk>, root: &Path, create: bool) -> Result<Cluster, String> {
+    let drives = (0..DRIVES).map(|number| DriveConfig { dir: drive_dir(root, number), default: true });
+    let fresh = Arc::new(|| {
+        let mut id = [0; 8];
+        getrandom::fill(&mut id).expect("randomness");
+        u64::from_le_bytes(id)
+    });
+    let mut config = ClusterConfig::new([3; 16], Code::DEFAULT, drives.collect(), fresh);
+    config.create = create;
+    Cluster::open(Arc::clone(disk), config).await.map_err(|error| error.to_string())
+}
+
+pub async fn parts(disk: Arc<dyn Disk>, root: &Path, create: bool) -> Result<(SessionParts, LocalLedger), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let cluster = Arc::new(open_cluster(&disk, root, create).await?);
+    let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &root.join("ledger"), LedgerConfig::new(0x1ed6))
+        .map_err(|error| text(&error))?;
+    let lease = ledger.take_lease("test", 1).await.map_err(|error| text(&error))?;
+    let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
+    let recorder = Recorder::open(disk, &root.join("activity"), "cairn.test/log", &[5; 32], Arc::clone(&shared))
+        .await
+        .map_err(|error| text(&error))?;
+    let owner = Wallet::from_seed(&[1; 32]);
+    let collector = Wallet::from_seed(&[2; 32]);
+    let delegation = CollectorDelegation {
+        vault: vault_id(),
+        collector: collector.public_key(),
+        window: Window { not_before_ms: None, expires_ms: None },
+        number: 1,
+    };
+    let delegation = Signed::sign(delegation, &owner).map_err(|error| text(&error))?;
+    let view: Arc<dyn View> = Arc::new(MemoryView::default());
+    let parts = SessionParts {
+        keyring: keyring(),
+        name: "test".to_owned(),
+        ledger: shared,
+        cluster,
+        recorder,
+        view,
+        lease,
+        collector: (collector, delegation),
+        options: SessionOptions { upload_memory_bytes: 64 << 20, quota_bytes: None, code: Code::DEFAULT },
+    };
+    Ok((parts, ledger))
+}
+
+impl Rig {
+    /// Opens what stands on the disk, or begins it.
+    pub async fn open(disk: Arc<dyn Disk>, root: &Path, create: bool) -> Result<Self, String> {
+        let (parts, ledger) = parts(disk, root, create).await?;
+        let (cluster, recorder) = (Arc::clone(&parts.cluster), parts.recorder.clone());
+        let session = Session::open(parts).await.map_err(|error| error.to_string())?;
+        Ok(Self { session, ledger, cluster, recorder, caller: caller() })
+    }
+
+    pub async fn close(self) {
+        self.session.close().await.expect("session closes");
+        self.recorder.close().await.expect("recorder closes");
+        self.ledger.close().await;
+        self.cluster.close().await;
+    }
+
+    pub async fn bucket(&self, name: &str) -> Bucket {
+        match self.session.bucket(name).await {
+            Ok(bucket) => bucket,
+            Err(_) => self.session.create_bucket(&self.caller, &BucketName::parse(name).expect("name")).await.expect("bucket"),
+        }
+    }
+
+    pub async fn put(&self, bucket: &Bucket, key: &str, body: &[u8]) -> Result<Stored, SessionError> {
+        self.put_if(bucket, key, body, Condition::None).await
+    }
+
+    pub async fn put_if(&self, bucket: &Bucket, key: &str, body: &[u8], condition: Condition) -> Result<Stored, SessionError> {
+        let mut writer = self.session.stream(bucket).await?;
+        for piece in body.chunks(50_000) {
+            writer.write(bytes::Bytes::copy_from_slice(piece)).await?;
+        }
+        let body = writer.finish().await?;
+        self.session.put_object(&self.caller, bucket, &object_key(key), body, NewObject::default(), condition).await
+    }
+
+    pub async fn get(&self, bucket: &Bucket, key: &str) -> Result<Vec<u8>, SessionError> {
+        let stored = self.session.object(bucket, &object_key(key)).await?;
+        self.read(bucket, &stored, 0..stored.object.plaintext_bytes).await
+    }
+
+    pub async fn read(&self, bucket: &Bucket, stored: &Stored, range: std::ops::Range<u64>) -> Result<Vec<u8>, SessionError> {
+        use futures::StreamExt;
+        let mut pieces = self.session.read(&self.caller, bucket, stored, range);
+        let mut all = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            all.extend_from_slice(&piece?);
+        }
+        Ok(all)
+    }
+}
+
+pub fn object_key(key: &str) -> ObjectKey {
+    ObjectKey::parse(key).expect("object key")
+}
+
+pub fn caller() -> Caller {
+    let credential = Credential {
+        scopes: ScopeSet::All,
+        operations: OperationSet::all(),
+        ..Credential::without_rights(vault_id(), 1)
+    };
+    Caller::new(Identity::verified(&credential, CredentialName([1; 8]), Proof::root_key_held()))
+}
+
+/// Bytes that differ from place to place, from a seed.
+pub fn body(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut body = Vec::with_capacity(bytes + 8);
+    while body.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        body.extend_from_slice(&state.to_le_bytes());
+    }
+    body.truncate(bytes);
+    body
+}
