@@ -1,2 +1,47 @@
-//! The `cairn` program.
-fn main() {}
+//! The `cairn` program: parses the command line, starts logging and the runtime, and turns the outcome into an exit
+//! status.
+
+use std::process::ExitCode;
+
+use cairn::cli::{Cli, Command};
+use cairn::exit::Failure;
+use clap::Parser;
+use serde_json::json;
+use tracing::Level;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.global.json;
+    let level = if matches!(cli.command, Command::Up(_)) { Level::INFO } else { Level::WARN };
+    cairn::logging::start(cli.global.log_format, level);
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure, json);
+            ExitCode::from(failure.exit_status())
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Failure> {
+    // A second provider in the process would make rustls refuse to choose one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::file(std::path::Path::new("starting threads"), error))?;
+    let outcome = runtime.block_on(cairn::commands::run(cli));
+    // What still runs in the background must not hold the exit up.
+    runtime.shutdown_timeout(SHUTDOWN_WAIT);
+    outcome
+}
+
+fn report(failure: &Failure, json: bool) {
+    // A report that says "incomplete" has been printed whole already.
+    if json && !matches!(failure, Failure::Incomplete(_)) {
+        cairn::output::print_json(&json!({"error": {"message": failure.to_string()}}));
+    }
+    eprintln!("cairn: {failure}");
+}
+
+const SHUTDOWN_WAIT: std::time::Duration = std::time::Duration::from_secs(2);

@@ -1,0 +1,52 @@
+//! The flags of `cairn up`. Each is optional here: `config` fills what is missing from the environment, then from the
+//! file, then from the defaults named in the help.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::byte_size::ByteSize;
+
+/// `up`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct UpArgs {
+    /// A drive [repeatable; default drives/0 to drives/5 in the data directory; env CAIRN_DRIVES, a path list]
+    #[arg(long = "drive", value_name = "DIR")]
+    pub drives: Vec<PathBuf>,
+    /// Data and parity shards of a pack [default 4+2; env CAIRN_CODE]
+    #[arg(long, value_name = "K+M")]
+    pub code: Option<String>,
+    /// The S3 port [default 127.0.0.1:9000; env CAIRN_S3]
+    #[arg(long, value_name = "ADDR")]
+    pub s3: Option<String>,
+    /// The admin port: health and metrics, no secrets [default 127.0.0.1:9001; env CAIRN_ADMIN]
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// A PEM certificate chain: the S3 port speaks TLS [env CAIRN_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its PEM private key [env CAIRN_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Where clients reach the S3 port, for example behind a proxy [env CAIRN_PUBLIC_URL]
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// An address whose X-Forwarded headers are believed [repeatable; env CAIRN_TRUSTED_PROXY, a comma list]
+    #[arg(long = "trusted-proxy", value_name = "IP")]
+    pub trusted_proxies: Vec<String>,
+    /// A domain whose subdomains are buckets [repeatable; env CAIRN_DOMAIN, a comma list]
+    #[arg(long = "domain", value_name = "NAME")]
+    pub domains: Vec<String>,
+    /// The region that requests are signed for [default us-east-1; env CAIRN_REGION]
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// The most plaintext bytes that each vault may hold, for example 500GiB [env CAIRN_QUOTA]
+    #[arg(long, value_name = "BYTES")]
+    pub quota: Option<ByteSize>,
+    /// Memory for uploads under way [default 128MiB; env CAIRN_UPLOAD_MEMORY]
+    #[arg(long, value_name = "BYTES")]
+    pub upload_memory: Option<ByteSize>,
+    /// A TOML file with the same names as these flags [env CAIRN_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}

@@ -1,0 +1,42 @@
+//! One file per command. Each turns its arguments into a request or does its own work, and prints what came of it.
+
+mod activity;
+mod bench;
+mod gc;
+mod get;
+mod key;
+mod ls;
+mod place;
+mod put;
+mod reach;
+mod repair;
+mod scope;
+mod scrub;
+mod status;
+mod up;
+mod vault;
+mod verify;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Failure;
+
+/// Runs a command to its end.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Up(args) => up::run(global, &args).await,
+        Command::Status => status::run(global).await,
+        Command::Repair(args) => repair::run(global, args).await,
+        Command::Scrub => scrub::run(global).await,
+        Command::Gc => gc::run(global).await,
+        Command::Key(command) => key::run(global, command).await,
+        Command::Vault(command) => vault::run(global, command).await,
+        Command::Scope(command) => scope::run(global, command).await,
+        Command::Put(args) => put::run(global, args).await,
+        Command::Get(args) => get::run(global, args).await,
+        Command::Ls(args) => ls::run(global, args).await,
+        Command::Activity(command) => activity::run(global, command).await,
+        Command::Verify(args) => verify::run(global, &args),
+        Command::Bench(args) => bench::run(global, args).await,
+    }
+}

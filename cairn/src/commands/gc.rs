@@ -1,0 +1,37 @@
+//! `cairn gc`: gives back the space of deleted objects; returns when nothing more can be collected.
+
+use serde_json::Value;
+
+use crate::byte_size::ByteSize;
+use crate::cli::GlobalArgs;
+use crate::commands::reach::ask;
+use crate::exit::Failure;
+use crate::output::{print_json, print_line};
+use crate::request::Request;
+
+pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
+    let report = ask(global, "gc", Request::Gc).await?;
+    let complete = report.get("complete").and_then(Value::as_bool).unwrap_or(false);
+    if global.json {
+        print_json(&report);
+    } else {
+        show(&report);
+    }
+    if complete {
+        return Ok(());
+    }
+    let message = "shards on lost drives or in unreadable packs were left: run it again after `cairn repair`";
+    Err(Failure::Incomplete(message.to_owned()))
+}
+
+fn show(report: &Value) {
+    let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let size = |name: &str| ByteSize(number(name));
+    print_line(format!("{} packs deleted, {} freed", number("packs_deleted"), size("bytes_freed")));
+    print_line(format!(
+        "{} rewritten, {:.2} for each byte freed",
+        ByteSize(number("bytes_moved").saturating_add(number("bytes_rewritten"))),
+        report.get("rewrite_ratio").and_then(Value::as_f64).unwrap_or(0.0)
+    ));
+    print_line(format!("{} allocated for {} of live data", size("allocated_bytes"), size("live_bytes")));
+}

@@ -1,0 +1,51 @@
+//! `cairn repair`: brings every shard back, on drives that are there or made anew.
+
+use serde_json::Value;
+
+use crate::byte_size::ByteSize;
+use crate::cli::{GlobalArgs, RepairArgs};
+use crate::commands::reach::ask;
+use crate::commands::status::list;
+use crate::exit::Failure;
+use crate::layout::absolute;
+use crate::output::{print_json, print_line};
+use crate::request::Request;
+
+pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Failure> {
+    let replace = absolute(&args.replace).iter().map(|dir| dir.display().to_string()).collect();
+    let report = ask(global, "repair", Request::Repair { replace }).await?;
+    let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
+    let complete = report.get("complete").and_then(Value::as_bool).unwrap_or(false);
+    if global.json {
+        print_json(&report);
+    } else {
+        for drive in list(&report, "drives_recreated").iter().filter_map(Value::as_str) {
+            print_line(format!("made anew: {drive}"));
+        }
+        print_line(format!(
+            "{} packs, {} shards checked, {} rebuilt ({})",
+            number("packs"),
+            number("shards_checked"),
+            number("shards_rebuilt"),
+            ByteSize(number("bytes_rebuilt"))
+        ));
+        if complete {
+            print_line("every shard is present");
+        }
+    }
+    if complete {
+        return Ok(());
+    }
+    let lost: Vec<&str> = list(&report, "drives_lost").iter().filter_map(Value::as_str).collect();
+    let mut message = format!("{} shards are still missing", number("shards_missing"));
+    if !lost.is_empty() {
+        message += &format!(
+            "; lost drives: {}. Bring them back, or make them anew with `cairn repair --replace DIR`",
+            lost.join(", ")
+        );
+    }
+    if number("packs_unreadable") > 0 {
+        message += &format!("; {} packs have lost more shards than their parity", number("packs_unreadable"));
+    }
+    Err(Failure::Incomplete(message))
+}

@@ -1,0 +1,127 @@
+//! `cairn vault`: vaults, their keys, and a ledger made anew.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::cli::{ExportKeyArgs, GlobalArgs, ImportKeyArgs, RebuildArgs, VaultCommand};
+use crate::commands::key::print_pair;
+use crate::commands::reach::{ask, passphrase};
+use crate::commands::status::vaults;
+use crate::data_dir::DataDir;
+use crate::exit::Failure;
+use crate::key_store::{KeyStore, open_keyfile};
+use crate::output::{Progress, print_json, print_line};
+use crate::request::Request;
+use crate::runtime::rebuild::{RebuildOptions, Rebuilt, rebuild};
+
+pub(super) async fn run(global: &GlobalArgs, command: VaultCommand) -> Result<(), Failure> {
+    match command {
+        VaultCommand::Create { name } => {
+            let answer = ask(global, "vault create", Request::VaultCreate { name }).await?;
+            if global.json {
+                print_json(&answer);
+                return Ok(());
+            }
+            let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default();
+            print_line(format!("vault       {} ({})", text("name"), text("vault_id")));
+            print_pair(&answer);
+            print_line("\nBack up keys/ again: without it nothing in this vault can be opened.");
+            Ok(())
+        }
+        VaultCommand::List => {
+            let answer = ask(global, "vault list", Request::VaultList).await?;
+            if global.json {
+                print_json(&answer);
+            } else {
+                vaults(&answer).print(0);
+            }
+            Ok(())
+        }
+        VaultCommand::Rebuild(args) => rebuild_ledger(global, args).await,
+        VaultCommand::ExportKey(args) => export(global, &args),
+        VaultCommand::ImportKey(args) => import(global, args),
+    }
+}
+
+async fn rebuild_ledger(global: &GlobalArgs, args: RebuildArgs) -> Result<(), Failure> {
+    let data = DataDir::create_or_open(&global.data)?;
+    let options = RebuildOptions {
+        passphrase: passphrase(global.passphrase_file.as_deref())?,
+        drives: args.drives,
+        force: args.force,
+    };
+    let progress = Progress::new("rebuild");
+    let rebuilt = rebuild(data, options, &|step| progress.show(step)).await?;
+    drop(progress);
+    if global.json {
+        print_json(&json!({"vaults": rebuilt.iter().map(Rebuilt::json).collect::<Vec<_>>()}));
+    } else {
+        rebuilt.iter().for_each(show);
+    }
+    match rebuilt.iter().map(|vault| vault.report.trailers_lost).sum::<u64>() {
+        0 => Ok(()),
+        lost => Err(Failure::Incomplete(format!(
+            "the claims of {lost} packs could not be read; what was stored in them alone is missing"
+        ))),
+    }
+}
+
+fn show(rebuilt: &Rebuilt) {
+    let report = &rebuilt.report;
+    print_line(format!("{} ({}): {} packs found", rebuilt.name, rebuilt.vault, report.packs));
+    print_line(format!("  {} objects in {} scopes are back", report.objects, report.buckets));
+    if report.maybe_undeleted > 0 {
+        print_line(format!(
+            "  {} entries were written after the last checkpoint; if one of them was deleted since, it is back",
+            report.maybe_undeleted
+        ));
+    }
+}
+
+/// Reads key files only: it needs no lock and disturbs no running process.
+fn export(global: &GlobalArgs, args: &ExportKeyArgs) -> Result<(), Failure> {
+    let store = KeyStore::open(&global.data.join("keys"), passphrase(global.passphrase_file.as_deref())?)?;
+    let keyfile = store.choose(args.vault.vault.as_deref())?;
+    let seal = passphrase(args.seal_with.as_deref())?;
+    let bytes = KeyStore::export(keyfile, seal.as_ref())?;
+    write_new(&args.out, &bytes).map_err(|error| Failure::file(&args.out, error))?;
+    if global.json {
+        print_json(&json!({
+            "vault_id": keyfile.vault.to_string(),
+            "file": args.out,
+            "sealed": seal.is_some(),
+        }));
+        return Ok(());
+    }
+    print_line(format!("the keys of {} ({}) are in {}", keyfile.name, keyfile.vault, args.out.display()));
+    if seal.is_none() {
+        print_line("the file is not sealed: whoever reads it can open everything in the vault");
+    }
+    Ok(())
+}
+
+/// Takes the lock: a running process would not see the new key.
+fn import(global: &GlobalArgs, args: ImportKeyArgs) -> Result<(), Failure> {
+    let data = DataDir::create_or_open(&global.data)?;
+    let bytes = Zeroizing::new(std::fs::read(&args.file).map_err(|error| Failure::file(&args.file, error))?);
+    let opened_with = passphrase(args.opened_with.as_deref())?;
+    let keyfile = open_keyfile(&args.file, &bytes, opened_with.as_ref())?;
+    let mut store = KeyStore::open(&data.keys(), passphrase(global.passphrase_file.as_deref())?)?;
+    let imported = store.import(keyfile, args.name)?;
+    if global.json {
+        print_json(&json!({"vault_id": imported.vault.to_string(), "name": imported.name}));
+    } else {
+        print_line(format!("{} ({}) is here from the next start on", imported.name, imported.vault));
+    }
+    Ok(())
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

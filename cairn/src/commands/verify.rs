@@ -1,0 +1,64 @@
+//! `cairn verify`: checks a receipt, offline. It opens no data directory and asks no server.
+
+use std::io::Read;
+use std::path::Path;
+
+use activity::{LogKey, RECEIPT_BYTES_MAX, Receipt};
+use serde_json::json;
+
+use crate::cli::{GlobalArgs, VerifyArgs};
+use crate::exit::Failure;
+use crate::output::{print_json, print_line, printable};
+
+pub(super) fn run(global: &GlobalArgs, args: &VerifyArgs) -> Result<(), Failure> {
+    let pinned: Option<LogKey> = match &args.log_key {
+        Some(text) => {
+            let wrong = |error| Failure::Usage(format!("--log-key: {error}"));
+            Some(text.parse().map_err(wrong)?)
+        }
+        None => None,
+    };
+    let bytes = read(&args.receipt)?;
+    let verified = Receipt::parse(&bytes)
+        .and_then(|receipt| receipt.verify(pinned.as_ref()))
+        .map_err(|error| Failure::Incomplete(format!("the receipt does not hold: {error}")))?;
+    let record = serde_json::to_value(&verified.record)
+        .map_err(|error| Failure::Incomplete(format!("the record cannot be shown: {error}")))?;
+    if global.json {
+        print_json(&json!({
+            "valid": true,
+            "log_key": verified.key.to_string(),
+            "pinned": verified.pinned,
+            "index": verified.index,
+            "tree_size": verified.tree_size,
+            "record": record,
+        }));
+        return Ok(());
+    }
+    print_line("the receipt holds: this record is in the signed log");
+    if let Some(fields) = record.as_object() {
+        for (name, value) in fields {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            print_line(format!("  {name:<13} {}", printable(value)));
+        }
+    }
+    print_line(format!("  entry {} of {}", verified.index, verified.tree_size));
+    print_line(format!("log key: {}", verified.key));
+    if !verified.pinned {
+        print_line("key not pinned: compare it with the one that the log's owner gave you, or give --log-key");
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    // One byte more than a receipt may have: the parser then says that it is too long.
+    let limit = RECEIPT_BYTES_MAX as u64 + 1;
+    let read = if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes))
+    };
+    read.map_err(|error| Failure::file(path, error))?;
+    Ok(bytes)
+}

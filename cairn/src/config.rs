@@ -1,0 +1,363 @@
+//! The configuration of `cairn up`: flags, then the environment, then one TOML file, then defaults.
+//!
+//! A setting is taken whole from the first source that has it: lists are not merged. Everything is checked before any
+//! port or file is opened, and each refusal names the setting and what it takes.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::pack::Code;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::byte_size::ByteSize;
+use crate::cli::UpArgs;
+
+/// What `cairn up` runs with.
+#[derive(Clone, Debug)]
+pub struct UpConfig {
+    /// The drives' directories, if given; otherwise what the data directory remembers, or its own six.
+    pub drives: Option<Vec<PathBuf>>,
+    /// Data and parity shards, if given; otherwise what the data directory remembers, or 4+2.
+    pub code: Option<Code>,
+    /// The S3 port; port 0 takes a free one.
+    pub s3: SocketAddr,
+    /// The admin port; port 0 takes a free one.
+    pub admin: SocketAddr,
+    /// Certificate chain and private key, both PEM.
+    pub tls: Option<TlsFiles>,
+    /// Where clients reach the S3 port, without a trailing slash.
+    pub public_url: Option<String>,
+    /// Whose X-Forwarded headers are believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Domains whose subdomains are buckets, lower case.
+    pub domains: Vec<String>,
+    /// The region requests are signed for.
+    pub region: String,
+    /// The most plaintext bytes a vault may hold.
+    pub quota_bytes: Option<u64>,
+    /// Memory for uploads under way.
+    pub upload_memory_bytes: u64,
+    /// The root credential fixed from outside.
+    pub root_credential: Option<RootCredential>,
+    /// How long requests under way may take at the end.
+    pub drain: Duration,
+}
+
+/// The files behind a TLS port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// PEM certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub private_key: PathBuf,
+}
+
+/// CAIRN_ACCESS_KEY and CAIRN_SECRET_KEY.
+#[derive(Clone)]
+pub struct RootCredential {
+    /// The access key id.
+    pub access_key_id: String,
+    /// The secret, 16 to 128 characters.
+    pub secret: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for RootCredential {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("RootCredential(..)")
+    }
+}
+
+/// Why the configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration file {path}: {source}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("configuration file {path}: {message}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// What the TOML parser said.
+        message: String,
+    },
+    /// One setting is wrong.
+    #[error("{setting} {value:?}: {expected}")]
+    Setting {
+        /// The setting, as its flag or variable is called.
+        setting: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// Settings that do not fit each other.
+    #[error("{0}")]
+    Together(&'static str),
+    /// Too few drives for the code.
+    #[error("{drives} drives cannot hold packs of {code}: give at least {need} with --drive, or a smaller --code")]
+    TooFewDrives {
+        /// Drives given.
+        drives: usize,
+        /// The code.
+        code: String,
+        /// Data and parity shards together.
+        need: usize,
+    },
+}
+
+impl UpConfig {
+    /// Merges flags, environment and file. `variable` looks up an environment variable; empty ones count as absent.
+    pub fn gather(args: &UpArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let env = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let file = match args.config.clone().or_else(|| env("CAIRN_CONFIG").map(PathBuf::from)) {
+            Some(path) => ConfigFile::read(&path)?,
+            None => ConfigFile::default(),
+        };
+        let sources = Sources { env: &env, file };
+        let config = sources.merge(args)?;
+        config.check_together()?;
+        Ok(config)
+    }
+
+    fn check_together(&self) -> Result<(), ConfigError> {
+        if self.s3 == self.admin && self.s3.port() != 0 {
+            return Err(ConfigError::Together("--s3 and --admin are the same address: give them two ports"));
+        }
+        if let Some(drives) = &self.drives {
+            let code = self.code.unwrap_or(Code::DEFAULT);
+            check_drives(drives, code)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses drives that are named twice or too few for packs of `code`.
+pub fn check_drives(drives: &[PathBuf], code: Code) -> Result<(), ConfigError> {
+    for (index, drive) in drives.iter().enumerate() {
+        if drives.iter().take(index).any(|other| other == drive) {
+            return Err(setting("--drive", &drive.display().to_string(), "each drive is named once"));
+        }
+    }
+    let need = code.shards();
+    if drives.len() < need {
+        return Err(ConfigError::TooFewDrives { drives: drives.len(), code: code.to_string(), need });
+    }
+    Ok(())
+}
+
+/// The TOML file: the flags' names, and nothing else.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct ConfigFile {
+    drive: Vec<PathBuf>,
+    code: Option<String>,
+    s3: Option<String>,
+    admin: Option<String>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    public_url: Option<String>,
+    trusted_proxy: Vec<String>,
+    domain: Vec<String>,
+    region: Option<String>,
+    quota: Option<ByteSize>,
+    upload_memory: Option<ByteSize>,
+}
+
+impl ConfigFile {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
+        toml::from_str(&text)
+            .map_err(|error| ConfigError::Parse { path: shown, message: error.to_string().trim_end().to_owned() })
+    }
+}
+
+struct Sources<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    file: ConfigFile,
+}
+
+impl Sources<'_> {
+    fn merge(&self, args: &UpArgs) -> Result<UpConfig, ConfigError> {
+        let file = &self.file;
+        let code = self.text(args.code.as_ref(), "CAIRN_CODE", file.code.as_ref());
+        let s3 = self.text(args.s3.as_ref(), "CAIRN_S3", file.s3.as_ref());
+        let admin = self.text(args.admin.as_ref(), "CAIRN_ADMIN", file.admin.as_ref());
+        let public_url = self.text(args.public_url.as_ref(), "CAIRN_PUBLIC_URL", file.public_url.as_ref());
+        let region = self.text(args.region.as_ref(), "CAIRN_REGION", file.region.as_ref());
+        let proxies = self.list(&args.trusted_proxies, "CAIRN_TRUSTED_PROXY", &file.trusted_proxy);
+        let domains = self.list(&args.domains, "CAIRN_DOMAIN", &file.domain);
+        let quota = self.bytes(args.quota, "CAIRN_QUOTA", "--quota", file.quota)?;
+        let memory =
+            self.bytes(args.upload_memory, "CAIRN_UPLOAD_MEMORY", "--upload-memory", file.upload_memory)?;
+        Ok(UpConfig {
+            drives: self.drives(args),
+            code: code.map(|text| parse_code(&text)).transpose()?,
+            s3: address("--s3", s3.as_deref().unwrap_or(S3_DEFAULT))?,
+            admin: address("--admin", admin.as_deref().unwrap_or(ADMIN_DEFAULT))?,
+            tls: self.tls(args)?,
+            public_url: public_url.map(|url| check_url(&url)).transpose()?,
+            trusted_proxies: proxies.iter().map(|text| proxy(text)).collect::<Result<_, _>>()?,
+            domains: domains.iter().map(|text| domain(text)).collect::<Result<_, _>>()?,
+            region: check_region(region.as_deref().unwrap_or(REGION_DEFAULT))?,
+            quota_bytes: quota,
+            upload_memory_bytes: upload_memory(memory)?,
+            root_credential: root_credential(self.env)?,
+            drain: DRAIN,
+        })
+    }
+
+    fn text(&self, flag: Option<&String>, variable: &str, file: Option<&String>) -> Option<String> {
+        flag.cloned().or_else(|| (self.env)(variable)).or_else(|| file.cloned())
+    }
+
+    fn list(&self, flags: &[String], variable: &str, file: &[String]) -> Vec<String> {
+        if !flags.is_empty() {
+            return flags.to_vec();
+        }
+        match (self.env)(variable) {
+            Some(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+            None => file.to_vec(),
+        }
+    }
+
+    fn bytes(
+        &self,
+        flag: Option<ByteSize>,
+        variable: &str,
+        name: &'static str,
+        file: Option<ByteSize>,
+    ) -> Result<Option<u64>, ConfigError> {
+        if let Some(ByteSize(bytes)) = flag {
+            return Ok(Some(bytes));
+        }
+        match (self.env)(variable) {
+            Some(text) => match text.parse::<ByteSize>() {
+                Ok(ByteSize(bytes)) => Ok(Some(bytes)),
+                Err(_) => Err(setting(name, &text, "a whole number, alone or with KiB, MiB, GiB or TiB")),
+            },
+            None => Ok(file.map(|ByteSize(bytes)| bytes)),
+        }
+    }
+
+    fn drives(&self, args: &UpArgs) -> Option<Vec<PathBuf>> {
+        if !args.drives.is_empty() {
+            return Some(args.drives.clone());
+        }
+        if let Some(list) = (self.env)("CAIRN_DRIVES") {
+            return Some(std::env::split_paths(&list).collect());
+        }
+        (!self.file.drive.is_empty()).then(|| self.file.drive.clone())
+    }
+
+    fn tls(&self, args: &UpArgs) -> Result<Option<TlsFiles>, ConfigError> {
+        let path = |flag: &Option<PathBuf>, variable: &str, file: &Option<PathBuf>| {
+            flag.clone().or_else(|| (self.env)(variable).map(PathBuf::from)).or_else(|| file.clone())
+        };
+        let certificate = path(&args.tls_cert, "CAIRN_TLS_CERT", &self.file.tls_cert);
+        let private_key = path(&args.tls_key, "CAIRN_TLS_KEY", &self.file.tls_key);
+        match (certificate, private_key) {
+            (Some(certificate), Some(private_key)) => Ok(Some(TlsFiles { certificate, private_key })),
+            (None, None) => Ok(None),
+            _ => Err(ConfigError::Together("--tls-cert and --tls-key go together: give both or neither")),
+        }
+    }
+}
+
+fn setting(setting: &'static str, value: &str, expected: &'static str) -> ConfigError {
+    ConfigError::Setting { setting, value: value.to_owned(), expected }
+}
+
+/// Parses `4+2`.
+pub fn parse_code(text: &str) -> Result<Code, ConfigError> {
+    text.parse().map_err(|_| setting("--code", text, "data+parity, 1 to 32 data and 2 to 32 parity shards, as 4+2"))
+}
+
+fn address(name: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| setting(name, text, "an IP address and a port, as 127.0.0.1:9000 or [::1]:9000"))
+}
+
+fn check_url(text: &str) -> Result<String, ConfigError> {
+    let wrong = || setting("--public-url", text, "http:// or https://, a host and perhaps a port, without a path");
+    let url = text.strip_suffix('/').unwrap_or(text);
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).ok_or_else(wrong)?;
+    let host_ok = !host.is_empty() && host.parse::<http::uri::Authority>().is_ok() && !host.contains('@');
+    if host_ok { Ok(url.to_owned()) } else { Err(wrong()) }
+}
+
+fn proxy(text: &str) -> Result<IpAddr, ConfigError> {
+    text.parse().map_err(|_| setting("--trusted-proxy", text, "one IP address"))
+}
+
+fn domain(text: &str) -> Result<String, ConfigError> {
+    let label_ok = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.len() <= 190 && text.split('.').all(label_ok) && text.parse::<IpAddr>().is_err() {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(setting("--domain", text, "a domain name without a port, as s3.example.org"))
+}
+
+fn check_region(text: &str) -> Result<String, ConfigError> {
+    let ok = (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if ok {
+        return Ok(text.to_owned());
+    }
+    Err(setting("--region", text, "1 to 64 of a-z, 0-9 and -"))
+}
+
+fn upload_memory(bytes: Option<u64>) -> Result<u64, ConfigError> {
+    let bytes = bytes.unwrap_or(UPLOAD_MEMORY_DEFAULT);
+    if bytes >= UPLOAD_MEMORY_MIN {
+        return Ok(bytes);
+    }
+    Err(setting("--upload-memory", &bytes.to_string(), "at least 32MiB: one pack has to fit, with its parity"))
+}
+
+/// The root credential that the environment fixes, if it does.
+pub fn root_credential(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<RootCredential>, ConfigError> {
+    let (access_key_id, secret) = match (env("CAIRN_ACCESS_KEY"), env("CAIRN_SECRET_KEY")) {
+        (None, None) => return Ok(None),
+        (Some(access_key_id), Some(secret)) => (access_key_id, Zeroizing::new(secret)),
+        _ => {
+            return Err(ConfigError::Together(
+                "CAIRN_ACCESS_KEY and CAIRN_SECRET_KEY go together: set both or neither",
+            ));
+        }
+    };
+    let id_ok = (3..=128).contains(&access_key_id.len())
+        && access_key_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if !id_ok {
+        return Err(setting("CAIRN_ACCESS_KEY", &access_key_id, "3 to 128 of A-Z, a-z, 0-9, -, _ and ."));
+    }
+    if !(16..=128).contains(&secret.len()) || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(setting("CAIRN_SECRET_KEY", "…", "16 to 128 printable ASCII characters without spaces"));
+    }
+    Ok(Some(RootCredential { access_key_id, secret }))
+}
+
+const S3_DEFAULT: &str = "127.0.0.1:9000";
+const ADMIN_DEFAULT: &str = "127.0.0.1:9001";
+const REGION_DEFAULT: &str = "us-east-1";
+/// The whole process is to stay under 300 MB with eight big uploads under way.
+const UPLOAD_MEMORY_DEFAULT: u64 = 128 << 20;
+const UPLOAD_MEMORY_MIN: u64 = 32 << 20;
+const DRAIN: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

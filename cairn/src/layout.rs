@@ -1,0 +1,161 @@
+//! `layout.json`: which drives there are, in which order, and the code of new packs.
+//!
+//! Nothing in it is secret, and nothing in it is irreplaceable: without the file the default drives are looked at, and
+//! their identity files name the cluster. Invariant: drives are made only while `drives_made` is false, which ends
+//! with the first start; afterwards a drive that is not there is lost.
+
+use std::path::{Path, PathBuf};
+
+use engine::pack::Code;
+use serde::{Deserialize, Serialize};
+
+use crate::data_dir::{DataDir, DataDirError, write_durably};
+
+/// The drives of a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The cluster's id, which every drive carries.
+    pub cluster: [u8; 16],
+    /// The code of new packs.
+    pub code: Code,
+    /// The drives' directories, absolute.
+    pub drives: Vec<PathBuf>,
+    /// Whether the first start got as far as making them.
+    pub drives_made: bool,
+}
+
+/// Why the layout cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The file is not what it should be.
+    #[error("{path} is damaged: move it away and name the drives with --drive, in their old order")]
+    Damaged {
+        /// The file.
+        path: String,
+    },
+    /// Fewer drives than there were.
+    #[error("there were {known} drives and {given} are given: name every one, also those that are lost")]
+    Fewer {
+        /// Drives remembered.
+        known: usize,
+        /// Drives given.
+        given: usize,
+    },
+    /// The file cannot be written.
+    #[error(transparent)]
+    Write(#[from] DataDirError),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayoutFile {
+    format: u32,
+    cluster_id: String,
+    code: String,
+    drives: Vec<PathBuf>,
+    drives_made: bool,
+}
+
+impl Layout {
+    /// The layout that `data` remembers, if it does.
+    pub fn read(data: &DataDir) -> Result<Option<Self>, LayoutError> {
+        let path = data.layout();
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(_) => return Err(damaged(&path)),
+        };
+        let file: LayoutFile = serde_json::from_slice(&bytes).map_err(|_| damaged(&path))?;
+        let mut cluster = [0; 16];
+        hex::decode_to_slice(&file.cluster_id, &mut cluster).map_err(|_| damaged(&path))?;
+        let code: Code = file.code.parse().map_err(|_| damaged(&path))?;
+        if file.format != 1 || file.drives.len() < code.shards() {
+            return Err(damaged(&path));
+        }
+        Ok(Some(Self { cluster, code, drives: file.drives, drives_made: file.drives_made }))
+    }
+
+    /// Remembers this layout.
+    pub fn write(&self, data: &DataDir) -> Result<(), LayoutError> {
+        let file = LayoutFile {
+            format: 1,
+            cluster_id: hex::encode(self.cluster),
+            code: self.code.to_string(),
+            drives: self.drives.clone(),
+            drives_made: self.drives_made,
+        };
+        let mut bytes = serde_json::to_vec_pretty(&file).map_err(|_| damaged(&data.layout()))?;
+        bytes.push(b'\n');
+        Ok(write_durably(&data.layout(), &bytes)?)
+    }
+
+    /// The layout with the drives and the code of a later start. Drives may move and may be added, never be left out.
+    pub fn changed(&self, drives: Option<&[PathBuf]>, code: Option<Code>) -> Result<Self, LayoutError> {
+        let drives = match drives {
+            Some(given) if given.len() < self.drives.len() => {
+                return Err(LayoutError::Fewer { known: self.drives.len(), given: given.len() });
+            }
+            Some(given) => given.to_vec(),
+            None => self.drives.clone(),
+        };
+        Ok(Self { drives, code: code.unwrap_or(self.code), ..self.clone() })
+    }
+}
+
+/// The data directory's own drives: as many as `code` needs, and six for the default.
+pub fn default_drives(data: &DataDir, code: Code) -> Vec<PathBuf> {
+    (0..code.shards()).map(|number| data.drives().join(number.to_string())).collect()
+}
+
+/// Absolute forms of the given directories, which need not exist.
+pub fn absolute(drives: &[PathBuf]) -> Vec<PathBuf> {
+    drives.iter().map(|drive| std::path::absolute(drive).unwrap_or_else(|_| drive.clone())).collect()
+}
+
+fn damaged(path: &Path) -> LayoutError {
+    LayoutError::Damaged { path: path.display().to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(data: &DataDir) -> Layout {
+        let drives = default_drives(data, Code::DEFAULT);
+        Layout { cluster: [7; 16], code: Code::DEFAULT, drives, drives_made: false }
+    }
+
+    #[test]
+    fn a_layout_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::create_or_open(dir.path()).unwrap();
+        assert_eq!(Layout::read(&data).unwrap(), None);
+        let layout = layout(&data);
+        assert_eq!(layout.drives.len(), 6);
+        layout.write(&data).unwrap();
+        assert_eq!(Layout::read(&data).unwrap(), Some(layout));
+    }
+
+    #[test]
+    fn a_damaged_layout_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::create_or_open(dir.path()).unwrap();
+        for text in ["", "{}", "[1]", r#"{"format":1,"cluster_id":"xx","code":"4+2","drives":[],"drives_made":true}"#] {
+            std::fs::write(data.layout(), text).unwrap();
+            let message = Layout::read(&data).unwrap_err().to_string();
+            assert!(message.contains("layout.json is damaged"), "{message}");
+        }
+    }
+
+    #[test]
+    fn drives_may_move_and_grow_but_not_be_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::create_or_open(dir.path()).unwrap();
+        let layout = layout(&data);
+        let mut given = layout.drives.clone();
+        given.push("/seventh".into());
+        assert_eq!(layout.changed(Some(&given), None).unwrap().drives, given);
+        let error = layout.changed(Some(&given[..5]), None).unwrap_err();
+        assert!(matches!(error, LayoutError::Fewer { known: 6, given: 5 }));
+    }
+}

@@ -1,0 +1,67 @@
+//! The activity log, as its owner reads it.
+
+use activity::Receipt;
+use s3_gateway::session::{ActivityQuery, SessionError};
+use serde_json::{Value, json};
+
+use crate::operator::{ErrorCode, OperatorError};
+use crate::request::RecordQuery;
+use crate::runtime::Runtime;
+
+/// `activity list`: the newest records that fit, oldest first.
+pub(super) async fn list(runtime: &Runtime, query: RecordQuery) -> Result<Value, OperatorError> {
+    let session = runtime.session(query.vault.as_deref())?;
+    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let query = ActivityQuery { limit, operation: query.operation, since_ms: query.since_ms };
+    let found = session.activity(&query).await?;
+    let records: Result<Vec<Value>, _> =
+        found.into_iter().map(|opened| serde_json::to_value(opened.record)).collect();
+    Ok(json!({"records": records.map_err(unshowable)?}))
+}
+
+/// `activity show`: the record, its place in the log, and whether its receipt holds.
+pub(super) async fn show(
+    runtime: &Runtime,
+    vault: Option<&str>,
+    record_id: &str,
+) -> Result<Value, OperatorError> {
+    let text = receipt_text(runtime, vault, record_id).await?;
+    let verified = Receipt::parse(text.as_bytes())
+        .and_then(|receipt| receipt.verify(Some(runtime.recorder.reader().key())))
+        .map_err(unshowable)?;
+    Ok(json!({
+        "record": serde_json::to_value(&verified.record).map_err(unshowable)?,
+        "index": verified.index,
+        "tree_size": verified.tree_size,
+        "log_key": verified.key.to_string(),
+    }))
+}
+
+/// `activity receipt`.
+pub(super) async fn receipt(
+    runtime: &Runtime,
+    vault: Option<&str>,
+    record_id: &str,
+) -> Result<Value, OperatorError> {
+    let text = receipt_text(runtime, vault, record_id).await?;
+    Ok(json!({"record_id": record_id, "receipt": text}))
+}
+
+async fn receipt_text(
+    runtime: &Runtime,
+    vault: Option<&str>,
+    record_id: &str,
+) -> Result<String, OperatorError> {
+    let session = runtime.session(vault)?;
+    session.receipt(record_id).await.map_err(|error| match error {
+        SessionError::NoSuchKey => OperatorError::new(
+            ErrorCode::NotFound,
+            format!("the activity log has no record {record_id} of this vault: `cairn activity list` shows them"),
+        ),
+        other => other.into(),
+    })
+}
+
+fn unshowable(error: impl std::fmt::Display) -> OperatorError {
+    OperatorError::new(ErrorCode::Failed, format!("a record cannot be shown: {error}"))
+}

@@ -1,0 +1,409 @@
+//! The parts of one running process: drives, ledger, activity log, vaults, opened in the one order that loses nothing
+//! and closed in the reverse.
+//!
+//! It serves no port: `serve` puts the S3 gateway in front of it, `operator` carries out what commands ask. Invariant:
+//! a runtime holds the data directory's lock, so that there is one at a time.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use engine::disk::{Disk, RealDisk};
+use engine::view::{SledView, View, ViewError};
+use net::cluster::ClusterOpenError;
+use net::ledger::{LedgerConfig, LedgerOpenError};
+use net::{Cluster, ClusterConfig, DriveConfig, Ledger, LedgerError, LocalLedger};
+use s3_gateway::session::{Recorder, RecorderError, Session, SessionError, SessionOptions, SessionParts};
+use s3_gateway::sessions::Sessions;
+use scopes::{CollectorDelegation, Signed, StatementError, VaultId, Wallet, Window};
+use vault::keyfile::Keyfile;
+
+use crate::config::UpConfig;
+use crate::data_dir::{DataDir, DataDirError, make_private_dir};
+use crate::key_store::{KeyStore, KeyStoreError, Passphrase, keyring, random};
+use crate::layout::{Layout, LayoutError, absolute, default_drives};
+
+pub mod rebuild;
+pub(crate) mod root_key;
+
+pub use root_key::RootKeyFound;
+
+/// Everything that is open.
+pub struct Runtime {
+    /// The data directory, locked.
+    pub data: DataDir,
+    /// Drives and code.
+    pub layout: Layout,
+    /// The ledger.
+    pub ledger: LocalLedger,
+    /// The drives.
+    pub cluster: Arc<Cluster>,
+    /// The activity log.
+    pub recorder: Recorder,
+    /// The open vaults.
+    pub sessions: Sessions,
+    /// This process's lease.
+    pub lease: u64,
+    /// When it was opened.
+    pub since: Instant,
+    /// One repair, scrub or gc at a time.
+    pub(crate) tending: tokio::sync::Mutex<()>,
+    keys: Mutex<KeyStore>,
+    options: SessionOptions,
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Runtime").field("data", &self.data.root()).finish_non_exhaustive()
+    }
+}
+
+/// Why a data directory does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The machine cannot run the erasure code.
+    #[error(transparent)]
+    Cpu(#[from] engine::erasure::CpuTooOld),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// The layout cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The configuration does not fit.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The ledger does not open.
+    #[error("ledger: {0}")]
+    LedgerOpen(#[from] LedgerOpenError),
+    /// The ledger does not answer.
+    #[error("ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The drives do not open.
+    #[error("drives: {0}")]
+    Drives(#[from] ClusterOpenError),
+    /// The activity log does not open.
+    #[error("activity log: {0}")]
+    Activity(#[from] RecorderError),
+    /// A view does not open, also after it was made anew.
+    #[error("view: {0}")]
+    View(#[from] ViewError),
+    /// A vault does not open.
+    #[error("vault {vault}: {source}")]
+    Vault {
+        /// The vault.
+        vault: VaultId,
+        /// Why.
+        source: SessionError,
+    },
+    /// The collector's delegation cannot be signed.
+    #[error("the collector of a vault cannot be named: {0}")]
+    Delegation(#[from] StatementError),
+    /// A rebuild over a ledger that can be read.
+    #[error("{dir} has a ledger that can be read: nothing was rebuilt. With --force it is set aside")]
+    LedgerReadable {
+        /// The data directory.
+        dir: String,
+    },
+    /// A rebuild without drives.
+    #[error("no drive was found for {dir}: name each with --drive, in their old order")]
+    NoDrives {
+        /// The data directory.
+        dir: String,
+    },
+    /// The S3 gateway does not start.
+    #[error("S3 port: {0}")]
+    Gateway(String),
+}
+
+impl Runtime {
+    /// Opens the data directory with `config`. Makes keys, drives and ledger if this is the first start and `create`.
+    pub async fn open(
+        data: DataDir,
+        passphrase: Option<Passphrase>,
+        config: &UpConfig,
+        create: bool,
+    ) -> Result<Self, RuntimeError> {
+        engine::erasure::require_simd()?;
+        raise_open_files();
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let mut layout = settle_layout(&data, &*disk, config)?;
+        if layout.drives_made {
+            data.check_startable(data.contents(&layout.drives))?;
+        }
+        let mut keys = KeyStore::open(&data.keys(), passphrase)?;
+        if keys.keyfiles().is_empty() {
+            if !create {
+                return Err(DataDirError::KeysAbsent { dir: data.root().display().to_string() }.into());
+            }
+            keys.create(FIRST_VAULT)?;
+        }
+        layout.write(&data)?;
+
+        // The ledger before the drives: drives without a ledger would look like a lost ledger to the next start.
+        let (ledger, recovery) = open_ledger(&disk, &data).await?;
+        tracing::debug!(?recovery, "ledger open");
+        let cluster = Arc::new(open_cluster(&disk, &data, &layout).await?);
+        if !layout.drives_made {
+            layout.drives_made = true;
+            layout.write(&data)?;
+        }
+        let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
+        let lease = shared.take_lease(&holder(), now_ms()).await?;
+        cluster.end_leases_below(lease).await;
+        let seed = activity_seed(&keys)?;
+        let origin = log_origin(&layout.cluster);
+        let recorder =
+            Recorder::open(disk, &data.activity(), &origin, &seed, Arc::clone(&shared)).await?;
+
+        let runtime = Self {
+            options: SessionOptions {
+                upload_memory_bytes: config.upload_memory_bytes,
+                quota_bytes: config.quota_bytes,
+                code: layout.code,
+            },
+            data,
+            layout,
+            ledger,
+            cluster,
+            recorder,
+            sessions: Sessions::new(Vec::new()),
+            lease,
+            since: Instant::now(),
+            tending: tokio::sync::Mutex::new(()),
+            keys: Mutex::new(keys),
+        };
+        let keyfiles = runtime.keys().keyfiles().to_vec();
+        for keyfile in &keyfiles {
+            runtime.open_vault(keyfile, keyfiles.len()).await?;
+        }
+        Ok(runtime)
+    }
+
+    /// The keys.
+    pub fn keys(&self) -> MutexGuard<'_, KeyStore> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session of the vault of this name or id, or of the only one.
+    pub fn session(&self, vault: Option<&str>) -> Result<Session, KeyStoreError> {
+        let chosen = self.keys().choose(vault)?.vault;
+        let missing = || KeyStoreError::NoSuchVault { name: chosen.to_string() };
+        self.sessions.of(chosen).ok_or_else(missing)
+    }
+
+    /// Makes a vault, opens it and makes its root key.
+    pub async fn create_vault(&self, name: &str) -> Result<(Session, RootKeyFound), RuntimeError> {
+        let keyfile = self.keys().create(name)?.clone();
+        let count = self.keys().keyfiles().len();
+        let session = self.open_vault(&keyfile, count).await?;
+        let found = root_key::settle(&session, None)
+            .await
+            .map_err(|source| RuntimeError::Vault { vault: session.vault(), source })?;
+        Ok((session, found))
+    }
+
+    /// Makes sure that each vault has a root key; `fixed` is that of the first one. Returns the first vault's.
+    pub async fn settle_root_keys(&self, config: &UpConfig) -> Result<Option<RootKeyFound>, RuntimeError> {
+        let first = self.first_vault();
+        let mut answer = None;
+        for session in self.sessions.all() {
+            let is_first = Some(session.vault()) == first;
+            let fixed = config.root_credential.as_ref().filter(|_| is_first);
+            let found = root_key::settle(&session, fixed)
+                .await
+                .map_err(|source| RuntimeError::Vault { vault: session.vault(), source })?;
+            if is_first {
+                answer = Some(found);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// The vault that the environment's root credential is for: the one that the first start made, else the first.
+    pub fn first_vault(&self) -> Option<VaultId> {
+        let keys = self.keys();
+        let named = keys.keyfiles().iter().find(|keyfile| keyfile.name == FIRST_VAULT);
+        named.or_else(|| keys.keyfiles().first()).map(|keyfile| keyfile.vault)
+    }
+
+    /// Resolves with a sentence when the ledger or the activity log has failed: the process then ends.
+    pub async fn fenced(&self) -> String {
+        tokio::select! {
+            () = self.ledger.fenced() => "a flush of the ledger failed: nothing more is acknowledged. Check the disk \
+                that holds ledger/, then start again"
+                .to_owned(),
+            error = self.recorder.fenced() => format!("{error}. Check the disk that holds activity/, then start again"),
+        }
+    }
+
+    /// Closes everything cleanly, as far as it goes.
+    pub async fn close(&self) {
+        for session in self.sessions.all() {
+            if let Err(error) = session.close().await {
+                tracing::warn!(%error, vault = %session.vault(), "closing a vault");
+            }
+        }
+        if let Err(error) = self.recorder.close().await {
+            tracing::warn!(%error, "closing the activity log");
+        }
+        self.cluster.close().await;
+        self.ledger.close().await;
+    }
+
+    async fn open_vault(&self, keyfile: &Keyfile, vaults: usize) -> Result<Session, RuntimeError> {
+        let cache_bytes = (VIEW_CACHE_BYTES / vaults.max(1) as u64).max(VIEW_CACHE_BYTES_MIN);
+        let path = self.data.views().join(keyfile.vault.to_string());
+        make_private_dir(&self.data.views())?;
+        let view = tokio::task::spawn_blocking(move || open_view(&path, cache_bytes))
+            .await
+            .map_err(|_| RuntimeError::Gateway("opening a view broke off".to_owned()))??;
+        let parts = SessionParts {
+            keyring: keyring(keyfile),
+            name: keyfile.name.clone(),
+            ledger: Arc::new(self.ledger.clone()),
+            cluster: Arc::clone(&self.cluster),
+            recorder: self.recorder.clone(),
+            view,
+            lease: self.lease,
+            collector: delegate_collector(keyfile, self.lease)?,
+            options: self.options.clone(),
+        };
+        let session = Session::open(parts)
+            .await
+            .map_err(|source| RuntimeError::Vault { vault: keyfile.vault, source })?;
+        self.sessions.add(session.clone());
+        Ok(session)
+    }
+}
+
+/// The layout to run with: what is remembered, changed by what is configured; or what the drives say; or a new one.
+fn settle_layout(data: &DataDir, disk: &dyn Disk, config: &UpConfig) -> Result<Layout, RuntimeError> {
+    let given = config.drives.as_deref().map(absolute);
+    let layout = match Layout::read(data)? {
+        Some(known) => known.changed(given.as_deref(), config.code)?,
+        None => {
+            let code = config.code.unwrap_or(engine::pack::Code::DEFAULT);
+            let drives = given.unwrap_or_else(|| default_drives(data, code));
+            let found = net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path));
+            let contents = data.contents(&drives);
+            let drives_made = found.is_some() || contents.ledger;
+            let cluster = match found {
+                Some(cluster) => cluster,
+                None => *random()?,
+            };
+            Layout { cluster, code, drives, drives_made }
+        }
+    };
+    crate::config::check_drives(&layout.drives, layout.code)?;
+    Ok(layout)
+}
+
+async fn open_ledger(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+) -> Result<(LocalLedger, engine::log::Recovery), RuntimeError> {
+    make_private_dir(&data.ledger())?;
+    let (disk, dir) = (Arc::clone(disk), data.ledger());
+    let opened = tokio::task::spawn_blocking(move || {
+        LocalLedger::open(disk, &dir, LedgerConfig::new(fresh_log_id()))
+    });
+    let opened = opened.await.map_err(|_| RuntimeError::Gateway("opening the ledger broke off".to_owned()))?;
+    Ok(opened?)
+}
+
+async fn open_cluster(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    layout: &Layout,
+) -> Result<Cluster, RuntimeError> {
+    let own = data.drives();
+    let drives = layout
+        .drives
+        .iter()
+        .map(|dir| DriveConfig { dir: dir.clone(), default: dir.starts_with(&own) })
+        .collect();
+    let mut config = ClusterConfig::new(layout.cluster, layout.code, drives, Arc::new(fresh_log_id));
+    config.create = !layout.drives_made;
+    Ok(Cluster::open(Arc::clone(disk), config).await?)
+}
+
+/// Opens a view, and makes it anew if it is damaged: it holds nothing that the ledger does not.
+fn open_view(path: &std::path::Path, cache_bytes: u64) -> Result<Arc<dyn View>, ViewError> {
+    match SledView::open(path, cache_bytes) {
+        Ok(view) => Ok(Arc::new(view)),
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "a view does not open and is made anew");
+            let _ = std::fs::remove_dir_all(path);
+            Ok(Arc::new(SledView::open(path, cache_bytes)?))
+        }
+    }
+}
+
+/// Draws the key that signs this process's delete orders, and has the vault's owner name it. The key lives as long as
+/// the process: the next start, under its higher lease, names another.
+fn delegate_collector(
+    keyfile: &Keyfile,
+    lease: u64,
+) -> Result<(Wallet, Signed<CollectorDelegation>), RuntimeError> {
+    let owner = Wallet::from_seed(keyfile.wallet_seed.expose());
+    let seed = random()?;
+    let collector = Wallet::from_seed(&seed);
+    let delegation = CollectorDelegation {
+        vault: keyfile.vault,
+        collector: collector.public_key(),
+        window: Window::default(),
+        number: lease,
+    };
+    Ok((collector, Signed::sign(delegation, &owner)?))
+}
+
+fn activity_seed(keys: &KeyStore) -> Result<zeroize::Zeroizing<[u8; 32]>, RuntimeError> {
+    let seed = keys.activity_seed().ok_or(KeyStoreError::WhichVault { count: 0 })?;
+    Ok(zeroize::Zeroizing::new(*seed))
+}
+
+/// The name of the activity log: one for each cluster.
+fn log_origin(cluster: &[u8; 16]) -> String {
+    format!("cairn.log/{}", hex::encode(cluster))
+}
+
+fn holder() -> String {
+    format!("cairn process {}", std::process::id())
+}
+
+/// A random number for a new log. Without randomness nothing may be sealed either: the process ends.
+fn fresh_log_id() -> u64 {
+    getrandom::u64().unwrap_or_else(|error| {
+        tracing::error!(%error, "the operating system gives no randomness");
+        std::process::abort()
+    })
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Each connection and each log segment takes a file descriptor, and the usual soft limit of 1,024 is soon used up.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+        }
+    }
+}
+
+const FIRST_VAULT: &str = "main";
+/// The cache of all views together.
+const VIEW_CACHE_BYTES: u64 = 48 << 20;
+const VIEW_CACHE_BYTES_MIN: u64 = 8 << 20;
+const OPEN_FILES: u64 = 65_536;

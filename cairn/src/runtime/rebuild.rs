@@ -1,0 +1,176 @@
+//! A ledger made anew from `keys/` and the drives alone.
+//!
+//! Needs no running process and asks nothing. The new ledger grows beside the old one's place and is moved there when
+//! it is whole, so that a rebuild that is cut off can be started again. Invariant: a ledger that can be read is set
+//! aside only when told to, and never deleted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::disk::{Disk, RealDisk};
+use net::ledger::LedgerConfig;
+use net::{Ledger, LocalLedger};
+use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, highest_lease, rebuild_vault};
+use scopes::VaultId;
+use serde_json::{Value, json};
+
+use super::{fresh_log_id, holder, now_ms, open_cluster};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::key_store::{KeyStore, Passphrase, keyring};
+use crate::layout::{Layout, absolute, default_drives};
+use crate::request::{OnStep, Step};
+use crate::runtime::RuntimeError;
+
+/// What a rebuild is told.
+#[derive(Debug)]
+pub struct RebuildOptions {
+    /// Opens `keys/`.
+    pub passphrase: Option<Passphrase>,
+    /// The drives; what the layout remembers, or the default ones, unless given.
+    pub drives: Vec<PathBuf>,
+    /// Also when there is a ledger that can be read.
+    pub force: bool,
+}
+
+/// What a rebuild did for one vault.
+#[derive(Debug)]
+pub struct Rebuilt {
+    /// The vault.
+    pub vault: VaultId,
+    /// Its local name.
+    pub name: String,
+    /// What came back.
+    pub report: RebuildReport,
+}
+
+impl Rebuilt {
+    /// As programs read it.
+    pub fn json(&self) -> Value {
+        json!({
+            "vault_id": self.vault.to_string(),
+            "name": self.name,
+            "packs": self.report.packs,
+            "scopes": self.report.buckets,
+            "objects": self.report.objects,
+            "from_checkpoint": self.report.from_checkpoint,
+            "maybe_undeleted": self.report.maybe_undeleted,
+            "trailers_lost": self.report.trailers_lost,
+        })
+    }
+}
+
+/// Rebuilds the ledger of `data` for every vault in `keys/`.
+pub async fn rebuild(
+    data: DataDir,
+    options: RebuildOptions,
+    on_step: OnStep<'_>,
+) -> Result<Vec<Rebuilt>, RuntimeError> {
+    engine::erasure::require_simd()?;
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let dir = || data.root().display().to_string();
+    let keys = KeyStore::open(&data.keys(), options.passphrase)?;
+    if keys.keyfiles().is_empty() {
+        return Err(DataDirError::KeysAbsent { dir: dir() }.into());
+    }
+    let layout = layout_of_drives(&data, &*disk, &options.drives)?;
+    if !options.force && is_readable(&disk, &data.ledger()).await {
+        return Err(RuntimeError::LedgerReadable { dir: dir() });
+    }
+
+    let fresh = data.root().join("ledger.new");
+    remove_dir(&fresh)?;
+    let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &fresh, LedgerConfig::new(fresh_log_id()))?;
+    let cluster = Arc::new(open_cluster(&disk, &data, &layout).await?);
+    let lease = ledger.take_lease_above(&holder(), now_ms(), highest_lease(&cluster)).await?;
+    let mut rebuilt = Vec::new();
+    for keyfile in keys.keyfiles() {
+        let parts = RebuildParts {
+            keyring: keyring(keyfile),
+            cluster: Arc::clone(&cluster),
+            ledger: Arc::new(ledger.clone()),
+            lease,
+        };
+        let show = |progress: s3_gateway::session::Progress| {
+            on_step(Step {
+                done: progress.done,
+                total: progress.total,
+                unit: progress.unit.to_owned(),
+                note: progress.note,
+            });
+        };
+        let report = rebuild_vault(parts, &show)
+            .await
+            .map_err(|source| RuntimeError::Vault { vault: keyfile.vault, source })?;
+        rebuilt.push(Rebuilt { vault: keyfile.vault, name: keyfile.name.clone(), report });
+    }
+    cluster.close().await;
+    ledger.close().await;
+    put_in_place(&data, &fresh)?;
+    layout.write(&data)?;
+    Ok(rebuilt)
+}
+
+/// The layout that is remembered, with the drives that are given; without a memory, what the drives themselves say.
+fn layout_of_drives(data: &DataDir, disk: &dyn Disk, given: &[PathBuf]) -> Result<Layout, RuntimeError> {
+    let given = (!given.is_empty()).then(|| absolute(given));
+    let layout = match Layout::read(data)? {
+        Some(known) => Layout { drives_made: true, ..known.changed(given.as_deref(), None)? },
+        None => {
+            let code = engine::pack::Code::DEFAULT;
+            let drives = given.unwrap_or_else(|| default_drives(data, code));
+            let cluster = net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path))
+                .ok_or_else(|| RuntimeError::NoDrives { dir: data.root().display().to_string() })?;
+            Layout { cluster, code, drives, drives_made: true }
+        }
+    };
+    crate::config::check_drives(&layout.drives, layout.code)?;
+    Ok(layout)
+}
+
+async fn is_readable(disk: &Arc<dyn Disk>, ledger: &Path) -> bool {
+    let holds_something = std::fs::read_dir(ledger).is_ok_and(|mut entries| entries.next().is_some());
+    if !holds_something {
+        return false;
+    }
+    match LocalLedger::open(Arc::clone(disk), ledger, LedgerConfig::new(fresh_log_id())) {
+        Ok((opened, _)) => {
+            // A ledger in which nothing was ever written is none.
+            let used = opened.position().0 > 0;
+            opened.close().await;
+            used
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the old ledger does not open");
+            false
+        }
+    }
+}
+
+/// Sets the old ledger aside, moves the new one to its place and drops the views of the old one.
+fn put_in_place(data: &DataDir, fresh: &Path) -> Result<(), RuntimeError> {
+    remove_dir(&data.views())?;
+    let ledger = data.ledger();
+    if ledger.exists() {
+        let aside = data.root().join(format!("ledger.old-{}", now_ms()));
+        rename(&ledger, &aside)?;
+        tracing::warn!(place = %aside.display(), "the old ledger was set aside");
+    }
+    rename(fresh, &ledger)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), RuntimeError> {
+    let moved = std::fs::rename(from, to).and_then(|()| {
+        let parent = to.parent().unwrap_or(Path::new("."));
+        std::fs::File::open(parent)?.sync_all()
+    });
+    moved.map_err(|source| DataDirError::Io { path: from.display().to_string(), source }.into())
+}
+
+fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
+    match std::fs::remove_dir_all(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(DataDirError::Io { path: path.display().to_string(), source }.into())
+        }
+        _ => Ok(()),
+    }
+}
