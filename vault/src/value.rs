@@ -130,7 +130,7 @@ impl Keyring {
     pub fn open_value(&self, address: &Address, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let place = Place::of(self.vault(), address);
         open_with::<16>(&place, sealed, |epoch, salt| {
-            place.value_key(&self.entry_key(place.scope, epoch), salt)
+            Some(place.value_key(&self.entry_key(place.scope, epoch), salt))
         })
     }
 
@@ -157,7 +157,7 @@ impl Keyring {
     /// [`OpenError`].
     pub fn open_trailer(&self, scope: ScopeId, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         open_with::<32>(&self.trailer_place(scope), sealed, |epoch, salt| {
-            self.trailer_key(scope, epoch, salt)
+            Some(self.trailer_key(scope, epoch, salt))
         })
     }
 
@@ -175,8 +175,8 @@ impl Keyring {
     /// [`OpenError`].
     pub fn open_record(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let place = self.record_place();
-        open_with::<16>(&place, sealed, |_, salt| {
-            place.value_key(&self.record_body_key(), salt)
+        open_with::<16>(&place, sealed, |epoch, salt| {
+            without_epoch(epoch).then(|| place.value_key(&self.record_body_key(), salt))
         })
     }
 
@@ -198,8 +198,8 @@ impl Keyring {
         sealed: &[u8],
     ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let place = Place::of(self.vault(), address);
-        open_with::<16>(&place, sealed, |_, salt| {
-            place.value_key(&self.credential_copy_key(), salt)
+        open_with::<16>(&place, sealed, |epoch, salt| {
+            without_epoch(epoch).then(|| place.value_key(&self.credential_copy_key(), salt))
         })
     }
 
@@ -247,8 +247,8 @@ pub(crate) fn open_credential_record(
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let place = Place::of(vault, address);
-    open_with::<16>(&place, sealed, |_, salt| {
-        place.value_key(&credential_record_key(access_key_id), salt)
+    open_with::<16>(&place, sealed, |epoch, salt| {
+        without_epoch(epoch).then(|| place.value_key(&credential_record_key(access_key_id), salt))
     })
 }
 
@@ -317,7 +317,7 @@ fn seal_under(
 fn open_with<const SALT: usize>(
     place: &Place,
     sealed: &[u8],
-    key: impl FnOnce(u64, &[u8]) -> SecretKey,
+    key: impl FnOnce(u64, &[u8]) -> Option<SecretKey>,
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let mut reader = Reader::new(sealed);
     reader.version(VERSION)?;
@@ -327,16 +327,23 @@ fn open_with<const SALT: usize>(
         msg: reader.rest(),
         aad: &place.associated_data(),
     };
-    let opened = cipher(&key(epoch, &salt)).decrypt(&Nonce::default(), payload);
-    let mut padded = Zeroizing::new(opened.map_err(|_| OpenError::Forged {
+    let forged = OpenError::Forged {
         sealed_bytes: sealed.len(),
-    })?);
+    };
+    let key = key(epoch, &salt).ok_or(forged)?;
+    let opened = cipher(&key).decrypt(&Nonce::default(), payload);
+    let mut padded = Zeroizing::new(opened.map_err(|_| forged)?);
     let plain_bytes = true_length(&padded).ok_or(OpenError::Padding {
         padded_bytes: padded.len(),
     })?;
     padded.truncate(LENGTH_BYTES + plain_bytes);
     padded.drain(..LENGTH_BYTES);
     Ok(padded)
+}
+
+/// Values whose key has no epoch in it are written with epoch 0. Another number would change the form and not the key.
+const fn without_epoch(epoch: u64) -> bool {
+    epoch == 0
 }
 
 fn cipher(key: &SecretKey) -> Aes256Gcm {

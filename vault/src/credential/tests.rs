@@ -50,6 +50,19 @@ fn a_credential_for_another_vault_is_not_sealed() {
     assert!(SealedCredential::seal(&keyring(), ID, &secret, &rights, &mut seeded(1)).is_err());
 }
 
+#[test]
+fn an_epoch_that_no_key_depends_on_is_still_bound() {
+    let address = credential_address(keyring().vault(), ID);
+    let mut altered = sealed();
+    altered.record[1] = 1;
+    altered.copy[1] = 1;
+    assert!(altered.open(keyring().vault(), ID).is_err());
+    assert!(altered.open_copy(&keyring(), &address).is_err());
+    let mut body = keyring().seal_record(b"{}", &mut seeded(1)).unwrap();
+    body[1] = 1;
+    assert!(keyring().open_record(&body).is_err());
+}
+
 proptest! {
     #![proptest_config(cases(64))]
 
