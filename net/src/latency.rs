@@ -3,7 +3,7 @@
 //!
 //! It is not a metric for people; it forgets. Invariant: recording and asking never wait.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Buckets by powers of two of microseconds: the last one is half a minute and more.
@@ -16,12 +16,14 @@ const SAMPLES_MAX: u32 = 512;
 pub(crate) struct Latency {
     buckets: [AtomicU32; BUCKETS],
     samples: AtomicU32,
+    last_us: AtomicU64,
 }
 
 impl Latency {
     /// Notes one duration.
     pub(crate) fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.last_us.store(micros, Ordering::Relaxed);
         let bucket = (u64::BITS - micros.leading_zeros()) as usize;
         if let Some(count) = self.buckets.get(bucket.min(BUCKETS - 1)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -33,6 +35,12 @@ impl Latency {
                 count.store(count.load(Ordering::Relaxed) / 2, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Whether the last one, and 95 of 100 recent ones, took no longer than `limit`; true before the first.
+    pub(crate) fn is_within(&self, limit: Duration) -> bool {
+        let last = Duration::from_micros(self.last_us.load(Ordering::Relaxed));
+        last <= limit && self.p95().is_none_or(|p95| p95 <= limit)
     }
 
     /// The duration that 95 of 100 reads stay under, rounded up to a power of two of microseconds; `None` before the

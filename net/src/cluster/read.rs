@@ -24,8 +24,8 @@ use crate::entry::PackEntry;
 
 /// Reads up to so many bytes may run on the caller's thread.
 const INLINE_BYTES_MAX: u32 = 128 << 10;
-/// ... if 95 of 100 recent reads of the drive took no longer than this.
-const INLINE_P95_MAX: Duration = Duration::from_millis(2);
+/// ... if the drive's last read, and 95 of 100 recent ones, took no longer than this.
+const INLINE_MAX: Duration = Duration::from_millis(2);
 /// A hedge is sent no sooner than this, so that a busy machine does not double its own work, ...
 const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
 /// ... and no later than this.
@@ -115,7 +115,7 @@ impl Cluster {
         let Some(drive) = self.inner.holder(entry, index) else {
             return self.inner.reconstruct(entry, index, range).await;
         };
-        if bytes <= INLINE_BYTES_MAX && drive.latency.p95().is_none_or(|p95| p95 <= INLINE_P95_MAX) {
+        if bytes <= INLINE_BYTES_MAX && drive.latency.is_within(INLINE_MAX) {
             match drive.read_range(&key(entry, index), offset, bytes) {
                 Ok(read) => return Ok(read),
                 Err(failure) => return self.inner.after_failure(entry, index, range, failure).await,
@@ -131,9 +131,7 @@ impl Cluster {
         for range in ranges {
             let index = range.check(entry)?;
             let drive = self.inner.holder(entry, index).cloned();
-            if let Some(drive) = &drive {
-                hedge_after += hedge_delay(drive, range.bytes);
-            }
+            hedge_after += self.inner.hedge_delay(range.bytes);
             jobs.push((drive, key(entry, index), *range));
         }
         self.inner
@@ -147,7 +145,7 @@ impl Cluster {
             jobs.into_iter().map(read).collect::<Vec<_>>()
         });
         // Past the timer each range goes its own way; the task's reads are then for nothing.
-        let direct = match tokio::time::timeout(hedge_after.max(HEDGE_AFTER_MIN), direct).await {
+        let direct = match tokio::time::timeout(hedge_after.max(HEDGE_AFTER_MIN * 5), direct).await {
             Ok(Ok(direct)) => direct,
             _ => vec![None; ranges.len()],
         };
@@ -165,14 +163,21 @@ impl Cluster {
     }
 }
 
-/// How long a read of this drive may take before others are asked as well.
-fn hedge_delay(drive: &LocalDrive, bytes: u32) -> Duration {
-    let units = bytes.div_ceil(super::drive::LATENCY_UNIT_BYTES).max(1);
-    let p95 = drive.latency.p95().unwrap_or(HEDGE_AFTER_MIN);
-    (p95 * units).clamp(HEDGE_AFTER_MIN, HEDGE_AFTER_MAX)
-}
-
 impl Inner {
+    /// How long a read may take before others are asked as well: the p95 of a middling drive, so that one slow drive
+    /// does not set its own measure.
+    fn hedge_delay(&self, bytes: u32) -> Duration {
+        let present = self.drives.iter().filter(|drive| drive.present().is_some());
+        let mut p95s: Vec<Duration> = present.filter_map(|drive| drive.latency.p95()).collect();
+        p95s.sort_unstable();
+        let middling = p95s
+            .get(p95s.len().saturating_sub(1) / 2)
+            .copied()
+            .unwrap_or_default();
+        let units = bytes.div_ceil(super::drive::LATENCY_UNIT_BYTES).max(1);
+        (middling * units).clamp(HEDGE_AFTER_MIN, HEDGE_AFTER_MAX)
+    }
+
     /// The drive that should hold shard `index` and does.
     fn holder(&self, entry: &PackEntry, index: usize) -> Option<&Arc<LocalDrive>> {
         let drive = entry.drive(index).and_then(|id| self.drive(id))?;
@@ -209,7 +214,7 @@ impl Inner {
         range: LaneRange,
         drive: &Arc<LocalDrive>,
     ) -> Result<Bytes, ReadError> {
-        let after = hedge_delay(drive, range.bytes);
+        let after = self.hedge_delay(range.bytes);
         let direct = spawn_read(Arc::clone(drive), entry, index, range);
         tokio::pin!(direct);
         match tokio::time::timeout(after, &mut direct).await {

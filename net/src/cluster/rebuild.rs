@@ -185,7 +185,10 @@ impl Inner {
         if want.is_empty() {
             return Ok(rebuilt);
         }
-        let scope = self.scope_of(entry).unwrap_or_default();
+        let scope = self.scope_of(entry).ok_or(ReadError::NotEnoughShards {
+            have: 0,
+            need: entry.summary.geometry.code.data(),
+        })?;
         let computed = self.compute(entry, gathered.shards, want.clone()).await?;
         // A rebuilt shard of a live pack is put under a lease that drives still accept.
         let lease = entry.lease.max(self.lowest_lease.load(Ordering::Relaxed));

@@ -132,9 +132,30 @@ impl Cluster {
         if report.is_complete() {
             self.inner.missing.forget_overflow();
         }
-        let lost = self.inner.drives.iter().filter(|drive| drive.present().is_none());
-        report.lost = lost.map(|drive| drive.dir.clone()).collect();
+        report.lost = self.lost_dirs();
         Ok(report)
+    }
+}
+
+impl Cluster {
+    /// Counts packs, shards and what is missing, and changes nothing but the list of packs at risk.
+    pub async fn census(&self, packs: &PackStream<'_>) -> Result<RepairReport, RepairError> {
+        let mut pass = Pass {
+            inner: &self.inner,
+            packs,
+            report: RepairReport::default(),
+            shown: Progress::default(),
+            progress: &mut |_| {},
+        };
+        pass.census().await?;
+        let mut report = pass.report;
+        report.lost = self.lost_dirs();
+        Ok(report)
+    }
+
+    fn lost_dirs(&self) -> Vec<PathBuf> {
+        let lost = self.inner.drives.iter().filter(|drive| drive.present().is_none());
+        lost.map(|drive| drive.dir.clone()).collect()
     }
 }
 

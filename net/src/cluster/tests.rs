@@ -3,6 +3,7 @@
 mod faults;
 mod mending;
 mod order;
+mod slow;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -253,4 +254,35 @@ async fn swapped_directories_keep_their_drives_and_foreign_ones_are_refused() {
     foreign.cluster = [1; 16];
     let disk: Arc<dyn Disk> = Arc::new(disk);
     assert!(Cluster::open(disk, foreign).await.is_err());
+}
+
+#[tokio::test]
+async fn every_crash_state_keeps_every_acknowledged_pack() {
+    let disk = SimDisk::new(7);
+    let cluster = open(&disk, 6, true).await;
+    let ready = disk.ops();
+    let mut stored = Vec::new();
+    for seed in 0..10u8 {
+        let sizes: &[usize] = if seed % 2 == 0 { &[600] } else { &[900; 5] };
+        stored.push(put(&cluster, seed, sizes).await.unwrap());
+        disk.marker(u64::from(seed));
+    }
+    cluster.close().await;
+    let mut states = 0;
+    for at_op in (ready..=disk.ops()).step_by(3) {
+        let acknowledged = disk.markers_before(at_op);
+        for choice in [
+            engine::disk::CrashChoice::DropAll,
+            engine::disk::CrashChoice::Seeded(at_op as u64),
+        ] {
+            let crashed = disk.crash_state(at_op, choice);
+            let cluster = open(&crashed, 6, false).await;
+            for stored in acknowledged.iter().map(|number| &stored[*number as usize]) {
+                assert_reads(&cluster, stored).await;
+            }
+            cluster.close().await;
+            states += 1;
+        }
+    }
+    assert!(states > 50, "only {states} states");
 }

@@ -101,9 +101,12 @@ impl Flusher {
                 self.idle()?;
                 continue;
             }
-            let mut turn = Turn::default();
             // Before anything is decided: a removal that is decided already must not be followed by the carried entry.
-            turn.wrote = self.compact_step()?;
+            let wrote = self.compact_step()?;
+            let mut turn = Turn {
+                wrote,
+                ..Turn::default()
+            };
             let mut close = false;
             // The requests' room in the queue is given back when the turn ends.
             let mut room = Vec::with_capacity(batch.len());
