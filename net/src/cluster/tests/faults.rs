@@ -124,3 +124,30 @@ async fn lost_drives_are_noticed_without_any_traffic() {
     }
     cluster.close().await;
 }
+
+#[tokio::test]
+async fn a_put_that_loses_two_drives_in_its_own_flush_is_not_acknowledged() {
+    for (seed, sizes) in [(1u8, vec![50_000; 5]), (2, vec![9_000; 4])] {
+        let disk = SimDisk::unrecorded(15);
+        let cluster = open(&disk, 6, true).await;
+        disk.fail_sync(&dir(1));
+        disk.fail_sync(&dir(4));
+        let refused = put(&cluster, seed, &sizes).await.err();
+        assert_eq!(refused, Some(PutError::NotEnoughDrives { have: 4, need: 5 }));
+        cluster.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_put_onto_drives_that_vanished_unnoticed_is_not_acknowledged() {
+    let disk = SimDisk::unrecorded(16);
+    let cluster = open(&disk, 6, true).await;
+    // No check and no wait in between: the client still takes both for present when it begins to write.
+    disk.unlink(&dir(0));
+    disk.unlink(&dir(5));
+    assert_eq!(cluster.present(), 6);
+    let refused = put(&cluster, 1, &[50_000; 5]).await.err();
+    assert_eq!(refused, Some(PutError::NotEnoughDrives { have: 4, need: 5 }));
+    assert_eq!(cluster.present(), 4, "the commits noticed");
+    cluster.close().await;
+}
