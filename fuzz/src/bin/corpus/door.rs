@@ -45,7 +45,11 @@ fn presigned(method: &str, path: &str, expires_s: u32) -> Signed {
     );
     let headers = [("host", "127.0.0.1:9000")];
     let signature = sign(method, &target, &headers, "")?;
-    Ok(head(method, &format!("{target}&X-Amz-Signature={signature}"), &headers))
+    Ok(head(
+        method,
+        &format!("{target}&X-Amz-Signature={signature}"),
+        &headers,
+    ))
 }
 
 /// The signature in hex, the payload's hash being the named header, or unsigned.
@@ -58,14 +62,23 @@ fn sign(
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let mut map = HeaderMap::new();
     for (name, value) in headers {
-        map.append(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+        map.append(
+            HeaderName::from_bytes(name.as_bytes())?,
+            HeaderValue::from_str(value)?,
+        );
     }
     let names: Vec<String> = headers.iter().map(|(name, _)| (*name).to_owned()).collect();
     let lines = canonical_headers(&map, &names).ok_or("a signed header is missing")?;
-    let payload = map.get(payload).map_or(Ok("UNSIGNED-PAYLOAD"), HeaderValue::to_str)?;
+    let payload = map
+        .get(payload)
+        .map_or(Ok("UNSIGNED-PAYLOAD"), HeaderValue::to_str)?;
     let query = Query::parse(Some(query))?.canonical(|_| false);
     let canonical = canonical_request(method, &decode_utf8(path)?, &query, &lines, &names, payload);
-    Ok(hex::encode(key().sign(&string_to_sign(TIME, &scope(), &canonical))))
+    Ok(hex::encode(key().sign(&string_to_sign(
+        TIME,
+        &scope(),
+        &canonical,
+    ))))
 }
 
 fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
@@ -76,17 +89,36 @@ fn head(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
 pub(super) fn sigv4() -> Seeds {
     let sha = |value| [("x-amz-content-sha256", value)];
     let stream = [
-        ("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"),
+        (
+            "x-amz-content-sha256",
+            "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+        ),
         ("x-amz-decoded-content-length", "11"),
         ("x-amz-trailer", "x-amz-checksum-crc32"),
     ];
-    let meta = [("x-amz-content-sha256", "UNSIGNED-PAYLOAD"), ("x-amz-meta-colour", "green   and  blue")];
+    let meta = [
+        ("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
+        ("x-amz-meta-colour", "green   and  blue"),
+    ];
     Ok(vec![
         ("get", by_header("GET", "/bucket/key", &sha(EMPTY_SHA256))?),
-        ("list", by_header("GET", "/bucket?list-type=2&prefix=a%2Fb&delimiter=%2F", &sha(EMPTY_SHA256))?),
-        ("put-unsigned-payload", by_header("PUT", "/bucket/a%20b/%F0%9F%90%8E", &meta)?),
+        (
+            "list",
+            by_header(
+                "GET",
+                "/bucket?list-type=2&prefix=a%2Fb&delimiter=%2F",
+                &sha(EMPTY_SHA256),
+            )?,
+        ),
+        (
+            "put-unsigned-payload",
+            by_header("PUT", "/bucket/a%20b/%F0%9F%90%8E", &meta)?,
+        ),
         ("put-stream", by_header("PUT", "/bucket/../key", &stream)?),
-        ("delete", by_header("DELETE", "/bucket/key?uploadId=00", &sha(EMPTY_SHA256))?),
+        (
+            "delete",
+            by_header("DELETE", "/bucket/key?uploadId=00", &sha(EMPTY_SHA256))?,
+        ),
         ("presigned-get", presigned("GET", "/bucket/key", 3600)?),
         ("presigned-week", presigned("PUT", "/bucket/k%2Bey", 604_800)?),
     ])
@@ -125,7 +157,11 @@ fn framed(chunks: &[&[u8]], signed: bool, trailer: bool) -> Vec<u8> {
 }
 
 fn step(name: &str, previous: [u8; 32], tail: &str) -> [u8; 32] {
-    key().sign(&format!("{name}\n{TIME}\n{}\n{}\n{tail}", scope(), hex::encode(previous)))
+    key().sign(&format!(
+        "{name}\n{TIME}\n{}\n{}\n{tail}",
+        scope(),
+        hex::encode(previous)
+    ))
 }
 
 pub(super) fn aws_chunked() -> Vec<Seed> {
@@ -136,7 +172,10 @@ pub(super) fn aws_chunked() -> Vec<Seed> {
         ("signed-empty", framed(&[], true, false)),
         ("signed-trailer", framed(&[b"hello", b" world"], true, true)),
         ("unsigned", framed(&[b"hello world"], false, true)),
-        ("unsigned-chunks", framed(&[b"hello", &long, b"world"], false, true)),
+        (
+            "unsigned-chunks",
+            framed(&[b"hello", &long, b"world"], false, true),
+        ),
         ("unsigned-bare", framed(&[b"x"], false, false)),
     ]
 }
@@ -154,8 +193,17 @@ pub(super) fn checksum_headers() -> Vec<Seed> {
         ("crc64nvme", sum(Algorithm::Crc64Nvme).into_bytes()),
         ("sha1", sum(Algorithm::Sha1).into_bytes()),
         ("sha256", sum(Algorithm::Sha256).into_bytes()),
-        ("header", with(&[(Algorithm::Crc32.header(), &crc), ("x-amz-sdk-checksum-algorithm", "CRC32")])),
-        ("header-sha256", with(&[(Algorithm::Sha256.header(), &sum(Algorithm::Sha256))])),
+        (
+            "header",
+            with(&[
+                (Algorithm::Crc32.header(), &crc),
+                ("x-amz-sdk-checksum-algorithm", "CRC32"),
+            ]),
+        ),
+        (
+            "header-sha256",
+            with(&[(Algorithm::Sha256.header(), &sum(Algorithm::Sha256))]),
+        ),
         ("trailer", with(&[("x-amz-trailer", "x-amz-checksum-crc64nvme")])),
         ("md5", with(&[("content-md5", "XrY7u+Ae7tCTyyK7j1rNww==")])),
     ]

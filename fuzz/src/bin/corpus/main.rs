@@ -3,7 +3,7 @@
 //! `cargo run -p fuzz --bin corpus`. It writes the same files each time and leaves others alone, so that what a fuzzer
 //! found stays. Files named `valid-…` must be taken by their target; the replay test checks it.
 
-//D mod door;
+mod door;
 mod engine_formats;
 mod evidence;
 mod vault_formats;
@@ -18,8 +18,8 @@ type Seeds = Result<Vec<Seed>, Box<dyn Error>>;
 fn main() -> Result<(), Box<dyn Error>> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let targets = [
-        //D         ("aws_chunked", door::aws_chunked()),
-        //D         ("checksum_headers", door::checksum_headers()),
+        ("aws_chunked", door::aws_chunked()),
+        ("checksum_headers", door::checksum_headers()),
         ("credential", vault_formats::credential()?),
         ("ledger_entry", engine_formats::ledger_entry()?),
         ("log_frame", engine_formats::log_frame()?),
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("pack_claims", vault_formats::pack_claims()?),
         ("receipt", evidence::receipt()?),
         ("shard_frame", engine_formats::shard_frame()?),
-        //D         ("sigv4", door::sigv4()?),
+        ("sigv4", door::sigv4()?),
     ];
     for (target, seeds) in targets {
         let dir = corpus.join(target);
