@@ -71,7 +71,9 @@ impl AdminServer {
     pub async fn serve(self, observed: Arc<dyn Observed>) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     let observed = Arc::clone(&observed);
@@ -110,19 +112,26 @@ async fn serve_connection(stream: TcpStream, observed: Arc<dyn Observed>) {
 fn answer(method: &Method, path: &str, observed: &dyn Observed) -> Response<Full<Bytes>> {
     let known = matches!(path, "/health/live" | "/health/ready" | "/metrics");
     if known && method != Method::GET && method != Method::HEAD {
-        let mut refusal = json_answer(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "this port is read-only"}));
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        let mut refusal = json_answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            &json!({"error": "this port is read-only"}),
+        );
+        refusal
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refusal;
     }
     match path {
         "/health/live" => json_answer(StatusCode::OK, &json!({"status": "live"})),
         "/health/ready" => match (observed.unready(), observed.read_only()) {
-            (Some(reason), _) => {
-                json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": "not ready", "reason": reason}))
-            }
-            (None, Some(reason)) => {
-                json_answer(StatusCode::OK, &json!({"status": "ready", "writes": "refused", "reason": reason}))
-            }
+            (Some(reason), _) => json_answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &json!({"status": "not ready", "reason": reason}),
+            ),
+            (None, Some(reason)) => json_answer(
+                StatusCode::OK,
+                &json!({"status": "ready", "writes": "refused", "reason": reason}),
+            ),
             (None, None) => json_answer(StatusCode::OK, &json!({"status": "ready", "writes": "accepted"})),
         },
         "/metrics" => respond(StatusCode::OK, METRICS_TYPE, observed.metrics()),
@@ -137,8 +146,12 @@ fn json_answer(status: StatusCode, value: &serde_json::Value) -> Response<Full<B
 fn respond(status: StatusCode, media_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

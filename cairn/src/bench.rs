@@ -60,15 +60,23 @@ impl Measured {
             p50_ms: percentile_ms(&latencies, 50),
             p99_ms: percentile_ms(&latencies, 99),
             cpu_seconds,
-            cpu_seconds_per_gib: cpu_seconds.filter(|_| big).map(|cpu| cpu / (bytes / MIB / 1_024.0)),
-            cpu_seconds_per_1000: cpu_seconds.filter(|_| !big).map(|cpu| cpu * 1_000.0 / operations.max(1) as f64),
+            cpu_seconds_per_gib: cpu_seconds
+                .filter(|_| big)
+                .map(|cpu| cpu / (bytes / MIB / 1_024.0)),
+            cpu_seconds_per_1000: cpu_seconds
+                .filter(|_| !big)
+                .map(|cpu| cpu * 1_000.0 / operations.max(1) as f64),
         }
     }
 }
 
 /// The nearest-rank percentile of sorted latencies.
 fn percentile_ms(sorted_us: &[u32], percent: usize) -> f64 {
-    let rank = sorted_us.len().saturating_mul(percent).div_ceil(100).saturating_sub(1);
+    let rank = sorted_us
+        .len()
+        .saturating_mul(percent)
+        .div_ceil(100)
+        .saturating_sub(1);
     f64::from(sorted_us.get(rank).copied().unwrap_or(0)) / 1_000.0
 }
 

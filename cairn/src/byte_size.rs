@@ -69,7 +69,13 @@ mod tests {
 
     #[test]
     fn units_are_powers_of_1024() {
-        for (text, bytes) in [("0", 0), ("1500", 1_500), ("4KiB", 4_096), ("2GiB", 1 << 31), ("1TiB", 1 << 40)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1500", 1_500),
+            ("4KiB", 4_096),
+            ("2GiB", 1 << 31),
+            ("1TiB", 1 << 40),
+        ] {
             assert_eq!(text.parse::<ByteSize>().unwrap().0, bytes, "{text}");
         }
     }

@@ -16,7 +16,13 @@ pub use up::UpArgs;
 
 /// Sealed, erasure-coded object storage behind an S3 gateway, every operation on record.
 #[derive(Debug, Parser)]
-#[command(name = "cairn", version, about, propagate_version = true, disable_help_subcommand = true)]
+#[command(
+    name = "cairn",
+    version,
+    about,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
     /// Where everything is: flags that each command takes.
     #[command(flatten)]
@@ -30,7 +36,13 @@ pub struct Cli {
 #[derive(Args, Clone, Debug)]
 pub struct GlobalArgs {
     /// The data directory
-    #[arg(long, global = true, env = "CAIRN_DATA", default_value = "./cairn-data", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_DATA",
+        default_value = "./cairn-data",
+        value_name = "DIR"
+    )]
     pub data: PathBuf,
     /// Print one JSON value on stdout
     #[arg(long, global = true)]
@@ -39,7 +51,14 @@ pub struct GlobalArgs {
     #[arg(long, global = true, env = "CAIRN_PASSPHRASE_FILE", value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// How log lines on stderr look
-    #[arg(long, global = true, env = "CAIRN_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        env = "CAIRN_LOG_FORMAT",
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
     pub log_format: LogFormat,
 }
 

@@ -102,7 +102,9 @@ pub enum ConfigError {
     #[error("{0}")]
     Together(&'static str),
     /// Too few drives for the code.
-    #[error("{drives} drives cannot hold packs of {code}: give at least {need} with --drive, or a smaller --code")]
+    #[error(
+        "{drives} drives cannot hold packs of {code}: give at least {need} with --drive, or a smaller --code"
+    )]
     TooFewDrives {
         /// Drives given.
         drives: usize,
@@ -117,7 +119,11 @@ impl UpConfig {
     /// Merges flags, environment and file. `variable` looks up an environment variable; empty ones count as absent.
     pub fn gather(args: &UpArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let env = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let file = match args.config.clone().or_else(|| env("CAIRN_CONFIG").map(PathBuf::from)) {
+        let file = match args
+            .config
+            .clone()
+            .or_else(|| env("CAIRN_CONFIG").map(PathBuf::from))
+        {
             Some(path) => ConfigFile::read(&path)?,
             None => ConfigFile::default(),
         };
@@ -129,7 +135,9 @@ impl UpConfig {
 
     fn check_together(&self) -> Result<(), ConfigError> {
         if self.s3 == self.admin && self.s3.port() != 0 {
-            return Err(ConfigError::Together("--s3 and --admin are the same address: give them two ports"));
+            return Err(ConfigError::Together(
+                "--s3 and --admin are the same address: give them two ports",
+            ));
         }
         if let Some(drives) = &self.drives {
             let code = self.code.unwrap_or(Code::DEFAULT);
@@ -143,12 +151,20 @@ impl UpConfig {
 pub fn check_drives(drives: &[PathBuf], code: Code) -> Result<(), ConfigError> {
     for (index, drive) in drives.iter().enumerate() {
         if drives.iter().take(index).any(|other| other == drive) {
-            return Err(setting("--drive", &drive.display().to_string(), "each drive is named once"));
+            return Err(setting(
+                "--drive",
+                &drive.display().to_string(),
+                "each drive is named once",
+            ));
         }
     }
     let need = code.shards();
     if drives.len() < need {
-        return Err(ConfigError::TooFewDrives { drives: drives.len(), code: code.to_string(), need });
+        return Err(ConfigError::TooFewDrives {
+            drives: drives.len(),
+            code: code.to_string(),
+            need,
+        });
     }
     Ok(())
 }
@@ -174,10 +190,14 @@ struct ConfigFile {
 impl ConfigFile {
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
-        toml::from_str(&text)
-            .map_err(|error| ConfigError::Parse { path: shown, message: error.to_string().trim_end().to_owned() })
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: shown.clone(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: shown,
+            message: error.to_string().trim_end().to_owned(),
+        })
     }
 }
 
@@ -192,13 +212,21 @@ impl Sources<'_> {
         let code = self.text(args.code.as_ref(), "CAIRN_CODE", file.code.as_ref());
         let s3 = self.text(args.s3.as_ref(), "CAIRN_S3", file.s3.as_ref());
         let admin = self.text(args.admin.as_ref(), "CAIRN_ADMIN", file.admin.as_ref());
-        let public_url = self.text(args.public_url.as_ref(), "CAIRN_PUBLIC_URL", file.public_url.as_ref());
+        let public_url = self.text(
+            args.public_url.as_ref(),
+            "CAIRN_PUBLIC_URL",
+            file.public_url.as_ref(),
+        );
         let region = self.text(args.region.as_ref(), "CAIRN_REGION", file.region.as_ref());
         let proxies = self.list(&args.trusted_proxies, "CAIRN_TRUSTED_PROXY", &file.trusted_proxy);
         let domains = self.list(&args.domains, "CAIRN_DOMAIN", &file.domain);
         let quota = self.bytes(args.quota, "CAIRN_QUOTA", "--quota", file.quota)?;
-        let memory =
-            self.bytes(args.upload_memory, "CAIRN_UPLOAD_MEMORY", "--upload-memory", file.upload_memory)?;
+        let memory = self.bytes(
+            args.upload_memory,
+            "CAIRN_UPLOAD_MEMORY",
+            "--upload-memory",
+            file.upload_memory,
+        )?;
         Ok(UpConfig {
             drives: self.drives(args),
             code: code.map(|text| parse_code(&text)).transpose()?,
@@ -207,7 +235,10 @@ impl Sources<'_> {
             tls: self.tls(args)?,
             public_url: public_url.map(|url| check_url(&url)).transpose()?,
             trusted_proxies: proxies.iter().map(|text| proxy(text)).collect::<Result<_, _>>()?,
-            domains: domains.iter().map(|text| domain(text)).collect::<Result<_, _>>()?,
+            domains: domains
+                .iter()
+                .map(|text| domain(text))
+                .collect::<Result<_, _>>()?,
             region: check_region(region.as_deref().unwrap_or(REGION_DEFAULT))?,
             quota_bytes: quota,
             upload_memory_bytes: upload_memory(memory)?,
@@ -217,7 +248,9 @@ impl Sources<'_> {
     }
 
     fn text(&self, flag: Option<&String>, variable: &str, file: Option<&String>) -> Option<String> {
-        flag.cloned().or_else(|| (self.env)(variable)).or_else(|| file.cloned())
+        flag.cloned()
+            .or_else(|| (self.env)(variable))
+            .or_else(|| file.cloned())
     }
 
     fn list(&self, flags: &[String], variable: &str, file: &[String]) -> Vec<String> {
@@ -243,7 +276,11 @@ impl Sources<'_> {
         match (self.env)(variable) {
             Some(text) => match text.parse::<ByteSize>() {
                 Ok(ByteSize(bytes)) => Ok(Some(bytes)),
-                Err(_) => Err(setting(name, &text, "a whole number, alone or with KiB, MiB, GiB or TiB")),
+                Err(_) => Err(setting(
+                    name,
+                    &text,
+                    "a whole number, alone or with KiB, MiB, GiB or TiB",
+                )),
             },
             None => Ok(file.map(|ByteSize(bytes)| bytes)),
         }
@@ -261,60 +298,101 @@ impl Sources<'_> {
 
     fn tls(&self, args: &UpArgs) -> Result<Option<TlsFiles>, ConfigError> {
         let path = |flag: &Option<PathBuf>, variable: &str, file: &Option<PathBuf>| {
-            flag.clone().or_else(|| (self.env)(variable).map(PathBuf::from)).or_else(|| file.clone())
+            flag.clone()
+                .or_else(|| (self.env)(variable).map(PathBuf::from))
+                .or_else(|| file.clone())
         };
         let certificate = path(&args.tls_cert, "CAIRN_TLS_CERT", &self.file.tls_cert);
         let private_key = path(&args.tls_key, "CAIRN_TLS_KEY", &self.file.tls_key);
         match (certificate, private_key) {
-            (Some(certificate), Some(private_key)) => Ok(Some(TlsFiles { certificate, private_key })),
+            (Some(certificate), Some(private_key)) => Ok(Some(TlsFiles {
+                certificate,
+                private_key,
+            })),
             (None, None) => Ok(None),
-            _ => Err(ConfigError::Together("--tls-cert and --tls-key go together: give both or neither")),
+            _ => Err(ConfigError::Together(
+                "--tls-cert and --tls-key go together: give both or neither",
+            )),
         }
     }
 }
 
 fn setting(setting: &'static str, value: &str, expected: &'static str) -> ConfigError {
-    ConfigError::Setting { setting, value: value.to_owned(), expected }
+    ConfigError::Setting {
+        setting,
+        value: value.to_owned(),
+        expected,
+    }
 }
 
 /// Parses `4+2`.
 pub fn parse_code(text: &str) -> Result<Code, ConfigError> {
-    text.parse().map_err(|_| setting("--code", text, "data+parity, 1 to 32 data and 2 to 32 parity shards, as 4+2"))
+    text.parse().map_err(|_| {
+        setting(
+            "--code",
+            text,
+            "data+parity, 1 to 32 data and 2 to 32 parity shards, as 4+2",
+        )
+    })
 }
 
 fn address(name: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
-    text.parse().map_err(|_| setting(name, text, "an IP address and a port, as 127.0.0.1:9000 or [::1]:9000"))
+    text.parse().map_err(|_| {
+        setting(
+            name,
+            text,
+            "an IP address and a port, as 127.0.0.1:9000 or [::1]:9000",
+        )
+    })
 }
 
 fn check_url(text: &str) -> Result<String, ConfigError> {
-    let wrong = || setting("--public-url", text, "http:// or https://, a host and perhaps a port, without a path");
+    let wrong = || {
+        setting(
+            "--public-url",
+            text,
+            "http:// or https://, a host and perhaps a port, without a path",
+        )
+    };
     let url = text.strip_suffix('/').unwrap_or(text);
-    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://")).ok_or_else(wrong)?;
+    let host = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"))
+        .ok_or_else(wrong)?;
     let host_ok = !host.is_empty() && host.parse::<http::uri::Authority>().is_ok() && !host.contains('@');
     if host_ok { Ok(url.to_owned()) } else { Err(wrong()) }
 }
 
 fn proxy(text: &str) -> Result<IpAddr, ConfigError> {
-    text.parse().map_err(|_| setting("--trusted-proxy", text, "one IP address"))
+    text.parse()
+        .map_err(|_| setting("--trusted-proxy", text, "one IP address"))
 }
 
 fn domain(text: &str) -> Result<String, ConfigError> {
     let label_ok = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
     if text.len() <= 190 && text.split('.').all(label_ok) && text.parse::<IpAddr>().is_err() {
         return Ok(text.to_ascii_lowercase());
     }
-    Err(setting("--domain", text, "a domain name without a port, as s3.example.org"))
+    Err(setting(
+        "--domain",
+        text,
+        "a domain name without a port, as s3.example.org",
+    ))
 }
 
 fn check_region(text: &str) -> Result<String, ConfigError> {
     let ok = (1..=64).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     if ok {
         return Ok(text.to_owned());
     }
@@ -326,7 +404,11 @@ fn upload_memory(bytes: Option<u64>) -> Result<u64, ConfigError> {
     if bytes >= UPLOAD_MEMORY_MIN {
         return Ok(bytes);
     }
-    Err(setting("--upload-memory", &bytes.to_string(), "at least 32MiB: one pack has to fit, with its parity"))
+    Err(setting(
+        "--upload-memory",
+        &bytes.to_string(),
+        "at least 32MiB: one pack has to fit, with its parity",
+    ))
 }
 
 /// The root credential that the environment fixes, if it does.
@@ -341,14 +423,27 @@ pub fn root_credential(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Ro
         }
     };
     let id_ok = (3..=128).contains(&access_key_id.len())
-        && access_key_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        && access_key_id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
     if !id_ok {
-        return Err(setting("CAIRN_ACCESS_KEY", &access_key_id, "3 to 128 of A-Z, a-z, 0-9, -, _ and ."));
+        return Err(setting(
+            "CAIRN_ACCESS_KEY",
+            &access_key_id,
+            "3 to 128 of A-Z, a-z, 0-9, -, _ and .",
+        ));
     }
     if !(16..=128).contains(&secret.len()) || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(setting("CAIRN_SECRET_KEY", "…", "16 to 128 printable ASCII characters without spaces"));
+        return Err(setting(
+            "CAIRN_SECRET_KEY",
+            "…",
+            "16 to 128 printable ASCII characters without spaces",
+        ));
     }
-    Ok(Some(RootCredential { access_key_id, secret }))
+    Ok(Some(RootCredential {
+        access_key_id,
+        secret,
+    }))
 }
 
 const S3_DEFAULT: &str = "127.0.0.1:9000";

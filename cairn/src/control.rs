@@ -46,10 +46,14 @@ pub enum ControlError {
         source: io::Error,
     },
     /// The peer went away before its answer was whole.
-    #[error("the process that serves the data directory closed the connection without an answer: see its log")]
+    #[error(
+        "the process that serves the data directory closed the connection without an answer: see its log"
+    )]
     HungUp,
     /// The peer said something that is no answer.
-    #[error("the process that serves the data directory answers in another form: is it another version of cairn?")]
+    #[error(
+        "the process that serves the data directory answers in another form: is it another version of cairn?"
+    )]
     Protocol,
     /// A line is longer than may be.
     #[error("a line on the control socket is longer than {limit} bytes")]
@@ -83,7 +87,11 @@ async fn read_line(
     loop {
         let available = source.fill_buf().await?;
         if available.is_empty() {
-            return if line.is_empty() { Ok(None) } else { Err(ControlError::HungUp) };
+            return if line.is_empty() {
+                Ok(None)
+            } else {
+                Err(ControlError::HungUp)
+            };
         }
         let end = available.iter().position(|byte| *byte == b'\n');
         let taken = end.unwrap_or(available.len());

@@ -53,7 +53,9 @@ pub enum DataDirError {
         dir: String,
     },
     /// A later version wrote it.
-    #[error("data directory {dir} has format {found}; this version of cairn reads format {FORMAT_VERSION}: use a newer cairn")]
+    #[error(
+        "data directory {dir} has format {found}; this version of cairn reads format {FORMAT_VERSION}: use a newer cairn"
+    )]
     Newer {
         /// The directory.
         dir: String,
@@ -75,7 +77,9 @@ pub enum DataDirError {
         dir: String,
     },
     /// Data without keys.
-    #[error("{dir} has data but no keys/, without which nothing can be opened: put your backup of keys/ back")]
+    #[error(
+        "{dir} has data but no keys/, without which nothing can be opened: put your backup of keys/ back"
+    )]
     KeysAbsent {
         /// The directory.
         dir: String,
@@ -106,7 +110,9 @@ impl DataDir {
     /// Locks the data directory at `root`; refuses a place that has none.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
         if !root.join(FORMAT_FILE).exists() {
-            return Err(DataDirError::Absent { dir: root.display().to_string() });
+            return Err(DataDirError::Absent {
+                dir: root.display().to_string(),
+            });
         }
         Self::open_at(root, false)
     }
@@ -189,7 +195,11 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), DataDirError> {
     let fresh = directory.join(format!(".{name}.new"));
     let written = (|| {
         let _ = std::fs::remove_file(&fresh);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&fresh)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
@@ -219,7 +229,10 @@ fn take_lock(root: &Path) -> Result<File, DataDirError> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            return Err(DataDirError::InUse { dir: root.display().to_string(), pid: holder(&mut file) });
+            return Err(DataDirError::InUse {
+                dir: root.display().to_string(),
+                pid: holder(&mut file),
+            });
         }
         Err(errno) => return Err(io_error(&path, errno.into())),
     }
@@ -252,7 +265,9 @@ fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
         let name = entry.map_err(|source| io_error(root, source))?.file_name();
         // What a start that was cut off before FORMAT leaves behind, or what a backup brought back.
         if !OWN_NAMES.iter().any(|own| name == *own) {
-            return Err(DataDirError::Foreign { dir: root.display().to_string() });
+            return Err(DataDirError::Foreign {
+                dir: root.display().to_string(),
+            });
         }
     }
     Ok(())
@@ -265,15 +280,22 @@ fn check_format(root: &Path, create: bool) -> Result<(), DataDirError> {
     }
     let mut text = String::new();
     let file = File::open(&path).map_err(|source| io_error(&path, source))?;
-    file.take(64).read_to_string(&mut text).map_err(|source| io_error(&path, source))?;
+    file.take(64)
+        .read_to_string(&mut text)
+        .map_err(|source| io_error(&path, source))?;
     let found = text
         .strip_prefix("cairn ")
         .and_then(|rest| rest.strip_suffix('\n'))
         .and_then(|digits| digits.parse::<u64>().ok())
         .filter(|found| *found > 0)
-        .ok_or_else(|| DataDirError::BadFormat { path: path.display().to_string() })?;
+        .ok_or_else(|| DataDirError::BadFormat {
+            path: path.display().to_string(),
+        })?;
     if found > FORMAT_VERSION {
-        return Err(DataDirError::Newer { dir: root.display().to_string(), found });
+        return Err(DataDirError::Newer {
+            dir: root.display().to_string(),
+            found,
+        });
     }
     Ok(())
 }
@@ -283,14 +305,25 @@ fn holds_something(directory: &Path) -> bool {
 }
 
 fn io_error(path: &Path, source: io::Error) -> DataDirError {
-    DataDirError::Io { path: path.display().to_string(), source }
+    DataDirError::Io {
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_VERSION: u64 = 1;
-const OWN_NAMES: [&str; 8] =
-    [LOCK_FILE, ".FORMAT.new", "layout.json", "drives", "ledger", "activity", "views", "keys"];
+const OWN_NAMES: [&str; 8] = [
+    LOCK_FILE,
+    ".FORMAT.new",
+    "layout.json",
+    "drives",
+    "ledger",
+    "activity",
+    "views",
+    "keys",
+];
 
 #[cfg(test)]
 mod tests;

@@ -76,14 +76,21 @@ mod tests {
 
     #[test]
     fn each_unit_means_what_it_says() {
-        for (text, ms) in [("10s", 10_000), ("30m", 1_800_000), ("24h", 86_400_000), ("90d", 7_776_000_000)] {
+        for (text, ms) in [
+            ("10s", 10_000),
+            ("30m", 1_800_000),
+            ("24h", 86_400_000),
+            ("90d", 7_776_000_000),
+        ] {
             assert_eq!(text.parse::<Span>().unwrap().as_ms(), ms, "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_refused() {
-        for text in ["", "d", "10", "1.5h", "-1d", "+1d", "1 d", "1w", "1dd", "१d", "1é"] {
+        for text in [
+            "", "d", "10", "1.5h", "-1d", "+1d", "1 d", "1w", "1dd", "१d", "1é",
+        ] {
             assert_eq!(text.parse::<Span>(), Err(SpanError::Shape), "{text}");
         }
         for text in ["0s", "40000d", "99999999999999999999d", "18446744073709551615d"] {

@@ -67,6 +67,9 @@ impl Failure {
 
     /// A failure on a local file.
     pub fn file(path: &std::path::Path, source: std::io::Error) -> Self {
-        Self::File { path: path.display().to_string(), source }
+        Self::File {
+            path: path.display().to_string(),
+            source,
+        }
     }
 }

@@ -115,7 +115,9 @@ impl Passphrase {
         let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
-            return Err(KeyStoreError::EmptyPassphrase { path: path.display().to_string() });
+            return Err(KeyStoreError::EmptyPassphrase {
+                path: path.display().to_string(),
+            });
         }
         Ok(Self(Zeroizing::new(line.to_vec())))
     }
@@ -124,7 +126,11 @@ impl Passphrase {
 impl KeyStore {
     /// Opens every key file in `directory`, which may be empty or absent.
     pub fn open(directory: &Path, passphrase: Option<Passphrase>) -> Result<Self, KeyStoreError> {
-        let mut store = Self { directory: directory.to_owned(), passphrase, keyfiles: Vec::new() };
+        let mut store = Self {
+            directory: directory.to_owned(),
+            passphrase,
+            keyfiles: Vec::new(),
+        };
         for path in key_files(directory)? {
             let bytes = Zeroizing::new(std::fs::read(&path).map_err(|source| io_error(&path, source))?);
             let keyfile = open_keyfile(&path, &bytes, store.passphrase.as_ref())?;
@@ -133,11 +139,16 @@ impl KeyStore {
             }
             store.keyfiles.push(keyfile);
         }
-        let mut seeds = store.keyfiles.iter().map(|keyfile| keyfile.activity_seed.expose());
+        let mut seeds = store
+            .keyfiles
+            .iter()
+            .map(|keyfile| keyfile.activity_seed.expose());
         if let Some(first) = seeds.next()
             && seeds.any(|seed| seed != first)
         {
-            return Err(KeyStoreError::MixedLogs { directory: directory.display().to_string() });
+            return Err(KeyStoreError::MixedLogs {
+                directory: directory.display().to_string(),
+            });
         }
         Ok(store)
     }
@@ -149,7 +160,9 @@ impl KeyStore {
 
     /// The seed of the key that signs this directory's activity log, if there is a vault yet.
     pub fn activity_seed(&self) -> Option<&[u8; 32]> {
-        self.keyfiles.first().map(|keyfile| keyfile.activity_seed.expose())
+        self.keyfiles
+            .first()
+            .map(|keyfile| keyfile.activity_seed.expose())
     }
 
     /// The vault of this name or id, or the only one if none is named.
@@ -160,7 +173,9 @@ impl KeyStore {
             (Some(name), all) => all
                 .iter()
                 .find(|keyfile| keyfile.name == name || keyfile.vault.to_string() == name)
-                .ok_or_else(|| KeyStoreError::NoSuchVault { name: name.to_owned() }),
+                .ok_or_else(|| KeyStoreError::NoSuchVault {
+                    name: name.to_owned(),
+                }),
         }
     }
 
@@ -196,8 +211,14 @@ impl KeyStore {
 
     /// The bytes of a vault's keys for another place, sealed if a passphrase is given. The log seed in them is a new
     /// one, which signs for no log.
-    pub fn export(keyfile: &Keyfile, passphrase: Option<&Passphrase>) -> Result<Zeroizing<Vec<u8>>, KeyStoreError> {
-        let copy = Keyfile { activity_seed: Seed::from_bytes(*random()?), ..keyfile.clone() };
+    pub fn export(
+        keyfile: &Keyfile,
+        passphrase: Option<&Passphrase>,
+    ) -> Result<Zeroizing<Vec<u8>>, KeyStoreError> {
+        let copy = Keyfile {
+            activity_seed: Seed::from_bytes(*random()?),
+            ..keyfile.clone()
+        };
         encode(&copy, passphrase)
     }
 
@@ -212,7 +233,9 @@ impl KeyStore {
             return Err(KeyStoreError::NameTaken { name: keyfile.name });
         }
         self.write(&keyfile)?;
-        let place = self.keyfiles.partition_point(|other| other.vault.0 < keyfile.vault.0);
+        let place = self
+            .keyfiles
+            .partition_point(|other| other.vault.0 < keyfile.vault.0);
         self.keyfiles.insert(place, keyfile);
         // It was inserted there a line above.
         self.keyfiles.get(place).ok_or(KeyStoreError::BadName)
@@ -254,14 +277,19 @@ pub fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, KeyStoreError> {
 }
 
 fn encode(keyfile: &Keyfile, passphrase: Option<&Passphrase>) -> Result<Zeroizing<Vec<u8>>, KeyStoreError> {
-    let Some(passphrase) = passphrase else { return Ok(keyfile.encode()) };
+    let Some(passphrase) = passphrase else {
+        return Ok(keyfile.encode());
+    };
     let mut failed = false;
     let mut draw = |bytes: &mut [u8]| failed |= getrandom::fill(bytes).is_err();
     let sealed = keyfile.seal(&passphrase.0, Cost::DEFAULT, &mut draw);
     if failed {
         return Err(KeyStoreError::Randomness);
     }
-    let sealed = sealed.map_err(|source| KeyStoreError::Keyfile { path: keyfile.name.clone(), source })?;
+    let sealed = sealed.map_err(|source| KeyStoreError::Keyfile {
+        path: keyfile.name.clone(),
+        source,
+    })?;
     Ok(Zeroizing::new(sealed))
 }
 
@@ -284,13 +312,18 @@ fn key_files(directory: &Path) -> Result<Vec<PathBuf>, KeyStoreError> {
 
 fn is_vault_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
         && !name.starts_with("v-")
         && !name.starts_with('.')
 }
 
 fn io_error(path: &Path, source: std::io::Error) -> KeyStoreError {
-    KeyStoreError::Io { path: path.display().to_string(), source }
+    KeyStoreError::Io {
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 const EXTENSION: &str = "key";

@@ -72,7 +72,12 @@ impl Layout {
         if file.format != 1 || file.drives.len() < code.shards() {
             return Err(damaged(&path));
         }
-        Ok(Some(Self { cluster, code, drives: file.drives, drives_made: file.drives_made }))
+        Ok(Some(Self {
+            cluster,
+            code,
+            drives: file.drives,
+            drives_made: file.drives_made,
+        }))
     }
 
     /// Remembers this layout.
@@ -93,27 +98,41 @@ impl Layout {
     pub fn changed(&self, drives: Option<&[PathBuf]>, code: Option<Code>) -> Result<Self, LayoutError> {
         let drives = match drives {
             Some(given) if given.len() < self.drives.len() => {
-                return Err(LayoutError::Fewer { known: self.drives.len(), given: given.len() });
+                return Err(LayoutError::Fewer {
+                    known: self.drives.len(),
+                    given: given.len(),
+                });
             }
             Some(given) => given.to_vec(),
             None => self.drives.clone(),
         };
-        Ok(Self { drives, code: code.unwrap_or(self.code), ..self.clone() })
+        Ok(Self {
+            drives,
+            code: code.unwrap_or(self.code),
+            ..self.clone()
+        })
     }
 }
 
 /// The data directory's own drives: as many as `code` needs, and six for the default.
 pub fn default_drives(data: &DataDir, code: Code) -> Vec<PathBuf> {
-    (0..code.shards()).map(|number| data.drives().join(number.to_string())).collect()
+    (0..code.shards())
+        .map(|number| data.drives().join(number.to_string()))
+        .collect()
 }
 
 /// Absolute forms of the given directories, which need not exist.
 pub fn absolute(drives: &[PathBuf]) -> Vec<PathBuf> {
-    drives.iter().map(|drive| std::path::absolute(drive).unwrap_or_else(|_| drive.clone())).collect()
+    drives
+        .iter()
+        .map(|drive| std::path::absolute(drive).unwrap_or_else(|_| drive.clone()))
+        .collect()
 }
 
 fn damaged(path: &Path) -> LayoutError {
-    LayoutError::Damaged { path: path.display().to_string() }
+    LayoutError::Damaged {
+        path: path.display().to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +141,12 @@ mod tests {
 
     fn layout(data: &DataDir) -> Layout {
         let drives = default_drives(data, Code::DEFAULT);
-        Layout { cluster: [7; 16], code: Code::DEFAULT, drives, drives_made: false }
+        Layout {
+            cluster: [7; 16],
+            code: Code::DEFAULT,
+            drives,
+            drives_made: false,
+        }
     }
 
     #[test]
@@ -140,7 +164,12 @@ mod tests {
     fn a_damaged_layout_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::create_or_open(dir.path()).unwrap();
-        for text in ["", "{}", "[1]", r#"{"format":1,"cluster_id":"xx","code":"4+2","drives":[],"drives_made":true}"#] {
+        for text in [
+            "",
+            "{}",
+            "[1]",
+            r#"{"format":1,"cluster_id":"xx","code":"4+2","drives":[],"drives_made":true}"#,
+        ] {
             std::fs::write(data.layout(), text).unwrap();
             let message = Layout::read(&data).unwrap_err().to_string();
             assert!(message.contains("layout.json is damaged"), "{message}");

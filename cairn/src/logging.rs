@@ -31,7 +31,8 @@ pub fn start(format: LogFormat, default_level: Level) {
         }
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    let registry = tracing_subscriber::registry().with(lines.with_filter(filter).with_filter(secrets_stay_out()));
+    let registry =
+        tracing_subscriber::registry().with(lines.with_filter(filter).with_filter(secrets_stay_out()));
     // Another subscriber is there only in tests, which then keep theirs.
     let _ = registry.try_init();
 }

@@ -12,7 +12,11 @@ use tracing::Level;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.global.json;
-    let level = if matches!(cli.command, Command::Up(_)) { Level::INFO } else { Level::WARN };
+    let level = if matches!(cli.command, Command::Up(_)) {
+        Level::INFO
+    } else {
+        Level::WARN
+    };
     cairn::logging::start(cli.global.log_format, level);
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,

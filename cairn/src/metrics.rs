@@ -35,11 +35,19 @@ impl Figures {
 
 impl Observed for Figures {
     fn unready(&self) -> Option<String> {
-        self.runtime.ledger.status().fenced.then(|| "a flush of the ledger failed".to_owned())
+        self.runtime
+            .ledger
+            .status()
+            .fenced
+            .then(|| "a flush of the ledger failed".to_owned())
     }
 
     fn read_only(&self) -> Option<String> {
-        self.runtime.cluster.writable().err().map(|error| error.to_string())
+        self.runtime
+            .cluster
+            .writable()
+            .err()
+            .map(|error| error.to_string())
     }
 
     fn metrics(&self) -> String {
@@ -66,8 +74,11 @@ impl Figures {
     fn traffic(&self, page: &mut Page<'_>) -> Result<(), fmt::Error> {
         let traffic = self.front.traffic();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let (all, client, server) =
-            (read(&traffic.requests), read(&traffic.client_errors), read(&traffic.server_errors));
+        let (all, client, server) = (
+            read(&traffic.requests),
+            read(&traffic.client_errors),
+            read(&traffic.server_errors),
+        );
         page.counters(
             "s3_requests",
             "Requests answered, by the class of the answer",
@@ -78,15 +89,24 @@ impl Figures {
                 ("server_error", server),
             ],
         )?;
-        page.counter("s3_refused", "Requests that were not admitted", read(&traffic.refused))?;
+        page.counter(
+            "s3_refused",
+            "Requests that were not admitted",
+            read(&traffic.refused),
+        )?;
         page.counters(
             "s3_bytes",
             "Bytes of bodies, as declared",
             "direction",
             &[("in", read(&traffic.in_bytes)), ("out", read(&traffic.out_bytes))],
         )?;
-        let memory: u64 =
-            self.runtime.sessions.all().iter().map(|session| session.upload_memory_bytes()).sum();
+        let memory: u64 = self
+            .runtime
+            .sessions
+            .all()
+            .iter()
+            .map(|session| session.upload_memory_bytes())
+            .sum();
         page.gauge("upload_memory_bytes", "Memory that uploads hold", memory)
     }
 
@@ -104,25 +124,57 @@ impl Figures {
             ],
         )?;
         let each = |figure: fn(&DriveStatus) -> u64| -> Vec<(String, u64)> {
-            status.drives.iter().map(|drive| (drive.number.to_string(), figure(drive))).collect()
+            status
+                .drives
+                .iter()
+                .map(|drive| (drive.number.to_string(), figure(drive)))
+                .collect()
         };
         let by_drive = [
-            ("drive_live_bytes", "Bytes of live shards", each(|drive| drive.live_bytes)),
-            ("drive_garbage_bytes", "Bytes that collection could give back", each(|drive| drive.garbage_bytes)),
-            ("drive_allocated_bytes", "Bytes that the drive's files take", each(|drive| drive.allocated_bytes)),
-            ("drive_free_bytes", "Bytes free on the drive's file system", each(|drive| drive.free_bytes)),
+            (
+                "drive_live_bytes",
+                "Bytes of live shards",
+                each(|drive| drive.live_bytes),
+            ),
+            (
+                "drive_garbage_bytes",
+                "Bytes that collection could give back",
+                each(|drive| drive.garbage_bytes),
+            ),
+            (
+                "drive_allocated_bytes",
+                "Bytes that the drive's files take",
+                each(|drive| drive.allocated_bytes),
+            ),
+            (
+                "drive_free_bytes",
+                "Bytes free on the drive's file system",
+                each(|drive| drive.free_bytes),
+            ),
             ("drive_shards", "Shards on the drive", each(|drive| drive.shards)),
         ];
         for (name, help, values) in by_drive {
             page.gauges(name, help, "drive", &values)?;
         }
-        page.gauge("packs_at_risk", "Packs known to lack shards", status.packs_at_risk)?;
+        page.gauge(
+            "packs_at_risk",
+            "Packs known to lack shards",
+            status.packs_at_risk,
+        )?;
         page.counter("drive_flushes", "Flushes of drives", status.flushes)?;
         page.counter("packs_put", "Packs acknowledged", status.packs_put)?;
         page.counter("shards_put", "Shards made durable", status.shards_put)?;
         page.counter("lane_reads", "Reads of shard ranges", status.reads)?;
-        page.counter("lane_hedges", "Reads asked of other drives because one was slow", status.hedges)?;
-        page.counter("lane_reconstructed", "Ranges computed from other shards", status.reconstructed)?;
+        page.counter(
+            "lane_hedges",
+            "Reads asked of other drives because one was slow",
+            status.hedges,
+        )?;
+        page.counter(
+            "lane_reconstructed",
+            "Ranges computed from other shards",
+            status.reconstructed,
+        )?;
         page.counter("shards_rebuilt", "Shards made again", status.rebuilt)
     }
 
@@ -133,7 +185,11 @@ impl Figures {
         page.gauge("ledger_log_bytes", "Bytes of the ledger's log", ledger.log_bytes)?;
         page.counter("ledger_appends", "Appends answered", ledger.appends)?;
         page.counter("ledger_flushes", "Flushes of the ledger", ledger.flushes)?;
-        page.gauge("activity_entries", "Entries of the activity log", self.runtime.recorder.reader().len())
+        page.gauge(
+            "activity_entries",
+            "Entries of the activity log",
+            self.runtime.recorder.reader().len(),
+        )
     }
 }
 

@@ -21,7 +21,11 @@ pub use running::Operator;
 /// Carries requests out.
 pub trait Operate: Send + Sync {
     /// Runs one operation to its end.
-    fn run<'a>(&'a self, request: Request, on_step: OnStep<'a>) -> BoxFuture<'a, Result<Value, OperatorError>>;
+    fn run<'a>(
+        &'a self,
+        request: Request,
+        on_step: OnStep<'a>,
+    ) -> BoxFuture<'a, Result<Value, OperatorError>>;
 
     /// Speaks S3 over `stream` until it ends.
     fn serve_s3(&self, stream: Box<dyn S3Stream>) -> BoxFuture<'_, ()>;
@@ -63,7 +67,10 @@ pub enum ErrorCode {
 impl OperatorError {
     /// An error with its sentence.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     /// Whether the caller asked for something that makes no sense.

@@ -44,13 +44,20 @@ impl Table {
     /// A table with these headings; those that begin with `>` stand to the right.
     pub fn new(headings: &[&str]) -> Self {
         let right = headings.iter().map(|heading| heading.starts_with('>')).collect();
-        let first = headings.iter().map(|heading| heading.trim_start_matches('>').to_owned()).collect();
-        Self { rows: vec![first], right }
+        let first = headings
+            .iter()
+            .map(|heading| heading.trim_start_matches('>').to_owned())
+            .collect();
+        Self {
+            rows: vec![first],
+            right,
+        }
     }
 
     /// Adds a row.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(|cell| printable(cell.into())).collect());
+        self.rows
+            .push(cells.into_iter().map(|cell| printable(cell.into())).collect());
     }
 
     /// The lines, each indented by `indent` spaces.
@@ -61,11 +68,21 @@ impl Table {
         };
         let widths: Vec<usize> = (0..self.right.len()).map(width).collect();
         let line = |row: &Vec<String>| {
-            let cells = row.iter().zip(&widths).zip(&self.right).map(|((cell, width), right)| {
-                if *right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-            });
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .zip(&self.right)
+                .map(|((cell, width), right)| {
+                    if *right {
+                        format!("{cell:>width$}")
+                    } else {
+                        format!("{cell:<width$}")
+                    }
+                });
             let cells: Vec<String> = cells.collect();
-            format!("{:indent$}{}", "", cells.join("  ")).trim_end().to_owned()
+            format!("{:indent$}{}", "", cells.join("  "))
+                .trim_end()
+                .to_owned()
         };
         self.rows.iter().map(line).collect()
     }
@@ -80,7 +97,11 @@ impl Table {
 
 /// Names come from clients: what could steer a terminal is shown as its code.
 pub fn printable(text: String) -> String {
-    if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text }
+    if text.chars().any(char::is_control) {
+        text.escape_debug().to_string()
+    } else {
+        text
+    }
 }
 
 /// A bar on stderr for long work, if stderr is a terminal.
@@ -93,7 +114,9 @@ impl Progress {
     /// A bar named after the work.
     pub fn new(name: &'static str) -> Self {
         if !io::stderr().is_terminal() {
-            return Self { bar: ProgressBar::hidden() };
+            return Self {
+                bar: ProgressBar::hidden(),
+            };
         }
         let bar = ProgressBar::new_spinner().with_prefix(name);
         bar.enable_steady_tick(TICK);
@@ -110,7 +133,11 @@ impl Progress {
             self.bar.set_length(step.total);
         }
         self.bar.set_position(step.done);
-        let note = if step.note.is_empty() { step.unit } else { format!("{}, {}", step.unit, step.note) };
+        let note = if step.note.is_empty() {
+            step.unit
+        } else {
+            format!("{}, {}", step.unit, step.note)
+        };
         self.bar.set_message(note);
     }
 }
@@ -132,7 +159,10 @@ mod tests {
         let mut table = Table::new(&["drive", ">live"]);
         table.row(["0", "1.50 MiB"]);
         table.row(["ten", "9 B"]);
-        assert_eq!(table.lines(2), ["  drive      live", "  0      1.50 MiB", "  ten         9 B"]);
+        assert_eq!(
+            table.lines(2),
+            ["  drive      live", "  0      1.50 MiB", "  ten         9 B"]
+        );
     }
 
     #[test]

@@ -137,7 +137,10 @@ mod tests {
 
     #[test]
     fn requests_travel_as_one_flat_object() {
-        let request = Request::KeyRevoke { vault: None, access_key_id: "A".to_owned() };
+        let request = Request::KeyRevoke {
+            vault: None,
+            access_key_id: "A".to_owned(),
+        };
         let text = serde_json::to_string(&request).unwrap();
         assert_eq!(text, r#"{"op":"key-revoke","vault":null,"access_key_id":"A"}"#);
         assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);

@@ -54,7 +54,9 @@ pub struct Runtime {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Runtime").field("data", &self.data.root()).finish_non_exhaustive()
+        out.debug_struct("Runtime")
+            .field("data", &self.data.root())
+            .finish_non_exhaustive()
     }
 }
 
@@ -137,7 +139,10 @@ impl Runtime {
         let mut keys = KeyStore::open(&data.keys(), passphrase)?;
         if keys.keyfiles().is_empty() {
             if !create {
-                return Err(DataDirError::KeysAbsent { dir: data.root().display().to_string() }.into());
+                return Err(DataDirError::KeysAbsent {
+                    dir: data.root().display().to_string(),
+                }
+                .into());
             }
             keys.create(FIRST_VAULT)?;
         }
@@ -156,8 +161,7 @@ impl Runtime {
         cluster.end_leases_below(lease).await;
         let seed = activity_seed(&keys)?;
         let origin = log_origin(&layout.cluster);
-        let recorder =
-            Recorder::open(disk, &data.activity(), &origin, &seed, Arc::clone(&shared)).await?;
+        let recorder = Recorder::open(disk, &data.activity(), &origin, &seed, Arc::clone(&shared)).await?;
 
         let runtime = Self {
             options: SessionOptions {
@@ -191,7 +195,9 @@ impl Runtime {
     /// The session of the vault of this name or id, or of the only one.
     pub fn session(&self, vault: Option<&str>) -> Result<Session, KeyStoreError> {
         let chosen = self.keys().choose(vault)?.vault;
-        let missing = || KeyStoreError::NoSuchVault { name: chosen.to_string() };
+        let missing = || KeyStoreError::NoSuchVault {
+            name: chosen.to_string(),
+        };
         self.sessions.of(chosen).ok_or_else(missing)
     }
 
@@ -202,7 +208,10 @@ impl Runtime {
         let session = self.open_vault(&keyfile, count).await?;
         let found = root_key::settle(&session, None)
             .await
-            .map_err(|source| RuntimeError::Vault { vault: session.vault(), source })?;
+            .map_err(|source| RuntimeError::Vault {
+                vault: session.vault(),
+                source,
+            })?;
         Ok((session, found))
     }
 
@@ -215,7 +224,10 @@ impl Runtime {
             let fixed = config.root_credential.as_ref().filter(|_| is_first);
             let found = root_key::settle(&session, fixed)
                 .await
-                .map_err(|source| RuntimeError::Vault { vault: session.vault(), source })?;
+                .map_err(|source| RuntimeError::Vault {
+                    vault: session.vault(),
+                    source,
+                })?;
             if is_first {
                 answer = Some(found);
             }
@@ -227,7 +239,9 @@ impl Runtime {
     pub fn first_vault(&self) -> Option<VaultId> {
         let keys = self.keys();
         let named = keys.keyfiles().iter().find(|keyfile| keyfile.name == FIRST_VAULT);
-        named.or_else(|| keys.keyfiles().first()).map(|keyfile| keyfile.vault)
+        named
+            .or_else(|| keys.keyfiles().first())
+            .map(|keyfile| keyfile.vault)
     }
 
     /// Resolves with a sentence when the ledger or the activity log has failed: the process then ends.
@@ -272,9 +286,10 @@ impl Runtime {
             collector: delegate_collector(keyfile, self.lease)?,
             options: self.options.clone(),
         };
-        let session = Session::open(parts)
-            .await
-            .map_err(|source| RuntimeError::Vault { vault: keyfile.vault, source })?;
+        let session = Session::open(parts).await.map_err(|source| RuntimeError::Vault {
+            vault: keyfile.vault,
+            source,
+        })?;
         self.sessions.add(session.clone());
         Ok(session)
     }
@@ -295,7 +310,12 @@ fn settle_layout(data: &DataDir, disk: &dyn Disk, config: &UpConfig) -> Result<L
                 Some(cluster) => cluster,
                 None => *random()?,
             };
-            Layout { cluster, code, drives, drives_made }
+            Layout {
+                cluster,
+                code,
+                drives,
+                drives_made,
+            }
         }
     };
     crate::config::check_drives(&layout.drives, layout.code)?;
@@ -308,10 +328,11 @@ async fn open_ledger(
 ) -> Result<(LocalLedger, engine::log::Recovery), RuntimeError> {
     make_private_dir(&data.ledger())?;
     let (disk, dir) = (Arc::clone(disk), data.ledger());
-    let opened = tokio::task::spawn_blocking(move || {
-        LocalLedger::open(disk, &dir, LedgerConfig::new(fresh_log_id()))
-    });
-    let opened = opened.await.map_err(|_| RuntimeError::Gateway("opening the ledger broke off".to_owned()))?;
+    let opened =
+        tokio::task::spawn_blocking(move || LocalLedger::open(disk, &dir, LedgerConfig::new(fresh_log_id())));
+    let opened = opened
+        .await
+        .map_err(|_| RuntimeError::Gateway("opening the ledger broke off".to_owned()))?;
     Ok(opened?)
 }
 
@@ -324,7 +345,10 @@ async fn open_cluster(
     let drives = layout
         .drives
         .iter()
-        .map(|dir| DriveConfig { dir: dir.clone(), default: dir.starts_with(&own) })
+        .map(|dir| DriveConfig {
+            dir: dir.clone(),
+            default: dir.starts_with(&own),
+        })
         .collect();
     let mut config = ClusterConfig::new(layout.cluster, layout.code, drives, Arc::new(fresh_log_id));
     config.create = !layout.drives_made;
@@ -362,7 +386,9 @@ fn delegate_collector(
 }
 
 fn activity_seed(keys: &KeyStore) -> Result<zeroize::Zeroizing<[u8; 32]>, RuntimeError> {
-    let seed = keys.activity_seed().ok_or(KeyStoreError::WhichVault { count: 0 })?;
+    let seed = keys
+        .activity_seed()
+        .ok_or(KeyStoreError::WhichVault { count: 0 })?;
     Ok(zeroize::Zeroizing::new(*seed))
 }
 
@@ -393,9 +419,14 @@ pub fn now_ms() -> u64 {
 fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
+    let wanted = limit
+        .maximum
+        .map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
     if limit.current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit { current: Some(wanted), maximum: limit.maximum };
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        };
         if let Err(error) = setrlimit(Resource::Nofile, raised) {
             tracing::warn!(%error, "the limit of open files stays as it is");
         }

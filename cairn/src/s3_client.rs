@@ -140,7 +140,11 @@ impl Call {
             .map(|(name, value)| (signer::encode(name, false), signer::encode(value, false)))
             .collect();
         pairs.sort();
-        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+        pairs
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join("&")
     }
 }
 
@@ -156,7 +160,12 @@ impl S3Client {
                 tracing::debug!(%error, "S3 connection");
             }
         });
-        Ok(Self { sender, connection, signer, host: host.to_owned() })
+        Ok(Self {
+            sender,
+            connection,
+            signer,
+            host: host.to_owned(),
+        })
     }
 
     /// Sends a request and returns the answer with its body still to be read, if the status says success.
@@ -170,9 +179,16 @@ impl S3Client {
         let status = response.status();
         let body = short_body(response.into_body()).await.unwrap_or_default();
         let (code, message) = xml::error(&body).unwrap_or_else(|| {
-            (status.as_str().to_owned(), status.canonical_reason().unwrap_or("refused").to_owned())
+            (
+                status.as_str().to_owned(),
+                status.canonical_reason().unwrap_or("refused").to_owned(),
+            )
         });
-        Err(ClientError::Refused { status, code, message })
+        Err(ClientError::Refused {
+            status,
+            code,
+            message,
+        })
     }
 
     /// Sends a request and reads its whole answer, at most 64 MiB + 64 KiB.
@@ -185,17 +201,30 @@ impl S3Client {
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, ClientError> {
         let path = call.path();
         let query = call.query_text();
-        let target = if query.is_empty() { path.clone() } else { format!("{path}?{query}") };
+        let target = if query.is_empty() {
+            path.clone()
+        } else {
+            format!("{path}?{query}")
+        };
         let mut request = Request::builder().method(call.method.clone()).uri(target);
-        let hash = call.body_sha256.clone().unwrap_or_else(|| payload_hash(&call.body));
+        let hash = call
+            .body_sha256
+            .clone()
+            .unwrap_or_else(|| payload_hash(&call.body));
         let mut headers: Vec<(HeaderName, String)> = vec![(http::header::HOST, self.host.clone())];
         headers.extend(call.headers);
-        self.signer.sign(call.method.as_str(), &path, &query, &mut headers, &hash);
+        self.signer
+            .sign(call.method.as_str(), &path, &query, &mut headers, &hash);
         for (name, value) in headers {
-            let value = HeaderValue::from_str(&value).map_err(|_| ClientError::Unsendable { what: "a header" })?;
+            let value =
+                HeaderValue::from_str(&value).map_err(|_| ClientError::Unsendable { what: "a header" })?;
             request = request.header(name, value);
         }
-        request.body(Full::new(call.body)).map_err(|_| ClientError::Unsendable { what: "the object key" })
+        request
+            .body(Full::new(call.body))
+            .map_err(|_| ClientError::Unsendable {
+                what: "the object key",
+            })
     }
 }
 
@@ -209,7 +238,9 @@ async fn short_body(body: Incoming) -> Result<Bytes, ClientError> {
     let collected = Limited::new(body, ANSWER_BYTES_MAX)
         .collect()
         .await
-        .map_err(|_| ClientError::Answer { what: "it broke off or is too long" })?;
+        .map_err(|_| ClientError::Answer {
+            what: "it broke off or is too long",
+        })?;
     Ok(collected.to_bytes())
 }
 

@@ -33,7 +33,9 @@ pub struct S3Front {
 
 impl fmt::Debug for S3Front {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("S3Front").field("endpoint", &self.endpoint).finish_non_exhaustive()
+        out.debug_struct("S3Front")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,7 +58,11 @@ impl S3Front {
         };
         let front = Front::new(sessions.clone(), config.region.clone());
         let gate = Arc::new(Gate::new(gate_config, sessions, front));
-        Self { gate, region: config.region.clone(), endpoint }
+        Self {
+            gate,
+            region: config.region.clone(),
+            endpoint,
+        }
     }
 
     /// The region that requests are signed for.
@@ -76,7 +82,10 @@ impl S3Front {
 
     /// Speaks S3 over one stream of this machine until it ends.
     pub async fn speak(&self, stream: impl S3Stream + 'static) {
-        let peer = Peer { address: IpAddr::V4(Ipv4Addr::LOCALHOST), tls: false };
+        let peer = Peer {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            tls: false,
+        };
         let service = service_fn(|request: http::Request<Incoming>| {
             let gate = Arc::clone(&self.gate);
             async move {
@@ -107,7 +116,12 @@ impl S3Port {
         let failed = |error: std::io::Error| RuntimeError::Gateway(format!("--s3 {}: {error}", config.s3));
         let listener = TcpListener::bind(config.s3).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, tls, address, public_url: config.public_url.clone() })
+        Ok(Self {
+            listener,
+            tls,
+            address,
+            public_url: config.public_url.clone(),
+        })
     }
 
     /// Where clients reach the port.
@@ -121,7 +135,10 @@ impl S3Port {
 
     /// Serves until `stop` turns true, then drains. Returns how many connections had to be cut off.
     pub async fn serve(self, front: S3Front, config: &UpConfig, stop: watch::Receiver<bool>) -> usize {
-        let limits = ServerConfig { drain: config.drain, ..ServerConfig::default() };
+        let limits = ServerConfig {
+            drain: config.drain,
+            ..ServerConfig::default()
+        };
         s3_gateway::server::serve(self.listener, self.tls, front.gate, limits, stop).await
     }
 }

@@ -40,7 +40,10 @@ pub struct Target {
 impl Target {
     /// A new connection.
     pub async fn connect(&self) -> Result<S3Client, ClientError> {
-        let failed = |source| ClientError::Connect { endpoint: self.host.clone(), source };
+        let failed = |source| ClientError::Connect {
+            endpoint: self.host.clone(),
+            source,
+        };
         let stream = TcpStream::connect(&self.host).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         S3Client::over(stream, &self.host, self.signer.clone()).await
@@ -59,12 +62,16 @@ pub async fn measure(target: &Target, load: &Load) -> Result<Measured, ClientErr
         tokio::spawn(work(client, load, next))
     });
     let mut latencies = Vec::new();
-    for worker in try_join_all(workers).await.map_err(|_| ClientError::Answer { what: "a worker failed" })? {
+    for worker in try_join_all(workers).await.map_err(|_| ClientError::Answer {
+        what: "a worker failed",
+    })? {
         latencies.append(&mut worker?);
     }
     let wall = start.elapsed();
     let cpu_after = target.clock.as_ref().and_then(CpuClock::seconds);
-    let cpu = cpu_before.zip(cpu_after).map(|(before, after)| (after - before).max(0.0));
+    let cpu = cpu_before
+        .zip(cpu_after)
+        .map(|(before, after)| (after - before).max(0.0));
     Ok(Measured::new(load, latencies, wall, cpu))
 }
 
@@ -81,7 +88,9 @@ async fn work(mut client: S3Client, load: Load, next: Arc<AtomicU64>) -> Result<
         let got = drain(&mut client, call).await?;
         latencies.push(micros(start.elapsed()));
         if expected && got != load.payload_bytes {
-            return Err(ClientError::Answer { what: "a body has another length than was asked for" });
+            return Err(ClientError::Answer {
+                what: "a body has another length than was asked for",
+            });
         }
     }
 }

@@ -42,7 +42,15 @@ impl BenchServer {
             }
         }
         let spawned = command
-            .args(["up", "--json", "--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+            .args([
+                "up",
+                "--json",
+                "--s3",
+                "127.0.0.1:0",
+                "--admin",
+                "127.0.0.1:0",
+                "--data",
+            ])
             .arg(&directory)
             .env("CAIRN_ACCESS_KEY", &access_key_id)
             .env("CAIRN_SECRET_KEY", secret.as_str())
@@ -51,7 +59,13 @@ impl BenchServer {
             .stdout(Stdio::piped())
             .spawn();
         let child = spawned.map_err(|error| Failure::file(Path::new("cairn up"), error))?;
-        let mut server = Self { child, directory, host: String::new(), access_key_id, secret };
+        let mut server = Self {
+            child,
+            directory,
+            host: String::new(),
+            access_key_id,
+            secret,
+        };
         server.host = server.wait_until_ready()?;
         Ok(server)
     }
@@ -99,7 +113,9 @@ pub struct CpuClock {
 impl CpuClock {
     /// The clock of process `pid`.
     pub fn of(pid: u32) -> Self {
-        Self { stat: PathBuf::from(format!("/proc/{pid}/stat")) }
+        Self {
+            stat: PathBuf::from(format!("/proc/{pid}/stat")),
+        }
     }
 
     /// User and system seconds so far; `None` where the system does not tell.
@@ -121,7 +137,9 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 
 fn allocated_bytes(directory: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return 0;
+    };
     entries
         .filter_map(Result::ok)
         .map(|entry| match entry.metadata() {
@@ -134,7 +152,8 @@ fn allocated_bytes(directory: &Path) -> u64 {
 
 fn random_name() -> Result<String, Failure> {
     let mut bytes = [0; 12];
-    getrandom::fill(&mut bytes).map_err(|_| Failure::Incomplete("the system gives no randomness".to_owned()))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Failure::Incomplete("the system gives no randomness".to_owned()))?;
     Ok(hex::encode(bytes))
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::RANGE;
 use http::Method;
+use http::header::RANGE;
 
 use crate::bench::{Load, Measured, Target, measure};
 use crate::s3_client::{Call, ClientError, payload_hash};
@@ -24,9 +24,19 @@ pub struct Plan {
 
 impl Plan {
     /// A measurement.
-    pub const FULL: Self = Self { big_objects: 16, single: 500, many: 20_000, listings: 20 };
+    pub const FULL: Self = Self {
+        big_objects: 16,
+        single: 500,
+        many: 20_000,
+        listings: 20,
+    };
     /// A smoke test.
-    pub const QUICK: Self = Self { big_objects: 2, single: 50, many: 2_000, listings: 2 };
+    pub const QUICK: Self = Self {
+        big_objects: 2,
+        single: 50,
+        many: 2_000,
+        listings: 2,
+    };
 }
 
 /// Runs every load on a fresh bucket, which is left behind.
@@ -54,7 +64,13 @@ fn loads(plan: Plan, bucket: &str) -> Result<Vec<Load>, ClientError> {
     let (objects, small_objects) = (plan.big_objects, plan.many);
     let get = |prefix: &'static str, count: u64| {
         let bucket = Arc::clone(&bucket);
-        move |number: u64| Call::new(Method::GET, &bucket, &format!("{prefix}/{:08}", scatter(number, count)))
+        move |number: u64| {
+            Call::new(
+                Method::GET,
+                &bucket,
+                &format!("{prefix}/{:08}", scatter(number, count)),
+            )
+        }
     };
     let range = get("big", objects);
     let head = get("many", small_objects);
@@ -62,16 +78,49 @@ fn loads(plan: Plan, bucket: &str) -> Result<Vec<Load>, ClientError> {
     Ok(vec![
         load("PUT 64 MiB", 1, objects, BIG_BYTES, big.put(&bucket, "big")),
         load("GET 64 MiB", 1, objects, BIG_BYTES, get("big", objects)),
-        load("PUT 4 KiB", 1, plan.single, SMALL_BYTES, small.put(&bucket, "single")),
-        load("PUT 4 KiB", 64, plan.many, SMALL_BYTES, small.put(&bucket, "many")),
-        load("GET 4 KiB", 1, plan.single, SMALL_BYTES, get("many", small_objects)),
-        load("GET 4 KiB", 64, plan.many, SMALL_BYTES, get("many", small_objects)),
-        load("GET 64 KiB range", 16, plan.many / 2, RANGE_BYTES, move |number| {
-            let first = scatter(number, (BIG_BYTES / RANGE_BYTES) as u64) * RANGE_BYTES as u64;
-            let last = first + RANGE_BYTES as u64 - 1;
-            range(number).header(RANGE, format!("bytes={first}-{last}"))
+        load(
+            "PUT 4 KiB",
+            1,
+            plan.single,
+            SMALL_BYTES,
+            small.put(&bucket, "single"),
+        ),
+        load(
+            "PUT 4 KiB",
+            64,
+            plan.many,
+            SMALL_BYTES,
+            small.put(&bucket, "many"),
+        ),
+        load(
+            "GET 4 KiB",
+            1,
+            plan.single,
+            SMALL_BYTES,
+            get("many", small_objects),
+        ),
+        load(
+            "GET 4 KiB",
+            64,
+            plan.many,
+            SMALL_BYTES,
+            get("many", small_objects),
+        ),
+        load(
+            "GET 64 KiB range",
+            16,
+            plan.many / 2,
+            RANGE_BYTES,
+            move |number| {
+                let first = scatter(number, (BIG_BYTES / RANGE_BYTES) as u64) * RANGE_BYTES as u64;
+                let last = first + RANGE_BYTES as u64 - 1;
+                range(number).header(RANGE, format!("bytes={first}-{last}"))
+            },
+        ),
+        load("HEAD", 64, plan.many, 0, move |number| Call {
+            method: Method::HEAD,
+            ..head(number)
         }),
-        load("HEAD", 64, plan.many, 0, move |number| Call { method: Method::HEAD, ..head(number) }),
         load("LIST 1,000 keys", 1, plan.listings * 10, 0, move |number| {
             // The ten pages of a listing, each begun where the page before ends, without reading that page.
             let start = format!("many/{:08}", (number % 10) * 1_000 % small_objects.max(1));
@@ -88,7 +137,13 @@ fn load(
     payload_bytes: usize,
     call: impl Fn(u64) -> Call + Send + Sync + 'static,
 ) -> Load {
-    Load { name, connections, operations, payload_bytes, call: Arc::new(call) }
+    Load {
+        name,
+        connections,
+        operations,
+        payload_bytes,
+        call: Arc::new(call),
+    }
 }
 
 /// Bytes that are sent again and again, hashed once: the client's own cost stays out of the way.
@@ -100,9 +155,14 @@ struct Payload {
 impl Payload {
     fn random(bytes: usize) -> Result<Self, ClientError> {
         let mut buffer = vec![0; bytes];
-        getrandom::fill(&mut buffer).map_err(|_| ClientError::Answer { what: "no randomness" })?;
+        getrandom::fill(&mut buffer).map_err(|_| ClientError::Answer {
+            what: "no randomness",
+        })?;
         let sha256 = payload_hash(&buffer);
-        Ok(Self { bytes: Bytes::from(buffer), sha256 })
+        Ok(Self {
+            bytes: Bytes::from(buffer),
+            sha256,
+        })
     }
 
     fn put(&self, bucket: &Arc<str>, prefix: &'static str) -> impl Fn(u64) -> Call + Send + Sync + 'static {

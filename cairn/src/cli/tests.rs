@@ -25,7 +25,9 @@ fn a_key_needs_scopes_and_operations() {
     assert!(parse("cairn key create --op read").is_err());
     assert!(parse("cairn key create --scope photos").is_err());
     let cli = parse("cairn key create --scope a --scope b --op read,list --expires 90d").unwrap();
-    let Command::Key(KeyCommand::Create(args)) = cli.command else { panic!("not key create") };
+    let Command::Key(KeyCommand::Create(args)) = cli.command else {
+        panic!("not key create")
+    };
     assert_eq!(args.scopes, ["a", "b"]);
     assert_eq!(args.expires.unwrap().to_string(), "90d");
 }
@@ -39,6 +41,8 @@ fn a_bad_duration_is_a_usage_error() {
 #[test]
 fn drives_repeat_in_order() {
     let cli = parse("cairn up --drive /a --drive /b --code 4+2").unwrap();
-    let Command::Up(args) = cli.command else { panic!("not up") };
+    let Command::Up(args) = cli.command else {
+        panic!("not up")
+    };
     assert_eq!(args.drives, [PathBuf::from("/a"), PathBuf::from("/b")]);
 }

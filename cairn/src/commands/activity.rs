@@ -16,13 +16,19 @@ pub(super) async fn run(global: &GlobalArgs, command: ActivityCommand) -> Result
     match command {
         ActivityCommand::List(args) => records(global, args).await,
         ActivityCommand::Show(args) => {
-            let request = Request::ActivityShow { vault: args.vault.vault, record_id: args.record_id };
+            let request = Request::ActivityShow {
+                vault: args.vault.vault,
+                record_id: args.record_id,
+            };
             // A record is JSON by nature: shown the same way to people and programs.
             print_json(&ask(global, "activity", request).await?);
             Ok(())
         }
         ActivityCommand::Receipt(args) => {
-            let request = Request::ActivityReceipt { vault: args.vault.vault, record_id: args.record_id };
+            let request = Request::ActivityReceipt {
+                vault: args.vault.vault,
+                record_id: args.record_id,
+            };
             let answer = ask(global, "activity", request).await?;
             if global.json {
                 print_json(&answer);
@@ -50,11 +56,21 @@ async fn records(global: &GlobalArgs, args: ActivityListArgs) -> Result<(), Fail
         print_json(&answer);
         return Ok(());
     }
-    let mut table = Table::new(&["time", "operation", "status", ">bytes", "agent", "scope", "record"]);
+    let mut table = Table::new(&[
+        "time",
+        "operation",
+        "status",
+        ">bytes",
+        "agent",
+        "scope",
+        "record",
+    ]);
     for record in list(&answer, "records") {
         let text = |name: &str| {
             let field = record.get(name);
-            field.map_or(String::new(), |value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            field.map_or(String::new(), |value| {
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+            })
         };
         table.row([
             text("time"),
@@ -62,7 +78,12 @@ async fn records(global: &GlobalArgs, args: ActivityListArgs) -> Result<(), Fail
             text("status"),
             text("bytes"),
             text("agent"),
-            text("vault_scope"),
+            // One vault is asked about, so its id says nothing.
+            text("vault_scope")
+                .rsplit(" / ")
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             text("record_id"),
         ]);
     }

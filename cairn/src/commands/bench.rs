@@ -42,7 +42,10 @@ pub(super) async fn run(global: &GlobalArgs, args: BenchArgs) -> Result<(), Fail
     if global.json {
         print_json(&json!({"loads": loads, "drive_bytes": drive_bytes}));
     } else if let Some(bytes) = drive_bytes {
-        print_line(format!("the drives hold {} in all, preallocation included", ByteSize(bytes)));
+        print_line(format!(
+            "the drives hold {} in all, preallocation included",
+            ByteSize(bytes)
+        ));
     } else {
         print_line(format!("the bucket {bucket} is left on the server"));
     }
@@ -56,13 +59,14 @@ async fn start(args: &BenchArgs) -> Result<BenchServer, Failure> {
 }
 
 fn given(args: &BenchArgs, endpoint: &str) -> Result<Target, Failure> {
-    let host = endpoint.strip_prefix("http://").map(|host| host.trim_end_matches('/'));
-    let host = host.filter(|host| !host.is_empty()).ok_or_else(|| {
-        Failure::Usage(format!("--endpoint {endpoint:?}: http://HOST:PORT, without TLS"))
-    })?;
-    let credential = root_credential(&|name| std::env::var(name).ok())?.ok_or_else(|| {
-        Failure::Usage("--endpoint needs CAIRN_ACCESS_KEY and CAIRN_SECRET_KEY".to_owned())
-    })?;
+    let host = endpoint
+        .strip_prefix("http://")
+        .map(|host| host.trim_end_matches('/'));
+    let host = host
+        .filter(|host| !host.is_empty())
+        .ok_or_else(|| Failure::Usage(format!("--endpoint {endpoint:?}: http://HOST:PORT, without TLS")))?;
+    let credential = root_credential(&|name| std::env::var(name).ok())?
+        .ok_or_else(|| Failure::Usage("--endpoint needs CAIRN_ACCESS_KEY and CAIRN_SECRET_KEY".to_owned()))?;
     Ok(Target {
         host: host.to_owned(),
         signer: signer(credential.access_key_id, credential.secret, &args.region),

@@ -27,11 +27,19 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
 fn show(report: &Value) {
     let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
     let size = |name: &str| ByteSize(number(name));
-    print_line(format!("{} packs deleted, {} freed", number("packs_deleted"), size("bytes_freed")));
+    print_line(format!(
+        "{} packs deleted, {} freed",
+        number("packs_deleted"),
+        size("bytes_freed")
+    ));
     print_line(format!(
         "{} rewritten, {:.2} for each byte freed",
         ByteSize(number("bytes_moved").saturating_add(number("bytes_rewritten"))),
         report.get("rewrite_ratio").and_then(Value::as_f64).unwrap_or(0.0)
     ));
-    print_line(format!("{} allocated for {} of live data", size("allocated_bytes"), size("live_bytes")));
+    print_line(format!(
+        "{} allocated for {} of live data",
+        size("allocated_bytes"),
+        size("live_bytes")
+    ));
 }

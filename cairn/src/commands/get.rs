@@ -22,7 +22,9 @@ use crate::s3_client::{Call, ClientError};
 pub(super) async fn run(global: &GlobalArgs, args: GetArgs) -> Result<(), Failure> {
     let to_stdout = args.file == Path::new("-");
     if to_stdout && global.json {
-        return Err(Failure::Usage("--json and the object cannot share stdout: name a file".to_owned()));
+        return Err(Failure::Usage(
+            "--json and the object cannot share stdout: name a file".to_owned(),
+        ));
     }
     let (scope, object_key) = split(&args.source)?;
     if object_key.is_empty() {
@@ -46,16 +48,25 @@ pub(super) async fn run(global: &GlobalArgs, args: GetArgs) -> Result<(), Failur
 
 async fn fetch(connection: &mut S3Connection, call: Call, target: &Path) -> Result<u64, Failure> {
     let (parts, body) = connection.client.send(call).await?.into_parts();
-    let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let length = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
     if target == Path::new("-") {
         return copy(body, &mut tokio::io::stdout(), length, target).await;
     }
     let fresh = beside(target);
     let failed = |error| Failure::file(target, error);
-    let mut file = tokio::fs::File::create(&fresh).await.map_err(|error| Failure::file(&fresh, error))?;
+    let mut file = tokio::fs::File::create(&fresh)
+        .await
+        .map_err(|error| Failure::file(&fresh, error))?;
     let copied = copy(body, &mut file, length, target).await;
     let settled = match copied {
-        Ok(bytes) => match file.sync_all().await.and_then(|()| std::fs::rename(&fresh, target)) {
+        Ok(bytes) => match file
+            .sync_all()
+            .await
+            .and_then(|()| std::fs::rename(&fresh, target))
+        {
             Ok(()) => return Ok(bytes),
             Err(error) => failed(error),
         },
@@ -76,10 +87,18 @@ async fn copy(
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(ClientError::from)?;
         if let Some(data) = frame.data_ref() {
-            target.write_all(data).await.map_err(|error| Failure::file(name, error))?;
+            target
+                .write_all(data)
+                .await
+                .map_err(|error| Failure::file(name, error))?;
             bytes += data.len() as u64;
             let total = length.unwrap_or(0) >> 20;
-            progress.show(Step { done: bytes >> 20, total, unit: "MiB".to_owned(), note: String::new() });
+            progress.show(Step {
+                done: bytes >> 20,
+                total,
+                unit: "MiB".to_owned(),
+                note: String::new(),
+            });
         }
     }
     target.flush().await.map_err(|error| Failure::file(name, error))?;

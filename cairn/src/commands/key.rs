@@ -25,12 +25,18 @@ pub(super) async fn run(global: &GlobalArgs, command: KeyCommand) -> Result<(), 
             Ok(())
         }
         KeyCommand::Revoke(args) => {
-            let request = Request::KeyRevoke { vault: args.vault.vault, access_key_id: args.access_key_id };
+            let request = Request::KeyRevoke {
+                vault: args.vault.vault,
+                access_key_id: args.access_key_id,
+            };
             let answer = ask(global, "key revoke", request).await?;
             if global.json {
                 print_json(&answer);
             } else {
-                print_line(format!("{} is refused from now on", text(&answer, "access_key_id")));
+                print_line(format!(
+                    "{} is refused from now on",
+                    text(&answer, "access_key_id")
+                ));
             }
             Ok(())
         }
@@ -59,14 +65,26 @@ async fn create(global: &GlobalArgs, args: KeyCreateArgs) -> Result<(), Failure>
 }
 
 async fn show(global: &GlobalArgs, args: KeyShowArgs) -> Result<(), Failure> {
-    let request = Request::KeyShow { vault: args.vault.vault, access_key_id: args.access_key_id };
+    let request = Request::KeyShow {
+        vault: args.vault.vault,
+        access_key_id: args.access_key_id,
+    };
     let answer = ask(global, "key show", request).await?;
     if global.json {
         print_json(&answer);
     } else if args.env {
-        print_line(format!("export AWS_ACCESS_KEY_ID={}", quoted(text(&answer, "access_key_id"))));
-        print_line(format!("export AWS_SECRET_ACCESS_KEY={}", quoted(text(&answer, "secret_access_key"))));
-        print_line(format!("export AWS_DEFAULT_REGION={}", quoted(text(&answer, "region"))));
+        print_line(format!(
+            "export AWS_ACCESS_KEY_ID={}",
+            quoted(text(&answer, "access_key_id"))
+        ));
+        print_line(format!(
+            "export AWS_SECRET_ACCESS_KEY={}",
+            quoted(text(&answer, "secret_access_key"))
+        ));
+        print_line(format!(
+            "export AWS_DEFAULT_REGION={}",
+            quoted(text(&answer, "region"))
+        ));
     } else {
         print_pair(&answer);
         print_line(format!("status      {}", text(&answer, "status")));
@@ -93,8 +111,14 @@ fn keys(answer: &Value) -> Table {
             text(key, "label").to_owned(),
             text(key, "status").to_owned(),
             words("scopes"),
-            if is_root { "everything".to_owned() } else { words("operations") },
-            key.get("expires_ms").and_then(Value::as_u64).map_or("never".to_owned(), moment),
+            if is_root {
+                "everything".to_owned()
+            } else {
+                words("operations")
+            },
+            key.get("expires_ms")
+                .and_then(Value::as_u64)
+                .map_or("never".to_owned(), moment),
         ]);
     }
     table
@@ -104,7 +128,9 @@ fn keys(answer: &Value) -> Table {
 pub(super) fn moment(ms: u64) -> String {
     let seconds = i64::try_from(ms / 1_000).unwrap_or(i64::MAX);
     let moment = OffsetDateTime::from_unix_timestamp(seconds).ok();
-    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{ms} ms"))
+    moment
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{ms} ms"))
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {

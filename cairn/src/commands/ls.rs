@@ -25,8 +25,10 @@ async fn all_scopes(global: &GlobalArgs, client: &mut S3Client) -> Result<(), Fa
     let (_, body) = client.fetch(Call::new(Method::GET, "", "")).await?;
     let found = scopes(&body)?;
     if global.json {
-        let found: Vec<_> =
-            found.iter().map(|(scope, created)| json!({"scope": scope, "created": created})).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|(scope, created)| json!({"scope": scope, "created": created}))
+            .collect();
         print_json(&json!({"scopes": found}));
         return Ok(());
     }

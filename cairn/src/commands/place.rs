@@ -7,7 +7,9 @@ pub(super) fn split(place: &str) -> Result<(&str, &str), Failure> {
     let place = place.strip_prefix("s3://").unwrap_or(place);
     let (scope, object_key) = place.split_once('/').unwrap_or((place, ""));
     if scope.is_empty() {
-        return Err(Failure::Usage(format!("{place:?}: write SCOPE/KEY, as photos/2026/a.jpg")));
+        return Err(Failure::Usage(format!(
+            "{place:?}: write SCOPE/KEY, as photos/2026/a.jpg"
+        )));
     }
     Ok((scope, object_key))
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
-use http::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
+use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -23,7 +23,11 @@ pub(super) async fn run(global: &GlobalArgs, args: PutArgs) -> Result<(), Failur
     let (scope, object_key) = target(&args)?;
     let source = Source::open(&args.file).await?;
     let mut connection = S3Connection::open(global, args.vault.vault.clone()).await?;
-    let put = Put { scope: &scope, object_key: &object_key, args: &args };
+    let put = Put {
+        scope: &scope,
+        object_key: &object_key,
+        args: &args,
+    };
     let stored = put.run(&mut connection.client, source).await;
     connection.close().await;
     let (bytes, etag) = stored?;
@@ -41,7 +45,11 @@ fn target(args: &PutArgs) -> Result<(String, String), Failure> {
     if !object_key.is_empty() && !object_key.ends_with('/') {
         return Ok((scope.to_owned(), object_key.to_owned()));
     }
-    let name = args.file.file_name().and_then(|name| name.to_str()).filter(|name| *name != "-");
+    let name = args
+        .file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .filter(|name| *name != "-");
     let name = name.ok_or_else(|| Failure::Usage("say under which KEY to store it: SCOPE/KEY".to_owned()))?;
     Ok((scope.to_owned(), format!("{object_key}{name}")))
 }
@@ -58,12 +66,25 @@ impl Source {
     async fn open(path: &Path) -> Result<Self, Failure> {
         let name = path.display().to_string();
         if path == Path::new("-") {
-            return Ok(Self { reader: Box::new(tokio::io::stdin()), length: None, name });
+            return Ok(Self {
+                reader: Box::new(tokio::io::stdin()),
+                length: None,
+                name,
+            });
         }
-        let file = tokio::fs::File::open(path).await.map_err(|error| Failure::file(path, error))?;
-        let metadata = file.metadata().await.map_err(|error| Failure::file(path, error))?;
+        let file = tokio::fs::File::open(path)
+            .await
+            .map_err(|error| Failure::file(path, error))?;
+        let metadata = file
+            .metadata()
+            .await
+            .map_err(|error| Failure::file(path, error))?;
         let length = metadata.is_file().then_some(metadata.len());
-        Ok(Self { reader: Box::new(file), length, name })
+        Ok(Self {
+            reader: Box::new(file),
+            length,
+            name,
+        })
     }
 
     /// Up to `bytes` of what is left; fewer only at the end.
@@ -98,7 +119,9 @@ impl Put<'_> {
             let (parts, _) = client.fetch(call).await?;
             return Ok((length, etag(&parts.headers)?));
         }
-        let started = client.fetch(self.typed(self.call(Method::POST)).query("uploads", "")).await?;
+        let started = client
+            .fetch(self.typed(self.call(Method::POST)).query("uploads", ""))
+            .await?;
         let upload = upload_id(&started.1)?;
         let stored = self.parts(client, &mut source, first, &upload, part_bytes).await;
         if stored.is_err() {
@@ -124,18 +147,29 @@ impl Put<'_> {
         while !body.is_empty() {
             number += 1;
             length += body.len() as u64;
-            let call = self.call(Method::PUT).query("partNumber", number.to_string()).query("uploadId", upload);
+            let call = self
+                .call(Method::PUT)
+                .query("partNumber", number.to_string())
+                .query("uploadId", upload);
             let (parts, _) = client.fetch(call.body(body)).await?;
             list += &format!(
                 "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>",
                 etag(&parts.headers)?
             );
             let total = source.length.unwrap_or(0) >> 20;
-            progress.show(Step { done: length >> 20, total, unit: "MiB".to_owned(), note: String::new() });
+            progress.show(Step {
+                done: length >> 20,
+                total,
+                unit: "MiB".to_owned(),
+                note: String::new(),
+            });
             body = source.next(part_bytes).await?;
         }
         let list = format!("<CompleteMultipartUpload>{list}</CompleteMultipartUpload>");
-        let call = self.call(Method::POST).query("uploadId", upload).body(Bytes::from(list));
+        let call = self
+            .call(Method::POST)
+            .query("uploadId", upload)
+            .body(Bytes::from(list));
         let (_, body) = client.fetch(self.conditional(call)).await?;
         Ok((length, crate::s3_client::completed_etag(&body)?))
     }
@@ -152,13 +186,19 @@ impl Put<'_> {
     }
 
     fn conditional(&self, call: Call) -> Call {
-        if self.args.if_absent { call.header(IF_NONE_MATCH, "*") } else { call }
+        if self.args.if_absent {
+            call.header(IF_NONE_MATCH, "*")
+        } else {
+            call
+        }
     }
 }
 
 fn etag(headers: &http::HeaderMap) -> Result<String, ClientError> {
-    let value = headers.get(HeaderName::from(ETAG)).and_then(|value| value.to_str().ok());
-    let value = value.ok_or(ClientError::Answer { what: "it has no ETag" })?;
+    let value = headers.get(ETAG).and_then(|value| value.to_str().ok());
+    let value = value.ok_or(ClientError::Answer {
+        what: "it has no ETag",
+    })?;
     Ok(value.trim_matches('"').to_owned())
 }
 
@@ -192,7 +232,10 @@ mod tests {
             if_absent: false,
             vault: Default::default(),
         };
-        assert_eq!(target(&args("/a/b.txt", "s/dir/")).unwrap(), ("s".to_owned(), "dir/b.txt".to_owned()));
+        assert_eq!(
+            target(&args("/a/b.txt", "s/dir/")).unwrap(),
+            ("s".to_owned(), "dir/b.txt".to_owned())
+        );
         assert_eq!(target(&args("/a/b.txt", "s")).unwrap().1, "b.txt");
         assert_eq!(target(&args("/a/b.txt", "s/c")).unwrap().1, "c");
         assert!(target(&args("-", "s/")).is_err());

@@ -20,11 +20,7 @@ use crate::s3_client::{S3Client, Signer};
 use crate::serve::S3Front;
 
 /// Asks one thing, showing a bar named `work` while it takes long.
-pub(super) async fn ask(
-    global: &GlobalArgs,
-    work: &'static str,
-    request: Request,
-) -> Result<Value, Failure> {
+pub(super) async fn ask(global: &GlobalArgs, work: &'static str, request: Request) -> Result<Value, Failure> {
     let progress = Progress::new(work);
     let on_step = |step| progress.show(step);
     if let Some(mut connection) = connect(&global.data).await? {
@@ -59,7 +55,10 @@ impl S3Connection {
         let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
         tokio::spawn(async move { operator.serve_s3(Box::new(theirs)).await });
         let client = S3Client::over(ours, LOCAL_HOST, signer(&key)?).await?;
-        Ok(Self { client, here: Some(runtime) })
+        Ok(Self {
+            client,
+            here: Some(runtime),
+        })
     }
 
     /// Ends the connection; a data directory that was opened here is closed cleanly.
@@ -90,13 +89,16 @@ fn operator_of(runtime: &Arc<Runtime>) -> Result<Operator, Failure> {
 
 /// What the environment configures, without the flags of `up`.
 fn config_here() -> Result<UpConfig, Failure> {
-    Ok(UpConfig::gather(&UpArgs::default(), &|name| std::env::var(name).ok())?)
+    Ok(UpConfig::gather(&UpArgs::default(), &|name| {
+        std::env::var(name).ok()
+    })?)
 }
 
 fn signer(key: &Value) -> Result<Signer, Failure> {
     let field = |name: &str| {
         let text = key.get(name).and_then(Value::as_str);
-        text.map(str::to_owned).ok_or(crate::control::ControlError::Protocol)
+        text.map(str::to_owned)
+            .ok_or(crate::control::ControlError::Protocol)
     };
     let secret = Zeroizing::new(field("secret_access_key")?);
     Ok(Signer::new(field("access_key_id")?, secret, field("region")?))

@@ -12,7 +12,10 @@ use crate::output::{print_json, print_line};
 use crate::request::Request;
 
 pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Failure> {
-    let replace = absolute(&args.replace).iter().map(|dir| dir.display().to_string()).collect();
+    let replace = absolute(&args.replace)
+        .iter()
+        .map(|dir| dir.display().to_string())
+        .collect();
     let report = ask(global, "repair", Request::Repair { replace }).await?;
     let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
     let complete = report.get("complete").and_then(Value::as_bool).unwrap_or(false);
@@ -36,7 +39,10 @@ pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Fai
     if complete {
         return Ok(());
     }
-    let lost: Vec<&str> = list(&report, "drives_lost").iter().filter_map(Value::as_str).collect();
+    let lost: Vec<&str> = list(&report, "drives_lost")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let mut message = format!("{} shards are still missing", number("shards_missing"));
     if !lost.is_empty() {
         message += &format!(
@@ -45,7 +51,10 @@ pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Fai
         );
     }
     if number("packs_unreadable") > 0 {
-        message += &format!("; {} packs have lost more shards than their parity", number("packs_unreadable"));
+        message += &format!(
+            "; {} packs have lost more shards than their parity",
+            number("packs_unreadable")
+        );
     }
     Err(Failure::Incomplete(message))
 }

@@ -13,7 +13,13 @@ use crate::request::Request;
 
 pub(super) async fn run(global: &GlobalArgs, command: ScopeCommand) -> Result<(), Failure> {
     let (request, creates) = match command {
-        ScopeCommand::Create { name, vault } => (Request::ScopeCreate { vault: vault.vault, name }, true),
+        ScopeCommand::Create { name, vault } => (
+            Request::ScopeCreate {
+                vault: vault.vault,
+                name,
+            },
+            true,
+        ),
         ScopeCommand::List(choice) => (Request::ScopeList { vault: choice.vault }, false),
     };
     let answer = ask(global, "scope", request).await?;
@@ -21,9 +27,19 @@ pub(super) async fn run(global: &GlobalArgs, command: ScopeCommand) -> Result<()
         print_json(&answer);
         return Ok(());
     }
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |value: &Value, name: &str| {
+        value
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     if creates {
-        print_line(format!("{} ({})", text(&answer, "scope"), text(&answer, "scope_id")));
+        print_line(format!(
+            "{} ({})",
+            text(&answer, "scope"),
+            text(&answer, "scope_id")
+        ));
         return Ok(());
     }
     let mut table = Table::new(&["scope", ">objects", ">size", "created"]);

@@ -26,6 +26,8 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     }
     match number("shards_unrepaired") {
         0 => Ok(()),
-        left => Err(Failure::Incomplete(format!("{left} bad shards could not be rebuilt: try `cairn repair`"))),
+        left => Err(Failure::Incomplete(format!(
+            "{left} bad shards could not be rebuilt: try `cairn repair`"
+        ))),
     }
 }

@@ -19,10 +19,17 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
     let size = |pointer: &str| ByteSize(number(pointer)).to_string();
 
-    print_line(format!("{} ({}), {}", text("/data"), text("/endpoint"), text("/code")));
+    print_line(format!(
+        "{} ({}), {}",
+        text("/data"),
+        text("/endpoint"),
+        text("/code")
+    ));
     print_line(format!("  {}", text("/survives")));
     match status.get("writes_refused_because").and_then(Value::as_str) {
-        Some(reason) => print_line(format!("  WRITES ARE REFUSED: {reason}. `cairn repair` brings drives back")),
+        Some(reason) => print_line(format!(
+            "  WRITES ARE REFUSED: {reason}. `cairn repair` brings drives back"
+        )),
         None => print_line("  reads and writes are served"),
     }
     print_line("");
@@ -58,7 +65,10 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
             size("/ledger/bytes")
         ),
     ]);
-    rest.row(["activity".to_owned(), format!("{} records", number("/activity/records"))]);
+    rest.row([
+        "activity".to_owned(),
+        format!("{} records", number("/activity/records")),
+    ]);
     rest.row(["log key".to_owned(), text("/activity/log_key").to_owned()]);
     for line in rest.lines(2).into_iter().skip(1) {
         print_line(line);
@@ -69,7 +79,15 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
 }
 
 fn drives(status: &Value) -> Table {
-    let mut table = Table::new(&["drive", "state", ">live", ">garbage", ">free", ">shards", "directory"]);
+    let mut table = Table::new(&[
+        "drive",
+        "state",
+        ">live",
+        ">garbage",
+        ">free",
+        ">shards",
+        "directory",
+    ]);
     for drive in list(status, "drives") {
         let size = |name: &str| ByteSize(drive.get(name).and_then(Value::as_u64).unwrap_or(0)).to_string();
         let text = |name: &str| drive.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -95,7 +113,13 @@ fn drives(status: &Value) -> Table {
 pub(super) fn vaults(answer: &Value) -> Table {
     let mut table = Table::new(&["vault", "id", ">scopes", ">objects", ">size"]);
     for vault in list(answer, "vaults") {
-        let text = |name: &str| vault.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |name: &str| {
+            vault
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let number = |name: &str| vault.get(name).and_then(Value::as_u64).unwrap_or(0);
         table.row([
             text("name"),
@@ -110,5 +134,9 @@ pub(super) fn vaults(answer: &Value) -> Table {
 
 /// The list of this name in an answer.
 pub(super) fn list<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
-    answer.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    answer
+        .get(name)
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }

@@ -143,7 +143,10 @@ impl Serving {
             None => format!("`cairn key show --data {data}` shows it"),
         };
         print_line(format!("Cairn serves {}", runtime.data.root().display()));
-        print_line(format!("\n  endpoint    {endpoint}\n  admin       {}\n  region      {}", self.admin, self.region));
+        print_line(format!(
+            "\n  endpoint    {endpoint}\n  admin       {}\n  region      {}",
+            self.admin, self.region
+        ));
         print_line(format!("  access key  {id}\n  secret      {shown}"));
         print_line("\nTo try it, paste:\n");
         match secret {
@@ -154,9 +157,14 @@ impl Serving {
             None => print_line(format!("  eval \"$(cairn key show --env --data {data})\"")),
         }
         print_line(format!("  aws --endpoint-url {endpoint} s3 mb s3://first"));
-        print_line(format!("  aws --endpoint-url {endpoint} s3 cp README.md s3://first/"));
+        print_line(format!(
+            "  aws --endpoint-url {endpoint} s3 cp README.md s3://first/"
+        ));
         print_line(format!("  aws --endpoint-url {endpoint} s3 ls s3://first/"));
         let keys = runtime.data.keys();
-        print_line(format!("\nBack up {}: without it nothing can be opened.\n", keys.display()));
+        print_line(format!(
+            "\nBack up {}: without it nothing can be opened.\n",
+            keys.display()
+        ));
     }
 }

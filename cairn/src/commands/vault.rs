@@ -61,7 +61,11 @@ async fn rebuild_ledger(global: &GlobalArgs, args: RebuildArgs) -> Result<(), Fa
     } else {
         rebuilt.iter().for_each(show);
     }
-    match rebuilt.iter().map(|vault| vault.report.trailers_lost).sum::<u64>() {
+    match rebuilt
+        .iter()
+        .map(|vault| vault.report.trailers_lost)
+        .sum::<u64>()
+    {
         0 => Ok(()),
         lost => Err(Failure::Incomplete(format!(
             "the claims of {lost} packs could not be read; what was stored in them alone is missing"
@@ -71,8 +75,14 @@ async fn rebuild_ledger(global: &GlobalArgs, args: RebuildArgs) -> Result<(), Fa
 
 fn show(rebuilt: &Rebuilt) {
     let report = &rebuilt.report;
-    print_line(format!("{} ({}): {} packs found", rebuilt.name, rebuilt.vault, report.packs));
-    print_line(format!("  {} objects in {} scopes are back", report.objects, report.buckets));
+    print_line(format!(
+        "{} ({}): {} packs found",
+        rebuilt.name, rebuilt.vault, report.packs
+    ));
+    print_line(format!(
+        "  {} objects in {} scopes are back",
+        report.objects, report.buckets
+    ));
     if report.maybe_undeleted > 0 {
         print_line(format!(
             "  {} entries were written after the last checkpoint; if one of them was deleted since, it is back",
@@ -83,7 +93,10 @@ fn show(rebuilt: &Rebuilt) {
 
 /// Reads key files only: it needs no lock and disturbs no running process.
 fn export(global: &GlobalArgs, args: &ExportKeyArgs) -> Result<(), Failure> {
-    let store = KeyStore::open(&global.data.join("keys"), passphrase(global.passphrase_file.as_deref())?)?;
+    let store = KeyStore::open(
+        &global.data.join("keys"),
+        passphrase(global.passphrase_file.as_deref())?,
+    )?;
     let keyfile = store.choose(args.vault.vault.as_deref())?;
     let seal = passphrase(args.seal_with.as_deref())?;
     let bytes = KeyStore::export(keyfile, seal.as_ref())?;
@@ -96,7 +109,12 @@ fn export(global: &GlobalArgs, args: &ExportKeyArgs) -> Result<(), Failure> {
         }));
         return Ok(());
     }
-    print_line(format!("the keys of {} ({}) are in {}", keyfile.name, keyfile.vault, args.out.display()));
+    print_line(format!(
+        "the keys of {} ({}) are in {}",
+        keyfile.name,
+        keyfile.vault,
+        args.out.display()
+    ));
     if seal.is_none() {
         print_line("the file is not sealed: whoever reads it can open everything in the vault");
     }
@@ -114,14 +132,21 @@ fn import(global: &GlobalArgs, args: ImportKeyArgs) -> Result<(), Failure> {
     if global.json {
         print_json(&json!({"vault_id": imported.vault.to_string(), "name": imported.name}));
     } else {
-        print_line(format!("{} ({}) is here from the next start on", imported.name, imported.vault));
+        print_line(format!(
+            "{} ({}) is here from the next start on",
+            imported.name, imported.vault
+        ));
     }
     Ok(())
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -45,7 +45,9 @@ pub(super) fn run(global: &GlobalArgs, args: &VerifyArgs) -> Result<(), Failure>
     print_line(format!("  entry {} of {}", verified.index, verified.tree_size));
     print_line(format!("log key: {}", verified.key));
     if !verified.pinned {
-        print_line("key not pinned: compare it with the one that the log's owner gave you, or give --log-key");
+        print_line(
+            "key not pinned: compare it with the one that the log's owner gave you, or give --log-key",
+        );
     }
     Ok(())
 }

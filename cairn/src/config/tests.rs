@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use super::*;
 
 fn gather(args: &UpArgs, env: &[(&str, &str)]) -> Result<UpConfig, ConfigError> {
-    let env: HashMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let env: HashMap<String, String> = env
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
     UpConfig::gather(args, &|name| env.get(name).cloned())
 }
 
@@ -13,7 +16,13 @@ fn with_file(text: &str) -> (tempfile::TempDir, UpArgs) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cairn.toml");
     std::fs::write(&path, text).unwrap();
-    (dir, UpArgs { config: Some(path), ..UpArgs::default() })
+    (
+        dir,
+        UpArgs {
+            config: Some(path),
+            ..UpArgs::default()
+        },
+    )
 }
 
 #[test]
@@ -38,7 +47,8 @@ fn a_flag_beats_the_environment_and_that_beats_the_file() {
 
 #[test]
 fn lists_are_taken_whole_from_the_first_source() {
-    let (_dir, args) = with_file("domain = [\"a.example\"]\ndrive = [\"/1\",\"/2\",\"/3\",\"/4\",\"/5\",\"/6\"]");
+    let (_dir, args) =
+        with_file("domain = [\"a.example\"]\ndrive = [\"/1\",\"/2\",\"/3\",\"/4\",\"/5\",\"/6\"]");
     let config = gather(&args, &[("CAIRN_DOMAIN", "B.example, c.example")]).unwrap();
     assert_eq!(config.domains, ["b.example", "c.example"]);
     assert_eq!(config.drives.unwrap().len(), 6);
@@ -48,14 +58,20 @@ fn lists_are_taken_whole_from_the_first_source() {
 fn an_unknown_name_in_the_file_is_refused_with_its_line() {
     let (_dir, args) = with_file("regoin = \"x\"");
     let message = gather(&args, &[]).unwrap_err().to_string();
-    assert!(message.contains("regoin") && message.contains("line 1"), "{message}");
+    assert!(
+        message.contains("regoin") && message.contains("line 1"),
+        "{message}"
+    );
 }
 
 #[test]
 fn sizes_in_the_file_may_be_numbers_or_text() {
     let (_dir, args) = with_file("quota = 1000\nupload-memory = \"64MiB\"");
     let config = gather(&args, &[]).unwrap();
-    assert_eq!((config.quota_bytes, config.upload_memory_bytes), (Some(1_000), 64 << 20));
+    assert_eq!(
+        (config.quota_bytes, config.upload_memory_bytes),
+        (Some(1_000), 64 << 20)
+    );
 }
 
 #[test]
@@ -75,26 +91,47 @@ fn each_wrong_setting_is_named() {
         ("CAIRN_UPLOAD_MEMORY", "1MiB", "--upload-memory"),
     ];
     for (variable, value, named) in cases {
-        let message = gather(&UpArgs::default(), &[(variable, value)]).unwrap_err().to_string();
+        let message = gather(&UpArgs::default(), &[(variable, value)])
+            .unwrap_err()
+            .to_string();
         assert!(message.starts_with(named), "{variable}={value}: {message}");
     }
 }
 
 #[test]
 fn settings_that_belong_together_are_wanted_together() {
-    for env in [("CAIRN_TLS_CERT", "/c"), ("CAIRN_TLS_KEY", "/k"), ("CAIRN_ACCESS_KEY", "abc")] {
-        assert!(matches!(gather(&UpArgs::default(), &[env]), Err(ConfigError::Together(_))), "{env:?}");
+    for env in [
+        ("CAIRN_TLS_CERT", "/c"),
+        ("CAIRN_TLS_KEY", "/k"),
+        ("CAIRN_ACCESS_KEY", "abc"),
+    ] {
+        assert!(
+            matches!(gather(&UpArgs::default(), &[env]), Err(ConfigError::Together(_))),
+            "{env:?}"
+        );
     }
     let same = [("CAIRN_S3", "127.0.0.1:7"), ("CAIRN_ADMIN", "127.0.0.1:7")];
-    assert!(matches!(gather(&UpArgs::default(), &same), Err(ConfigError::Together(_))));
+    assert!(matches!(
+        gather(&UpArgs::default(), &same),
+        Err(ConfigError::Together(_))
+    ));
 }
 
 #[test]
 fn too_few_or_repeated_drives_are_refused() {
-    let few = UpArgs { drives: vec!["/a".into(), "/b".into()], ..UpArgs::default() };
+    let few = UpArgs {
+        drives: vec!["/a".into(), "/b".into()],
+        ..UpArgs::default()
+    };
     let message = gather(&few, &[]).unwrap_err().to_string();
-    assert!(message.contains("2 drives") && message.contains("4+2") && message.contains("at least 6"), "{message}");
-    let twice = UpArgs { drives: vec!["/a".into(); 6], ..UpArgs::default() };
+    assert!(
+        message.contains("2 drives") && message.contains("4+2") && message.contains("at least 6"),
+        "{message}"
+    );
+    let twice = UpArgs {
+        drives: vec!["/a".into(); 6],
+        ..UpArgs::default()
+    };
     assert!(gather(&twice, &[]).unwrap_err().to_string().contains("/a"));
 }
 
@@ -102,7 +139,10 @@ fn too_few_or_repeated_drives_are_refused() {
 fn a_root_secret_is_16_to_128_characters_and_never_shown() {
     for (secret, ok) in [(15, false), (16, true), (128, true), (129, false)] {
         let secret = "s".repeat(secret);
-        let env = [("CAIRN_ACCESS_KEY", "root"), ("CAIRN_SECRET_KEY", secret.as_str())];
+        let env = [
+            ("CAIRN_ACCESS_KEY", "root"),
+            ("CAIRN_SECRET_KEY", secret.as_str()),
+        ];
         match gather(&UpArgs::default(), &env) {
             Ok(config) => {
                 assert!(ok);

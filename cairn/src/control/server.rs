@@ -11,7 +11,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::control::{ControlError, Line, REQUEST_BYTES_MAX, SOCKET_FILE, encode_line, read_line, socket_path};
+use crate::control::{
+    ControlError, Line, REQUEST_BYTES_MAX, SOCKET_FILE, encode_line, read_line, socket_path,
+};
 use crate::operator::{ErrorCode, Operate, OperatorError};
 use crate::request::{Request, Step};
 
@@ -26,7 +28,10 @@ impl ControlServer {
     /// Binds `directory`'s socket. The caller holds the directory's lock, so a socket that is there is a dead one.
     pub fn bind(directory: &Path) -> Result<Self, ControlError> {
         let path = directory.join(SOCKET_FILE);
-        let failed = |source| ControlError::Socket { path: path.display().to_string(), source };
+        let failed = |source| ControlError::Socket {
+            path: path.display().to_string(),
+            source,
+        };
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
@@ -41,7 +46,9 @@ impl ControlServer {
     pub async fn serve(self, operator: Arc<dyn Operate>) {
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                return;
+            };
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -124,7 +131,10 @@ async fn run(
     Ok(match ended {
         Ok(Ok(value)) => Line::Result(value),
         Ok(Err(error)) => Line::Error(error),
-        Err(_) => Line::Error(OperatorError::new(ErrorCode::Failed, "the operation broke off: see the log")),
+        Err(_) => Line::Error(OperatorError::new(
+            ErrorCode::Failed,
+            "the operation broke off: see the log",
+        )),
     })
 }
 

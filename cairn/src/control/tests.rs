@@ -16,12 +16,21 @@ use crate::request::{OnStep, Request};
 struct Echo;
 
 impl Operate for Echo {
-    fn run<'a>(&'a self, request: Request, on_step: OnStep<'a>) -> BoxFuture<'a, Result<Value, OperatorError>> {
+    fn run<'a>(
+        &'a self,
+        request: Request,
+        on_step: OnStep<'a>,
+    ) -> BoxFuture<'a, Result<Value, OperatorError>> {
         Box::pin(async move {
             match request {
                 Request::Gc => Err(OperatorError::new(ErrorCode::Busy, "gc is running")),
                 Request::Scrub => {
-                    on_step(Step { done: 1, total: 2, unit: "shards".to_owned(), note: String::new() });
+                    on_step(Step {
+                        done: 1,
+                        total: 2,
+                        unit: "shards".to_owned(),
+                        note: String::new(),
+                    });
                     tokio::task::yield_now().await;
                     Ok(json!({"clean": true}))
                 }
@@ -45,7 +54,12 @@ fn serving(directory: &Path) -> tokio::task::JoinHandle<()> {
 }
 
 async fn ask(directory: &Path, request: &Request) -> Result<Value, Failure> {
-    connect(directory).await.unwrap().unwrap().ask(request, &|_| ()).await
+    connect(directory)
+        .await
+        .unwrap()
+        .unwrap()
+        .ask(request, &|_| ())
+        .await
 }
 
 #[tokio::test]
@@ -55,8 +69,13 @@ async fn a_request_is_answered_and_an_error_keeps_its_code() {
     let answer = ask(dir.path(), &Request::VaultList).await.unwrap();
     assert_eq!(answer, json!({"asked": {"op": "vault-list"}}));
     let error = ask(dir.path(), &Request::Gc).await.unwrap_err();
-    let Failure::Operator(error) = error else { panic!("{error}") };
-    assert_eq!((error.code, error.message.as_str()), (ErrorCode::Busy, "gc is running"));
+    let Failure::Operator(error) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (error.code, error.message.as_str()),
+        (ErrorCode::Busy, "gc is running")
+    );
     server.abort();
 }
 
@@ -80,12 +99,18 @@ async fn a_long_path_works_and_the_socket_is_private() {
     let long = dir.path().join("a".repeat(120)).join("b".repeat(120));
     std::fs::create_dir_all(&long).unwrap();
     let server = serving(&long);
-    let mode = std::fs::metadata(long.join(SOCKET_FILE)).unwrap().permissions().mode();
+    let mode = std::fs::metadata(long.join(SOCKET_FILE))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     ask(&long, &Request::Status).await.unwrap();
     server.abort();
     let _ = server.await;
-    assert!(!long.join(SOCKET_FILE).exists(), "the socket goes with its server");
+    assert!(
+        !long.join(SOCKET_FILE).exists(),
+        "the socket goes with its server"
+    );
 }
 
 #[tokio::test]
@@ -93,7 +118,10 @@ async fn after_the_answer_to_s3_the_stream_belongs_to_the_gateway() {
     let dir = tempfile::tempdir().unwrap();
     let server = serving(dir.path());
     let mut connection = connect(dir.path()).await.unwrap().unwrap();
-    connection.ask(&Request::S3 { vault: None }, &|_| ()).await.unwrap();
+    connection
+        .ask(&Request::S3 { vault: None }, &|_| ())
+        .await
+        .unwrap();
     let mut stream = connection.into_stream();
     stream.write_all(b"ping").await.unwrap();
     let mut answer = [0; 4];
@@ -127,7 +155,10 @@ async fn steps_arrive_before_the_result() {
     let server = serving(dir.path());
     let steps = std::sync::Mutex::new(Vec::new());
     let mut connection = connect(dir.path()).await.unwrap().unwrap();
-    let answer = connection.ask(&Request::Scrub, &|step| steps.lock().unwrap().push(step)).await.unwrap();
+    let answer = connection
+        .ask(&Request::Scrub, &|step| steps.lock().unwrap().push(step))
+        .await
+        .unwrap();
     assert_eq!(answer["clean"], true);
     let steps = steps.into_inner().unwrap();
     assert!(steps.iter().all(|step| step.unit == "shards"), "{steps:?}");

@@ -7,7 +7,10 @@ fn a_fresh_directory_is_private_and_names_its_format() {
     let parent = tempfile::tempdir().unwrap();
     let root = parent.path().join("deep/data");
     let data = DataDir::create_or_open(&root).unwrap();
-    assert_eq!(std::fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        std::fs::metadata(&root).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     assert_eq!(std::fs::read_to_string(root.join("FORMAT")).unwrap(), "cairn 1\n");
     drop(data);
     DataDir::open(&root).unwrap();
@@ -18,7 +21,10 @@ fn a_second_holder_is_told_who_the_first_is() {
     let parent = tempfile::tempdir().unwrap();
     let first = DataDir::create_or_open(parent.path()).unwrap();
     let message = DataDir::create_or_open(parent.path()).unwrap_err().to_string();
-    assert!(message.ends_with(&format!("is in use by process {}", std::process::id())), "{message}");
+    assert!(
+        message.ends_with(&format!("is in use by process {}", std::process::id())),
+        "{message}"
+    );
     drop(first);
     DataDir::create_or_open(parent.path()).unwrap();
 }
@@ -38,7 +44,10 @@ fn a_damaged_format_file_is_named() {
         let parent = tempfile::tempdir().unwrap();
         std::fs::write(parent.path().join("FORMAT"), text).unwrap();
         let error = DataDir::open(parent.path()).unwrap_err();
-        assert!(matches!(error, DataDirError::BadFormat { .. }), "{text:?}: {error}");
+        assert!(
+            matches!(error, DataDirError::BadFormat { .. }),
+            "{text:?}: {error}"
+        );
     }
 }
 
@@ -46,7 +55,10 @@ fn a_damaged_format_file_is_named() {
 fn somebody_elses_directory_is_left_alone() {
     let parent = tempfile::tempdir().unwrap();
     std::fs::write(parent.path().join("thesis.tex"), "x").unwrap();
-    assert!(matches!(DataDir::create_or_open(parent.path()), Err(DataDirError::Foreign { .. })));
+    assert!(matches!(
+        DataDir::create_or_open(parent.path()),
+        Err(DataDirError::Foreign { .. })
+    ));
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
 }
 
@@ -71,7 +83,14 @@ fn drives_without_a_ledger_name_the_command_that_helps() {
     let parent = tempfile::tempdir().unwrap();
     let data = DataDir::create_or_open(parent.path()).unwrap();
     let drives: Vec<PathBuf> = (0..6).map(|n| data.drives().join(n.to_string())).collect();
-    assert_eq!(data.contents(&drives), Contents { keys: false, ledger: false, drives: false });
+    assert_eq!(
+        data.contents(&drives),
+        Contents {
+            keys: false,
+            ledger: false,
+            drives: false
+        }
+    );
     data.check_startable(data.contents(&drives)).unwrap();
 
     std::fs::create_dir_all(&drives[3]).unwrap();
@@ -81,7 +100,10 @@ fn drives_without_a_ledger_name_the_command_that_helps() {
 
     std::fs::create_dir_all(data.keys()).unwrap();
     std::fs::write(data.keys().join("x"), "").unwrap();
-    let message = data.check_startable(data.contents(&drives)).unwrap_err().to_string();
+    let message = data
+        .check_startable(data.contents(&drives))
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("cairn vault rebuild"), "{message}");
 
     std::fs::create_dir_all(data.ledger()).unwrap();
@@ -96,6 +118,9 @@ fn durable_files_are_private_and_replace_whole() {
     write_durably(&path, b"one").unwrap();
     write_durably(&path, b"two").unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), b"two");
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
 }

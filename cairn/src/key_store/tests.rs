@@ -18,7 +18,10 @@ fn a_vault_made_once_is_found_again_with_the_same_keys() {
     assert_eq!((found.vault, &found.name), (made.vault, &made.name));
     assert_eq!(found.encode().as_slice(), made.encode().as_slice());
     let path = dir.path().join(format!("{}.key", made.vault));
-    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 }
 
 #[test]
@@ -31,11 +34,17 @@ fn vaults_of_one_directory_share_its_log_and_nothing_else() {
     assert_eq!(a.activity_seed.expose(), b.activity_seed.expose());
     assert_ne!(a.root.expose(), b.root.expose());
     assert_ne!(a.wallet_seed.expose(), b.wallet_seed.expose());
-    assert!(matches!(store.choose(None), Err(KeyStoreError::WhichVault { count: 2 })));
+    assert!(matches!(
+        store.choose(None),
+        Err(KeyStoreError::WhichVault { count: 2 })
+    ));
     assert_eq!(store.choose(Some("two")).unwrap().name, "two");
     let id = a.vault.to_string();
     assert_eq!(store.choose(Some(&id)).unwrap().vault.to_string(), id);
-    assert!(matches!(store.choose(Some("three")), Err(KeyStoreError::NoSuchVault { .. })));
+    assert!(matches!(
+        store.choose(Some("three")),
+        Err(KeyStoreError::NoSuchVault { .. })
+    ));
 }
 
 #[test]
@@ -43,17 +52,27 @@ fn names_that_would_confuse_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = KeyStore::open(dir.path(), None).unwrap();
     for name in ["", "v-0123", "a b", "../x", ".hidden", &"x".repeat(65)] {
-        assert!(matches!(store.create(name), Err(KeyStoreError::BadName)), "{name:?}");
+        assert!(
+            matches!(store.create(name), Err(KeyStoreError::BadName)),
+            "{name:?}"
+        );
     }
     store.create("main").unwrap();
-    assert!(matches!(store.create("main"), Err(KeyStoreError::NameTaken { .. })));
+    assert!(matches!(
+        store.create("main"),
+        Err(KeyStoreError::NameTaken { .. })
+    ));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]
 fn a_passphrase_seals_plain_files_when_they_are_next_opened() {
     let dir = tempfile::tempdir().unwrap();
-    let vault = KeyStore::open(dir.path(), None).unwrap().create("main").unwrap().vault;
+    let vault = KeyStore::open(dir.path(), None)
+        .unwrap()
+        .create("main")
+        .unwrap()
+        .vault;
     KeyStore::open(dir.path(), Some(passphrase("open sesame"))).unwrap();
     let path = dir.path().join(format!("{vault}.key"));
     assert!(Keyfile::is_sealed(&std::fs::read(path).unwrap()).unwrap());
@@ -87,10 +106,17 @@ fn an_exported_key_opens_the_vault_elsewhere_but_signs_for_no_log() {
 fn copied_in_key_files_of_another_log_are_refused() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     KeyStore::open(here.path(), None).unwrap().create("a").unwrap();
-    let vault = KeyStore::open(there.path(), None).unwrap().create("b").unwrap().vault;
+    let vault = KeyStore::open(there.path(), None)
+        .unwrap()
+        .create("b")
+        .unwrap()
+        .vault;
     let name = format!("{vault}.key");
     std::fs::copy(there.path().join(&name), here.path().join(&name)).unwrap();
-    assert!(matches!(KeyStore::open(here.path(), None), Err(KeyStoreError::MixedLogs { .. })));
+    assert!(matches!(
+        KeyStore::open(here.path(), None),
+        Err(KeyStoreError::MixedLogs { .. })
+    ));
 }
 
 #[test]
@@ -99,7 +125,13 @@ fn the_passphrase_is_the_first_line() {
     let path = dir.path().join("p");
     std::fs::write(&path, "open sesame\r\nnote").unwrap();
     assert_eq!(Passphrase::read(&path).unwrap().0.as_slice(), b"open sesame");
-    assert_eq!(format!("{:?}", Passphrase::read(&path).unwrap()), "Passphrase(..)");
+    assert_eq!(
+        format!("{:?}", Passphrase::read(&path).unwrap()),
+        "Passphrase(..)"
+    );
     std::fs::write(&path, "\n").unwrap();
-    assert!(matches!(Passphrase::read(&path), Err(KeyStoreError::EmptyPassphrase { .. })));
+    assert!(matches!(
+        Passphrase::read(&path),
+        Err(KeyStoreError::EmptyPassphrase { .. })
+    ));
 }

@@ -2,9 +2,7 @@
 
 use s3_gateway::key::BucketName;
 use s3_gateway::session::{Caller, CredentialRow, NewCredential, Session};
-use scopes::{
-    Credential, CredentialName, CredentialStatus, Identity, OperationSet, Proof, ScopeSet, Window,
-};
+use scopes::{Credential, CredentialName, CredentialStatus, Identity, OperationSet, Proof, ScopeSet, Window};
 use serde_json::{Value, json};
 
 use crate::operator::{ErrorCode, OperatorError};
@@ -21,10 +19,21 @@ pub(super) async fn create(runtime: &Runtime, new: NewKey) -> Result<Value, Oper
         .map_err(|error: scopes::UnknownOperation| bad(format!("--op {}: {error}", new.operations)))?;
     let scopes = scope_set(&new.scopes)?;
     let starts = new.starts_in_ms.map(|wait| now_ms().saturating_add(wait));
-    let expires = new.expires_ms.map(|life| starts.unwrap_or_else(now_ms).saturating_add(life));
-    let window = Window { not_before_ms: starts, expires_ms: expires };
-    let credential =
-        NewCredential { label: new.label, scopes, operations, window, owner: false, fixed: None };
+    let expires = new
+        .expires_ms
+        .map(|life| starts.unwrap_or_else(now_ms).saturating_add(life));
+    let window = Window {
+        not_before_ms: starts,
+        expires_ms: expires,
+    };
+    let credential = NewCredential {
+        label: new.label,
+        scopes,
+        operations,
+        window,
+        owner: false,
+        fixed: None,
+    };
     let (access_key_id, secret) = session.create_credential(credential).await?;
     let mut shown = json!({
         "vault_id": session.vault().to_string(),
@@ -41,7 +50,11 @@ pub(super) async fn create(runtime: &Runtime, new: NewKey) -> Result<Value, Oper
 pub(super) fn list(runtime: &Runtime, vault: Option<&str>) -> Result<Value, OperatorError> {
     let session = runtime.session(vault)?;
     let now = now_ms();
-    let keys: Vec<Value> = session.credentials()?.iter().map(|row| row_json(row, now)).collect();
+    let keys: Vec<Value> = session
+        .credentials()?
+        .iter()
+        .map(|row| row_json(row, now))
+        .collect();
     Ok(json!({"vault_id": session.vault().to_string(), "keys": keys}))
 }
 
@@ -100,8 +113,11 @@ pub(super) async fn create_scope(
     name: &str,
 ) -> Result<Value, OperatorError> {
     let session = runtime.session(vault)?;
-    let name = BucketName::parse(name)
-        .map_err(|_| bad(format!("{name:?} is no name for a scope: 3 to 63 of a-z, 0-9, - and ., as for S3 buckets")))?;
+    let name = BucketName::parse(name).map_err(|_| {
+        bad(format!(
+            "{name:?} is no name for a scope: 3 to 63 of a-z, 0-9, - and ., as for S3 buckets"
+        ))
+    })?;
     let bucket = session.create_bucket(&owner(&session)?, &name).await?;
     Ok(json!({"scope": bucket.name, "scope_id": bucket.scope.to_string()}))
 }
@@ -118,17 +134,23 @@ fn owner(session: &Session) -> Result<Caller, OperatorError> {
         Some(row) => row.name,
         None => CredentialName([0; 8]),
     };
-    Ok(Caller::new(Identity::verified(&credential, name, Proof::root_key_held())))
+    Ok(Caller::new(Identity::verified(
+        &credential,
+        name,
+        Proof::root_key_held(),
+    )))
 }
 
 fn find(session: &Session, access_key_id: &str) -> Result<CredentialRow, OperatorError> {
     let rows = session.credentials()?;
-    rows.into_iter().find(|row| row.access_key_id == access_key_id).ok_or_else(|| {
-        OperatorError::new(
-            ErrorCode::NotFound,
-            "the vault has no such access key: `cairn key list` shows those it has",
-        )
-    })
+    rows.into_iter()
+        .find(|row| row.access_key_id == access_key_id)
+        .ok_or_else(|| {
+            OperatorError::new(
+                ErrorCode::NotFound,
+                "the vault has no such access key: `cairn key list` shows those it has",
+            )
+        })
 }
 
 fn scope_set(names: &[String]) -> Result<ScopeSet, OperatorError> {
@@ -153,7 +175,11 @@ fn row_json(row: &CredentialRow, now: u64) -> Value {
         ScopeSet::All => json!(["*"]),
         ScopeSet::Named(names) => json!(names),
     };
-    let operations: Vec<&str> = credential.operations.iter().map(|operation| operation.name()).collect();
+    let operations: Vec<&str> = credential
+        .operations
+        .iter()
+        .map(|operation| operation.name())
+        .collect();
     let status = match credential.status_at(now) {
         CredentialStatus::Live => "live",
         CredentialStatus::Expired => "expired",

@@ -12,10 +12,16 @@ use crate::runtime::Runtime;
 pub(super) async fn list(runtime: &Runtime, query: RecordQuery) -> Result<Value, OperatorError> {
     let session = runtime.session(query.vault.as_deref())?;
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let query = ActivityQuery { limit, operation: query.operation, since_ms: query.since_ms };
+    let query = ActivityQuery {
+        limit,
+        operation: query.operation,
+        since_ms: query.since_ms,
+    };
     let found = session.activity(&query).await?;
-    let records: Result<Vec<Value>, _> =
-        found.into_iter().map(|opened| serde_json::to_value(opened.record)).collect();
+    let records: Result<Vec<Value>, _> = found
+        .into_iter()
+        .map(|opened| serde_json::to_value(opened.record))
+        .collect();
     Ok(json!({"records": records.map_err(unshowable)?}))
 }
 
@@ -56,7 +62,9 @@ async fn receipt_text(
     session.receipt(record_id).await.map_err(|error| match error {
         SessionError::NoSuchKey => OperatorError::new(
             ErrorCode::NotFound,
-            format!("the activity log has no record {record_id} of this vault: `cairn activity list` shows them"),
+            format!(
+                "the activity log has no record {record_id} of this vault: `cairn activity list` shows them"
+            ),
         ),
         other => other.into(),
     })

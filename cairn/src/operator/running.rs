@@ -39,12 +39,12 @@ impl Operator {
             Request::KeyRevoke { vault, access_key_id } => {
                 access::revoke(runtime, vault.as_deref(), &access_key_id).await
             }
-            Request::KeyShow { vault, access_key_id } => {
-                self.key(vault.as_deref(), access_key_id.as_deref())
-            }
+            Request::KeyShow { vault, access_key_id } => self.key(vault.as_deref(), access_key_id.as_deref()),
             Request::VaultCreate { name } => access::create_vault(runtime, &name).await,
             Request::VaultList => status::vaults(runtime).map(|vaults| json!({"vaults": vaults})),
-            Request::ScopeCreate { vault, name } => access::create_scope(runtime, vault.as_deref(), &name).await,
+            Request::ScopeCreate { vault, name } => {
+                access::create_scope(runtime, vault.as_deref(), &name).await
+            }
             Request::ScopeList { vault } => status::scopes(runtime, vault.as_deref()).await,
             Request::ActivityList(query) => records::list(runtime, query).await,
             Request::ActivityShow { vault, record_id } => {
@@ -68,7 +68,11 @@ impl Operator {
 }
 
 impl Operate for Operator {
-    fn run<'a>(&'a self, request: Request, on_step: OnStep<'a>) -> BoxFuture<'a, Result<Value, OperatorError>> {
+    fn run<'a>(
+        &'a self,
+        request: Request,
+        on_step: OnStep<'a>,
+    ) -> BoxFuture<'a, Result<Value, OperatorError>> {
         Box::pin(self.answer(request, on_step))
     }
 
@@ -80,7 +84,9 @@ impl Operate for Operator {
 impl From<SessionError> for OperatorError {
     fn from(error: SessionError) -> Self {
         let code = match &error {
-            SessionError::NoSuchBucket | SessionError::NoSuchKey | SessionError::NoSuchUpload => ErrorCode::NotFound,
+            SessionError::NoSuchBucket | SessionError::NoSuchKey | SessionError::NoSuchUpload => {
+                ErrorCode::NotFound
+            }
             SessionError::BucketExists | SessionError::BucketNotEmpty => ErrorCode::Exists,
             SessionError::NotWritable { .. }
             | SessionError::DiskFull

@@ -13,11 +13,17 @@ use crate::serve::S3Front;
 
 /// `status`.
 pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, OperatorError> {
+    // A drive that was taken away a moment ago is not shown as if it were there.
+    runtime.cluster.check_drives().await;
     let cluster = runtime.cluster.status();
     let ledger = runtime.ledger.status();
     let reader = runtime.recorder.reader();
-    let lost: HashSet<DriveId> =
-        cluster.drives.iter().filter(|drive| drive.state == DriveState::Lost).map(|drive| drive.id).collect();
+    let lost: HashSet<DriveId> = cluster
+        .drives
+        .iter()
+        .filter(|drive| drive.state == DriveState::Lost)
+        .map(|drive| drive.id)
+        .collect();
     let risk = packs_at_risk(runtime, &lost).await?;
     let code = runtime.layout.code;
     let writes = runtime.cluster.writable();
@@ -93,9 +99,7 @@ pub(super) async fn scopes(runtime: &Runtime, vault: Option<&str>) -> Result<Val
 pub(super) fn survives(data: usize, parity: usize, drives: usize) -> String {
     let need = data + parity.div_ceil(2);
     let writes = drives.saturating_sub(need);
-    format!(
-        "reads survive the loss of any {parity} of {drives} drives, writes go on with {writes} lost"
-    )
+    format!("reads survive the loss of any {parity} of {drives} drives, writes go on with {writes} lost")
 }
 
 fn drive_json(drive: &DriveStatus) -> Value {

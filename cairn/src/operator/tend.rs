@@ -27,13 +27,26 @@ pub(super) async fn repair(
         );
         return Err(OperatorError::new(ErrorCode::BadRequest, message));
     }
-    let options = RepairOptions { recreate: true, replace, deep: false };
+    let options = RepairOptions {
+        recreate: true,
+        replace,
+        deep: false,
+    };
     let mut show = |progress: Progress| {
         let note = format!("{} shards rebuilt", progress.shards_rebuilt);
-        on_step(Step { done: progress.done, total: progress.total, unit: "packs".to_owned(), note });
+        on_step(Step {
+            done: progress.done,
+            total: progress.total,
+            unit: "packs".to_owned(),
+            note,
+        });
     };
     let packs = || packs_of(&runtime.ledger);
-    let report = runtime.cluster.repair(&packs, &options, &mut show).await.map_err(failed)?;
+    let report = runtime
+        .cluster
+        .repair(&packs, &options, &mut show)
+        .await
+        .map_err(failed)?;
     Ok(json!({
         "complete": report.is_complete() && report.lost.is_empty(),
         "packs": report.packs,
@@ -53,12 +66,19 @@ pub(super) async fn scrub(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Valu
     let _alone = alone(runtime)?;
     let sessions = runtime.sessions.all();
     let lookup = |pack| {
-        let found = sessions.iter().find_map(|session| session.pack_entry(&pack).ok().flatten());
+        let found = sessions
+            .iter()
+            .find_map(|session| session.pack_entry(&pack).ok().flatten());
         async move { Ok(found) }.boxed()
     };
     let mut show = |progress: Progress| {
         let note = format!("{} shards rebuilt", progress.shards_rebuilt);
-        on_step(Step { done: progress.done, total: progress.total, unit: "shards".to_owned(), note });
+        on_step(Step {
+            done: progress.done,
+            total: progress.total,
+            unit: "shards".to_owned(),
+            note,
+        });
     };
     let report = runtime.cluster.scrub(&lookup, &mut show).await.map_err(failed)?;
     Ok(json!({
@@ -85,7 +105,9 @@ pub(super) async fn gc(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Value, 
                 note: progress.note,
             });
         };
-        let report = session.collect(CollectOptions { everything: true }, &show).await?;
+        let report = session
+            .collect(CollectOptions { everything: true }, &show)
+            .await?;
         totals.packs_deleted += report.packs_deleted;
         totals.bytes_moved += report.bytes_moved;
         totals.incomplete |= report.incomplete;
@@ -120,12 +142,19 @@ struct Totals {
 
 /// Bytes rewritten for each byte freed; 0 when nothing was freed.
 fn ratio(rewritten: u64, freed: u64) -> f64 {
-    if freed == 0 { 0.0 } else { rewritten as f64 / freed as f64 }
+    if freed == 0 {
+        0.0
+    } else {
+        rewritten as f64 / freed as f64
+    }
 }
 
 fn alone(runtime: &Runtime) -> Result<MutexGuard<'_, ()>, OperatorError> {
     runtime.tending.try_lock().map_err(|_| {
-        OperatorError::new(ErrorCode::Busy, "a repair, scrub or gc is under way: wait until it is done")
+        OperatorError::new(
+            ErrorCode::Busy,
+            "a repair, scrub or gc is under way: wait until it is done",
+        )
     })
 }
 

@@ -81,7 +81,9 @@ pub async fn rebuild(
     remove_dir(&fresh)?;
     let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &fresh, LedgerConfig::new(fresh_log_id()))?;
     let cluster = Arc::new(open_cluster(&disk, &data, &layout).await?);
-    let lease = ledger.take_lease_above(&holder(), now_ms(), highest_lease(&cluster)).await?;
+    let lease = ledger
+        .take_lease_above(&holder(), now_ms(), highest_lease(&cluster))
+        .await?;
     let mut rebuilt = Vec::new();
     for keyfile in keys.keyfiles() {
         let parts = RebuildParts {
@@ -100,8 +102,15 @@ pub async fn rebuild(
         };
         let report = rebuild_vault(parts, &show)
             .await
-            .map_err(|source| RuntimeError::Vault { vault: keyfile.vault, source })?;
-        rebuilt.push(Rebuilt { vault: keyfile.vault, name: keyfile.name.clone(), report });
+            .map_err(|source| RuntimeError::Vault {
+                vault: keyfile.vault,
+                source,
+            })?;
+        rebuilt.push(Rebuilt {
+            vault: keyfile.vault,
+            name: keyfile.name.clone(),
+            report,
+        });
     }
     cluster.close().await;
     ledger.close().await;
@@ -113,16 +122,27 @@ pub async fn rebuild(
 /// The layout that is remembered, with the drives that are given; without a memory, what the drives themselves say.
 fn layout_of_drives(data: &DataDir, disk: &dyn Disk, given: &[PathBuf]) -> Result<Layout, RuntimeError> {
     let given = (!given.is_empty()).then(|| absolute(given));
-    let layout = match Layout::read(data)? {
-        Some(known) => Layout { drives_made: true, ..known.changed(given.as_deref(), None)? },
-        None => {
-            let code = engine::pack::Code::DEFAULT;
-            let drives = given.unwrap_or_else(|| default_drives(data, code));
-            let cluster = net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path))
-                .ok_or_else(|| RuntimeError::NoDrives { dir: data.root().display().to_string() })?;
-            Layout { cluster, code, drives, drives_made: true }
-        }
-    };
+    let layout =
+        match Layout::read(data)? {
+            Some(known) => Layout {
+                drives_made: true,
+                ..known.changed(given.as_deref(), None)?
+            },
+            None => {
+                let code = engine::pack::Code::DEFAULT;
+                let drives = given.unwrap_or_else(|| default_drives(data, code));
+                let cluster = net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path))
+                    .ok_or_else(|| RuntimeError::NoDrives {
+                        dir: data.root().display().to_string(),
+                    })?;
+                Layout {
+                    cluster,
+                    code,
+                    drives,
+                    drives_made: true,
+                }
+            }
+        };
     crate::config::check_drives(&layout.drives, layout.code)?;
     Ok(layout)
 }
@@ -163,14 +183,22 @@ fn rename(from: &Path, to: &Path) -> Result<(), RuntimeError> {
         let parent = to.parent().unwrap_or(Path::new("."));
         std::fs::File::open(parent)?.sync_all()
     });
-    moved.map_err(|source| DataDirError::Io { path: from.display().to_string(), source }.into())
+    moved.map_err(|source| {
+        DataDirError::Io {
+            path: from.display().to_string(),
+            source,
+        }
+        .into()
+    })
 }
 
 fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
     match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(DataDirError::Io { path: path.display().to_string(), source }.into())
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DataDirError::Io {
+            path: path.display().to_string(),
+            source,
         }
+        .into()),
         _ => Ok(()),
     }
 }

@@ -18,12 +18,18 @@ pub struct RootKeyFound {
 }
 
 /// Makes sure of the vault's root key: the fixed one, the one that is there, or a new one.
-pub(crate) async fn settle(session: &Session, fixed: Option<&RootCredential>) -> Result<RootKeyFound, SessionError> {
+pub(crate) async fn settle(
+    session: &Session,
+    fixed: Option<&RootCredential>,
+) -> Result<RootKeyFound, SessionError> {
     let live = live_root_keys(session)?;
     let Some(fixed) = fixed else {
         // The newest, if a replacement was once cut off between making the new one and revoking the old.
         return match live.last() {
-            Some(row) => Ok(RootKeyFound { access_key_id: row.access_key_id.clone(), fresh_secret: None }),
+            Some(row) => Ok(RootKeyFound {
+                access_key_id: row.access_key_id.clone(),
+                fresh_secret: None,
+            }),
             None => make(session, None).await,
         };
     };
@@ -39,7 +45,10 @@ pub(crate) async fn settle(session: &Session, fixed: Option<&RootCredential>) ->
     for row in live.iter().filter(|row| row.access_key_id != fixed.access_key_id) {
         session.revoke_credential(&row.access_key_id).await?;
     }
-    Ok(RootKeyFound { access_key_id: fixed.access_key_id.clone(), fresh_secret: None })
+    Ok(RootKeyFound {
+        access_key_id: fixed.access_key_id.clone(),
+        fresh_secret: None,
+    })
 }
 
 /// The root keys in force, oldest first.
@@ -57,8 +66,16 @@ async fn make(session: &Session, fixed: Option<&RootCredential>) -> Result<RootK
         operations: OperationSet::all(),
         window: Window::default(),
         owner: true,
-        fixed: fixed.map(|fixed| (fixed.access_key_id.clone(), Secret::new(fixed.secret.as_str().to_owned()))),
+        fixed: fixed.map(|fixed| {
+            (
+                fixed.access_key_id.clone(),
+                Secret::new(fixed.secret.as_str().to_owned()),
+            )
+        }),
     };
     let (access_key_id, secret) = session.create_credential(new).await?;
-    Ok(RootKeyFound { access_key_id, fresh_secret: fixed.is_none().then_some(secret) })
+    Ok(RootKeyFound {
+        access_key_id,
+        fresh_secret: fixed.is_none().then_some(secret),
+    })
 }

@@ -32,7 +32,11 @@ impl fmt::Debug for Signer {
 impl Signer {
     /// Signs with this credential for this region.
     pub const fn new(access_key_id: String, secret: Zeroizing<String>, region: String) -> Self {
-        Self { access_key_id, secret, region }
+        Self {
+            access_key_id,
+            secret,
+            region,
+        }
     }
 
     /// Adds `x-amz-date`, `x-amz-content-sha256` and `authorization`, signed now.
@@ -44,7 +48,14 @@ impl Signer {
         headers: &mut Vec<(HeaderName, String)>,
         body_sha256: &str,
     ) {
-        self.sign_at(OffsetDateTime::from(SystemTime::now()), method, path, query, headers, body_sha256);
+        self.sign_at(
+            OffsetDateTime::from(SystemTime::now()),
+            method,
+            path,
+            query,
+            headers,
+            body_sha256,
+        );
     }
 
     pub(super) fn sign_at(
@@ -60,16 +71,24 @@ impl Signer {
         let moment = now.format(MOMENT).unwrap_or_default();
         let day = moment.get(..8).unwrap_or_default().to_owned();
         headers.push((HeaderName::from_static("x-amz-date"), moment.clone()));
-        headers.push((HeaderName::from_static("x-amz-content-sha256"), body_sha256.to_owned()));
+        headers.push((
+            HeaderName::from_static("x-amz-content-sha256"),
+            body_sha256.to_owned(),
+        ));
         headers.sort_by(|(left, _), (right, _)| left.as_str().cmp(right.as_str()));
 
         let names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(";");
-        let lines: String =
-            headers.iter().map(|(name, value)| format!("{}:{}\n", name.as_str(), value.trim())).collect();
+        let lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{}:{}\n", name.as_str(), value.trim()))
+            .collect();
         let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{body_sha256}");
         let scope = format!("{day}/{}/s3/aws4_request", self.region);
-        let to_sign = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", payload_hash(canonical.as_bytes()));
+        let to_sign = format!(
+            "AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}",
+            payload_hash(canonical.as_bytes())
+        );
 
         let first = Zeroizing::new(format!("AWS4{}", self.secret.as_str()));
         let mut key = Zeroizing::new(hmac(first.as_bytes(), day.as_bytes()));
@@ -97,11 +116,17 @@ pub(super) fn encode(text: &str, keep_slash: bool) -> String {
 
 fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
     // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return [0; 32];
+    };
     mac.update(message);
     mac.finalize().into_bytes().into()
 }
 
 const MOMENT: StaticFormatDescription = format_description!("[year][month][day]T[hour][minute][second]Z");
-const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 const PATH: AsciiSet = UNRESERVED.remove(b'/');

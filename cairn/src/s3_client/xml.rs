@@ -36,20 +36,21 @@ pub struct ListedObject {
 /// Reads a ListObjectsV2 page.
 pub fn listing(body: &[u8]) -> Result<Listing, ClientError> {
     let mut page = Listing::default();
-    walk(body, |path, text| match path {
-        [.., "Contents", "Key"] => page.objects.push(ListedObject { key: decoded(text), ..Default::default() }),
-        [.., "Contents", field] => {
+    walk(body, |path, text| match (path, text) {
+        ([.., "Contents"], None) => page.objects.push(ListedObject::default()),
+        ([.., "Contents", field], Some(text)) => {
             if let Some(object) = page.objects.last_mut() {
                 match *field {
+                    "Key" => object.key = decoded(text),
                     "Size" => object.bytes = text.parse().unwrap_or_default(),
-                    "LastModified" => object.modified = text.to_owned(),
-                    "ETag" => object.etag = text.trim_matches('"').to_owned(),
+                    "LastModified" => text.clone_into(&mut object.modified),
+                    "ETag" => text.trim_matches('"').clone_into(&mut object.etag),
                     _ => {}
                 }
             }
         }
-        [.., "CommonPrefixes", "Prefix"] => page.prefixes.push(decoded(text)),
-        [.., "NextContinuationToken"] => page.next = Some(text.to_owned()),
+        ([.., "CommonPrefixes", "Prefix"], Some(text)) => page.prefixes.push(decoded(text)),
+        ([.., "NextContinuationToken"], Some(text)) => page.next = Some(text.to_owned()),
         _ => {}
     })?;
     Ok(page)
@@ -58,13 +59,10 @@ pub fn listing(body: &[u8]) -> Result<Listing, ClientError> {
 /// Reads a ListBuckets answer: names and creation times.
 pub fn scopes(body: &[u8]) -> Result<Vec<(String, String)>, ClientError> {
     let mut found: Vec<(String, String)> = Vec::new();
-    walk(body, |path, text| match path {
-        [.., "Bucket", "Name"] => found.push((text.to_owned(), String::new())),
-        [.., "Bucket", "CreationDate"] => {
-            if let Some((_, created)) = found.last_mut() {
-                text.clone_into(created);
-            }
-        }
+    walk(body, |path, text| match (path, text, found.last_mut()) {
+        ([.., "Bucket"], None, _) => found.push((String::new(), String::new())),
+        ([.., "Bucket", "Name"], Some(text), Some((name, _))) => text.clone_into(name),
+        ([.., "Bucket", "CreationDate"], Some(text), Some((_, created))) => text.clone_into(created),
         _ => {}
     })?;
     Ok(found)
@@ -74,7 +72,7 @@ pub fn scopes(body: &[u8]) -> Result<Vec<(String, String)>, ClientError> {
 pub fn upload_id(body: &[u8]) -> Result<String, ClientError> {
     let mut found = None;
     walk(body, |path, text| {
-        if let [.., "UploadId"] = path {
+        if let ([.., "UploadId"], Some(text)) = (path, text) {
             found = Some(text.to_owned());
         }
     })?;
@@ -84,11 +82,15 @@ pub fn upload_id(body: &[u8]) -> Result<String, ClientError> {
 /// Reads the entity tag of a CompleteMultipartUpload answer, which may also be an error under the status 200.
 pub fn completed_etag(body: &[u8]) -> Result<String, ClientError> {
     if let Some((code, message)) = error(body) {
-        return Err(ClientError::Refused { status: http::StatusCode::OK, code, message });
+        return Err(ClientError::Refused {
+            status: http::StatusCode::OK,
+            code,
+            message,
+        });
     }
     let mut found = None;
     walk(body, |path, text| {
-        if let [.., "ETag"] = path {
+        if let ([.., "ETag"], Some(text)) = (path, text) {
             found = Some(text.trim_matches('"').to_owned());
         }
     })?;
@@ -98,18 +100,20 @@ pub fn completed_etag(body: &[u8]) -> Result<String, ClientError> {
 /// Reads code and message of an error answer.
 pub(super) fn error(body: &[u8]) -> Option<(String, String)> {
     let (mut code, mut message) = (None, String::new());
-    walk(body, |path, text| match path {
-        ["Error", "Code"] => code = Some(text.to_owned()),
-        ["Error", "Message"] => text.clone_into(&mut message),
+    walk(body, |path, text| match (path, text) {
+        (["Error", "Code"], Some(text)) => code = Some(text.to_owned()),
+        (["Error", "Message"], Some(text)) => text.clone_into(&mut message),
         _ => {}
     })
     .ok()?;
     code.map(|code| (code, message))
 }
 
-/// Calls `visit` with the path and text of each element that has text.
-fn walk(body: &[u8], mut visit: impl FnMut(&[&str], &str)) -> Result<(), ClientError> {
-    const WRONG: ClientError = ClientError::Answer { what: "it is not XML" };
+/// Calls `visit` with the path of each element where it begins, without a text, and again where it ends, if it has one.
+fn walk(body: &[u8], mut visit: impl FnMut(&[&str], Option<&str>)) -> Result<(), ClientError> {
+    const WRONG: ClientError = ClientError::Answer {
+        what: "it is not XML",
+    };
     let body = std::str::from_utf8(body).map_err(|_| WRONG)?;
     let mut reader = Reader::from_str(body);
     let mut path: Vec<String> = Vec::new();
@@ -122,6 +126,8 @@ fn walk(body: &[u8], mut visit: impl FnMut(&[&str], &str)) -> Result<(), ClientE
                 if path.len() > DEPTH_MAX {
                     return Err(WRONG);
                 }
+                let names: Vec<&str> = path.iter().map(String::as_str).collect();
+                visit(&names, None);
             }
             Event::Text(more) => text.push_str(&more.xml10_content()),
             Event::GeneralRef(reference) => match reference.resolve_char_ref().map_err(|_| WRONG)? {
@@ -131,7 +137,7 @@ fn walk(body: &[u8], mut visit: impl FnMut(&[&str], &str)) -> Result<(), ClientE
             Event::End(_) => {
                 let names: Vec<&str> = path.iter().map(String::as_str).collect();
                 if !text.is_empty() {
-                    visit(&names, &text);
+                    visit(&names, Some(&text));
                 }
                 text.clear();
                 path.pop();
@@ -143,7 +149,9 @@ fn walk(body: &[u8], mut visit: impl FnMut(&[&str], &str)) -> Result<(), ClientE
 }
 
 fn decoded(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+    percent_decode_str(&text.replace('+', " "))
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 const DEPTH_MAX: usize = 16;

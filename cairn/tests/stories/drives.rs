@@ -1,0 +1,124 @@
+//! Drives that are taken away while it runs.
+
+use super::process::{Place, admin, content, get, make_bucket, put, refusal, text};
+
+const OBJECTS: [(&str, usize); 4] = [
+    ("empty", 0),
+    ("small", 4_096),
+    ("middle", 300_000),
+    ("big", 20_000_000),
+];
+
+#[tokio::test]
+async fn any_two_drives_may_go_and_repair_brings_them_back() {
+    let place = Place::new();
+    let running = place.up();
+    let mut client = running.client(&place.root_key()).await;
+    make_bucket(&mut client, "first").await;
+    for (name, bytes) in OBJECTS {
+        put(&mut client, "first", name, content(name, bytes))
+            .await
+            .unwrap();
+    }
+    for (round, pair) in [[1, 4], [0, 5]].into_iter().enumerate() {
+        for number in pair {
+            std::fs::remove_dir_all(place.data().join(format!("drives/{number}"))).unwrap();
+        }
+        for (name, bytes) in OBJECTS {
+            assert_eq!(
+                get(&mut client, "first", name).await.unwrap(),
+                content(name, bytes),
+                "{name}"
+            );
+        }
+        let (status, code) = refusal(put(&mut client, "first", "refused", vec![1; 10]).await);
+        assert_eq!(
+            (status, code.as_str()),
+            (503, "ServiceUnavailable"),
+            "round {round}"
+        );
+        let shown = place.json(["status"]);
+        assert_eq!(shown["writable"], false);
+        assert!(shown["packs"]["at_risk"].as_u64().unwrap() > 0);
+        let lost: Vec<_> = shown["drives"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|drive| drive["state"] == "lost")
+            .collect();
+        assert_eq!(lost.len(), 2);
+        assert!(text(&place.run(["status"])).contains("WRITES ARE REFUSED"));
+        assert!(admin(&running, "/health/ready").contains("refused"));
+
+        let report = place.json(["repair"]);
+        assert_eq!(
+            (report["complete"].as_bool(), report["shards_missing"].as_u64()),
+            (Some(true), Some(0))
+        );
+        put(&mut client, "first", &format!("after {round}"), vec![1; 10])
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        refusal(get(&mut client, "first", "refused").await).0,
+        404,
+        "a refused object is not there"
+    );
+    let shown = place.json(["status"]);
+    assert_eq!(
+        (shown["writable"].as_bool(), shown["packs"]["at_risk"].as_u64()),
+        (Some(true), Some(0))
+    );
+}
+
+#[tokio::test]
+async fn three_lost_drives_are_an_error_and_never_wrong_bytes() {
+    let place = Place::new();
+    let running = place.up();
+    let mut client = running.client(&place.root_key()).await;
+    make_bucket(&mut client, "first").await;
+    put(&mut client, "first", "big", content("big", 3_000_000))
+        .await
+        .unwrap();
+    for number in [0, 2, 3] {
+        std::fs::remove_dir_all(place.data().join(format!("drives/{number}"))).unwrap();
+    }
+    assert!(get(&mut client, "first", "big").await.is_err());
+    let output = place.run(["repair"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output).contains("lost more shards than their parity"),
+        "{}",
+        text(&output)
+    );
+}
+
+#[tokio::test]
+async fn a_flipped_byte_on_a_drive_is_found_and_mended_by_scrub() {
+    let place = Place::new();
+    let running = place.up();
+    let mut client = running.client(&place.root_key()).await;
+    make_bucket(&mut client, "first").await;
+    put(&mut client, "first", "big", content("big", 4_000_000))
+        .await
+        .unwrap();
+    drop(client);
+    running.stop();
+    let segment = place.data().join("drives/2/log/00000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = 200_000;
+    assert_ne!(bytes[at..at + 64], [0; 64], "there is data to damage");
+    bytes[at] ^= 0x10;
+    std::fs::write(&segment, bytes).unwrap();
+    let running = place.up();
+    let report = place.json(["scrub"]);
+    let repaired = place.json(["repair"]);
+    assert_eq!(repaired["complete"], true, "{report} {repaired}");
+    let found = report["shards_rebuilt"].as_u64().unwrap() + repaired["shards_rebuilt"].as_u64().unwrap();
+    assert_eq!(found, 1, "{report} {repaired}");
+    let mut client = running.client(&place.root_key()).await;
+    assert_eq!(
+        get(&mut client, "first", "big").await.unwrap(),
+        content("big", 4_000_000)
+    );
+}

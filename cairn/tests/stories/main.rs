@@ -1,0 +1,15 @@
+//! Stories with the real program: what a person does and what must then be true.
+//!
+//! Each starts `cairn` itself on free ports and a temporary data directory. Longer runs of the kill loop:
+//! `CAIRN_KILL_ROUNDS=20 cargo test -p cairn --test stories kill`.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod clients;
+mod drives;
+mod keys;
+mod kill;
+mod process;
+mod rebuild;
+mod receipts;
+mod start;
+mod transfer;
