@@ -105,12 +105,15 @@ impl S3Host for PathStyle {
 #[derive(Debug)]
 pub(crate) struct Halt {
     refusal: Refusal,
-    headers: HeaderMap,
+    headers: Option<Box<HeaderMap>>,
 }
 
 impl Halt {
-    pub(crate) const fn with_headers(refusal: Refusal, headers: HeaderMap) -> Self {
-        Self { refusal, headers }
+    pub(crate) fn with_headers(refusal: Refusal, headers: HeaderMap) -> Self {
+        Self {
+            refusal,
+            headers: Some(Box::new(headers)),
+        }
     }
 }
 
@@ -118,7 +121,7 @@ impl From<Refusal> for Halt {
     fn from(refusal: Refusal) -> Self {
         Self {
             refusal,
-            headers: HeaderMap::new(),
+            headers: None,
         }
     }
 }
@@ -163,8 +166,8 @@ impl From<Halt> for S3Error {
         if let Ok(status) = http::StatusCode::from_u16(status) {
             error.set_status_code(status);
         }
-        if !halt.headers.is_empty() {
-            error.set_headers(halt.headers);
+        if let Some(headers) = halt.headers {
+            error.set_headers(*headers);
         }
         error
     }

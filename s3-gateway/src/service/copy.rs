@@ -12,7 +12,7 @@ use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
 use crate::errors::Refusal;
-use crate::session::{CopyChanges, NewObject, SessionError, Stored};
+use crate::session::{Condition, CopyChanges, NewObject, SessionError, Stored};
 
 /// The largest object that one CopyObject copies, in bytes.
 const COPY_BYTES_MAX: u64 = 5 << 30;
@@ -51,41 +51,12 @@ impl Operations {
                            5368709120";
             return Err(Refusal::invalid_request(message).into());
         }
-        let metadata = replace.then(|| asked.admitted.metadata.clone());
-        let copied = match wanted.filter(|wanted| !has_checksum(&stored, *wanted)) {
-            None => {
-                let changes = CopyChanges {
-                    metadata,
-                    checksum: None,
-                    etag_md5: None,
-                };
-                let (from, to) = ((&from, &stored), (&bucket, key));
-                asked
-                    .session
-                    .copy_object(&asked.caller, from, to, changes, condition)
-                    .await?
-            }
-            Some(algorithm) => {
-                // A checksum that the source does not have is only found by reading it.
-                let mut hasher = Hasher::new(true, Some(algorithm));
-                let mut observe = |bytes: &[u8]| hasher.update(bytes);
-                let source = (&from, &stored);
-                let stream = asked
-                    .session
-                    .restream(source, 0..bytes, &bucket, &mut observe)
-                    .await?;
-                let digests = hasher.finish();
-                let new = NewObject {
-                    metadata: metadata.unwrap_or_else(|| stored.object.metadata.clone()),
-                    etag_md5: md5_of(&digests)?,
-                    checksum: digests.checksum.as_ref().and_then(stored_checksum),
-                };
-                asked
-                    .session
-                    .put_object(&asked.caller, &bucket, key, stream, new, condition)
-                    .await?
-            }
+        let job = Job {
+            metadata: replace.then(|| asked.admitted.metadata.clone()),
+            compute: wanted.filter(|wanted| !has_checksum(&stored, *wanted)),
+            condition,
         };
+        let copied = job.run(&asked, (&from, &stored), (&bucket, key)).await?;
         let mut result = CopyObjectResult {
             e_tag: Some(etag(&copied.object)),
             last_modified: Some(timestamp(copied.object.modified_ms)),
@@ -98,6 +69,53 @@ impl Operations {
             copy_object_result: Some(result),
             ..Default::default()
         }))
+    }
+}
+
+/// A copy that may be made.
+struct Job {
+    /// The new metadata, if it is not the source's.
+    metadata: Option<Vec<(String, String)>>,
+    /// A checksum that the source does not have, which is only found by reading it.
+    compute: Option<Algorithm>,
+    condition: Condition,
+}
+
+impl Job {
+    async fn run(
+        self,
+        asked: &Asked,
+        from: (&SessionBucket, &Stored),
+        to: (&SessionBucket, &Key),
+    ) -> Result<Stored, Halt> {
+        let Some(algorithm) = self.compute else {
+            let changes = CopyChanges {
+                metadata: self.metadata,
+                checksum: None,
+                etag_md5: None,
+            };
+            return Ok(asked
+                .session
+                .copy_object(&asked.caller, from, to, changes, self.condition)
+                .await?);
+        };
+        let source = &from.1.object;
+        let mut hasher = Hasher::new(true, Some(algorithm));
+        let mut observe = |bytes: &[u8]| hasher.update(bytes);
+        let stream = asked
+            .session
+            .restream(from, 0..source.plaintext_bytes, to.0, &mut observe)
+            .await?;
+        let digests = hasher.finish();
+        let new = NewObject {
+            metadata: self.metadata.unwrap_or_else(|| source.metadata.clone()),
+            etag_md5: md5_of(&digests)?,
+            checksum: digests.checksum.as_ref().and_then(stored_checksum),
+        };
+        Ok(asked
+            .session
+            .put_object(&asked.caller, to.0, to.1, stream, new, self.condition)
+            .await?)
     }
 }
 

@@ -1,0 +1,230 @@
+//! Objects through the whole gateway: what is written, read, copied and deleted, and on which conditions.
+
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part"
+)]
+mod rig;
+#[path = "support/shop.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "each test file uses its own part"
+)]
+mod shop;
+#[path = "support/mod.rs"]
+mod support;
+
+use http::Method;
+use rig::body;
+use scopes::ScopeSet;
+use shop::{Shop, get, put, refused};
+use support::Ask;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_comes_back_with_everything_it_was_given() {
+    let shop = Shop::open().await;
+    for bytes in [0, 1, 70_000, 5_000_000] {
+        let body = body(bytes as u64, bytes);
+        let ask = put("/bkt/dir/o", &body)
+            .set("x-amz-meta-mood", "fine  day")
+            .set("content-type", "text/x");
+        let reply = shop.ask(ask.set("cache-control", "no-store")).await;
+        let etag = reply.header("etag").to_owned();
+        assert_eq!((reply.status, etag.len()), (200, 34), "{}", reply.text);
+        let reply = shop.get("/bkt/dir/o").await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.body, body);
+        let head = shop.ask(Ask::new(Method::HEAD, "/bkt/dir/o")).await;
+        for reply in [&reply, &head] {
+            assert_eq!(reply.header("x-amz-meta-mood"), "fine  day");
+            assert_eq!(reply.header("content-type"), "text/x");
+            assert_eq!(reply.header("cache-control"), "no-store");
+            assert_eq!(reply.header("etag"), etag);
+            assert_eq!(reply.header("content-length"), bytes.to_string());
+            assert_eq!(reply.header("accept-ranges"), "bytes");
+        }
+        let changed = shop
+            .ask(get("/bkt/dir/o").query("response-content-type", "a%2Fb"))
+            .await;
+        assert_eq!(changed.header("content-type"), "a/b");
+    }
+    assert_eq!(shop.get("/bkt/none").await.outcome(), refused("NoSuchKey", 404));
+    assert_eq!(
+        shop.get("/none/none").await.outcome(),
+        refused("NoSuchBucket", 404)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_and_conditions_answer_as_rfc_9110_says() {
+    let shop = Shop::open().await;
+    let whole = body(1, 200_000);
+    let ask = put("/bkt/o", &whole).set("x-amz-checksum-sha256", &sha256_base64(&whole));
+    let etag = shop.ask(ask).await.header("etag").to_owned();
+    let ranged = async |range: &str| shop.ask(get("/bkt/o").set("range", range)).await;
+    let reply = ranged("bytes=65519-131041").await;
+    assert_eq!(
+        (reply.status, reply.header("content-range")),
+        (206, "bytes 65519-131041/200000")
+    );
+    assert_eq!(reply.body, whole[65_519..131_042]);
+    assert_eq!(ranged("bytes=-5").await.body, whole[199_995..]);
+    assert_eq!(ranged("bytes=199999-").await.body, whole[199_999..]);
+    assert_eq!(ranged("bytes=9-3").await.status, 200);
+    let reply = ranged("bytes=200000-").await;
+    assert_eq!(reply.outcome(), refused("InvalidRange", 416));
+    assert_eq!(reply.header("content-range"), "bytes */200000");
+    let head = shop
+        .ask(Ask::new(Method::HEAD, "/bkt/o").set("range", "bytes=0-9"))
+        .await;
+    assert_eq!((head.status, head.header("content-length")), (206, "10"));
+    let checked = shop
+        .ask(get("/bkt/o").set("x-amz-checksum-mode", "ENABLED"))
+        .await;
+    assert_eq!(checked.header("x-amz-checksum-sha256"), sha256_base64(&whole));
+    let part = shop
+        .ask(
+            get("/bkt/o")
+                .set("x-amz-checksum-mode", "ENABLED")
+                .set("range", "bytes=0-9"),
+        )
+        .await;
+    assert_eq!(
+        part.header("x-amz-checksum-sha256"),
+        "",
+        "a range never carries the object's checksum"
+    );
+    let reply = shop.ask(get("/bkt/o").set("if-none-match", &etag)).await;
+    assert_eq!(
+        (reply.status, reply.header("etag"), reply.body.len()),
+        (304, etag.as_str(), 0)
+    );
+    assert_eq!(
+        shop.ask(get("/bkt/o").set("if-match", "\"x\"")).await.outcome(),
+        refused("PreconditionFailed", 412)
+    );
+    assert_eq!(shop.ask(get("/bkt/o").set("if-match", &etag)).await.status, 200);
+}
+
+fn sha256_base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(bytes))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conditional_writes_and_deletes_are_refused_unless_they_hold() {
+    let shop = Shop::open().await;
+    let absent = || put("/bkt/o", b"one").set("if-none-match", "*");
+    let etag = shop.ask(absent()).await.header("etag").to_owned();
+    assert_eq!(
+        shop.ask(absent()).await.outcome(),
+        refused("PreconditionFailed", 412)
+    );
+    assert_eq!(
+        shop.ask(put("/bkt/o", b"two").set("if-match", "\"x\""))
+            .await
+            .status,
+        412
+    );
+    assert_eq!(
+        shop.ask(put("/bkt/o", b"two").set("if-match", &etag))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        shop.ask(put("/bkt/new", b"two").set("if-match", &etag))
+            .await
+            .status
+            / 100,
+        4
+    );
+    let copy = || {
+        put("/bkt/o", b"")
+            .set("x-amz-copy-source", "/bkt/o")
+            .set("x-amz-metadata-directive", "REPLACE")
+    };
+    assert_eq!(shop.ask(copy().set("if-none-match", "*")).await.status, 412);
+    let delete = || Ask::new(Method::DELETE, "/bkt/o");
+    assert_eq!(shop.ask(delete().set("if-match", &etag)).await.status, 412);
+    assert_eq!(shop.ask(delete()).await.status, 204);
+    assert_eq!(shop.ask(delete()).await.status, 204);
+    // An upload that breaks off leaves nothing.
+    let mut short = put("/bkt/short", b"whole body").payload("UNSIGNED-PAYLOAD");
+    short.body.truncate(3);
+    assert_eq!(shop.ask(short).await.outcome(), refused("IncompleteBody", 400));
+    assert_eq!(shop.get("/bkt/short").await.outcome(), refused("NoSuchKey", 404));
+    for (name, value, code, status) in [
+        ("x-amz-storage-class", "GLACIER", "InvalidStorageClass", 400),
+        ("x-amz-server-side-encryption", "AES256", "NotImplemented", 501),
+        ("x-amz-acl", "public-read", "NotImplemented", 501),
+    ] {
+        assert_eq!(
+            shop.ask(put("/bkt/x", b"").set(name, value)).await.outcome(),
+            refused(code, status)
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_keep_or_replace_metadata_and_read_only_what_may_be_read() {
+    let shop = Shop::open().await;
+    shop.put("/cpy", b"").await;
+    shop.ask(put("/bkt/a%20%2B", b"meow").set("x-amz-meta-k", "v"))
+        .await;
+    let copy = |to: &str, from: &str| put(to, b"").set("x-amz-copy-source", from);
+    let reply = shop.ask(copy("/cpy/o", "bkt/a%20%2B")).await;
+    assert_eq!(
+        (reply.status, reply.all("ETag").len()),
+        (200, 1),
+        "{}",
+        reply.text
+    );
+    let got = shop.get("/cpy/o").await;
+    assert_eq!((got.text.as_str(), got.header("x-amz-meta-k")), ("meow", "v"));
+    let replaced = copy("/bkt/p", "/bkt/a%20%2B")
+        .set("x-amz-metadata-directive", "REPLACE")
+        .set("x-amz-meta-n", "w");
+    assert_eq!(
+        shop.ask(replaced.set("x-amz-checksum-algorithm", "CRC32C"))
+            .await
+            .all("ChecksumCRC32C")
+            .len(),
+        1
+    );
+    let got = shop.get("/bkt/p").await;
+    assert_eq!(
+        (got.header("x-amz-meta-k"), got.header("x-amz-meta-n")),
+        ("", "w")
+    );
+    assert_eq!(
+        shop.ask(copy("/bkt/p", "/bkt/p")).await.outcome(),
+        refused("InvalidRequest", 400)
+    );
+    assert_eq!(
+        shop.ask(copy("/bkt/q", "/bkt/none")).await.outcome(),
+        refused("NoSuchKey", 404)
+    );
+    assert_eq!(
+        shop.ask(copy("/bkt/q", "/bkt/p?versionId=1")).await.outcome(),
+        refused("NoSuchVersion", 404)
+    );
+    let unless = copy("/bkt/q", "/bkt/p").set("x-amz-copy-source-if-none-match", "*");
+    assert_eq!(shop.ask(unless).await.status, 412);
+    for empty in ["", "/", "b", "%00/%00", "bkt/"] {
+        let status = shop.ask(copy("/bkt/q", empty)).await.status;
+        assert!((400..500).contains(&status), "{empty:?}: {status}");
+    }
+    shop.credential("WRITERONLY", ScopeSet::All, "write".parse().unwrap())
+        .await;
+    let mut writer = copy("/bkt/q", "/bkt/p");
+    writer.key = "WRITERONLY".into();
+    assert_eq!(shop.ask(writer).await.outcome(), refused("AccessDenied", 403));
+}
