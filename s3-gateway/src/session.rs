@@ -42,7 +42,7 @@ pub use uploads::{CompletePart, Completion, NewUpload, PART_BYTES_MIN, PartsPage
 
 use budget::Budget;
 use engine::erasure::Coder;
-use engine::pack::{Code, PackId};
+use engine::pack::{Code, LanePool, PackId};
 use engine::slots::Sequence;
 use engine::view::View;
 use net::{Cluster, Ledger, PackEntry};
@@ -50,7 +50,7 @@ use packer::Packer;
 use pins::Pins;
 use scopes::{CollectorDelegation, Identity, ScopeId, Signed, VaultId, Wallet};
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
@@ -61,8 +61,8 @@ use vault::keys::Keyring;
 /// Packs coded at the same time, over all streams: as many as a small machine has cores.
 const CODING_MAX: usize = 2;
 
-/// Chunks that the collector may hold in memory, in KiB.
-const MOVING_KIB: u32 = 65_536;
+/// Lane buffers of 2 MiB kept for the next packs: two packs of the default code.
+const LANE_BUFFERS_MAX: usize = 12;
 
 /// How far along a long operation is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,12 +194,14 @@ pub(crate) struct Inner {
     pub(crate) applied: AtomicU64,
     pub(crate) applying: tokio::sync::Mutex<()>,
     pub(crate) collecting: tokio::sync::Mutex<()>,
+    /// Whether the drives were looked through for packs without an entry since the start.
+    pub(crate) scanned: AtomicBool,
     pub(crate) checkpointing: tokio::sync::Mutex<()>,
     pub(crate) collector: Wallet,
     /// The number of the next delete order: above every earlier one's, also of earlier processes.
     pub(crate) next_order: AtomicU64,
-    /// Chunks that the collector holds in memory, in KiB.
-    pub(crate) moving: Semaphore,
+    /// Lane buffers used again from pack to pack.
+    pub(crate) lanes: LanePool,
     /// Claims whose appends are not answered yet.
     pub(crate) claims: Mutex<InFlight>,
     pub(crate) stop: watch::Sender<bool>,
@@ -232,10 +234,11 @@ impl Session {
             applied: AtomicU64::new(index.applied_through()?.0),
             applying: tokio::sync::Mutex::new(()),
             collecting: tokio::sync::Mutex::new(()),
+            scanned: AtomicBool::new(false),
             checkpointing: tokio::sync::Mutex::new(()),
             collector: parts.collector.0,
             next_order: AtomicU64::new(now_ms() << 16),
-            moving: Semaphore::new(MOVING_KIB as usize),
+            lanes: LanePool::new(LANE_BUFFERS_MAX),
             claims: Mutex::new(InFlight::default()),
             stop: watch::channel(false).0,
             packers: Mutex::new(HashMap::new()),

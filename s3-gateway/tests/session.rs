@@ -21,23 +21,45 @@ async fn objects_of_every_shape_read_back_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let rig = open(dir.path(), true).await;
     let bucket = rig.bucket("shapes").await;
-    let sizes = [0, 1, 4_096, 65_519, 65_520, 65_521, 131_040, 1_000_000, 2_097_153, 8_386_560, 8_386_561, 20_000_000];
+    let sizes = [
+        0, 1, 4_096, 65_519, 65_520, 65_521, 131_040, 1_000_000, 2_097_153, 8_386_560, 8_386_561, 20_000_000,
+    ];
     for (seed, size) in sizes.into_iter().enumerate() {
-        rig.put(&bucket, &format!("o{size}"), &body(seed as u64, size)).await.unwrap();
+        rig.put(&bucket, &format!("o{size}"), &body(seed as u64, size))
+            .await
+            .unwrap();
     }
     for (seed, size) in sizes.into_iter().enumerate() {
-        assert_eq!(rig.get(&bucket, &format!("o{size}")).await.unwrap(), body(seed as u64, size), "{size}");
+        assert_eq!(
+            rig.get(&bucket, &format!("o{size}")).await.unwrap(),
+            body(seed as u64, size),
+            "{size}"
+        );
     }
     rig.close().await;
     let rig = open(dir.path(), false).await;
     let bucket = rig.bucket("shapes").await;
     for (seed, size) in sizes.into_iter().enumerate() {
         let whole = body(seed as u64, size);
-        assert_eq!(rig.get(&bucket, &format!("o{size}")).await.unwrap(), whole, "{size}");
-        let stored = rig.session.object(&bucket, &object_key(&format!("o{size}"))).await.unwrap();
+        assert_eq!(
+            rig.get(&bucket, &format!("o{size}")).await.unwrap(),
+            whole,
+            "{size}"
+        );
+        let stored = rig
+            .session
+            .object(&bucket, &object_key(&format!("o{size}")))
+            .await
+            .unwrap();
         for range in [0..1, 65_519..65_522, 8_386_550..8_386_570, 0..size as u64] {
-            let want = whole.get(range.start.min(size as u64) as usize..range.end.min(size as u64) as usize).unwrap();
-            assert_eq!(rig.read(&bucket, &stored, range.clone()).await.unwrap(), want, "{size} {range:?}");
+            let want = whole
+                .get(range.start.min(size as u64) as usize..range.end.min(size as u64) as usize)
+                .unwrap();
+            assert_eq!(
+                rig.read(&bucket, &stored, range.clone()).await.unwrap(),
+                want,
+                "{size} {range:?}"
+            );
         }
     }
     rig.close().await;
@@ -53,7 +75,13 @@ async fn a_condition_is_a_true_compare_and_swap() {
         let writers = (0..8u64).map(|writer| {
             let (rig, bucket, key) = (Arc::clone(&rig), bucket.clone(), key.clone());
             tokio::spawn(async move {
-                rig.put_if(&bucket, &key, &body(writer, 100), Condition::IfNoneMatch(ETagMatch::Any)).await
+                rig.put_if(
+                    &bucket,
+                    &key,
+                    &body(writer, 100),
+                    Condition::IfNoneMatch(ETagMatch::Any),
+                )
+                .await
             })
         });
         let mut won = 0;
@@ -82,7 +110,9 @@ async fn two_lost_drives_read_and_refuse_writes_and_repair_brings_them_back() {
     let bucket = rig.bucket("drives").await;
     let sizes = [10, 5_000, 300_000, 9_000_000];
     for size in sizes {
-        rig.put(&bucket, &format!("o{size}"), &body(size as u64, size)).await.unwrap();
+        rig.put(&bucket, &format!("o{size}"), &body(size as u64, size))
+            .await
+            .unwrap();
     }
     for (a, b) in [(0, 1), (4, 5), (2, 3)] {
         for lost in [a, b] {
@@ -90,13 +120,26 @@ async fn two_lost_drives_read_and_refuse_writes_and_repair_brings_them_back() {
         }
         rig.cluster.check_drives().await;
         for size in sizes {
-            assert_eq!(rig.get(&bucket, &format!("o{size}")).await.unwrap(), body(size as u64, size), "{size} without {a} {b}");
+            assert_eq!(
+                rig.get(&bucket, &format!("o{size}")).await.unwrap(),
+                body(size as u64, size),
+                "{size} without {a} {b}"
+            );
         }
         let refused = rig.put(&bucket, "refused", b"x").await.unwrap_err();
-        assert_eq!(refused, SessionError::NotWritable { have: DRIVES - 2, need: 5 });
+        assert_eq!(
+            refused,
+            SessionError::NotWritable {
+                have: DRIVES - 2,
+                need: 5
+            }
+        );
         let ledger = rig.ledger.clone();
         let packs = || net::cluster::packs_of(&ledger);
-        let options = net::cluster::RepairOptions { recreate: true, ..Default::default() };
+        let options = net::cluster::RepairOptions {
+            recreate: true,
+            ..Default::default()
+        };
         let report = rig.cluster.repair(&packs, &options, &mut |_| {}).await.unwrap();
         assert!(report.is_complete(), "{report:?}");
         rig.put(&bucket, "writable", b"again").await.unwrap();
@@ -123,10 +166,29 @@ async fn half_of_many_objects_deleted_leaves_disk_within_the_bound() {
     }
     let gone = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 1;
     for n in (0..count).filter(|n| gone(*n)) {
-        assert!(rig.session.delete_object(&rig.caller, &bucket, &object_key(&format!("o{n}")), Condition::None).await.unwrap());
+        assert!(
+            rig.session
+                .delete_object(
+                    &rig.caller,
+                    &bucket,
+                    &object_key(&format!("o{n}")),
+                    Condition::None
+                )
+                .await
+                .unwrap()
+        );
     }
-    let report = rig.session.collect(CollectOptions { everything: true }, &|_| {}).await.unwrap();
+    let report = rig
+        .session
+        .collect(CollectOptions { everything: true }, &|_| {})
+        .await
+        .unwrap();
     println!("{report:?}");
+    for pack in rig.cluster.stored_packs(None, 1_000) {
+        let geometry = &pack.summary.geometry;
+        println!("{:?} {:?} {:?} {}", geometry.shard_bytes, geometry.lane_bytes, geometry.trailer, pack.scope == [7; 16]);
+    }
+    for drive in rig.cluster.status().drives { println!("{drive:?}"); }
     for n in 0..count {
         match rig.get(&bucket, &format!("o{n}")).await {
             Ok(read) => assert!(!gone(n) && read == body(n, 4_096), "{n}"),
@@ -134,7 +196,11 @@ async fn half_of_many_objects_deleted_leaves_disk_within_the_bound() {
         }
     }
     let bound = report.live_bytes as f64 * 1.2 * 1.5;
-    assert!((report.allocated_bytes as f64) <= bound, "{} allocated, {bound} allowed", report.allocated_bytes);
+    assert!(
+        (report.allocated_bytes as f64) <= bound,
+        "{} allocated, {bound} allowed",
+        report.allocated_bytes
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -147,12 +213,24 @@ async fn a_copy_keeps_its_bytes_when_its_source_is_deleted_and_collected() {
     for (to, key) in [(&bucket, "near"), (&other, "far")] {
         let changes = CopyChanges::default();
         rig.session
-            .copy_object(&rig.caller, (&bucket, &stored), (to, &object_key(key)), changes, Condition::None)
+            .copy_object(
+                &rig.caller,
+                (&bucket, &stored),
+                (to, &object_key(key)),
+                changes,
+                Condition::None,
+            )
             .await
             .unwrap();
     }
-    rig.session.delete_object(&rig.caller, &bucket, &object_key("source"), Condition::None).await.unwrap();
-    rig.session.collect(CollectOptions { everything: true }, &|_| {}).await.unwrap();
+    rig.session
+        .delete_object(&rig.caller, &bucket, &object_key("source"), Condition::None)
+        .await
+        .unwrap();
+    rig.session
+        .collect(CollectOptions { everything: true }, &|_| {})
+        .await
+        .unwrap();
     assert_eq!(rig.get(&bucket, "near").await.unwrap(), bytes);
     assert_eq!(rig.get(&other, "far").await.unwrap(), bytes);
     rig.close().await;

@@ -71,6 +71,10 @@ impl Pack {
 pub struct PackBuilder {
     code: Code,
     lanes: Vec<Lane>,
+    /// Bytes that the trailer is expected to have.
+    reserved: usize,
+    /// The largest chunk so far, in bytes.
+    largest: usize,
     pool: LanePool,
 }
 
@@ -85,8 +89,16 @@ impl PackBuilder {
         Self {
             code,
             lanes: (0..code.data()).map(|_| Lane::new(pool)).collect(),
+            reserved: 0,
+            largest: 0,
             pool: pool.clone(),
         }
+    }
+
+    /// Expects a trailer of about so many bytes: chunks placed from now on leave lane 0 that much shorter than the others, so
+    /// that the trailer makes no lane the longest.
+    pub fn expect_trailer(&mut self, bytes: usize) {
+        self.reserved = bytes.min(SHARD_BYTES_MAX);
     }
 
     /// The code that the pack will have.
@@ -163,6 +175,7 @@ impl PackBuilder {
         if got != bytes {
             return Err(PlaceError::Length { need: bytes, got });
         }
+        self.largest = self.largest.max(bytes);
         // Both fit: k is at most 32 and a lane at most 2 MiB.
         Ok(Placed {
             lane: index as u8,
@@ -182,6 +195,7 @@ impl PackBuilder {
             own = Coder::new(self.code);
             &own
         };
+        self.reserved = 0;
         let trailer = match trailer.filter(|bytes| !bytes.is_empty()) {
             None => None,
             Some(bytes) => {
@@ -246,19 +260,27 @@ impl PackBuilder {
         SHARD_BYTES_MAX.saturating_sub(shortest)
     }
 
-    /// The lane that makes (lanes in use + m) x L smallest, the lowest on a tie, among those with room.
+    /// The shortest, or else the lowest, of the first n lanes, for the n that makes (n + m) x L smallest, L being what n
+    /// lanes would come to were all bytes spread evenly, but at least the largest chunk and where this one would end. Room kept for a trailer counts as bytes of lane 0.
     fn choose(&self, bytes: usize) -> Option<usize> {
-        let used = self.lanes.iter().filter(|lane| !lane.is_empty()).count();
-        let longest = self.lanes.iter().map(|lane| lane.len()).max().unwrap_or(0);
-        let cost = |lane: &Lane| {
-            let used = used + usize::from(lane.is_empty() && bytes > 0);
-            (used + self.code.parity()) * longest.max(lane.len() + bytes)
+        let taken = |(index, lane): (usize, &Lane)| lane.len() + if index == 0 { self.reserved } else { 0 };
+        let lanes: Vec<usize> = self.lanes.iter().enumerate().map(taken).collect();
+        let total = lanes.iter().sum::<usize>() + bytes;
+        let largest = self.largest.max(self.reserved).max(bytes);
+        let lowest = |spread: usize| lanes.iter().take(spread).min().copied().unwrap_or(0);
+        let cost = |spread: usize| {
+            let longest = largest.max(total.div_ceil(spread)).max(lowest(spread) + bytes);
+            (spread + self.code.parity()) * longest
         };
-        let fits = |lane: &&Lane| bytes <= SHARD_BYTES_MAX - lane.len().min(SHARD_BYTES_MAX);
-        let lanes = self.lanes.iter().enumerate();
+        let spread = (1..=lanes.len()).min_by_key(|spread| cost(*spread))?;
+        let fits = |taken: usize| taken + bytes <= SHARD_BYTES_MAX;
+        let shortest = |lanes: &[usize]| {
+            let room = lanes.iter().enumerate().filter(|(_, taken)| fits(**taken));
+            room.min_by_key(|(_, taken)| **taken).map(|(index, _)| index)
+        };
         lanes
-            .filter(|(_, lane)| fits(lane))
-            .min_by_key(|(_, lane)| cost(lane))
-            .map(|(index, _)| index)
+            .get(..spread)
+            .and_then(shortest)
+            .or_else(|| shortest(&lanes))
     }
 }

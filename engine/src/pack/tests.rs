@@ -242,19 +242,22 @@ fn geometries_that_break_a_rule_are_refused() {
     );
 }
 
-/// The rule of FORMAT.md, written the long way.
-fn lane_by_the_rule(lanes: &[usize], parity: usize, bytes: usize) -> usize {
+/// The rule of FORMAT.md, written the long way, for a pack whose chunks all have room.
+fn lane_by_the_rule(lanes: &[usize], parity: usize, largest: usize, bytes: usize) -> usize {
+    let total: usize = lanes.iter().sum::<usize>() + bytes;
     let mut best = (usize::MAX, 0);
-    for lane in 0..lanes.len() {
-        let mut after = lanes.to_vec();
-        after[lane] += bytes;
-        if after[lane] > SHARD_BYTES_MAX {
-            continue;
-        }
-        let used = after.iter().filter(|taken| **taken > 0).count();
-        best = best.min(((used + parity) * after.iter().max().unwrap(), lane));
+    for spread in 1..=lanes.len() {
+        let even = total / spread + usize::from(!total.is_multiple_of(spread));
+        let ends = lanes[..spread].iter().min().unwrap() + bytes;
+        best = best.min(((spread + parity) * even.max(largest).max(ends), spread));
     }
-    best.1
+    let mut chosen = 0;
+    for lane in 0..best.1 {
+        if lanes[lane] < lanes[chosen] {
+            chosen = lane;
+        }
+    }
+    chosen
 }
 
 proptest! {
@@ -270,11 +273,12 @@ proptest! {
         let coder = Coder::new(code);
         let mut builder = PackBuilder::new(code);
         let mut lanes = vec![0; code.data()];
-        let mut placed = Vec::new();
+        let (mut placed, mut largest) = (Vec::new(), 0);
         for (number, size) in sizes.iter().enumerate() {
             let chunk = vec![number as u8 + 1; *size];
             let at = builder.place(&chunk).unwrap();
-            prop_assert_eq!(usize::from(at.lane), lane_by_the_rule(&lanes, code.parity(), *size));
+            prop_assert_eq!(usize::from(at.lane), lane_by_the_rule(&lanes, code.parity(), largest, *size));
+            largest = largest.max(*size);
             lanes[usize::from(at.lane)] += size;
             placed.push((at, chunk));
         }
@@ -301,5 +305,40 @@ proptest! {
             let from = at.offset as usize;
             prop_assert_eq!(&shards[usize::from(at.lane)][from..from + chunk.len()], &chunk[..]);
         }
+    }
+}
+
+#[test]
+fn an_expected_trailer_makes_no_lane_longer_than_the_others() {
+    let code = Code::DEFAULT;
+    let mut builder = PackBuilder::new(code);
+    builder.expect_trailer(40_000);
+    for _ in 0..100 {
+        builder.place(&[1; 4_000]).expect("room");
+    }
+    let pack = builder
+        .finish(&Coder::new(code), Some(&[2; 40_000]))
+        .expect("room for the trailer");
+    let lanes = &pack.summary.geometry.lane_bytes;
+    let (longest, total) = (*lanes.iter().max().unwrap(), lanes.iter().sum::<u32>());
+    assert_eq!(total, 440_000);
+    assert!(longest <= total / 4 + 4_000, "{lanes:?}");
+}
+
+#[test]
+fn full_chunks_go_round_the_lanes() {
+    for (data, parity) in [(4, 2), (8, 4), (2, 2), (10, 4), (1, 2)] {
+        let mut builder = PackBuilder::new(Code::new(data, parity).unwrap());
+        let chunk = vec![7; CHUNK_BYTES_MAX];
+        for number in 0..u32::from(data) * 32 {
+            let placed = builder.place(&chunk).expect("room");
+            let row = number / u32::from(data) * CHUNK_BYTES_MAX as u32;
+            assert_eq!(
+                (u32::from(placed.lane), placed.offset),
+                (number % u32::from(data), row),
+                "{data}+{parity}: {number}"
+            );
+        }
+        assert!(builder.place(&[1]).is_none());
     }
 }

@@ -106,7 +106,10 @@ impl Inner {
             self.write_checkpoint().await?;
         }
         self.remove_orphan_entries().await?;
-        self.delete_unnamed(&mut report).await?;
+        // The first time, for what a crash left; later only when there is something to find.
+        if self.pins.take_orphans() > 0 || options.everything || !self.scanned.swap(true, Ordering::Relaxed) {
+            self.delete_unnamed(&mut report).await?;
+        }
         let mut skip = HashSet::new();
         for _ in 0..ROUNDS_MAX {
             if *self.stop.borrow() {
@@ -208,8 +211,6 @@ impl Inner {
 
     /// Deletes packs that stand on the drives and that no entry names: what a crash or a refused write left behind.
     async fn delete_unnamed(self: &Arc<Self>, report: &mut GcReport) -> Result<(), SessionError> {
-        // Orphans are on the drives too, and found below; forgetting them bounds the list.
-        drop(self.pins.take_orphans());
         let mut after = None;
         loop {
             // The order matters: what is listed, not pinned and not named by an entry applied after the listing is dead, for a

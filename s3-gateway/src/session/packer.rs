@@ -6,7 +6,7 @@
 use super::budget::Room;
 use super::pins::Pin;
 use super::{Inner, SessionError};
-use engine::pack::{PackBuilder, Placed, SHARD_BYTES_MAX};
+use engine::pack::{CHUNK_BYTES_MAX, PackBuilder, Placed, SHARD_BYTES_MAX};
 use scopes::ScopeId;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -17,11 +17,15 @@ use vault::object::{Extent, ExtentBuilder, PackRef};
 const QUEUE_MAX: usize = 1_024;
 /// Packs of one scope whose shards are on their way at the same time; more submissions gather meanwhile.
 const IN_FLIGHT_MAX: usize = 2;
-/// The most claims' bytes in one trailer. Sealing adds at most an eighth, which leaves a trailer under 1.1 MiB.
-const TRAILER_BYTES_MAX: usize = 983_040;
-/// The most chunks' bytes a shared pack holds a lane. With chunks spread over the lanes (none is ahead of another by more than
-/// a chunk) the roomiest lane then has room for the longest trailer.
-const LANE_SHARE_BYTES: usize = SHARD_BYTES_MAX / 16 * 7;
+/// The most claims' bytes in one trailer.
+const TRAILER_BYTES_MAX: usize = SHARD_BYTES_MAX / 2;
+
+/// Whether chunks of so many bytes in all and a trailer with so many bytes of claims fit into one pack. Chunks are spread over the
+/// lanes so that none is ahead of another by more than a chunk; sealing and padding add at most an eighth to a trailer.
+pub(crate) const fn fits(lanes: usize, chunk_bytes: usize, claim_bytes: usize) -> bool {
+    let fullest_lane = chunk_bytes / lanes + 2 * CHUNK_BYTES_MAX;
+    claim_bytes <= TRAILER_BYTES_MAX && fullest_lane + claim_bytes + claim_bytes / 8 + 256 <= SHARD_BYTES_MAX
+}
 
 /// Makes the claim, given the extents ("this pack") of each run of chunks.
 pub(crate) type MakeClaim = Box<dyn FnOnce(&[Vec<Extent>]) -> Claim + Send>;
@@ -146,7 +150,7 @@ async fn run(
 impl Open {
     fn new(inner: &Inner, name: &str) -> Self {
         Self {
-            builder: PackBuilder::new(inner.code),
+            builder: PackBuilder::with_pool(inner.code, &inner.lanes),
             trailer: TrailerBuilder::new(name),
             claim_bytes: name.len() + 16,
             rooms: Room::none(),
@@ -157,19 +161,20 @@ impl Open {
     /// Adds a submission, or gives it back when it does not fit.
     fn add(&mut self, (mut submission, reply): (Submission, Reply)) -> Result<(), (Submission, Reply)> {
         let claim_bytes = self.claim_bytes + submission.claim_bytes_max + 16;
-        if claim_bytes > TRAILER_BYTES_MAX {
-            return Err((submission, reply));
-        }
         let bytes: usize = submission
             .runs
             .iter()
             .flat_map(|run| &run.chunks)
             .map(Vec::len)
             .sum();
-        let share = self.builder.code().data() * LANE_SHARE_BYTES;
-        if self.builder.data_bytes() + bytes > share {
+        if !fits(
+            self.builder.code().data(),
+            self.builder.data_bytes() + bytes,
+            claim_bytes,
+        ) {
             return Err((submission, reply));
         }
+        self.builder.expect_trailer(claim_bytes);
         let extents = match place(&mut self.builder, &submission.runs) {
             Some(extents) => extents,
             // The share leaves room for this; what was placed of it is garbage in this pack, no more.
@@ -265,7 +270,7 @@ pub(crate) async fn write_own(
     epoch: u64,
     runs: Vec<Run>,
 ) -> Result<Packed, SessionError> {
-    let mut builder = PackBuilder::new(inner.code);
+    let mut builder = PackBuilder::with_pool(inner.code, &inner.lanes);
     let placed = place(&mut builder, &runs);
     let mut extents = placed.ok_or(SessionError::Internal {
         what: "a pack that overflowed",

@@ -10,13 +10,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The most orphans remembered; the rest is found through their lease after the next start.
-const ORPHANS_MAX: usize = 65_536;
-
 #[derive(Debug, Default)]
 struct State {
     pinned: HashMap<PackId, u32>,
-    orphans: Vec<PackEntry>,
+    /// Packs un-pinned without an entry since the collector last asked.
+    orphans: u64,
 }
 
 /// The pins of one open vault; clones share them.
@@ -55,21 +53,9 @@ impl Pins {
         self.state().pinned.keys().copied().collect()
     }
 
-    /// Whether the pack is pinned.
-    pub(crate) fn is_pinned(&self, pack: &PackId) -> bool {
-        self.state().pinned.contains_key(pack)
-    }
-
-    /// Takes the orphans, for deletion.
-    pub(crate) fn take_orphans(&self) -> Vec<PackEntry> {
+    /// How many packs were un-pinned without an entry since the last call: whether the drives are worth looking through.
+    pub(crate) fn take_orphans(&self) -> u64 {
         std::mem::take(&mut self.state().orphans)
-    }
-
-    /// Gives back orphans that could not be deleted now.
-    pub(crate) fn return_orphans(&self, orphans: Vec<PackEntry>) {
-        let mut state = self.state();
-        let free = ORPHANS_MAX.saturating_sub(state.orphans.len());
-        state.orphans.extend(orphans.into_iter().take(free));
     }
 }
 
@@ -93,9 +79,7 @@ impl Drop for Held {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 state.pinned.remove(&id);
-                if !self.named.load(Ordering::Acquire) && state.orphans.len() < ORPHANS_MAX {
-                    state.orphans.push(self.entry.clone());
-                }
+                state.orphans += u64::from(!self.named.load(Ordering::Acquire));
             }
         }
     }

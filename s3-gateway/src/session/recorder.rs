@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// How long an appended record may wait for its flush and checkpoint.
 pub const SYNC_EVERY: Duration = Duration::from_millis(250);
 /// How long a read waits for a log that has fallen behind, before it is refused.
-pub const WAIT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Records that wait for the thread.
 const QUEUE_MAX: usize = 8_192;
 /// Ledger appends taken over in one go.

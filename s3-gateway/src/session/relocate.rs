@@ -5,18 +5,18 @@
 
 use super::collect::GcReport;
 use super::commit::{Submitted, Urgency, detached, written};
-use super::packer::{MakeClaim, Packed, Run, Submission};
+use super::packer::{self, Run};
+use super::pins::Pin;
 use super::put::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::stream::chunks_of_pack;
 use super::{Bucket, Inner, SessionError, decode_pack, fill_random};
-use engine::pack::{PackId, TAG_BYTES};
+use engine::pack::{PackBuilder, PackId, TAG_BYTES};
 use engine::slots::Address;
-use futures::stream::{self, StreamExt};
 use net::{LaneRange, PackEntry};
 use scopes::ScopeId;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use vault::claim::ClaimValue;
+use vault::claim::{ClaimValue, TrailerBuilder};
 use vault::collect::PlannedPack;
 use vault::commit::{Commit, Moved};
 use vault::index::{Owner, Stored as Row};
@@ -25,8 +25,10 @@ use vault::seal::StreamOpener;
 
 /// Entries of a pack that one plan moves; a pack with more is left as it is.
 const REFS_MAX: usize = 100_000;
-/// Entries on the move at the same time: they share the packs that they go to.
-const TOGETHER_MAX: usize = 128;
+/// Entries that one append changes.
+const BATCH_ENTRIES_MAX: usize = 1_024;
+/// How often an append is tried again without the entries that changed meanwhile.
+const RETRIES_MAX: usize = 8;
 
 impl Inner {
     /// Moves everything alive out of these packs; the next plan finds them dead. Returns those that were left alone, because
@@ -36,8 +38,36 @@ impl Inner {
         packs: &[PlannedPack],
         report: &mut GcReport,
     ) -> Result<Vec<PackId>, SessionError> {
-        let mut work: HashMap<Address, Vec<PackId>> = HashMap::new();
         let mut left = Vec::new();
+        for of_scope in packs.chunk_by(|a, b| a.scope == b.scope) {
+            let Some(first) = of_scope.first() else { continue };
+            let Some(bucket) = self.bucket_of(first.scope)? else {
+                left.extend(of_scope.iter().map(|pack| pack.id));
+                continue;
+            };
+            let mut filling = Filling::new(self, &bucket);
+            for (address, of_entry) in self.entries_of(of_scope, &mut left)? {
+                match self.read_entry(address, &of_entry).await? {
+                    Read::Gone => {}
+                    Read::Fixed => left.extend(of_entry),
+                    Read::Moving(entry) => {
+                        report.bytes_moved += entry.bytes();
+                        filling.add(entry).await?;
+                    }
+                }
+            }
+            filling.write().await?;
+        }
+        Ok(left)
+    }
+
+    /// The entries that refer to these packs, each with those of the packs that it refers to.
+    fn entries_of(
+        &self,
+        packs: &[PlannedPack],
+        left: &mut Vec<PackId>,
+    ) -> Result<BTreeMap<Address, Vec<PackId>>, SessionError> {
+        let mut entries: BTreeMap<Address, Vec<PackId>> = BTreeMap::new();
         for pack in packs {
             let refs = self.index.refs_of_pack(&pack.id, REFS_MAX + 1)?;
             if refs.len() > REFS_MAX {
@@ -45,67 +75,46 @@ impl Inner {
                 continue;
             }
             for (address, _) in refs {
-                work.entry(address).or_default().push(pack.id);
+                entries.entry(address).or_default().push(pack.id);
             }
         }
-        let moves = work.into_iter().map(|(address, packs)| {
-            let inner = Arc::clone(self);
-            async move {
-                let of_entry = packs.clone();
-                let moved = detached(async move { inner.move_entry(address, &of_entry).await }).await;
-                (packs, moved)
-            }
-        });
-        let mut moves = stream::iter(moves).buffer_unordered(TOGETHER_MAX);
-        while let Some((of_entry, moved)) = moves.next().await {
-            match moved? {
-                Some(bytes) => report.bytes_moved += bytes,
-                None => left.extend(of_entry),
-            }
-        }
-        Ok(left)
+        Ok(entries)
     }
 
-    /// Moves one entry's chunks out of the packs. None: it cannot be moved now.
-    async fn move_entry(
-        self: &Arc<Self>,
-        address: Address,
-        packs: &[PackId],
-    ) -> Result<Option<u64>, SessionError> {
-        let Some(Owner::Object(row)) = self.index.owner(&address)? else {
-            return Ok(None);
+    /// Reads and checks the chunks of one entry that lie in the packs.
+    async fn read_entry(self: &Arc<Self>, address: Address, packs: &[PackId]) -> Result<Read, SessionError> {
+        let row = match self.index.owner(&address)? {
+            Some(Owner::Object(row)) => row,
+            Some(_) => return Ok(Read::Fixed),
+            None => return Ok(Read::Gone),
         };
         let Manifest::Inline(parts) = &row.value.manifest else {
-            return Ok(None);
+            return Ok(Read::Fixed);
         };
         let scope = ScopeId(address.scope);
-        let Some(bucket) = self.bucket_of(scope)? else {
-            return Ok(None);
+        let mut moving = Moving {
+            address,
+            row: row.clone(),
+            runs: Vec::new(),
+            of: Vec::new(),
+            known: Vec::new(),
         };
-        let wanted = parts.iter().flat_map(|part| &part.extents);
-        let kib: u64 = wanted
-            .filter(|extent| from_any(extent, packs))
-            .map(|extent| extent.sealed_bytes() >> 10)
-            .sum();
-        let room = u32::try_from(kib + 1).unwrap_or(u32::MAX).min(super::MOVING_KIB);
-        let _room = self.moving.acquire_many(room).await;
-        let mut moving = Moving::default();
         for (number, part) in parts.iter().enumerate() {
             for (nth, extent) in part.extents.iter().enumerate() {
                 let PackRef::Id(id) = extent.pack else { continue };
                 if packs.contains(&id) {
                     moving.runs.push(self.read_run(scope, part, extent, id).await?);
                     moving.of.push((number, nth));
+                    moving.known.push(None);
                 }
             }
         }
-        if moving.of.is_empty() {
-            // Moved or overwritten since the plan was made.
-            return Ok(Some(0));
-        }
-        let bytes = moving.bytes();
-        let moved = self.rewrite(address, &bucket, &row, moving).await?;
-        Ok(moved.then_some(bytes))
+        // Moved or overwritten since the plan was made: nothing of it lies there any more.
+        Ok(if moving.of.is_empty() {
+            Read::Gone
+        } else {
+            Read::Moving(moving)
+        })
     }
 
     fn bucket_of(&self, scope: ScopeId) -> Result<Option<Bucket>, SessionError> {
@@ -179,89 +188,27 @@ impl Inner {
             what: "a chunk that does not open though its shards verify",
         })
     }
-
-    /// Packs the runs anew and changes the entry. False when the entry changed meanwhile.
-    async fn rewrite(
-        self: &Arc<Self>,
-        address: Address,
-        bucket: &Bucket,
-        row: &Row<Object>,
-        mut moving: Moving,
-    ) -> Result<bool, SessionError> {
-        let mut operation = [0; 16];
-        fill_random(&mut operation);
-        let (head, guard): (ClaimHead, ClaimGuard) = ClaimHead::new(self, operation, address, bucket.epoch);
-        let mut pins = Vec::new();
-        let mut known: Vec<Option<Vec<Extent>>> = vec![None; moving.runs.len()];
-        let full = chunks_of_pack(self.code.data()) / 2;
-        for (run, known) in moving.runs.iter_mut().zip(&mut known) {
-            // A long run goes into a pack of its own, and only the claim into a shared one.
-            if run.chunks.len() > full {
-                let chunks = std::mem::take(&mut run.chunks);
-                let own = Run {
-                    first_chunk: run.first_chunk,
-                    chunks,
-                };
-                let packed = super::packer::write_own(self, bucket.scope, bucket.epoch, vec![own]).await?;
-                *known = Some(packed.extents.into_iter().flatten().collect());
-                pins.push(packed.pin);
-            }
-        }
-        let open: Vec<Run> = moving
-            .runs
-            .into_iter()
-            .filter(|run| !run.chunks.is_empty())
-            .collect();
-        let chunks: usize = open.iter().map(|run| run.chunks.len()).sum();
-        let (object, of) = (row.value.clone(), moving.of);
-        let (claimed, claimed_of, claimed_known) = (object.clone(), of.clone(), known.clone());
-        let claim_bytes_max = CLAIM_HEAD_BYTES + object.encode().len() + 56 * (chunks + 2 * of.len());
-        let claim: MakeClaim = Box::new(move |extents| {
-            head.claim(ClaimValue::Object(relocated(
-                claimed,
-                &claimed_of,
-                claimed_known,
-                extents,
-            )))
-        });
-        let room = super::budget::Room::none();
-        let packer = self.packer(bucket.scope, &bucket.name, bucket.epoch);
-        let Packed { pin, extents } = packer
-            .submit(Submission {
-                runs: open,
-                claim: Some(claim),
-                claim_bytes_max,
-                room,
-            })
-            .await?;
-        pins.push(pin);
-        let object = relocated(object, &of, known, &extents);
-        let moved = Moved {
-            address,
-            sequence: row.sequence,
-            epoch: bucket.epoch,
-            value: object.encode(),
-        };
-        let append = Commit::new(&self.keyring, operation, self.lease).move_entries(
-            &[moved],
-            &written(bucket.scope, &pins),
-            &mut fill_random,
-        )?;
-        let submitted = self.submit(append, &pins, Urgency::Frees).await?;
-        drop(guard);
-        Ok(matches!(submitted, Submitted::Applied(_)))
-    }
 }
 
-fn from_any(extent: &Extent, packs: &[PackId]) -> bool {
-    matches!(extent.pack, PackRef::Id(id) if packs.contains(&id))
+/// What reading an entry's chunks gave.
+enum Read {
+    /// Nothing to move any more.
+    Gone,
+    /// It cannot be moved: a part of an upload, a checkpoint, an indirect manifest.
+    Fixed,
+    Moving(Moving),
 }
 
-/// Runs on the move, and the (part, extent) that each was.
-#[derive(Default)]
+/// An entry on the move.
 struct Moving {
+    address: Address,
+    row: Row<Object>,
+    /// Its runs of chunks in the packs that are emptied.
     runs: Vec<Run>,
+    /// The (part, extent) that each run was.
     of: Vec<(usize, usize)>,
+    /// Where a run lies now, if it went into a pack of its own.
+    known: Vec<Option<Vec<Extent>>>,
 }
 
 impl Moving {
@@ -272,32 +219,184 @@ impl Moving {
             .map(|chunk| chunk.len() as u64)
             .sum()
     }
-}
 
-/// The object with its moved extents in place of the old ones. `known` are those of runs packed before; the others are in
-/// `extents`, in order.
-fn relocated(
-    mut object: Object,
-    of: &[(usize, usize)],
-    known: Vec<Option<Vec<Extent>>>,
-    extents: &[Vec<Extent>],
-) -> Object {
-    let mut shared = extents.iter().cloned();
-    let mut new: HashMap<(usize, usize), Vec<Extent>> = HashMap::new();
-    for (place, known) in of.iter().zip(known) {
-        let of_run = known.or_else(|| shared.next());
-        new.insert(*place, of_run.unwrap_or_default());
+    fn chunks(&self) -> usize {
+        self.runs.iter().map(|run| run.chunks.len()).sum()
     }
-    if let Manifest::Inline(parts) = &mut object.manifest {
-        for (number, part) in parts.iter_mut().enumerate() {
-            let old = std::mem::take(&mut part.extents);
-            for (nth, extent) in old.into_iter().enumerate() {
-                match new.remove(&(number, nth)) {
-                    Some(moved) => part.extents.extend(moved),
-                    None => part.extents.push(extent),
+
+    /// About so many bytes its claim will have.
+    fn claim_bytes(&self) -> usize {
+        64 + self.row.value.encode().len()
+    }
+
+    /// At most so many bytes its claim will have.
+    fn claim_bytes_max(&self) -> usize {
+        CLAIM_HEAD_BYTES + self.row.value.encode().len() + 56 * (self.chunks() + 2 * self.of.len())
+    }
+
+    /// The object with its moved extents in place of the old ones; `extents` are those of the runs that are not known, in order.
+    fn relocated(&self, extents: &[Vec<Extent>]) -> Object {
+        let mut object = self.row.value.clone();
+        let mut shared = extents.iter().cloned();
+        let mut new: HashMap<(usize, usize), Vec<Extent>> = HashMap::new();
+        for (place, known) in self.of.iter().zip(&self.known) {
+            let of_run = known.clone().or_else(|| shared.next());
+            new.insert(*place, of_run.unwrap_or_default());
+        }
+        if let Manifest::Inline(parts) = &mut object.manifest {
+            for (number, part) in parts.iter_mut().enumerate() {
+                let old = std::mem::take(&mut part.extents);
+                for (nth, extent) in old.into_iter().enumerate() {
+                    match new.remove(&(number, nth)) {
+                        Some(moved) => part.extents.extend(moved),
+                        None => part.extents.push(extent),
+                    }
                 }
             }
         }
+        object
     }
-    object
+}
+
+/// A pack being filled with entries on the move, so that what was small comes out large.
+struct Filling<'a> {
+    inner: &'a Arc<Inner>,
+    bucket: &'a Bucket,
+    operation: [u8; 16],
+    entries: Vec<Moving>,
+    pins: Vec<Pin>,
+    bytes: usize,
+    claim_bytes: usize,
+}
+
+impl<'a> Filling<'a> {
+    fn new(inner: &'a Arc<Inner>, bucket: &'a Bucket) -> Self {
+        let mut operation = [0; 16];
+        fill_random(&mut operation);
+        Self {
+            inner,
+            bucket,
+            operation,
+            entries: Vec::new(),
+            pins: Vec::new(),
+            bytes: 0,
+            claim_bytes: 0,
+        }
+    }
+
+    async fn add(&mut self, mut entry: Moving) -> Result<(), SessionError> {
+        let lanes = self.inner.code.data();
+        let (scope, epoch) = (self.bucket.scope, self.bucket.epoch);
+        let alone = packer::fits(lanes, entry.bytes() as usize, entry.claim_bytes_max());
+        for (run, known) in entry.runs.iter_mut().zip(&mut entry.known) {
+            // A long run goes into a pack of its own, and only its claim into the shared one.
+            if run.chunks.len() > chunks_of_pack(lanes) / 4 || !alone {
+                let own = Run {
+                    first_chunk: run.first_chunk,
+                    chunks: std::mem::take(&mut run.chunks),
+                };
+                let packed = packer::write_own(self.inner, scope, epoch, vec![own]).await?;
+                *known = Some(packed.extents.into_iter().flatten().collect());
+                self.pins.push(packed.pin);
+            }
+        }
+        let (bytes, claim_bytes) = (entry.bytes() as usize, entry.claim_bytes_max());
+        let full = !packer::fits(lanes, self.bytes + bytes, self.claim_bytes + claim_bytes)
+            || self.entries.len() >= BATCH_ENTRIES_MAX;
+        if full && !self.entries.is_empty() {
+            self.write().await?;
+        }
+        self.bytes += bytes;
+        self.claim_bytes += claim_bytes;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Writes the pack and changes the entries that are still as they were read.
+    async fn write(&mut self) -> Result<(), SessionError> {
+        let entries = std::mem::take(&mut self.entries);
+        let pins = std::mem::take(&mut self.pins);
+        (self.bytes, self.claim_bytes) = (0, 0);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (inner, bucket, operation) = (Arc::clone(self.inner), self.bucket.clone(), self.operation);
+        fill_random(&mut self.operation);
+        detached(async move { inner.write_moved(&bucket, operation, entries, pins).await }).await
+    }
+}
+
+impl Inner {
+    async fn write_moved(
+        self: &Arc<Self>,
+        bucket: &Bucket,
+        operation: [u8; 16],
+        mut entries: Vec<Moving>,
+        mut pins: Vec<Pin>,
+    ) -> Result<(), SessionError> {
+        let mut builder = PackBuilder::with_pool(self.code, &self.lanes);
+        let mut trailer = TrailerBuilder::new(&bucket.name);
+        builder.expect_trailer(entries.iter().map(Moving::claim_bytes).sum());
+        let mut guards: Vec<ClaimGuard> = Vec::with_capacity(entries.len());
+        let mut moved = Vec::with_capacity(entries.len());
+        for entry in &mut entries {
+            let runs: Vec<Run> = std::mem::take(&mut entry.runs)
+                .into_iter()
+                .filter(|run| !run.chunks.is_empty())
+                .collect();
+            let placed = packer::place(&mut builder, &runs);
+            let extents = placed.ok_or(SessionError::Internal {
+                what: "a pack that overflowed",
+            })?;
+            let object = entry.relocated(&extents);
+            let (head, guard) = ClaimHead::new(self, operation, entry.address, bucket.epoch);
+            trailer.push(&head.claim(ClaimValue::Object(object.clone())));
+            guards.push(guard);
+            moved.push((entry.address, entry.row.sequence, object));
+        }
+        let pin = packer::write(self, bucket.scope, bucket.epoch, builder, Some(trailer)).await?;
+        let id = pin.entry().summary.id;
+        pins.push(pin);
+        moved
+            .iter_mut()
+            .for_each(|(_, _, object)| object.manifest.resolve_this_pack(id));
+        for _ in 0..RETRIES_MAX {
+            let changes: Vec<Moved> = moved
+                .iter()
+                .map(|(address, sequence, object)| {
+                    let value = object.encode();
+                    Moved {
+                        address: *address,
+                        sequence: *sequence,
+                        epoch: bucket.epoch,
+                        value,
+                    }
+                })
+                .collect();
+            let append = Commit::new(&self.keyring, operation, self.lease).move_entries(
+                &changes,
+                &written(bucket.scope, &pins),
+                &mut fill_random,
+            )?;
+            if let Submitted::Applied(_) = self.submit(append, &pins, Urgency::Frees).await? {
+                return Ok(());
+            }
+            let mut still = Vec::with_capacity(moved.len());
+            for (address, sequence, object) in moved {
+                if self
+                    .index
+                    .object(ScopeId(address.scope), &object.key)?
+                    .is_some_and(|row| row.sequence == sequence)
+                {
+                    still.push((address, sequence, object));
+                }
+            }
+            moved = still;
+            if moved.is_empty() {
+                return Ok(());
+            }
+        }
+        // Too much goes on in this bucket right now; what was not moved stays where it is.
+        Ok(())
+    }
 }

@@ -8,10 +8,12 @@ use net::ledger::LedgerConfig;
 use net::{Cluster, Ledger, LocalLedger};
 use s3_gateway::key::{BucketName, ObjectKey};
 use s3_gateway::session::{
-    Bucket, Caller, Condition, NewObject, Recorder, Session, SessionError, SessionOptions, SessionParts, Stored,
+    Bucket, Caller, Condition, NewObject, Recorder, Session, SessionError, SessionOptions, SessionParts,
+    Stored,
 };
 use scopes::{
-    CollectorDelegation, Credential, CredentialName, Identity, OperationSet, Proof, ScopeSet, Signed, VaultId, Wallet, Window,
+    CollectorDelegation, Credential, CredentialName, Identity, OperationSet, Proof, ScopeSet, Signed,
+    VaultId, Wallet, Window,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +43,10 @@ pub fn drive_dir(root: &Path, number: usize) -> PathBuf {
 }
 
 pub async fn open_cluster(disk: &Arc<dyn Disk>, root: &Path, create: bool) -> Result<Cluster, String> {
-    let drives = (0..DRIVES).map(|number| DriveConfig { dir: drive_dir(root, number), default: true });
+    let drives = (0..DRIVES).map(|number| DriveConfig {
+        dir: drive_dir(root, number),
+        default: true,
+    });
     let fresh = Arc::new(|| {
         let mut id = [0; 8];
         getrandom::fill(&mut id).expect("randomness");
@@ -49,25 +54,40 @@ pub async fn open_cluster(disk: &Arc<dyn Disk>, root: &Path, create: bool) -> Re
     });
     let mut config = ClusterConfig::new([3; 16], Code::DEFAULT, drives.collect(), fresh);
     config.create = create;
-    Cluster::open(Arc::clone(disk), config).await.map_err(|error| error.to_string())
+    Cluster::open(Arc::clone(disk), config)
+        .await
+        .map_err(|error| error.to_string())
 }
 
-pub async fn parts(disk: Arc<dyn Disk>, root: &Path, create: bool) -> Result<(SessionParts, LocalLedger), String> {
+pub async fn parts(
+    disk: Arc<dyn Disk>,
+    root: &Path,
+    create: bool,
+) -> Result<(SessionParts, LocalLedger), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     let cluster = Arc::new(open_cluster(&disk, root, create).await?);
     let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &root.join("ledger"), LedgerConfig::new(0x1ed6))
         .map_err(|error| text(&error))?;
     let lease = ledger.take_lease("test", 1).await.map_err(|error| text(&error))?;
     let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
-    let recorder = Recorder::open(disk, &root.join("activity"), "cairn.test/log", &[5; 32], Arc::clone(&shared))
-        .await
-        .map_err(|error| text(&error))?;
+    let recorder = Recorder::open(
+        disk,
+        &root.join("activity"),
+        "cairn.test/log",
+        &[5; 32],
+        Arc::clone(&shared),
+    )
+    .await
+    .map_err(|error| text(&error))?;
     let owner = Wallet::from_seed(&[1; 32]);
     let collector = Wallet::from_seed(&[2; 32]);
     let delegation = CollectorDelegation {
         vault: vault_id(),
         collector: collector.public_key(),
-        window: Window { not_before_ms: None, expires_ms: None },
+        window: Window {
+            not_before_ms: None,
+            expires_ms: None,
+        },
         number: 1,
     };
     let delegation = Signed::sign(delegation, &owner).map_err(|error| text(&error))?;
@@ -81,7 +101,11 @@ pub async fn parts(disk: Arc<dyn Disk>, root: &Path, create: bool) -> Result<(Se
         view,
         lease,
         collector: (collector, delegation),
-        options: SessionOptions { upload_memory_bytes: 64 << 20, quota_bytes: None, code: Code::DEFAULT },
+        options: SessionOptions {
+            upload_memory_bytes: 64 << 20,
+            quota_bytes: None,
+            code: Code::DEFAULT,
+        },
     };
     Ok((parts, ledger))
 }
@@ -92,7 +116,13 @@ impl Rig {
         let (parts, ledger) = parts(disk, root, create).await?;
         let (cluster, recorder) = (Arc::clone(&parts.cluster), parts.recorder.clone());
         let session = Session::open(parts).await.map_err(|error| error.to_string())?;
-        Ok(Self { session, ledger, cluster, recorder, caller: caller() })
+        Ok(Self {
+            session,
+            ledger,
+            cluster,
+            recorder,
+            caller: caller(),
+        })
     }
 
     pub async fn close(self) {
@@ -105,7 +135,11 @@ impl Rig {
     pub async fn bucket(&self, name: &str) -> Bucket {
         match self.session.bucket(name).await {
             Ok(bucket) => bucket,
-            Err(_) => self.session.create_bucket(&self.caller, &BucketName::parse(name).expect("name")).await.expect("bucket"),
+            Err(_) => self
+                .session
+                .create_bucket(&self.caller, &BucketName::parse(name).expect("name"))
+                .await
+                .expect("bucket"),
         }
     }
 
@@ -113,13 +147,28 @@ impl Rig {
         self.put_if(bucket, key, body, Condition::None).await
     }
 
-    pub async fn put_if(&self, bucket: &Bucket, key: &str, body: &[u8], condition: Condition) -> Result<Stored, SessionError> {
+    pub async fn put_if(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        body: &[u8],
+        condition: Condition,
+    ) -> Result<Stored, SessionError> {
         let mut writer = self.session.stream(bucket).await?;
         for piece in body.chunks(50_000) {
             writer.write(bytes::Bytes::copy_from_slice(piece)).await?;
         }
         let body = writer.finish().await?;
-        self.session.put_object(&self.caller, bucket, &object_key(key), body, NewObject::default(), condition).await
+        self.session
+            .put_object(
+                &self.caller,
+                bucket,
+                &object_key(key),
+                body,
+                NewObject::default(),
+                condition,
+            )
+            .await
     }
 
     pub async fn get(&self, bucket: &Bucket, key: &str) -> Result<Vec<u8>, SessionError> {
@@ -127,7 +176,12 @@ impl Rig {
         self.read(bucket, &stored, 0..stored.object.plaintext_bytes).await
     }
 
-    pub async fn read(&self, bucket: &Bucket, stored: &Stored, range: std::ops::Range<u64>) -> Result<Vec<u8>, SessionError> {
+    pub async fn read(
+        &self,
+        bucket: &Bucket,
+        stored: &Stored,
+        range: std::ops::Range<u64>,
+    ) -> Result<Vec<u8>, SessionError> {
         use futures::StreamExt;
         let mut pieces = self.session.read(&self.caller, bucket, stored, range);
         let mut all = Vec::new();
@@ -148,7 +202,11 @@ pub fn caller() -> Caller {
         operations: OperationSet::all(),
         ..Credential::without_rights(vault_id(), 1)
     };
-    Caller::new(Identity::verified(&credential, CredentialName([1; 8]), Proof::root_key_held()))
+    Caller::new(Identity::verified(
+        &credential,
+        CredentialName([1; 8]),
+        Proof::root_key_held(),
+    ))
 }
 
 /// Bytes that differ from place to place, from a seed.
