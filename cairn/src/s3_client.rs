@@ -220,6 +220,10 @@ impl S3Client {
                 HeaderValue::from_str(&value).map_err(|_| ClientError::Unsendable { what: "a header" })?;
             request = request.header(name, value);
         }
+        if call.method == Method::PUT || call.method == Method::POST {
+            // hyper leaves the length of an empty body out, and S3 wants it said.
+            request = request.header(http::header::CONTENT_LENGTH, call.body.len());
+        }
         request
             .body(Full::new(call.body))
             .map_err(|_| ClientError::Unsendable {

@@ -31,12 +31,6 @@ async fn any_two_drives_may_go_and_repair_brings_them_back() {
                 "{name}"
             );
         }
-        let (status, code) = refusal(put(&mut client, "first", "refused", vec![1; 10]).await);
-        assert_eq!(
-            (status, code.as_str()),
-            (503, "ServiceUnavailable"),
-            "round {round}"
-        );
         let shown = place.json(["status"]);
         assert_eq!(shown["writable"], false);
         assert!(shown["packs"]["at_risk"].as_u64().unwrap() > 0);
@@ -47,6 +41,12 @@ async fn any_two_drives_may_go_and_repair_brings_them_back() {
             .filter(|drive| drive["state"] == "lost")
             .collect();
         assert_eq!(lost.len(), 2);
+        let (status, code) = refusal(put(&mut client, "first", "refused", vec![1; 10]).await);
+        assert_eq!(
+            (status, code.as_str()),
+            (503, "ServiceUnavailable"),
+            "round {round}"
+        );
         assert!(text(&place.run(["status"])).contains("WRITES ARE REFUSED"));
         assert!(admin(&running, "/health/ready").contains("refused"));
 
