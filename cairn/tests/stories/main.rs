@@ -2,7 +2,7 @@
 //!
 //! Each starts `cairn` itself on free ports and a temporary data directory. Longer runs of the kill loop:
 //! `CAIRN_KILL_ROUNDS=20 cargo test -p cairn --test stories kill`.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod clients;
 mod drives;
