@@ -246,6 +246,9 @@ impl Session {
             view: parts.view,
         });
         inner.catch_up().await?;
+        if inner.recorder.was_unclean() {
+            inner.record_gap().await?;
+        }
         collect::start(&inner);
         Ok(Self { inner })
     }

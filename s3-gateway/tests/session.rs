@@ -186,9 +186,17 @@ async fn half_of_many_objects_deleted_leaves_disk_within_the_bound() {
     println!("{report:?}");
     for pack in rig.cluster.stored_packs(None, 1_000) {
         let geometry = &pack.summary.geometry;
-        println!("{:?} {:?} {:?} {}", geometry.shard_bytes, geometry.lane_bytes, geometry.trailer, pack.scope == [7; 16]);
+        println!(
+            "{:?} {:?} {:?} {}",
+            geometry.shard_bytes,
+            geometry.lane_bytes,
+            geometry.trailer,
+            pack.scope == [7; 16]
+        );
     }
-    for drive in rig.cluster.status().drives { println!("{drive:?}"); }
+    for drive in rig.cluster.status().drives {
+        println!("{drive:?}");
+    }
     for n in 0..count {
         match rig.get(&bucket, &format!("o{n}")).await {
             Ok(read) => assert!(!gone(n) && read == body(n, 4_096), "{n}"),

@@ -18,7 +18,7 @@ use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::Query;
 use crate::conditions::{Verdict, format_http_date};
 use crate::errors::Refusal;
-use crate::session::{ReadStream, Stored};
+use crate::session::{Bucket, ReadStream, Stored};
 
 /// What of an object is sent.
 struct Selection {
@@ -40,7 +40,7 @@ impl Operations {
         let stored = asked.session.object(&bucket, key).await?;
         let object = &stored.object;
         check_conditions(&asked, object)?;
-        let selection = select(&asked, &stored, request.input.part_number)?;
+        let selection = select(&asked, &bucket, &stored, request.input.part_number).await?;
         let headers = headers_of(object, &selection, &request.headers, request.uri.query())?;
         let length = selection.range.end - selection.range.start;
         let stream = asked
@@ -71,7 +71,7 @@ impl Operations {
         let stored = asked.session.object(&bucket, key).await?;
         let object = &stored.object;
         check_conditions(&asked, object)?;
-        let selection = select(&asked, &stored, request.input.part_number)?;
+        let selection = select(&asked, &bucket, &stored, request.input.part_number).await?;
         let headers = headers_of(object, &selection, &request.headers, request.uri.query())?;
         asked
             .session
@@ -119,7 +119,12 @@ fn check_conditions(asked: &Asked, object: &Object) -> Result<(), Halt> {
 }
 
 /// The bytes asked for: all, a range or a part.
-fn select(asked: &Asked, stored: &Stored, part_number: Option<i32>) -> Result<Selection, Halt> {
+async fn select(
+    asked: &Asked,
+    bucket: &Bucket,
+    stored: &Stored,
+    part_number: Option<i32>,
+) -> Result<Selection, Halt> {
     let object = &stored.object;
     let total = object.plaintext_bytes;
     let spec = asked
@@ -152,7 +157,8 @@ fn select(asked: &Asked, stored: &Stored, part_number: Option<i32>) -> Result<Se
             }
         },
         (Some(number), None) => {
-            let range = part_range(object, number)?;
+            let manifest = asked.session.manifest(bucket, stored).await?;
+            let range = part_range(object, &manifest, number)?;
             Ok(Selection {
                 content_range: content_range(&range, total),
                 range,
@@ -168,7 +174,7 @@ fn content_range(range: &Range<u64>, total: u64) -> Option<String> {
 }
 
 /// The bytes of one part.
-fn part_range(object: &Object, number: i32) -> Result<Range<u64>, Halt> {
+fn part_range(object: &Object, manifest: &Manifest, number: i32) -> Result<Range<u64>, Halt> {
     let none = || {
         Halt::from(Refusal::new(
             416,
@@ -186,9 +192,8 @@ fn part_range(object: &Object, number: i32) -> Result<Range<u64>, Halt> {
             Err(none())
         };
     }
-    let Manifest::Inline(parts) = &object.manifest else {
-        let message = "Reading single parts of an object of very many parts is not implemented";
-        return Err(Refusal::not_implemented(message).into());
+    let Manifest::Inline(parts) = manifest else {
+        return Err(none());
     };
     let part = parts.get(place).ok_or_else(none)?;
     let start: u64 = parts.iter().take(place).map(|p| p.plaintext_bytes).sum();

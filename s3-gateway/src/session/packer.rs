@@ -175,10 +175,9 @@ impl Open {
             return Err((submission, reply));
         }
         self.builder.expect_trailer(claim_bytes);
-        let extents = match place(&mut self.builder, &submission.runs) {
-            Some(extents) => extents,
-            // The share leaves room for this; what was placed of it is garbage in this pack, no more.
-            None => return Err((submission, reply)),
+        let Some(extents) = place(&mut self.builder, &submission.runs) else {
+            // `fits` leaves room for this; what was placed of it is garbage in this pack, no more.
+            return Err((submission, reply));
         };
         if let Some(claim) = submission.claim.take() {
             self.trailer.push(&claim(&extents));

@@ -49,6 +49,16 @@ impl Session {
         };
         start.stream()
     }
+
+    /// An object's manifest with its parts in it, read from its own stream where they are many.
+    ///
+    /// # Errors
+    /// When the drives cannot be read.
+    pub async fn manifest(&self, bucket: &Bucket, stored: &Stored) -> Result<Manifest, SessionError> {
+        self.inner
+            .resolve(bucket.scope, stored.object.manifest.clone())
+            .await
+    }
 }
 
 impl Inner {

@@ -114,15 +114,19 @@ impl Inner {
         })
     }
 
+    /// After a crash: writes down that records of reads may be missing, for those are durable only within a moment.
+    pub(crate) async fn record_gap(&self) -> Result<(), SessionError> {
+        let note = Note {
+            status: "reads of the last second before this start may be missing".into(),
+            ..Note::of("ActivityGap", None, Purpose::Read)
+        };
+        let record = self.prepare(&Agent::gateway(), note)?;
+        Ok(self.recorder.append(record).await?)
+    }
+
     /// The record of something the gateway does on its own behalf.
     pub(crate) fn own_record_part(&self, note: Note) -> Result<RecordPart, SessionError> {
-        let mut operation_id = [0; 16];
-        fill_random(&mut operation_id);
-        let agent = Agent {
-            name: "gateway".to_owned(),
-            operation_id,
-            took: Duration::ZERO,
-        };
+        let agent = Agent::gateway();
         let record = self.prepare(&agent, note)?;
         Ok(RecordPart {
             commitment: record.commitment,
@@ -174,6 +178,16 @@ impl Inner {
 }
 
 impl Agent {
+    fn gateway() -> Self {
+        let mut operation_id = [0; 16];
+        fill_random(&mut operation_id);
+        Self {
+            name: "gateway".to_owned(),
+            operation_id,
+            took: Duration::ZERO,
+        }
+    }
+
     fn of(caller: &Caller) -> Self {
         Self {
             name: caller.identity.agent(),

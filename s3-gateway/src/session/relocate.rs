@@ -52,7 +52,7 @@ impl Inner {
                     Read::Fixed => left.extend(of_entry),
                     Read::Moving(entry) => {
                         report.bytes_moved += entry.bytes();
-                        filling.add(entry).await?;
+                        filling.add(*entry).await?;
                     }
                 }
             }
@@ -113,7 +113,7 @@ impl Inner {
         Ok(if moving.of.is_empty() {
             Read::Gone
         } else {
-            Read::Moving(moving)
+            Read::Moving(Box::new(moving))
         })
     }
 
@@ -196,7 +196,7 @@ enum Read {
     Gone,
     /// It cannot be moved: a part of an upload, a checkpoint, an indirect manifest.
     Fixed,
-    Moving(Moving),
+    Moving(Box<Moving>),
 }
 
 /// An entry on the move.
