@@ -1,7 +1,5 @@
 //! One open vault over a disk, simulated or real, for the tests of the session.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses some of this")]
-
 use engine::disk::Disk;
 use engine::pack::Code;
 use engine::view::{MemoryView, View};
