@@ -1,7 +1,7 @@
 //! What an open vault promises, over a real directory: reads what was written, refuses what it cannot keep, collects what is
 //! dead, and comes back after a restart, a lost drive, a lost view and a lost ledger.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[allow(
     dead_code,
