@@ -143,10 +143,22 @@ impl ActivityLog {
         identity: LogIdentity,
         fresh_log_id: u64,
     ) -> Result<(Self, Opened), OpenError> {
+        Self::open_with(disk, dir, identity, fresh_log_id, LogConfig::activity())
+    }
+
+    /// As [`Self::open`], with other segment sizes.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_with(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        identity: LogIdentity,
+        fresh_log_id: u64,
+        config: LogConfig,
+    ) -> Result<(Self, Opened), OpenError> {
         let mut replay = Replay::default();
-        let (log, recovery) = Log::open(disk, dir, LogConfig::activity(), fresh_log_id, &mut |frame| {
-            replay.visit(&frame)
-        })?;
+        let (log, recovery) = Log::open(disk, dir, config, fresh_log_id, &mut |frame| replay.visit(&frame))?;
         if let Some(refused) = replay.refused {
             return Err(refused);
         }

@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::disk::Disk;
 use engine::erasure::Coder;
+use engine::log::LogConfig;
 use engine::pack::Code;
 use tokio::sync::{Notify, Semaphore};
 
@@ -76,6 +77,8 @@ pub struct ClusterConfig {
     pub headroom_bytes: u64,
     /// Most bytes of shards that wait for one device.
     pub queue_bytes: u32,
+    /// Segment sizes of the drives' logs: what crash tests make small, so that a few writes fill segments.
+    pub log: LogConfig,
     /// Fresh log ids.
     pub fresh_log_id: FreshLogId,
 }
@@ -95,6 +98,7 @@ impl ClusterConfig {
             create: false,
             headroom_bytes: Self::HEADROOM_BYTES,
             queue_bytes: Self::QUEUE_BYTES,
+            log: LogConfig::drive(),
             fresh_log_id,
         }
     }

@@ -205,7 +205,9 @@ impl Inner {
     pub(super) fn attach(&self, drive: &Arc<LocalDrive>) -> Result<(), DriveError> {
         let expected = Some(self.identity(drive));
         let log_id = (self.config.fresh_log_id)();
-        let (mut writer, recovery) = DriveWriter::open(Arc::clone(&self.disk), &drive.dir, expected, log_id)?;
+        let disk = Arc::clone(&self.disk);
+        let (mut writer, recovery) =
+            DriveWriter::open_with(disk, &drive.dir, expected, log_id, self.config.log)?;
         for stretch in &recovery.log.damaged {
             tracing::error!(
                 drive = drive.number,

@@ -8,6 +8,7 @@
 use activity::{ActivityLog, ActivityReader, AppendError, LogIdentity, NewEntry, RecordId};
 use bytes::Bytes;
 use engine::disk::Disk;
+use engine::log::LogConfig;
 use engine::slots::Sequence;
 use net::{Ledger, Tail};
 use scopes::Wallet;
@@ -81,12 +82,27 @@ impl Recorder {
         signing_seed: &[u8; 32],
         ledger: Arc<dyn Ledger>,
     ) -> Result<Self, RecorderError> {
+        Self::open_with(disk, dir, origin, signing_seed, ledger, LogConfig::activity()).await
+    }
+
+    /// As [`Self::open`], with other segment sizes.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub async fn open_with(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        origin: &str,
+        signing_seed: &[u8; 32],
+        ledger: Arc<dyn Ledger>,
+        config: LogConfig,
+    ) -> Result<Self, RecorderError> {
         let signer = Arc::new(Wallet::from_seed(signing_seed));
         let identity = LogIdentity::new(origin, Wallet::from_seed(signing_seed))
             .map_err(|e| RecorderError::Open(e.to_string()))?;
         let mut id = [0; 8];
         super::fill_random(&mut id);
-        let (log, opened) = ActivityLog::open(disk, dir, identity, u64::from_le_bytes(id))
+        let (log, opened) = ActivityLog::open_with(disk, dir, identity, u64::from_le_bytes(id), config)
             .map_err(|e| RecorderError::Open(e.to_string()))?;
         let reader = log.reader();
         let (commands, queue) = mpsc::channel(QUEUE_MAX);

@@ -1,6 +1,14 @@
 //! One open vault over a disk, simulated or real, for the tests of the session.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "shared by test files, each of which uses its own part"
+)]
+
 use engine::disk::Disk;
+use engine::log::LogConfig;
 use engine::pack::Code;
 use engine::view::{MemoryView, View};
 use net::cluster::{ClusterConfig, DriveConfig};
@@ -42,7 +50,69 @@ pub fn drive_dir(root: &Path, number: usize) -> PathBuf {
     root.join("drives").join(number.to_string())
 }
 
+/// How a vault is opened, where it is not as usual.
+#[derive(Clone)]
+pub struct Opening {
+    /// Makes drives that are not there.
+    pub create: bool,
+    /// Segment sizes of the drives' logs.
+    pub drive_log: LogConfig,
+    /// The ledger's sizes.
+    pub ledger: LedgerConfig,
+    /// Segment sizes of the activity log.
+    pub activity_log: LogConfig,
+    /// The view of the object index; an empty one in memory otherwise.
+    pub view: Option<Arc<dyn View>>,
+    /// The lease is taken above this one.
+    pub lease_above: u64,
+    /// Plaintext bytes that the vault may hold.
+    pub quota_bytes: Option<u64>,
+}
+
+impl Opening {
+    pub fn usual(create: bool) -> Self {
+        Self {
+            create,
+            drive_log: LogConfig::drive(),
+            ledger: LedgerConfig::new(0x1ed6),
+            activity_log: LogConfig::activity(),
+            view: None,
+            lease_above: 0,
+            quota_bytes: None,
+        }
+    }
+
+    /// Segments of a few dozen KiB: a short workload fills and compacts several, and opening reads little.
+    pub fn tiny(create: bool) -> Self {
+        let small = |log: LogConfig, kib: u32| LogConfig {
+            segment_bytes: kib << 10,
+            preallocate_bytes: 16 << 10,
+            ..log
+        };
+        let usual = Self::usual(create);
+        Self {
+            drive_log: small(LogConfig::drive(), 96),
+            ledger: LedgerConfig {
+                log: small(LogConfig::ledger(), 64),
+                segments_min: 2,
+                reserve_bytes: 64 << 10,
+                ..usual.ledger
+            },
+            activity_log: small(LogConfig::activity(), 64),
+            ..usual
+        }
+    }
+}
+
 pub async fn open_cluster(disk: &Arc<dyn Disk>, root: &Path, create: bool) -> Result<Cluster, String> {
+    open_cluster_with(disk, root, &Opening::usual(create)).await
+}
+
+pub async fn open_cluster_with(
+    disk: &Arc<dyn Disk>,
+    root: &Path,
+    opening: &Opening,
+) -> Result<Cluster, String> {
     let drives = (0..DRIVES).map(|number| DriveConfig {
         dir: drive_dir(root, number),
         default: true,
@@ -53,7 +123,8 @@ pub async fn open_cluster(disk: &Arc<dyn Disk>, root: &Path, create: bool) -> Re
         u64::from_le_bytes(id)
     });
     let mut config = ClusterConfig::new([3; 16], Code::DEFAULT, drives.collect(), fresh);
-    config.create = create;
+    config.create = opening.create;
+    config.log = opening.drive_log;
     Cluster::open(Arc::clone(disk), config)
         .await
         .map_err(|error| error.to_string())
@@ -64,18 +135,30 @@ pub async fn parts(
     root: &Path,
     create: bool,
 ) -> Result<(SessionParts, LocalLedger), String> {
+    parts_with(disk, root, Opening::usual(create)).await
+}
+
+pub async fn parts_with(
+    disk: Arc<dyn Disk>,
+    root: &Path,
+    opening: Opening,
+) -> Result<(SessionParts, LocalLedger), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let cluster = Arc::new(open_cluster(&disk, root, create).await?);
-    let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &root.join("ledger"), LedgerConfig::new(0x1ed6))
+    let cluster = Arc::new(open_cluster_with(&disk, root, &opening).await?);
+    let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &root.join("ledger"), opening.ledger)
         .map_err(|error| text(&error))?;
-    let lease = ledger.take_lease("test", 1).await.map_err(|error| text(&error))?;
+    let lease = ledger
+        .take_lease_above("test", 1, opening.lease_above)
+        .await
+        .map_err(|error| text(&error))?;
     let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
-    let recorder = Recorder::open(
+    let recorder = Recorder::open_with(
         disk,
         &root.join("activity"),
         "cairn.test/log",
         &[5; 32],
         Arc::clone(&shared),
+        opening.activity_log,
     )
     .await
     .map_err(|error| text(&error))?;
@@ -91,7 +174,7 @@ pub async fn parts(
         number: 1,
     };
     let delegation = Signed::sign(delegation, &owner).map_err(|error| text(&error))?;
-    let view: Arc<dyn View> = Arc::new(MemoryView::default());
+    let view = opening.view.unwrap_or_else(|| Arc::new(MemoryView::default()));
     let parts = SessionParts {
         keyring: keyring(),
         name: "test".to_owned(),
@@ -103,7 +186,7 @@ pub async fn parts(
         collector: (collector, delegation),
         options: SessionOptions {
             upload_memory_bytes: 64 << 20,
-            quota_bytes: None,
+            quota_bytes: opening.quota_bytes,
             code: Code::DEFAULT,
         },
     };
@@ -113,7 +196,11 @@ pub async fn parts(
 impl Rig {
     /// Opens what stands on the disk, or begins it.
     pub async fn open(disk: Arc<dyn Disk>, root: &Path, create: bool) -> Result<Self, String> {
-        let (parts, ledger) = parts(disk, root, create).await?;
+        Self::open_with(disk, root, Opening::usual(create)).await
+    }
+
+    pub async fn open_with(disk: Arc<dyn Disk>, root: &Path, opening: Opening) -> Result<Self, String> {
+        let (parts, ledger) = parts_with(disk, root, opening).await?;
         let (cluster, recorder) = (Arc::clone(&parts.cluster), parts.recorder.clone());
         let session = Session::open(parts).await.map_err(|error| error.to_string())?;
         Ok(Self {
