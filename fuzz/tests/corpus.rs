@@ -2,6 +2,8 @@
 //!
 //! `CAIRN_FUZZ_SEED` chooses other mutations and `CAIRN_FUZZ_MUTATIONS` how many for each target.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
