@@ -284,5 +284,6 @@ async fn every_crash_state_keeps_every_acknowledged_pack() {
             states += 1;
         }
     }
+    println!("{states} states");
     assert!(states > 50, "only {states} states");
 }

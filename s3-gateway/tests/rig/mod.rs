@@ -82,6 +82,18 @@ impl Opening {
         }
     }
 
+    /// As [`Self::tiny`], with drives that take full packs.
+    pub fn large_packs(create: bool) -> Self {
+        let tiny = Self::tiny(create);
+        Self {
+            drive_log: LogConfig {
+                segment_bytes: 5 << 20,
+                ..tiny.drive_log
+            },
+            ..tiny
+        }
+    }
+
     /// Segments of a few dozen KiB: a short workload fills and compacts several, and opening reads little.
     pub fn tiny(create: bool) -> Self {
         let small = |log: LogConfig, kib: u32| LogConfig {
