@@ -192,6 +192,18 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
 
     /// Answers one request.
     pub async fn serve(&self, request: Request<RawBody>, peer: Peer) -> Response<AnswerBody> {
+        let wait = Waits::of(request.headers());
+        let mut response = self.pass(request, peer).await;
+        if wait == Waits::WithoutBody || (wait == Waits::WithBody && !response.status().is_success()) {
+            // The final answer comes in place of "100 Continue". Clients have been seen to take the next answer on such a
+            // connection for a part of this one.
+            let close = http::HeaderValue::from_static("close");
+            response.headers_mut().insert(http::header::CONNECTION, close);
+        }
+        response
+    }
+
+    async fn pass(&self, request: Request<RawBody>, peer: Peer) -> Response<AnswerBody> {
         let mut operation_id = [0; 16];
         // Without randomness nothing can be sealed either; the request then fails further in.
         let _ = getrandom::fill(&mut operation_id);
@@ -295,4 +307,27 @@ fn declared_bytes(response: &Response<AnswerBody>) -> u64 {
     declared
         .or_else(|| http_body::Body::size_hint(response.body()).exact())
         .unwrap_or(0)
+}
+
+/// Whether a client waits for "100 Continue" (RFC 9110, section 10.1.1) before it sends its body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    No,
+    WithBody,
+    WithoutBody,
+}
+
+impl Waits {
+    fn of(headers: &http::HeaderMap) -> Self {
+        let expects = headers.get(http::header::EXPECT);
+        let waits = expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let empty = headers
+            .get(http::header::CONTENT_LENGTH)
+            .is_some_and(|value| value.as_bytes() == b"0");
+        match (waits, empty) {
+            (false, _) => Self::No,
+            (true, false) => Self::WithBody,
+            (true, true) => Self::WithoutBody,
+        }
+    }
 }

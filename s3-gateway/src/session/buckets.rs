@@ -3,9 +3,9 @@
 //! Invariant: a bucket's claim is on the drives before its entry is in the ledger, and a bucket goes only while it is empty,
 //! by the ledger's own count.
 
+use super::claims::{CLAIM_HEAD_BYTES, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
 use super::packer::Submission;
-use super::put::{CLAIM_HEAD_BYTES, ClaimHead};
 use super::record::Note;
 use super::{Bucket, Caller, Inner, Session, SessionError, fill_random, now_ms};
 use crate::key::BucketName;

@@ -3,9 +3,9 @@
 //! Invariant: a checkpoint is named in the ledger only once its whole stream is durable, and goes `through` a sequence below
 //! which every claim's append was answered or given up before the entries were read.
 
+use super::claims::{CLAIM_HEAD_BYTES, ClaimHead};
 use super::commit::{Submitted, Urgency, detached, written};
 use super::packer::Submission;
-use super::put::{CLAIM_HEAD_BYTES, ClaimHead};
 use super::record::Note;
 use super::{Bucket, Inner, Session, SessionError, StreamWriter, fill_random, now_ms};
 use activity::Purpose;

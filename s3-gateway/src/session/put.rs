@@ -2,6 +2,7 @@
 //!
 //! Invariant: the object's manifest stands in a claim on the drives before the ledger append that makes it visible.
 
+use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
 use super::packer::{Packed, Run, Submission};
 use super::pins::Pin;
@@ -11,17 +12,14 @@ use super::{Bucket, Caller, Condition, Inner, Session, SessionError, fill_random
 use crate::key::ObjectKey;
 use activity::Purpose;
 use bytes::Bytes;
-use engine::slots::{Address, Sequence};
-use std::sync::{Arc, PoisonError};
-use vault::claim::{Claim, ClaimValue};
+use engine::slots::Sequence;
+use std::sync::Arc;
+use vault::claim::ClaimValue;
 use vault::commit::Commit;
 use vault::index::Stored as Row;
 use vault::object::{
     Checksum, ChecksumKind, Extent, Manifest, Object, ObjectChecksum, Part, Upload, VersionId,
 };
-
-/// Bytes a claim has besides the value it carries.
-pub(crate) const CLAIM_HEAD_BYTES: usize = 96;
 
 /// What a PUT says of its object.
 #[derive(Debug, Clone, Default)]
@@ -476,73 +474,5 @@ fn place(parts: &mut [Part], of_part: &[usize], extents: &[Vec<Extent>]) {
         if let Some(part) = parts.get_mut(*index) {
             part.extents.extend(extents.iter().cloned());
         }
-    }
-}
-
-/// Everything of a claim but its value.
-pub(crate) struct ClaimHead {
-    slot: [u8; 16],
-    epoch: u64,
-    clock_ms: u64,
-    after: Sequence,
-    operation: [u8; 16],
-}
-
-/// Holds checkpoints back from settling a claim while its append is not answered.
-pub(crate) struct ClaimGuard {
-    inner: Arc<Inner>,
-    after: Sequence,
-}
-
-impl ClaimHead {
-    /// The head of a claim about to be written, and its guard, to be kept until the append is answered or given up.
-    pub(crate) fn new(
-        inner: &Arc<Inner>,
-        operation: [u8; 16],
-        address: Address,
-        epoch: u64,
-    ) -> (Self, ClaimGuard) {
-        let after = {
-            // Under the lock, so that a checkpoint either sees this claim or is not above it.
-            let mut claims = inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
-            let after = inner.applied();
-            claims.begin(after);
-            after
-        };
-        let head = Self {
-            slot: address.slot,
-            epoch,
-            clock_ms: now_ms(),
-            after,
-            operation,
-        };
-        (
-            head,
-            ClaimGuard {
-                inner: Arc::clone(inner),
-                after,
-            },
-        )
-    }
-
-    pub(crate) fn claim(self, value: ClaimValue) -> Claim {
-        Claim {
-            slot: self.slot,
-            epoch: self.epoch,
-            clock_ms: self.clock_ms,
-            after: self.after,
-            operation: self.operation,
-            value,
-        }
-    }
-}
-
-impl Drop for ClaimGuard {
-    fn drop(&mut self) {
-        self.inner
-            .claims
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .end(self.after);
     }
 }

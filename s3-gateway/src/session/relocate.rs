@@ -3,11 +3,11 @@
 //!
 //! Invariant: a chunk is moved only after its tag was checked, and an entry changes only if it still is what was read.
 
+use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::collect::GcReport;
 use super::commit::{Submitted, Urgency, detached, written};
 use super::packer::{self, Run};
 use super::pins::Pin;
-use super::put::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::stream::chunks_of_pack;
 use super::{Bucket, Inner, SessionError, decode_pack, fill_random};
 use engine::pack::{PackBuilder, PackId, TAG_BYTES};

@@ -132,17 +132,7 @@ impl StreamWriter {
     }
 
     async fn seal(&mut self, last: bool) -> Result<(), SessionError> {
-        let room = match self.inner.budget.try_chunk() {
-            Some(room) => room,
-            None => {
-                // Never wait while holding room others may be waiting for.
-                self.send_pack().await?;
-                while let Some(done) = self.in_flight.next().await {
-                    self.take(done)?;
-                }
-                self.inner.budget.chunk().await
-            }
-        };
+        let room = self.room_for_chunk().await?;
         self.room.merge(room);
         let mut chunk = std::mem::take(&mut self.plain);
         self.sealer.seal_next(&mut chunk, last)?;
@@ -151,6 +141,25 @@ impl StreamWriter {
             self.send_pack().await?;
         }
         Ok(())
+    }
+
+    /// Room for one more chunk. While others have taken it all, this stream's own packs on their way give some back; only when
+    /// it has none does it give up what it gathered, as a short pack: it never waits for others while it holds room.
+    async fn room_for_chunk(&mut self) -> Result<Room, SessionError> {
+        loop {
+            if let Some(room) = self.inner.budget.try_chunk() {
+                return Ok(room);
+            }
+            if self.in_flight.is_empty() {
+                if self.chunks.is_empty() {
+                    return Ok(self.inner.budget.chunk().await);
+                }
+                self.send_pack().await?;
+            }
+            if let Some(done) = self.in_flight.next().await {
+                self.take(done)?;
+            }
+        }
     }
 
     /// Sends the chunks gathered so far on their way as a pack of their own.

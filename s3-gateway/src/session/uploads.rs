@@ -1,16 +1,14 @@
-//! Multipart uploads: an entry for the upload, one for each part, and a completion that turns them into an object.
+//! Multipart uploads in progress: an entry for the upload, one for each part.
 //!
-//! No byte is moved by a completion: the object's manifest lists the parts' streams. Invariant: a completion removes exactly
-//! the parts it was decided on, or nothing.
+//! `completion.rs` turns them into an object. Invariant: a part is stored only while its upload stands.
 
+use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
 use super::packer::{MakeClaim, Submission};
-use super::part_sums::{combine_parts, composite_of, md5_of_parts};
 use super::pins::Pin;
-use super::put::{Becoming, CLAIM_HEAD_BYTES, Change, ClaimGuard, ClaimHead, Stored};
 use super::record::Note;
 use super::stream::FinishedStream;
-use super::{Bucket, Caller, Condition, Inner, Session, SessionError, fill_random, now_ms};
+use super::{Bucket, Caller, Inner, Session, SessionError, fill_random, now_ms};
 use crate::key::ObjectKey;
 use activity::Purpose;
 use engine::slots::Sequence;
@@ -18,13 +16,7 @@ use std::sync::Arc;
 use vault::claim::ClaimValue;
 use vault::commit::Commit;
 use vault::index::{UploadPage, UploadQuery};
-use vault::object::{
-    Checksum, ChecksumAlgorithm, ChecksumKind, Lock, Manifest, Object, ObjectChecksum, PartEntry, Upload,
-    UploadId,
-};
-
-/// The least bytes of a part that is not the last one (S3's limit).
-pub const PART_BYTES_MIN: u64 = 5 << 20;
+use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Lock, PartEntry, Upload, UploadId};
 
 /// What begins an upload.
 #[derive(Debug, Clone, Default)]
@@ -62,28 +54,6 @@ pub struct PartsPage {
     pub parts: Vec<StoredPart>,
     /// Whether more follow.
     pub truncated: bool,
-}
-
-/// A part as a completion names it.
-#[derive(Debug, Clone)]
-pub struct CompletePart {
-    /// Its number.
-    pub number: u16,
-    /// Its ETag, without quotes.
-    pub etag: String,
-    /// Its checksum, if the client repeats it.
-    pub checksum: Option<Checksum>,
-}
-
-/// A whole completion.
-#[derive(Debug, Clone)]
-pub struct Completion {
-    /// The parts, as the client lists them.
-    pub parts: Vec<CompletePart>,
-    /// The checksum the client expects of the object.
-    pub expected: Option<Checksum>,
-    /// The length the client expects.
-    pub expected_bytes: Option<u64>,
 }
 
 impl Session {
@@ -196,30 +166,6 @@ impl Session {
         self.upload(bucket, key, id).await?;
         let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
         detached(async move { inner.abort_upload(&caller, &bucket, id).await }).await
-    }
-
-    /// Turns an upload's parts into the current object of its key.
-    ///
-    /// # Errors
-    /// [`SessionError::InvalidPart`], [`SessionError::InvalidPartOrder`], [`SessionError::PartTooSmall`],
-    /// [`SessionError::ChecksumDiffers`], [`SessionError::PreconditionFailed`], [`SessionError::NoSuchUpload`].
-    pub async fn complete_upload(
-        &self,
-        caller: &Caller,
-        target: (&Bucket, &ObjectKey, UploadId),
-        completion: Completion,
-        condition: Condition,
-    ) -> Result<Stored, SessionError> {
-        self.writable()?;
-        let (bucket, key, id) = target;
-        self.upload(bucket, key, id).await?;
-        let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
-        detached(async move {
-            inner
-                .complete(&caller, &bucket, id, &completion, &condition)
-                .await
-        })
-        .await
     }
 }
 
@@ -371,7 +317,7 @@ impl Inner {
         })
     }
 
-    fn all_parts(&self, bucket: &Bucket, id: UploadId) -> Result<Vec<StoredPart>, SessionError> {
+    pub(crate) fn all_parts(&self, bucket: &Bucket, id: UploadId) -> Result<Vec<StoredPart>, SessionError> {
         let rows = self.index.parts(bucket.scope, id, 0, vault::object::PARTS_MAX)?;
         Ok(rows.into_iter().map(StoredPart::of_row).collect())
     }
@@ -401,149 +347,4 @@ impl Inner {
             attempts: ATTEMPTS_MAX,
         })
     }
-
-    async fn complete(
-        self: &Arc<Self>,
-        caller: &Caller,
-        bucket: &Bucket,
-        id: UploadId,
-        completion: &Completion,
-        condition: &Condition,
-    ) -> Result<Stored, SessionError> {
-        let row = self
-            .index
-            .upload(bucket.scope, id)?
-            .ok_or(SessionError::NoSuchUpload)?;
-        let upload = &row.value;
-        let current = self.index.object(bucket.scope, &upload.key)?;
-        condition.check(current.as_ref().map(|current| &current.value))?;
-        let stored = self.all_parts(bucket, id)?;
-        let chosen = choose(&stored, &completion.parts)?;
-        let object = assemble(upload, &chosen, completion, self.new_version())?;
-        let parts = chosen.iter().map(|part| part.entry.part.clone()).collect();
-        let becoming = Becoming {
-            object,
-            parts,
-            open: Vec::new(),
-            pins: Vec::new(),
-        };
-        let claimed = self
-            .claim_object(caller, bucket, becoming, super::budget::Room::none())
-            .await?;
-        let used: Vec<(u16, Sequence)> = chosen
-            .iter()
-            .map(|part| (part.entry.part.number, part.sequence))
-            .collect();
-        let numbers = stored.iter().map(|part| part.entry.part.number);
-        let unused = numbers
-            .filter(|number| used.binary_search_by_key(number, |(used, _)| *used).is_err())
-            .collect();
-        let change = Change::Complete {
-            upload: row.clone(),
-            used,
-            unused,
-        };
-        self.make_current(caller, bucket, claimed, condition, &change)
-            .await
-    }
-}
-
-/// The stored parts that a completion names, checked one by one.
-fn choose<'a>(
-    stored: &'a [StoredPart],
-    wanted: &[CompletePart],
-) -> Result<Vec<&'a StoredPart>, SessionError> {
-    if !wanted.is_sorted_by(|a, b| a.number < b.number) {
-        return Err(SessionError::InvalidPartOrder);
-    }
-    let mut chosen = Vec::with_capacity(wanted.len());
-    for want in wanted {
-        let invalid = SessionError::InvalidPart { number: want.number };
-        let found = stored.binary_search_by_key(&want.number, |part| part.entry.part.number);
-        let part = found
-            .ok()
-            .and_then(|index| stored.get(index))
-            .ok_or(invalid.clone())?;
-        let differs = want.checksum.is_some() && want.checksum != part.entry.part.checksum;
-        if part.entry.etag() != want.etag || differs {
-            return Err(invalid);
-        }
-        chosen.push(part);
-    }
-    let but_last = chosen.split_last().map_or(&[][..], |(_, before)| before);
-    for part in but_last {
-        let (number, bytes) = (part.entry.part.number, part.entry.part.plaintext_bytes);
-        if bytes < PART_BYTES_MIN {
-            return Err(SessionError::PartTooSmall {
-                number,
-                bytes,
-                least: PART_BYTES_MIN,
-            });
-        }
-    }
-    Ok(chosen)
-}
-
-/// The object that an upload's parts make.
-fn assemble(
-    upload: &Upload,
-    chosen: &[&StoredPart],
-    completion: &Completion,
-    version: vault::object::VersionId,
-) -> Result<Object, SessionError> {
-    let plaintext_bytes = chosen.iter().map(|part| part.entry.part.plaintext_bytes).sum();
-    if completion
-        .expected_bytes
-        .is_some_and(|expected| expected != plaintext_bytes)
-    {
-        return Err(SessionError::ChecksumDiffers);
-    }
-    let md5s: Vec<[u8; 16]> = chosen.iter().map(|part| part.entry.etag_md5).collect();
-    let checksum = object_checksum(upload, chosen)?;
-    if let Some(expected) = &completion.expected
-        && checksum.as_ref().map(|have| &have.checksum) != Some(expected)
-    {
-        return Err(SessionError::ChecksumDiffers);
-    }
-    Ok(Object {
-        key: upload.key.clone(),
-        delete_marker: false,
-        multipart: true,
-        version,
-        null_version: true,
-        plaintext_bytes,
-        modified_ms: now_ms(),
-        etag_md5: md5_of_parts(&md5s),
-        parts: u32::try_from(chosen.len()).unwrap_or(u32::MAX),
-        checksum,
-        metadata: upload.metadata.clone(),
-        tags: upload.tags.clone(),
-        lock: upload.lock,
-        manifest: Manifest::Inline(Vec::new()),
-    })
-}
-
-/// The object's checksum from its parts', in the kind the upload asked for.
-fn object_checksum(upload: &Upload, chosen: &[&StoredPart]) -> Result<Option<ObjectChecksum>, SessionError> {
-    let Some(algorithm) = upload.checksum_algorithm else {
-        return Ok(None);
-    };
-    let mut parts = Vec::with_capacity(chosen.len());
-    for part in chosen {
-        let number = part.entry.part.number;
-        let checksum = part
-            .entry
-            .part
-            .checksum
-            .as_ref()
-            .filter(|have| have.algorithm() == algorithm);
-        let checksum = checksum.ok_or(SessionError::InvalidPart { number })?;
-        parts.push((checksum.value(), part.entry.part.plaintext_bytes));
-    }
-    let kind = upload.checksum_kind;
-    let checksum = match kind {
-        ChecksumKind::Composite => composite_of(algorithm, &parts),
-        ChecksumKind::FullObject => combine_parts(algorithm, &parts),
-    };
-    Ok(checksum.map(|checksum| ObjectChecksum { checksum, kind }))
 }

@@ -11,9 +11,10 @@ use engine::disk::Disk;
 use engine::log::LogConfig;
 use engine::pack::Code;
 use engine::view::{MemoryView, View};
-use net::cluster::{ClusterConfig, DriveConfig};
+use futures::future::BoxFuture;
+use net::cluster::{ClusterConfig, DriveConfig, RepairOptions, RepairReport, ScrubReport};
 use net::ledger::LedgerConfig;
-use net::{Cluster, Ledger, LocalLedger};
+use net::{Cluster, Ledger, LedgerError, LocalLedger, PackEntry};
 use s3_gateway::key::{BucketName, ObjectKey};
 use s3_gateway::session::{
     Bucket, Caller, Condition, NewObject, Recorder, Session, SessionError, SessionOptions, SessionParts,
@@ -229,6 +230,43 @@ impl Rig {
         self.recorder.close().await.expect("recorder closes");
         self.ledger.close().await;
         self.cluster.close().await;
+    }
+
+    /// Counts every shard that the ledger's packs should have.
+    pub async fn census(&self) -> RepairReport {
+        let packs = || net::cluster::packs_of(&self.ledger);
+        self.cluster.census(&packs).await.expect("census")
+    }
+
+    /// Waits until what was acknowledged before its last shards were written has all of them.
+    pub async fn settle(&self) {
+        while !self.census().await.is_complete() {
+            self.cluster.heal().await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Makes lost drives anew and brings every shard back.
+    pub async fn repair(&self) -> RepairReport {
+        let packs = || net::cluster::packs_of(&self.ledger);
+        let options = RepairOptions {
+            recreate: true,
+            ..RepairOptions::default()
+        };
+        self.cluster
+            .repair(&packs, &options, &mut |_| {})
+            .await
+            .expect("repair")
+    }
+
+    /// Reads and checks every shard.
+    pub async fn scrub(&self) -> ScrubReport {
+        let session = self.session.clone();
+        let lookup = move |pack| -> BoxFuture<'_, Result<Option<PackEntry>, LedgerError>> {
+            let found = session.pack_entry(&pack).expect("a pack's entry");
+            Box::pin(async move { Ok(found) })
+        };
+        self.cluster.scrub(&lookup, &mut |_| {}).await.expect("scrub")
     }
 
     pub async fn bucket(&self, name: &str) -> Bucket {
