@@ -105,7 +105,7 @@ impl Refusal {
             .with("ActualObjectSize", object_bytes.to_string())
     }
 
-    /// User metadata beyond 2 KiB.
+    /// User metadata or content headers beyond their limits.
     pub fn metadata_too_large(bytes: usize, limit: usize) -> Self {
         Self::new(
             400,

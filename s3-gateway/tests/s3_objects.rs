@@ -23,7 +23,7 @@ mod support;
 use http::Method;
 use rig::body;
 use scopes::ScopeSet;
-use shop::{Shop, get, put, refused};
+use shop::{Shop, get, post, put, refused};
 use support::Ask;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -227,4 +227,32 @@ async fn copies_keep_or_replace_metadata_and_read_only_what_may_be_read() {
     let mut writer = copy("/bkt/q", "/bkt/p");
     writer.key = "WRITERONLY".into();
     assert_eq!(shop.ask(writer).await.outcome(), refused("AccessDenied", 403));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_too_long_to_be_kept_are_refused_and_harm_nothing_after_them() {
+    let shop = Shop::open().await;
+    shop.put("/bkt/source", b"meow").await;
+    let copy = || {
+        put("/bkt/o", b"")
+            .set("x-amz-copy-source", "/bkt/source")
+            .set("x-amz-metadata-directive", "REPLACE")
+    };
+    let begin = || post("/bkt/o", "uploads", "", "");
+    for bytes in [2049, 66_000] {
+        for ask in [put("/bkt/o", b"x"), copy(), begin()] {
+            let reply = shop.ask(ask.set("cache-control", &"a".repeat(bytes))).await;
+            assert_eq!(reply.outcome(), refused("MetadataTooLarge", 400), "{bytes}");
+        }
+    }
+    let full = |ask: Ask| {
+        let long = "a".repeat(2048);
+        let names = ["cache-control", "content-disposition", "content-language"];
+        names.iter().fold(ask, |ask, name| ask.set(name, &long))
+    };
+    assert_eq!(shop.ask(full(put("/bkt/o", b"x"))).await.status, 200);
+    let over = full(put("/bkt/o", b"x")).set("expires", &"a".repeat(2048));
+    assert_eq!(shop.ask(over).await.outcome(), refused("MetadataTooLarge", 400));
+    assert_eq!(shop.ask(full(copy())).await.status, 200);
+    assert_eq!(shop.get("/bkt/o").await.header("cache-control").len(), 2048);
 }

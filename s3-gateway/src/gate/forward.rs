@@ -91,7 +91,7 @@ pub(super) fn take_metadata(headers: &mut HeaderMap) -> Result<Vec<(String, Stri
         .filter(|name| CONTENT_HEADERS.contains(&name.as_str()) || is_user_metadata(name.as_str()))
         .cloned()
         .collect();
-    let (mut kept, mut user_bytes) = (Vec::new(), 0);
+    let (mut kept, mut user_bytes, mut all_bytes) = (Vec::new(), 0, 0);
     for name in names {
         let mut values = Vec::new();
         for value in headers.get_all(&name) {
@@ -102,6 +102,10 @@ pub(super) fn take_metadata(headers: &mut HeaderMap) -> Result<Vec<(String, Stri
             );
         }
         let value = values.join(",");
+        all_bytes += name.as_str().len() + value.len();
+        if all_bytes > METADATA_BYTES_MAX {
+            return Err(Refusal::metadata_too_large(all_bytes, METADATA_BYTES_MAX));
+        }
         if is_user_metadata(name.as_str()) {
             user_bytes += name.as_str().len() - USER_METADATA.len() + value.len();
             if user_bytes > USER_METADATA_BYTES_MAX {
@@ -109,6 +113,8 @@ pub(super) fn take_metadata(headers: &mut HeaderMap) -> Result<Vec<(String, Stri
             }
         } else if value.is_empty() {
             continue;
+        } else if value.len() > CONTENT_HEADER_BYTES_MAX {
+            return Err(Refusal::metadata_too_large(value.len(), CONTENT_HEADER_BYTES_MAX));
         }
         kept.push((name.as_str().to_owned(), value));
     }
@@ -177,3 +183,7 @@ const CONTENT_HEADERS: [&str; 6] = [
 const USER_METADATA: &str = "x-amz-meta-";
 /// S3's limit on user metadata: names without their prefix, and values.
 const USER_METADATA_BYTES_MAX: usize = 2048;
+/// The longest value of a content header: far below what an entry of the ledger holds.
+const CONTENT_HEADER_BYTES_MAX: usize = 2048;
+/// All that is kept with an object, names and values.
+const METADATA_BYTES_MAX: usize = 8192;
