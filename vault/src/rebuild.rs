@@ -173,10 +173,23 @@ impl ClaimSet {
     }
 }
 
-/// The order of claims for one address: what the writer had seen, then its clock; the rest only makes it total.
-const fn order(found: &FoundClaim) -> (Sequence, u64, u64, [u8; 16], [u8; 32]) {
+/// When an object's version came to be: the ledger's sequence then, which its id begins with. A claim that the collector wrote
+/// when it moved an old version's bytes has the old version's age.
+fn age(value: &ClaimValue) -> u64 {
+    match value {
+        ClaimValue::Object(object) | ClaimValue::Version(object) => {
+            let hint = object.version.0.first_chunk::<8>();
+            hint.map_or(0, |hint| u64::from_be_bytes(*hint))
+        }
+        _ => 0,
+    }
+}
+
+/// The order of claims for one address: the version's age, what the writer had seen, its clock; the rest only makes it total.
+fn order(found: &FoundClaim) -> (u64, Sequence, u64, u64, [u8; 16], [u8; 32]) {
     let claim = &found.claim;
     (
+        age(&claim.value),
         claim.after,
         claim.clock_ms,
         claim.value.made_ms(),
@@ -188,5 +201,12 @@ const fn order(found: &FoundClaim) -> (Sequence, u64, u64, [u8; 16], [u8; 32]) {
 /// Whether a claim is later than the checkpoint's entry. One whose writer had seen the entry is. Otherwise the entry
 /// may be this very claim's, or have come before or after it, and what both say about when they were made decides.
 fn replaces(found: &FoundClaim, sequence: Sequence, kept: Option<&ClaimValue>) -> bool {
+    if let Some(kept) = kept {
+        match age(&found.claim.value).cmp(&age(kept)) {
+            std::cmp::Ordering::Less => return false,
+            std::cmp::Ordering::Greater => return true,
+            std::cmp::Ordering::Equal => {}
+        }
+    }
     found.claim.after >= sequence || kept.is_some_and(|kept| found.claim.value.made_ms() > kept.made_ms())
 }

@@ -229,6 +229,8 @@ impl Inner {
         room: super::budget::Room,
     ) -> Result<Claimed, SessionError> {
         let packer = self.packer(bucket.scope, &bucket.name, bucket.epoch);
+        // A copy may share its source's list of parts, which lies in a stream of its own already.
+        let listed = matches!(becoming.object.manifest, Manifest::Indirect { .. });
         // A manifest that would not fit into its entry needs all its extents before it can be written to a stream.
         let extents: usize = becoming.parts.iter().map(|part| part.extents.len()).sum();
         let long = becoming.parts.len() * PART_BYTES_MAX + (extents + 64) * EXTENT_BYTES_MAX
@@ -255,6 +257,7 @@ impl Inner {
                 .await?;
             becoming.object.manifest = manifest;
         }
+        let inline = !long && !listed;
         let (of_part, runs): (Vec<usize>, Vec<Run>) = becoming.open.into_iter().unzip();
         let mut object = becoming.object;
         let mut parts = becoming.parts;
@@ -269,7 +272,7 @@ impl Inner {
             + (extents + runs.iter().map(|run| run.chunks.len()).sum::<usize>()) * EXTENT_BYTES_MAX;
         let claim = Box::new(move |extents: &[Vec<Extent>]| {
             let mut object = claimed_object;
-            if !long {
+            if inline {
                 let mut parts = claimed_parts;
                 place(&mut parts, &claimed_of_part, extents);
                 object.manifest = Manifest::Inline(parts);
@@ -285,7 +288,7 @@ impl Inner {
                 room,
             })
             .await?;
-        if !long {
+        if inline {
             place(&mut parts, &of_part, &extents);
             object.manifest = Manifest::Inline(parts);
         }
@@ -386,7 +389,8 @@ impl Inner {
                 }
                 Change::Copy { source, sequence } => {
                     if source == &object.key && current != Some(*sequence) {
-                        return Err(SessionError::NoSuchKey);
+                        // The source is what is copied onto itself: `copy` looks whether it is still the same version.
+                        return Err(SessionError::Conflict { attempts: 1 });
                     }
                     commit.copy_object(&bucket_now, (source, *sequence), &object, current, &packs, random)
                 }
