@@ -11,7 +11,7 @@ use super::pins::Pin;
 use super::stream::chunks_of_pack;
 use super::{Bucket, Inner, SessionError, decode_pack, fill_random};
 use engine::pack::{PackBuilder, PackId, TAG_BYTES};
-use engine::slots::Address;
+use engine::slots::{Address, Sequence};
 use net::{LaneRange, PackEntry};
 use scopes::ScopeId;
 use std::collections::{BTreeMap, HashMap};
@@ -20,7 +20,7 @@ use vault::claim::{ClaimValue, TrailerBuilder};
 use vault::collect::PlannedPack;
 use vault::commit::{Commit, Moved};
 use vault::index::{Owner, Stored as Row};
-use vault::object::{Extent, Manifest, Object, PackRef, Part};
+use vault::object::{Extent, MANIFEST_INLINE_BYTES_MAX, Manifest, Object, PackRef, Part};
 use vault::seal::StreamOpener;
 
 /// Entries of a pack that one plan moves; a pack with more is left as it is.
@@ -29,6 +29,8 @@ const REFS_MAX: usize = 100_000;
 const BATCH_ENTRIES_MAX: usize = 1_024;
 /// How often an append is tried again without the entries that changed meanwhile.
 const RETRIES_MAX: usize = 8;
+/// The most bytes of one extent in a manifest.
+const EXTENT_BYTES_MAX: usize = 56;
 
 impl Inner {
     /// Moves everything alive out of these packs; the next plan finds them dead. Returns those that were left alone, because
@@ -47,16 +49,24 @@ impl Inner {
             };
             let mut filling = Filling::new(self, &bucket);
             for (address, of_entry) in self.entries_of(of_scope, &mut left)? {
-                match self.read_entry(address, &of_entry).await? {
-                    Read::Gone => {}
-                    Read::Fixed => left.extend(of_entry),
-                    Read::Moving(entry) => {
+                match self.read_entry(address, &of_entry).await {
+                    Ok(Read::Gone) => {}
+                    Ok(Read::Fixed) => left.extend(of_entry),
+                    Ok(Read::Moving(entry)) => {
                         report.bytes_moved += entry.bytes();
                         filling.add(*entry).await?;
+                    }
+                    Err(SessionError::Fenced) => return Err(SessionError::Fenced),
+                    // What cannot be read now is left to repair; it must not keep the rest from being collected.
+                    Err(error) => {
+                        tracing::warn!(%error, "packs that cannot be read were left as they are");
+                        report.incomplete = true;
+                        left.extend(of_entry);
                     }
                 }
             }
             filling.write().await?;
+            left.append(&mut filling.left);
         }
         Ok(left)
     }
@@ -99,6 +109,14 @@ impl Inner {
             of: Vec::new(),
             known: Vec::new(),
         };
+        let within = |extent: &&Extent| matches!(extent.pack, PackRef::Id(id) if packs.contains(&id));
+        let extents = parts.iter().flat_map(|part| &part.extents);
+        // Each run may take an extent more than before. What would not fit is known before anything of it is read.
+        if moving.row.value.encode().len() + EXTENT_BYTES_MAX * extents.filter(within).count()
+            > MANIFEST_INLINE_BYTES_MAX
+        {
+            return Ok(Read::Fixed);
+        }
         for (number, part) in parts.iter().enumerate() {
             for (nth, extent) in part.extents.iter().enumerate() {
                 let PackRef::Id(id) = extent.pack else { continue };
@@ -212,6 +230,22 @@ struct Moving {
 }
 
 impl Moving {
+    /// The packs that it is moved out of.
+    fn packs(&self) -> impl Iterator<Item = PackId> {
+        let parts = match &self.row.value.manifest {
+            Manifest::Inline(parts) => parts.as_slice(),
+            Manifest::Indirect { .. } => &[],
+        };
+        let extents = self
+            .of
+            .iter()
+            .filter_map(|(number, nth)| parts.get(*number)?.extents.get(*nth));
+        extents.filter_map(|extent| match extent.pack {
+            PackRef::Id(id) => Some(id),
+            PackRef::This => None,
+        })
+    }
+
     fn bytes(&self) -> u64 {
         self.runs
             .iter()
@@ -231,7 +265,9 @@ impl Moving {
 
     /// At most so many bytes its claim will have.
     fn claim_bytes_max(&self) -> usize {
-        CLAIM_HEAD_BYTES + self.row.value.encode().len() + 56 * (self.chunks() + 2 * self.of.len())
+        CLAIM_HEAD_BYTES
+            + self.row.value.encode().len()
+            + EXTENT_BYTES_MAX * (self.chunks() + 2 * self.of.len())
     }
 
     /// The object with its moved extents in place of the old ones; `extents` are those of the runs that are not known, in order.
@@ -264,9 +300,12 @@ struct Filling<'a> {
     bucket: &'a Bucket,
     operation: [u8; 16],
     entries: Vec<Moving>,
+    /// The packs of its entries' own; never those of an entry that is not among `entries`.
     pins: Vec<Pin>,
     bytes: usize,
     claim_bytes: usize,
+    /// Packs of entries that were left as they are.
+    left: Vec<PackId>,
 }
 
 impl<'a> Filling<'a> {
@@ -281,12 +320,15 @@ impl<'a> Filling<'a> {
             pins: Vec::new(),
             bytes: 0,
             claim_bytes: 0,
+            left: Vec::new(),
         }
     }
 
     async fn add(&mut self, mut entry: Moving) -> Result<(), SessionError> {
         let lanes = self.inner.code.data();
         let (scope, epoch) = (self.bucket.scope, self.bucket.epoch);
+        // Not among those of the batch yet: the batch may be written first, and without this entry.
+        let mut pins = Vec::new();
         let alone = packer::fits(lanes, entry.bytes() as usize, entry.claim_bytes_max());
         for (run, known) in entry.runs.iter_mut().zip(&mut entry.known) {
             // A long run goes into a pack of its own, and only its claim into the shared one.
@@ -297,7 +339,7 @@ impl<'a> Filling<'a> {
                 };
                 let packed = packer::write_own(self.inner, scope, epoch, vec![own]).await?;
                 *known = Some(packed.extents.into_iter().flatten().collect());
-                self.pins.push(packed.pin);
+                pins.push(packed.pin);
             }
         }
         let (bytes, claim_bytes) = (entry.bytes() as usize, entry.claim_bytes_max());
@@ -308,6 +350,7 @@ impl<'a> Filling<'a> {
         }
         self.bytes += bytes;
         self.claim_bytes += claim_bytes;
+        self.pins.append(&mut pins);
         self.entries.push(entry);
         Ok(())
     }
@@ -322,23 +365,32 @@ impl<'a> Filling<'a> {
         }
         let (inner, bucket, operation) = (Arc::clone(self.inner), self.bucket.clone(), self.operation);
         fill_random(&mut self.operation);
-        detached(async move { inner.write_moved(&bucket, operation, entries, pins).await }).await
+        let left =
+            detached(async move { inner.write_moved(&bucket, operation, entries, pins).await }).await?;
+        self.left.extend(left);
+        Ok(())
     }
 }
 
+/// An entry whose chunks lie elsewhere now: its address, the sequence it was read at, and its new value.
+type Relocated = (Address, Sequence, Object);
+
 impl Inner {
+    /// Writes a batch's pack and changes its entries. Returns the packs of those that were left as they are, because their new
+    /// manifests would not fit into their entries.
     async fn write_moved(
         self: &Arc<Self>,
         bucket: &Bucket,
         operation: [u8; 16],
         mut entries: Vec<Moving>,
         mut pins: Vec<Pin>,
-    ) -> Result<(), SessionError> {
+    ) -> Result<Vec<PackId>, SessionError> {
         let mut builder = PackBuilder::with_pool(self.code, &self.lanes);
         let mut trailer = TrailerBuilder::new(&bucket.name);
         builder.expect_trailer(entries.iter().map(Moving::claim_bytes).sum());
         let mut guards: Vec<ClaimGuard> = Vec::with_capacity(entries.len());
         let mut moved = Vec::with_capacity(entries.len());
+        let mut left = Vec::new();
         for entry in &mut entries {
             let runs: Vec<Run> = std::mem::take(&mut entry.runs)
                 .into_iter()
@@ -349,10 +401,18 @@ impl Inner {
                 what: "a pack that overflowed",
             })?;
             let object = entry.relocated(&extents);
+            if !decodes_again(&object) {
+                // What of it lies in the pack is garbage there, no more.
+                left.extend(entry.packs());
+                continue;
+            }
             let (head, guard) = ClaimHead::new(self, operation, entry.address, bucket.epoch);
             trailer.push(&head.claim(ClaimValue::Object(object.clone())));
             guards.push(guard);
             moved.push((entry.address, entry.row.sequence, object));
+        }
+        if moved.is_empty() {
+            return Ok(left);
         }
         let pin = packer::write(self, bucket.scope, bucket.epoch, builder, Some(trailer)).await?;
         let id = pin.entry().summary.id;
@@ -360,6 +420,18 @@ impl Inner {
         moved
             .iter_mut()
             .for_each(|(_, _, object)| object.manifest.resolve_this_pack(id));
+        self.append_moved(bucket, operation, moved, &pins).await?;
+        Ok(left)
+    }
+
+    /// Changes the entries that are still as they were read.
+    async fn append_moved(
+        self: &Arc<Self>,
+        bucket: &Bucket,
+        operation: [u8; 16],
+        mut moved: Vec<Relocated>,
+        pins: &[Pin],
+    ) -> Result<(), SessionError> {
         for _ in 0..RETRIES_MAX {
             let changes: Vec<Moved> = moved
                 .iter()
@@ -375,10 +447,10 @@ impl Inner {
                 .collect();
             let append = Commit::new(&self.keyring, operation, self.lease).move_entries(
                 &changes,
-                &written(bucket.scope, &pins),
+                &written(bucket.scope, pins),
                 &mut fill_random,
             )?;
-            if let Submitted::Applied(_) = self.submit(append, &pins, Urgency::Frees).await? {
+            if let Submitted::Applied(_) = self.submit(append, pins, Urgency::Frees).await? {
                 return Ok(());
             }
             let mut still = Vec::with_capacity(moved.len());
@@ -399,4 +471,11 @@ impl Inner {
         // Too much goes on in this bucket right now; what was not moved stays where it is.
         Ok(())
     }
+}
+
+/// Whether an entry of this value can be read again, whatever the pack is that it calls "this pack".
+fn decodes_again(object: &Object) -> bool {
+    let mut resolved = object.clone();
+    resolved.manifest.resolve_this_pack(PackId([0xff; 32]));
+    Object::decode(&resolved.encode()).is_ok_and(|again| again == resolved)
 }
