@@ -184,7 +184,27 @@ impl Runtime {
         for keyfile in &keyfiles {
             runtime.open_vault(keyfile, keyfiles.len()).await?;
         }
+        runtime.note_rebuild().await?;
         Ok(runtime)
+    }
+
+    /// After a rebuild: writes it into the activity log, once.
+    async fn note_rebuild(&self) -> Result<(), RuntimeError> {
+        let mark = self.data.ledger().join(rebuild::REBUILT);
+        if !mark.exists() {
+            return Ok(());
+        }
+        for session in self.sessions.all() {
+            let vault = session.vault();
+            session
+                .note_rebuild()
+                .await
+                .map_err(|source| RuntimeError::Vault { vault, source })?;
+        }
+        self.recorder.flush().await?;
+        let path = mark.display().to_string();
+        std::fs::remove_file(&mark).map_err(|source| DataDirError::Io { path, source })?;
+        Ok(())
     }
 
     /// The keys.

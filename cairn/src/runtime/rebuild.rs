@@ -7,11 +7,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use activity::{ActivityLog, LogIdentity};
 use engine::disk::{Disk, RealDisk};
+use engine::slots::Sequence;
 use net::ledger::LedgerConfig;
 use net::{Ledger, LocalLedger};
-use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, highest_lease, rebuild_vault};
-use scopes::VaultId;
+use s3_gateway::session::RecorderError;
+use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, marks, rebuild_vault};
+use scopes::{VaultId, Wallet};
 use serde_json::{Value, json};
 
 use super::{fresh_log_id, holder, now_ms, open_cluster};
@@ -20,6 +23,9 @@ use crate::key_store::{KeyStore, Passphrase, keyring};
 use crate::layout::{Layout, absolute, default_drives};
 use crate::request::{OnStep, Step};
 use crate::runtime::RuntimeError;
+
+/// A file in the ledger's directory: the ledger was rebuilt, and the activity log does not say so yet.
+pub(super) const REBUILT: &str = "rebuilt";
 
 /// What a rebuild is told.
 #[derive(Debug)]
@@ -79,11 +85,27 @@ pub async fn rebuild(
 
     let fresh = data.root().join("ledger.new");
     remove_dir(&fresh)?;
-    let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &fresh, LedgerConfig::new(fresh_log_id()))?;
     let cluster = Arc::new(open_cluster(&disk, &data, &layout).await?);
-    let lease = ledger
-        .take_lease_above(&holder(), now_ms(), highest_lease(&cluster))
-        .await?;
+    let keyrings: Vec<_> = keys.keyfiles().iter().map(keyring).collect();
+    let unreadable = |source| RuntimeError::Vault {
+        vault: keys
+            .keyfiles()
+            .first()
+            .map_or(VaultId([0; 16]), |keyfile| keyfile.vault),
+        source,
+    };
+    let marks = marks(&cluster, &keyrings).await.map_err(unreadable)?;
+    // The activity log goes on: records of the new ledger come after every one it took from the old.
+    let begin_after = marks
+        .sequence
+        .max(activity_through(&disk, &data, &keys, &layout)?);
+    let config = LedgerConfig {
+        begin_after,
+        ..LedgerConfig::new(fresh_log_id())
+    };
+    let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &fresh, config)?;
+    let lease = ledger.take_lease_above(&holder(), now_ms(), marks.lease).await?;
+    ledger.records_through(Sequence(begin_after)).await?;
     let mut rebuilt = Vec::new();
     for keyfile in keys.keyfiles() {
         let parts = RebuildParts {
@@ -114,9 +136,31 @@ pub async fn rebuild(
     }
     cluster.close().await;
     ledger.close().await;
+    write_mark(&fresh.join(REBUILT))?;
     put_in_place(&data, &fresh)?;
     layout.write(&data)?;
     Ok(rebuilt)
+}
+
+/// The ledger sequence through which the activity log of `data` holds records; 0 if there is no log yet.
+fn activity_through(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    keys: &KeyStore,
+    layout: &Layout,
+) -> Result<u64, RuntimeError> {
+    if !data.activity().exists() {
+        return Ok(0);
+    }
+    let seed = super::activity_seed(keys)?;
+    let open = |error: String| RuntimeError::Activity(RecorderError::Open(error));
+    let identity = LogIdentity::new(&super::log_origin(&layout.cluster), Wallet::from_seed(&seed))
+        .map_err(|error| open(error.to_string()))?;
+    let (log, _) = ActivityLog::open(Arc::clone(disk), &data.activity(), identity, fresh_log_id())
+        .map_err(|error| open(error.to_string()))?;
+    let through = log.ledger_sequence_through();
+    log.close().map_err(|error| open(error.to_string()))?;
+    Ok(through)
 }
 
 /// The layout that is remembered, with the drives that are given; without a memory, what the drives themselves say.
@@ -190,6 +234,16 @@ fn rename(from: &Path, to: &Path) -> Result<(), RuntimeError> {
         }
         .into()
     })
+}
+
+fn write_mark(path: &Path) -> Result<(), DataDirError> {
+    let io = |source| DataDirError::Io {
+        path: path.display().to_string(),
+        source,
+    };
+    std::fs::File::create(path)
+        .and_then(|file| file.sync_all())
+        .map_err(io)
 }
 
 fn remove_dir(path: &Path) -> Result<(), RuntimeError> {

@@ -29,6 +29,9 @@ use super::{Ledger, LedgerError, LedgerStatus, Tail};
 pub struct LedgerConfig {
     /// A random number: the log's id if it is made now.
     pub fresh_log_id: u64,
+    /// A new ledger's first append gets the sequence after this one. 0, except for a rebuilt ledger, which begins above every
+    /// sequence that claims, checkpoints and the activity log remember of the one that was lost.
+    pub begin_after: u64,
     /// Segment sizes.
     pub log: LogConfig,
     /// Compaction begins with more segments than this.
@@ -45,6 +48,7 @@ impl LedgerConfig {
     pub const fn new(fresh_log_id: u64) -> Self {
         Self {
             fresh_log_id,
+            begin_after: 0,
             log: LogConfig::ledger(),
             segments_min: 4,
             queue_bytes: 16 << 20,
@@ -90,7 +94,10 @@ impl LocalLedger {
             config.fresh_log_id,
             &mut |_| {},
         )?;
-        let (table, tail) = replay(&log.reader())?;
+        let (mut table, tail) = replay(&log.reader())?;
+        if tail.is_empty() {
+            table.begin_after(Sequence(config.begin_after));
+        }
         let shared = Arc::new(Shared::new(config.queue_bytes, log.reader(), table, tail));
         let flusher = Flusher::new(Arc::clone(&shared), log, disk, dir, &config);
         let thread = std::thread::Builder::new()

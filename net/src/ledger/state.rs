@@ -29,6 +29,12 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// For a new ledger: the first append comes after `sequence`, and so do the first records.
+    pub(super) fn begin_after(&mut self, sequence: Sequence) {
+        self.machine.raise_sequence(sequence);
+        self.records_through = self.records_through.max(sequence.0);
+    }
+
     fn settle(&mut self, added: Vec<ValueAt>, gone: Vec<ValueAt>) {
         for value in added {
             *self.live_by_segment.entry(value.frame.segment()).or_default() += value.live_bytes();

@@ -111,6 +111,11 @@ impl TailIndex {
         next.map_or(self.ring_first, |(known, _)| *known)
     }
 
+    /// Whether there was no append yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.newest == 0
+    }
+
     /// The newest append's position.
     pub(super) fn newest_position(&self) -> Option<Position> {
         self.ring.back().copied()

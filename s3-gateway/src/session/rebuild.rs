@@ -15,15 +15,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointReader};
-use vault::claim::Trailer;
+use vault::claim::{ClaimValue, Trailer};
 use vault::keys::{Keyring, pack_address};
-use vault::object::Manifest;
+use vault::object::{Manifest, PackRef};
 use vault::rebuild::{ClaimSet, FoundClaim, RebuiltEntry, newest_checkpoint};
 use vault::seal::StreamOpener;
 use vault::value::is_clear;
 
 /// Packs listed from the drives in one go.
 const PAGE_PACKS: usize = 512;
+/// How far a new ledger begins above the newest claim.
+const SEQUENCE_MARGIN: u64 = 1 << 32;
 /// Entries written with one append.
 const BATCH_ENTRIES: usize = 512;
 /// Value bytes written with one append.
@@ -54,20 +56,53 @@ pub struct RebuildParts {
     pub cluster: Arc<Cluster>,
     /// The new, empty ledger.
     pub ledger: Arc<dyn Ledger>,
-    /// A lease of the new ledger, above every lease on the drives (see [`highest_lease`]).
+    /// A lease of the new ledger, above every lease on the drives (see [`marks`]).
     pub lease: u64,
 }
 
-/// The highest lease in any shard frame: a new ledger's leases begin above it.
-pub fn highest_lease(cluster: &Cluster) -> u64 {
-    let mut highest = 0;
-    let mut after = None;
-    loop {
-        let page = cluster.stored_packs(after, PAGE_PACKS);
-        let Some(last) = page.last() else { return highest };
-        after = Some(last.summary.id);
-        highest = page.iter().map(|pack| pack.lease).fold(highest, u64::max);
+/// What a new ledger must begin above.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The highest lease that any drive remembers.
+    pub lease: u64,
+    /// The highest sequence that claims and checkpoints remember.
+    pub sequence: u64,
+}
+
+/// Looks through the drives for what a new ledger of these vaults must begin above.
+///
+/// # Errors
+/// When the drives cannot be read.
+pub async fn marks(cluster: &Arc<Cluster>, keyrings: &[Keyring]) -> Result<Marks, SessionError> {
+    let mut marks = Marks {
+        lease: highest_lease(cluster).await,
+        sequence: 0,
+    };
+    for keyring in keyrings {
+        let drives = Drives { keyring, cluster };
+        let mut sequence = 0;
+        drives
+            .each_pack(
+                |_| true,
+                &mut RebuildReport::default(),
+                async |_, _, claims: Vec<FoundClaim>| {
+                    for found in claims {
+                        let through = match &found.claim.value {
+                            ClaimValue::Checkpoint(pointer) => pointer.through,
+                            _ => found.claim.after,
+                        };
+                        // A claim's own append came at some sequence above its `after`, below that of any later claim.
+                        sequence = through.0.max(found.claim.after.0).max(sequence);
+                    }
+                    Ok(())
+                },
+            )
+            .await?;
+        marks.sequence = marks.sequence.max(sequence);
     }
+    // Appends behind the newest claim (deletions leave none) may have gone on for a while.
+    marks.sequence = marks.sequence.saturating_add(SEQUENCE_MARGIN);
+    Ok(marks)
 }
 
 /// Fills an empty ledger with a vault's entries.
@@ -82,59 +117,29 @@ pub async fn rebuild_vault(
     rebuild.run(progress).await
 }
 
+/// The highest lease in any shard frame.
+async fn highest_lease(cluster: &Cluster) -> u64 {
+    let mut highest = 0;
+    let mut after = None;
+    loop {
+        let page = cluster.stored_packs(after, PAGE_PACKS);
+        let Some(last) = page.last() else { return highest };
+        after = Some(last.summary.id);
+        highest = page.iter().map(|pack| pack.lease).fold(highest, u64::max);
+    }
+}
+
 struct Rebuild {
     parts: RebuildParts,
 }
 
-impl Rebuild {
-    async fn run(&self, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<RebuildReport, SessionError> {
-        let mut report = RebuildReport::default();
-        let wide = self.parts.keyring.vault_wide();
-        let (mut packs, mut wide_claims) = (HashMap::new(), Vec::new());
-        self.each_pack(
-            |pack| pack.scope == wide.0,
-            &mut report,
-            async |entry: PackEntry, _: ScopeId, claims: Vec<FoundClaim>| {
-                packs.insert(entry.summary.id, entry);
-                wide_claims.extend(claims);
-                Ok(())
-            },
-        )
-        .await?;
-        let pointer = newest_checkpoint(wide_claims);
-        let through = pointer.as_ref().map_or(Sequence(0), |pointer| pointer.through);
-        let mut claims = ClaimSet::since(through);
-        let mut batch = Batch::new(&self.parts);
-        report = RebuildReport::default();
-        let note = |done: u64, note: &str| Progress {
-            done,
-            total: 0,
-            unit: "packs",
-            note: note.to_owned(),
-        };
-        let mut seen = 0;
-        self.each_pack(
-            |_| true,
-            &mut report,
-            async |entry: PackEntry, scope: ScopeId, found: Vec<FoundClaim>| {
-                seen += 1;
-                if seen % 256 == 0 {
-                    progress(note(seen, "reading claims"));
-                }
-                found.into_iter().for_each(|claim| claims.add(claim));
-                batch
-                    .put(pack_address(scope, &entry.summary.id), entry.encode().into())
-                    .await
-            },
-        )
-        .await?;
-        self.merge(claims, pointer, packs, &mut batch, &mut report)
-            .await?;
-        batch.flush().await?;
-        progress(note(report.packs, "done"));
-        Ok(report)
-    }
+/// The drives as one vault reads them without a ledger.
+struct Drives<'a> {
+    keyring: &'a Keyring,
+    cluster: &'a Arc<Cluster>,
+}
 
+impl Drives<'_> {
     /// Shows `visit` every pack of the vault that `wanted` takes, with its claims.
     async fn each_pack(
         &self,
@@ -144,14 +149,14 @@ impl Rebuild {
     ) -> Result<(), SessionError> {
         let mut after = None;
         loop {
-            let page = self.parts.cluster.stored_packs(after, PAGE_PACKS);
+            let page = self.cluster.stored_packs(after, PAGE_PACKS);
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.summary.id);
             for pack in page {
-                if pack.vault != self.parts.keyring.vault().0 || !wanted(&pack) {
+                if pack.vault != self.keyring.vault().0 || !wanted(&pack) {
                     continue;
                 }
-                let Some(entry) = self.parts.cluster.entry_of(&pack) else {
+                let Some(entry) = self.cluster.entry_of(&pack) else {
                     report.trailers_lost += 1;
                     continue;
                 };
@@ -180,15 +185,14 @@ impl Rebuild {
         };
         let id = entry.summary.id;
         let sealed = self
-            .parts
             .cluster
             .read_lane(entry, range.lane, range.offset, range.bytes)
             .await?;
-        let trailer = match Trailer::open(&self.parts.keyring, scope, id, &sealed) {
+        let trailer = match Trailer::open(self.keyring, scope, id, &sealed) {
             Ok(trailer) => trailer,
             Err(_) => {
-                let verified = self.parts.cluster.read_lane_verified(entry, range).await?;
-                Trailer::open(&self.parts.keyring, scope, id, &verified.bytes).map_err(|_| {
+                let verified = self.cluster.read_lane_verified(entry, range).await?;
+                Trailer::open(self.keyring, scope, id, &verified.bytes).map_err(|_| {
                     SessionError::Internal {
                         what: "a trailer that does not open",
                     }
@@ -204,6 +208,72 @@ impl Rebuild {
                 claim,
             })
             .collect())
+    }
+}
+
+impl Rebuild {
+    async fn run(&self, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<RebuildReport, SessionError> {
+        let mut report = RebuildReport::default();
+        let drives = Drives {
+            keyring: &self.parts.keyring,
+            cluster: &self.parts.cluster,
+        };
+        let wide = self.parts.keyring.vault_wide();
+        let (mut packs, mut wide_claims) = (HashMap::new(), Vec::new());
+        drives
+            .each_pack(
+                |pack| pack.scope == wide.0,
+                &mut report,
+                async |entry: PackEntry, _: ScopeId, claims: Vec<FoundClaim>| {
+                    packs.insert(entry.summary.id, entry);
+                    wide_claims.extend(claims);
+                    Ok(())
+                },
+            )
+            .await?;
+        // One whose packs are partly gone is passed over for the next older one.
+        let whole = |found: &FoundClaim| match &found.claim.value {
+            ClaimValue::Checkpoint(pointer) => {
+                pointer.stream.extents.iter().all(|extent| match extent.pack {
+                    PackRef::Id(id) => packs.contains_key(&id),
+                    PackRef::This => false,
+                })
+            }
+            _ => false,
+        };
+        let pointer = newest_checkpoint(wide_claims.into_iter().filter(whole));
+        let through = pointer.as_ref().map_or(Sequence(0), |pointer| pointer.through);
+        let mut claims = ClaimSet::since(through);
+        let mut batch = Batch::new(&self.parts);
+        report = RebuildReport::default();
+        let note = |done: u64, note: &str| Progress {
+            done,
+            total: 0,
+            unit: "packs",
+            note: note.to_owned(),
+        };
+        let mut seen = 0;
+        drives
+            .each_pack(
+                |_| true,
+                &mut report,
+                async |entry: PackEntry, scope: ScopeId, found: Vec<FoundClaim>| {
+                    seen += 1;
+                    if seen % 256 == 0 {
+                        progress(note(seen, "reading claims"));
+                    }
+                    found.into_iter().for_each(|claim| claims.add(claim));
+                    batch
+                        .put(pack_address(scope, &entry.summary.id), entry.encode().into())
+                        .await
+                },
+            )
+            .await?;
+        self.merge(claims, pointer, packs, &mut batch, &mut report)
+            .await?;
+        batch.flush().await?;
+        progress(note(report.packs, "done"));
+        Ok(report)
     }
 
     /// Streams the checkpoint through the claims into the ledger.
@@ -237,13 +307,16 @@ impl Rebuild {
                 })
             })
         });
-        let writer = async {
+        let wide = self.parts.keyring.checkpoint_address();
+        // It owns its end of the channel, so that an error here ends the merge and the reader too.
+        let (report_of, batch_of, keyring) = (&mut *report, &mut *batch, &self.parts.keyring);
+        let writer = async move {
             while let Some(entry) = entries.recv().await {
-                report.objects += u64::from(entry.address.kind == EntryKind::ObjectCurrent);
-                report.buckets += u64::from(entry.address.kind == EntryKind::Bucket);
-                // Pack entries were written as the drives have them now.
-                if entry.address.kind != EntryKind::Pack {
-                    batch.put_rebuilt(&self.parts.keyring, &entry).await?;
+                report_of.objects += u64::from(entry.address.kind == EntryKind::ObjectCurrent);
+                report_of.buckets += u64::from(entry.address.kind == EntryKind::Bucket);
+                // Pack entries were written as the drives have them now; the checkpoint this came from is of the old ledger.
+                if entry.address.kind != EntryKind::Pack && entry.address != wide {
+                    batch_of.put_rebuilt(keyring, &entry).await?;
                 }
             }
             Ok::<(), SessionError>(())
@@ -407,5 +480,16 @@ impl<'a> Batch<'a> {
                 what: "the new ledger refused an entry",
             }),
         }
+    }
+}
+
+impl super::Session {
+    /// Writes down that this vault's ledger was rebuilt.
+    ///
+    /// # Errors
+    /// When the activity log has failed or is far behind.
+    pub async fn note_rebuild(&self) -> Result<(), SessionError> {
+        let note = super::record::Note::of("VaultRebuild", None, activity::Purpose::Repair);
+        self.inner.record_own(note).await
     }
 }

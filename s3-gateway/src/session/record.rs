@@ -120,6 +120,11 @@ impl Inner {
             status: "reads of the last second before this start may be missing".into(),
             ..Note::of("ActivityGap", None, Purpose::Read)
         };
+        self.record_own(note).await
+    }
+
+    /// Puts a record of something the gateway did on its own behalf into the activity log.
+    pub(crate) async fn record_own(&self, note: Note) -> Result<(), SessionError> {
         let record = self.prepare(&Agent::gateway(), note)?;
         Ok(self.recorder.append(record).await?)
     }

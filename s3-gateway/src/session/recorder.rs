@@ -108,7 +108,9 @@ impl Recorder {
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
         let (fence_set, fence) = watch::channel(None);
         let (started, ready) = oneshot::channel();
-        let fed = Sequence(reader.ledger_sequence_through());
+        // A rebuilt ledger begins above what this log remembers, and says so.
+        let let_go = ledger.status().records_through;
+        let fed = Sequence(reader.ledger_sequence_through().max(let_go));
         let owner = Owner {
             log,
             ledger,
