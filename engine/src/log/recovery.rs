@@ -275,6 +275,7 @@ impl Opening<'_> {
             allocated = scanned.end;
         }
         // What was read may so far be in the system's cache only; from here on it counts as durable.
+        write_again(&file, scanned.durable_to, scanned.end)?;
         file.sync_data()?;
         self.recovery.torn = scanned.torn.or(self.recovery.torn);
         self.recovery.clean = scanned.clean && scanned.torn.is_none();
@@ -297,4 +298,21 @@ impl Opening<'_> {
             footer,
         }))
     }
+}
+
+/// Writes what nothing says was durable back in place, so that the sync that follows covers it. A sync that failed
+/// before a restart leaves the pages clean in the system's cache: they read well, and a sync alone would succeed
+/// without writing them (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
+fn write_again(file: &Arc<dyn DiskFile>, from: u64, end: u64) -> io::Result<()> {
+    let mut window = Window::new(Arc::clone(file), end, READ_AHEAD_BYTES);
+    let mut offset = from;
+    while offset < end {
+        let bytes = usize::try_from(end - offset).map_or(READ_AHEAD_BYTES, |rest| rest.min(READ_AHEAD_BYTES));
+        let Some(stretch) = window.get(offset, bytes)? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        file.write_all_at(&[stretch], offset)?;
+        offset += bytes as u64;
+    }
+    Ok(())
 }

@@ -33,11 +33,21 @@ pub(super) struct Scanned {
     pub(super) overhead_bytes: u64,
     pub(super) footer: FooterBuilder,
     pub(super) run_max: u64,
+    /// The highest offset of this segment below which a frame says that everything is durable.
+    pub(super) durable_to: u64,
     /// The last frame was a closing frame or a footer.
     pub(super) clean: bool,
     /// Bytes after `end` that are not zero and were never durable.
     pub(super) torn: Option<Stretch>,
     pub(super) damaged: Vec<Stretch>,
+}
+
+impl Scanned {
+    fn note_durable(&mut self, durable_to: Position, segment: u32) {
+        if durable_to.segment() == segment {
+            self.durable_to = self.durable_to.max(u64::from(durable_to.offset()));
+        }
+    }
 }
 
 enum Step {
@@ -57,6 +67,7 @@ pub(super) fn scan_segment(
         overhead_bytes: HEAD_FRAME_BYTES,
         footer: FooterBuilder::new(),
         run_max: 0,
+        durable_to: 0,
         clean: false,
         torn: None,
         damaged: Vec::new(),
@@ -89,6 +100,7 @@ fn take_frame(
 ) -> Result<Step, OpenError> {
     let offset = u64::from(header.position.offset());
     let end = offset + frame_bytes(u64::from(header.payload_bytes));
+    let durable_to = header.durable_to;
     let out_of_place = || Bad::Header(HeaderFault::Kind(header.kind));
     match header.kind {
         KIND_HEAD => {
@@ -110,6 +122,7 @@ fn take_frame(
             found.end = end + TAIL_BYTES as u64;
             found.overhead_bytes += found.end - offset;
             found.run_max = header.run;
+            found.note_durable(durable_to, plan.segment);
             return Ok(Step::Stop);
         }
         KIND_CLOSING => {}
@@ -136,6 +149,7 @@ fn take_frame(
     found.clean = header.kind == KIND_CLOSING;
     found.end = end;
     found.run_max = header.run;
+    found.note_durable(durable_to, plan.segment);
     Ok(Step::Next(end))
 }
 

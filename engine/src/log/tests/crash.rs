@@ -114,6 +114,41 @@ fn a_failed_sync_fences_for_good() {
 }
 
 #[test]
+fn what_an_opening_accepts_after_a_failed_sync_survives_a_crash() {
+    for appended in [1, 2, 3, 5, 20] {
+        for rotate in [false, true] {
+            let disk = SimDisk::new(1);
+            let (mut log, ..) = open(&disk, small()).unwrap();
+            append(&mut log, 0).unwrap();
+            log.sync().unwrap();
+            // The sync fails, the process ends, and the next one finds whole frames in the system's cache.
+            let mut number = 1;
+            while number < appended {
+                append(&mut log, number).unwrap();
+                number += 1;
+            }
+            disk.fail_sync(Path::new(DIR));
+            let failed = if rotate {
+                log.seal_current()
+            } else {
+                log.sync().map(|_| ())
+            };
+            assert!(failed.is_err() || appended == 1);
+            drop(log);
+            disk.heal();
+            let (log, _, seen) = open(&disk, small()).unwrap();
+            assert_eq!(seen.len() as u64, number);
+            assert_eq!(log.durable_to(), log.end());
+            drop(log);
+            let state = disk.crash_state(disk.ops(), CrashChoice::DropAll);
+            let (log, ..) = open(&state, small()).unwrap();
+            let context = format!("{appended} frames, rotate {rotate}");
+            assert!(numbers(&log).into_iter().eq(0..number), "{context}");
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_loses_nothing_and_the_log_goes_on_when_there_is_space() {
     let disk = SimDisk::new(1);
     let (mut log, ..) = open(&disk, small()).unwrap();
