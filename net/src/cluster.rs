@@ -16,6 +16,7 @@ mod open;
 mod put;
 mod read;
 mod rebuild;
+mod recreate;
 mod repair;
 mod scrub;
 mod status;

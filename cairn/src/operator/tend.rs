@@ -31,6 +31,7 @@ pub(super) async fn repair(
         recreate: true,
         replace,
         deep: false,
+        accept_risk: false,
     };
     let mut show = |progress: Progress| {
         let note = format!("{} shards rebuilt", progress.shards_rebuilt);
@@ -57,6 +58,7 @@ pub(super) async fn repair(
         "shards_missing": report.still_missing,
         "packs_unreadable": report.packs_unreadable,
         "drives_recreated": report.recreated,
+        "drives_reattached": report.reattached,
         "drives_lost": report.lost,
     }))
 }

@@ -98,6 +98,17 @@ impl LocalDrive {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Present { drive, flusher };
     }
 
+    /// Forgets the store of a lost drive, but not why it is lost; the flusher that may still own its writer.
+    pub(super) fn release(&self) -> Option<Arc<Flusher>> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let State::Present { drive, flusher } = &*state else {
+            return None;
+        };
+        let (reason, flusher) = (drive.is_lost()?, Arc::clone(flusher));
+        *state = State::Lost(Some(reason));
+        Some(flusher)
+    }
+
     /// Whether the drive is there and takes puts.
     pub(super) fn writable(&self) -> bool {
         !self.is_full() && self.present().is_some()

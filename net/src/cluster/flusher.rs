@@ -58,6 +58,8 @@ pub(super) enum Job {
         drive: Arc<LocalDrive>,
         writer: Box<DriveWriter>,
     },
+    /// Lets go of a drive's writer: the drive is lost.
+    Detach { drive: usize, reply: Reply<()> },
     /// Closes every drive and ends the thread.
     Close,
 }
@@ -221,6 +223,10 @@ impl Turns {
                     place: drive,
                 };
                 self.drives.insert(owned.place.number, owned);
+            }
+            Job::Detach { drive, reply } => {
+                self.lose(drive);
+                answer(reply, Ok(()));
             }
             // The caller keeps these for after the commit.
             Job::Compact { .. } | Job::Trim { .. } | Job::Close => {}

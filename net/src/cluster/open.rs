@@ -187,7 +187,7 @@ impl Inner {
         Ok(inner)
     }
 
-    fn identity(&self, drive: &LocalDrive) -> DriveIdentity {
+    pub(super) fn identity(&self, drive: &LocalDrive) -> DriveIdentity {
         DriveIdentity {
             cluster: self.config.cluster,
             drive: drive.id,

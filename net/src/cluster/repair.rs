@@ -3,16 +3,16 @@
 //!
 //! It takes the packs from the ledger and needs no vault key. Passes over the list instead of a list in memory keep its
 //! memory bounded: one pass for each number of missing shards, the most missing first. Invariant: a drive directory is
-//! recreated only when the caller asked for that drive; it then starts empty under the same drive id.
+//! recreated only when the caller asked for that drive and what it holds is not needed; a drive that is back is kept.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use engine::drive::{DriveError, DriveIdentity};
+use engine::drive::DriveError;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::drive::{DriveFailure, LocalDrive};
+use super::drive::DriveFailure;
 use super::read::ReadError;
 use super::{Cluster, Inner};
 use crate::entry::PackEntry;
@@ -33,6 +33,8 @@ pub struct RepairOptions {
     pub replace: Vec<PathBuf>,
     /// Check every shard's hash first, not only that it is there.
     pub deep: bool,
+    /// Recreate a drive even if packs become unreadable by it, whose last shards may lie in its directory.
+    pub accept_risk: bool,
 }
 
 /// How far a repair or a scrub is.
@@ -65,6 +67,8 @@ pub struct RepairReport {
     pub still_missing: u64,
     /// Packs that lack more than their parity: they cannot be read.
     pub packs_unreadable: u64,
+    /// Directories of drives that were found with their data and opened again.
+    pub reattached: Vec<PathBuf>,
     /// Directories of drives that were made again.
     pub recreated: Vec<PathBuf>,
     /// Directories of drives that are lost still.
@@ -86,12 +90,23 @@ pub enum RepairError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// A drive could not be recreated.
-    #[error("the drive {} cannot be recreated", dir.display())]
+    #[error("the drive {} cannot be brought back: {source}", dir.display())]
     Recreate {
         /// The directory.
         dir: PathBuf,
         /// Why.
         source: DriveError,
+    },
+    /// Recreating a drive would throw away what its directory still holds, and too few other drives hold it.
+    #[error(
+        "{} was not recreated: {packs} packs have too few shards on the other drives; bring those back first, or restart to use it as it is",
+        dir.display()
+    )]
+    AtRisk {
+        /// The directory.
+        dir: PathBuf,
+        /// Packs that would be unreadable.
+        packs: u64,
     },
 }
 
@@ -109,11 +124,13 @@ impl Cluster {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<RepairReport, RepairError> {
         self.check_drives().await;
+        let back = self.inner.bring_back(packs, options).await?;
         let mut pass = Pass {
             inner: &self.inner,
             packs,
             report: RepairReport {
-                recreated: self.inner.recreate(options).await?,
+                reattached: back.reattached,
+                recreated: back.recreated,
                 ..RepairReport::default()
             },
             shown: Progress::default(),
@@ -156,40 +173,6 @@ impl Cluster {
     fn lost_dirs(&self) -> Vec<PathBuf> {
         let lost = self.inner.drives.iter().filter(|drive| drive.present().is_none());
         lost.map(|drive| drive.dir.clone()).collect()
-    }
-}
-
-impl Inner {
-    async fn recreate(self: &Arc<Self>, options: &RepairOptions) -> Result<Vec<PathBuf>, RepairError> {
-        let mut recreated = Vec::new();
-        for drive in self.drives.iter().filter(|drive| drive.present().is_none()) {
-            if !(options.recreate && drive.default || options.replace.contains(&drive.dir)) {
-                continue;
-            }
-            let (inner, drive) = (Arc::clone(self), Arc::clone(drive));
-            let dir = drive.dir.clone();
-            let made = tokio::task::spawn_blocking(move || inner.recreate_drive(&drive)).await;
-            let made = made.unwrap_or_else(|join| Err(std::io::Error::other(join).into()));
-            made.map_err(|source| RepairError::Recreate {
-                dir: dir.clone(),
-                source,
-            })?;
-            recreated.push(dir);
-        }
-        Ok(recreated)
-    }
-
-    /// Empties a lost drive's directory and makes the drive anew. What a failed flush left there is not trusted.
-    fn recreate_drive(&self, drive: &Arc<LocalDrive>) -> Result<(), DriveError> {
-        let log = drive.dir.join("log");
-        if self.disk.exists(&log) {
-            self.disk.remove_dir_all(&log)?;
-        }
-        let identity = DriveIdentity::path(&drive.dir);
-        if self.disk.exists(&identity) {
-            self.disk.remove_file(&identity)?;
-        }
-        self.create(drive)
     }
 }
 

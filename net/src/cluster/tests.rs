@@ -1,5 +1,6 @@
 //! The cluster client over simulated and real drives.
 
+mod back;
 mod faults;
 mod mending;
 mod order;
