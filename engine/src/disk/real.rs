@@ -1,14 +1,13 @@
-//! The operating system's files. Not portable beyond Linux: `fallocate`, `statvfs` and `posix_fadvise` are used.
+//! The operating system's files. Not portable beyond Linux: `fallocate` and `statvfs` are used.
 //!
 //! Invariant: a short write is continued, an interrupted call repeated, every other error is handed up untouched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::FallocateFlags;
 
 use super::{Disk, DiskFile, FileIdentity, OpenMode};
 
@@ -134,13 +133,10 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 
-    /// `POSIX_FADV_DONTNEED` starts writing dirty pages out without waiting; it drops only pages that are clean
-    /// already, and the log asks once for each range, right after writing it.
-    fn start_writeback(&self, offset: u64, bytes: u64) {
-        if let Some(bytes) = NonZeroU64::new(bytes) {
-            let _ = rustix::fs::fadvise(&self.0, offset, Some(bytes), Advice::DontNeed);
-        }
-    }
+    /// Does nothing. `POSIX_FADV_DONTNEED` would begin to write out, but it also drops pages that are clean by then, which
+    /// the next reads want, and drains the page caches of every processor; `sync_file_range`, the call meant for this, is not
+    /// in rustix. Syncs of several drives at the same time gain more.
+    fn start_writeback(&self, _offset: u64, _bytes: u64) {}
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.0.set_len(bytes)
