@@ -160,7 +160,8 @@ impl Log {
     }
 
     /// After a second without appends: makes what was written durable and ends it with a closing frame. Does nothing
-    /// when nothing was appended since the last one.
+    /// when nothing was appended since the last one. With [`LogError::Full`] everything is durable and only the closing frame
+    /// is missing; the log goes on.
     pub fn idle(&mut self) -> Result<(), LogError> {
         self.check_fence()?;
         if !self.unclosed {
@@ -336,32 +337,41 @@ impl Log {
         Ok(position)
     }
 
-    /// Reserves the open segment's file up to `end`, in steps.
+    /// Reserves the open segment's file up to `end`, in steps; on a disk that is nearly full with room for a closing frame
+    /// if it can be had. When the disk is full what was reserved before stays.
     pub(super) fn reserve(&mut self, end: u64) -> Result<(), LogError> {
         let step = u64::from(self.config.preallocate_bytes);
         let most = self.segment_bytes().max(end);
         let Some(open) = self.open.as_mut().filter(|open| open.allocated < end) else {
             return Ok(());
         };
-        let target = open.allocated.saturating_add(step).max(end).min(most);
-        let mut reserved = open
-            .file
-            .allocate(open.allocated, target - open.allocated)
-            .map(|()| target);
-        if reserved.as_ref().is_err_and(is_full) && target > end {
+        let with_closing = (end + HEADER_BYTES as u64).min(most);
+        let target = open.allocated.saturating_add(step).max(with_closing).min(most);
+        let mut reserved = Ok(end);
+        for to in [target, with_closing, end] {
             reserved = open
                 .file
-                .allocate(open.allocated, end - open.allocated)
-                .map(|()| end);
+                .allocate(open.allocated, to - open.allocated)
+                .map(|()| to);
+            if !reserved.as_ref().is_err_and(is_full) {
+                break;
+            }
         }
         match reserved {
             Ok(reserved) => {
                 open.allocated = reserved;
                 Ok(())
             }
+            // A reservation may have got half way.
+            Err(error) if is_full(&error) && open.file.set_len(open.allocated).is_ok() => {
+                Err(LogError::Full {
+                    segment: open.number,
+                    bytes: end - open.end,
+                })
+            }
             Err(error) => {
-                let bytes = end - open.end;
-                Err(self.write_failed(error, bytes))
+                let segment = open.number;
+                Err(self.fence(segment, error))
             }
         }
     }
