@@ -150,6 +150,10 @@ pub enum DriveError {
         /// Bytes that were to be written.
         bytes: u64,
     },
+    /// It could not be told whether the drive is still in place. Nothing is lost: what is staged stays staged, and the next
+    /// commit looks again.
+    #[error("it could not be checked that the drive is in place: {0}")]
+    Unchecked(io::Error),
     /// The log did not open.
     #[error(transparent)]
     Open(#[from] OpenError),

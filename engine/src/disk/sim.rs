@@ -50,6 +50,10 @@ struct Inner {
     markers: Vec<(usize, u64)>,
     sync_fails: Vec<PathBuf>,
     full: Vec<PathBuf>,
+    /// `(prefix, system error)`.
+    open_fails: Vec<(PathBuf, i32)>,
+    /// `(file, first byte, end)`.
+    unreadable: Vec<(PathBuf, u64, u64)>,
     capacity_bytes: u64,
     handles: usize,
 }
@@ -79,6 +83,8 @@ impl SimDisk {
             markers: Vec::new(),
             sync_fails: Vec::new(),
             full: Vec::new(),
+            open_fails: Vec::new(),
+            unreadable: Vec::new(),
             capacity_bytes: 1 << 40,
             handles: 0,
         };
@@ -143,9 +149,22 @@ impl SimDisk {
         self.lock().full.push(prefix.to_owned());
     }
 
+    /// From now on every opening of a file below `prefix` fails with the system's error number `errno`.
+    pub fn fail_open(&self, prefix: &Path, errno: i32) {
+        self.lock().open_fails.push((prefix.to_owned(), errno));
+    }
+
+    /// From now on every read that touches these bytes of a file fails with EIO, as over a bad sector.
+    pub fn fail_read(&self, path: &Path, offset: u64, bytes: u64) {
+        let end = offset.saturating_add(bytes);
+        self.lock().unreadable.push((path.to_owned(), offset, end));
+    }
+
     /// Ends all injected faults.
     pub fn heal(&self) {
         let mut inner = self.lock();
+        inner.open_fails.clear();
+        inner.unreadable.clear();
         inner.sync_fails.clear();
         inner.full.clear();
     }
@@ -219,6 +238,13 @@ impl Disk for SimDisk {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let mut inner = self.lock();
+        if let Some((_, errno)) = inner
+            .open_fails
+            .iter()
+            .find(|(prefix, _)| path.starts_with(prefix))
+        {
+            return Err(io::Error::from_raw_os_error(*errno));
+        }
         let file = match (inner.world.file_named(path), mode) {
             (Some(_), OpenMode::CreateNew) => return Err(io::ErrorKind::AlreadyExists.into()),
             (Some(file), _) => file,
@@ -331,7 +357,14 @@ impl Drop for SimFile {
 
 impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(self.disk.lock().world.read(self.file, buffer, offset))
+        let inner = self.disk.lock();
+        let end = offset.saturating_add(buffer.len() as u64);
+        let touches =
+            |(path, from, to): &(PathBuf, u64, u64)| *path == self.path && offset < *to && *from < end;
+        if inner.unreadable.iter().any(touches) {
+            return Err(rustix::io::Errno::IO.into());
+        }
+        Ok(inner.world.read(self.file, buffer, offset))
     }
 
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {

@@ -4,6 +4,7 @@
 //! its put is committed and no delete of it is; a lost drive answers nothing but that it is lost.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -149,13 +150,19 @@ impl Shared {
         self.lost().map_or(Ok(()), |reason| Err(DriveError::Lost(reason)))
     }
 
-    /// Whether the identity file is the one that was opened; otherwise the drive is lost.
+    /// Whether the identity file is the one that was opened; if it is gone or another one, the drive is lost. An error
+    /// that leaves it open (too many files, no memory, no right, a failed read) loses nothing: it is looked at again later.
     pub(super) fn check_present(&self) -> Result<(), DriveError> {
         self.check_not_lost()?;
         let opened = self.disk.open(&DriveIdentity::path(&self.dir), OpenMode::Read);
         match opened.and_then(|file| file.identity()) {
             Ok(found) if found == self.identity_file => Ok(()),
-            _ => Err(self.lose(LostReason::IdentityReplaced)),
+            Ok(_) => Err(self.lose(LostReason::IdentityReplaced)),
+            // A directory of the path that became a file is as gone as one that was removed.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Err(self.lose(LostReason::IdentityReplaced))
+            }
+            Err(error) => Err(DriveError::Unchecked(error)),
         }
     }
 }
@@ -312,7 +319,8 @@ impl Drive {
         let _ = self.shared.lose(reason);
     }
 
-    /// Looks whether the drive is still in place; if not it is lost from here on.
+    /// Looks whether the drive is still in place; if not it is lost from here on. With [`DriveError::Unchecked`] it could not
+    /// be told and nothing changed.
     pub fn check_present(&self) -> Result<(), DriveError> {
         self.shared.check_present()
     }

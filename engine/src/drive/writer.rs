@@ -171,10 +171,10 @@ impl DriveWriter {
     }
 
     /// Makes everything staged durable, checks that the drive is still in place, and only then shows it. After an error
-    /// nothing of it shows and the drive is lost.
+    /// nothing of it shows and the drive is lost; but after [`DriveError::Unchecked`] it stays staged for the next commit.
     pub fn commit(&mut self) -> Result<(), DriveError> {
-        let staged = std::mem::take(&mut self.staged);
         self.sync_in_place()?;
+        let staged = std::mem::take(&mut self.staged);
         let mut shards = self.shared.shards_mut();
         for (key, change) in staged {
             let before = match change {
@@ -196,13 +196,13 @@ impl DriveWriter {
         Ok(())
     }
 
-    /// After a second without changes: commits what is staged and writes the log's closing frame.
+    /// After a second without changes: commits what is staged and writes the log's closing frame. With [`DriveError::Full`]
+    /// everything staged is committed, only the closing frame is missing; the drive stays in service and a later call tries again.
     pub fn idle(&mut self) -> Result<(), DriveError> {
         self.commit()?;
         let closed = self.log.idle();
-        self.logged(closed)?;
         self.refresh_usage();
-        Ok(())
+        self.logged(closed)
     }
 
     /// Gives back reserved space beyond the last frame.
@@ -224,7 +224,8 @@ impl DriveWriter {
         self.idle()
     }
 
-    /// Syncs the log and checks that its files are those of the drive that was opened.
+    /// Syncs the log and checks that its files are those of the drive that was opened. After
+    /// [`DriveError::Unchecked`] the log is synced.
     pub(super) fn sync_in_place(&mut self) -> Result<(), DriveError> {
         self.shared.check_not_lost()?;
         let synced = self.log.sync();
@@ -232,7 +233,8 @@ impl DriveWriter {
         self.shared.check_present()?;
         match self.log.is_linked() {
             Ok(true) => Ok(()),
-            _ => Err(self.shared.lose(LostReason::SegmentUnlinked)),
+            Ok(false) => Err(self.shared.lose(LostReason::SegmentUnlinked)),
+            Err(error) => Err(DriveError::Unchecked(error)),
         }
     }
 

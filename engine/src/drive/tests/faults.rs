@@ -162,3 +162,70 @@ fn a_full_drive_refuses_puts_serves_reads_and_goes_on_after_space_returns() {
         );
     }
 }
+
+#[test]
+fn a_drive_that_cannot_be_looked_at_keeps_what_is_staged_and_is_not_lost() {
+    let disk = SimDisk::unrecorded(1);
+    let mut writer = fresh(&disk);
+    put(&mut writer, 1);
+    writer.commit().unwrap();
+    for errno in [
+        rustix::io::Errno::MFILE,
+        rustix::io::Errno::ACCESS,
+        rustix::io::Errno::IO,
+    ] {
+        put(&mut writer, 2);
+        writer.delete(key(1)).unwrap();
+        disk.fail_open(&DriveIdentity::path(Path::new(DIR)), errno.raw_os_error());
+        assert!(
+            matches!(writer.commit(), Err(DriveError::Unchecked(_))),
+            "{errno}"
+        );
+        assert!(matches!(
+            writer.drive().check_present(),
+            Err(DriveError::Unchecked(_))
+        ));
+        assert_eq!(writer.drive().is_lost(), None);
+        assert!(writer.drive().contains(&key(1)) && !writer.drive().contains(&key(2)));
+        // The next look succeeds, and what was staged shows as if nothing had been.
+        disk.heal();
+        writer.commit().unwrap();
+        assert!(writer.drive().contains(&key(2)) && !writer.drive().contains(&key(1)));
+        put(&mut writer, 1);
+        writer.delete(key(2)).unwrap();
+        writer.commit().unwrap();
+    }
+    drop(writer);
+    let drive = open(&disk).unwrap().0.drive();
+    assert!(drive.contains(&key(1)) && !drive.contains(&key(2)));
+}
+
+#[test]
+fn a_full_drive_ends_its_log_in_reserved_space_and_is_never_lost_for_being_full() {
+    let disk = SimDisk::unrecorded(1);
+    let mut writer = fresh(&disk);
+    disk.fail_write_enospc(Path::new(DIR));
+    let full = (0..100).find_map(|number| {
+        let (header, content) = plain(number);
+        writer.put(&header, &content).err()
+    });
+    assert!(matches!(full, Some(DriveError::Full { .. })), "{full:?}");
+    writer.idle().unwrap();
+    let state = open(&disk).unwrap().1;
+    assert!(state.log.clean, "the closing frame lies in what was reserved");
+    // Without anything reserved it is Full, and later it goes on.
+    let mut writer = open(&disk).unwrap().0;
+    disk.heal();
+    put(&mut writer, 300);
+    disk.fail_write_enospc(Path::new(DIR));
+    writer.trim().unwrap();
+    assert!(matches!(writer.idle(), Err(DriveError::Full { .. })));
+    assert_eq!(writer.drive().is_lost(), None);
+    assert!(
+        writer.drive().read(&key(300)).is_ok(),
+        "what was staged is committed"
+    );
+    disk.heal();
+    writer.close().unwrap();
+    assert!(open(&disk).unwrap().1.log.clean);
+}
