@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use engine::drive::{Drive, DriveError, LostReason, ShardKey};
+use engine::log::ReadError;
 use tokio::sync::oneshot;
 
 use super::flusher::{Flusher, Job};
@@ -32,9 +33,15 @@ pub enum DriveFailure {
         /// The lowest lease still accepted.
         lowest_live: u64,
     },
-    /// The shard is not there, or does not check.
-    #[error("the shard is missing or damaged")]
-    Shard,
+    /// The drive is there and does not hold the shard.
+    #[error("the shard is not on the drive")]
+    Absent,
+    /// The shard is there and does not check: its hash, its header or its payload is wrong.
+    #[error("the shard is damaged")]
+    Damaged,
+    /// The drive could not read or write just now; nothing is known about the shard.
+    #[error("the drive failed a request")]
+    Io,
     /// The flusher has ended.
     #[error("the drive is closed")]
     Closed,
@@ -156,7 +163,9 @@ impl LocalDrive {
             return DriveFailure::Lost;
         }
         let failure = classify(error);
-        tracing::warn!(drive = self.number, %error, "a drive failed a request");
+        if failure != DriveFailure::Absent {
+            tracing::warn!(drive = self.number, %error, "a drive failed a request");
+        }
         failure
     }
 }
@@ -167,7 +176,15 @@ pub(super) fn classify(error: &DriveError) -> DriveFailure {
         DriveError::Full { .. } => DriveFailure::Full,
         DriveError::LeaseEnded { lowest, .. } => DriveFailure::LeaseEnded { lowest_live: *lowest },
         DriveError::Lost(_) => DriveFailure::Lost,
-        _ => DriveFailure::Shard,
+        DriveError::NoShard(_) => DriveFailure::Absent,
+        DriveError::BadHeader { .. }
+        | DriveError::OutOfRange { .. }
+        | DriveError::Damaged {
+            source: None | Some(ReadError::BadHeader { .. } | ReadError::BadPayload { .. }),
+            ..
+        } => DriveFailure::Damaged,
+        // A failed read says nothing about the bytes: nothing may be deleted or replaced on its account.
+        _ => DriveFailure::Io,
     }
 }
 

@@ -32,6 +32,13 @@ pub(super) enum Job {
         shard: Bytes,
         reply: Reply<()>,
     },
+    /// Deletes a shard that is damaged and stores the right one, in one commit.
+    Replace {
+        drive: usize,
+        header: ShardHeader,
+        shard: Bytes,
+        reply: Reply<()>,
+    },
     /// Deletes a shard.
     Delete {
         drive: usize,
@@ -206,6 +213,21 @@ impl Turns {
                     return answer(reply, Err(DriveFailure::Full));
                 }
                 self.with(drive, reply, |writer| writer.put(&header, &shard));
+            }
+            Job::Replace {
+                drive,
+                header,
+                shard,
+                reply,
+            } => {
+                // Asked before the delete, so that a full drive keeps what it has.
+                if self.is_short_of_space(drive) {
+                    return answer(reply, Err(DriveFailure::Full));
+                }
+                self.with(drive, reply, |writer| {
+                    writer.delete(header.key())?;
+                    writer.put(&header, &shard)
+                });
             }
             Job::Delete { drive, key, reply } => {
                 self.with(drive, reply, |writer| writer.delete(key).map(drop))

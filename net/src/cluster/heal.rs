@@ -8,6 +8,7 @@ use std::sync::Arc;
 use engine::pack::PackId;
 
 use super::Inner;
+use super::drive::DriveFailure;
 use super::read::ReadError;
 use crate::entry::PackEntry;
 
@@ -36,22 +37,23 @@ impl Inner {
         let _gate = self.rebuild_gate.read().await;
         // Under the gate: what a delete order removed is no longer on the list.
         let indexes = self.missing.of(entry.id());
-        let (there, gone): (Vec<_>, Vec<_>) = indexes
+        let entry = Arc::new(entry);
+        let (there, mut gone): (Vec<_>, Vec<_>) = indexes
             .into_iter()
             .partition(|index| self.is_there(&entry, *index));
         for index in there {
             // It may be there because a late put landed, or because a read failed on it: only the hash tells.
-            match self.read_verified(&Arc::new(entry.clone()), index).await {
+            match self.read_verified(&entry, index).await {
                 Ok(_) => self.missing.found(entry.id(), index),
-                Err(_) => {
-                    self.quarantine(&entry, index).await;
-                }
+                Err(DriveFailure::Damaged | DriveFailure::Absent) => gone.push(index),
+                // Nothing is known about it; it stays on the list.
+                Err(_) => {}
             }
         }
         if gone.is_empty() {
             return;
         }
-        match self.rebuild(&Arc::new(entry), &gone).await {
+        match self.rebuild(&entry, &gone).await {
             Ok(_) => {}
             Err(ReadError::NotEnoughShards { have, need }) => {
                 tracing::debug!(have, need, "a pack waits for more shards before it can be healed");

@@ -372,6 +372,22 @@ pub(super) async fn put_shard(
         .await
 }
 
+/// Puts a shard in the place of a damaged one, in one commit.
+pub(super) async fn replace_shard(
+    drive: &LocalDrive,
+    header: ShardHeader,
+    shard: Bytes,
+) -> Result<(), DriveFailure> {
+    drive
+        .ask(shard.len(), |drive, reply| Job::Replace {
+            drive,
+            header,
+            shard,
+            reply,
+        })
+        .await
+}
+
 /// Deletes a shard from a drive, durably.
 pub(super) async fn delete_shard(drive: &LocalDrive, key: ShardKey) -> Result<(), DriveFailure> {
     drive

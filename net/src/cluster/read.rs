@@ -200,7 +200,7 @@ impl Inner {
         range: LaneRange,
         failure: DriveFailure,
     ) -> Result<Bytes, ReadError> {
-        if failure == DriveFailure::Shard {
+        if matches!(failure, DriveFailure::Absent | DriveFailure::Damaged) {
             self.missing.add(entry, [index]);
             self.heal.notify_one();
         }
@@ -278,7 +278,9 @@ impl Inner {
                     }
                     continue;
                 }
-                Ok(Some((index, Err(DriveFailure::Shard)))) => self.missing.add(entry, [index]),
+                Ok(Some((index, Err(DriveFailure::Absent | DriveFailure::Damaged)))) => {
+                    self.missing.add(entry, [index]);
+                }
                 Ok(Some((_, Err(_)))) | Err(_) => {}
                 Ok(None) if holders.is_empty() => return Err(ReadError::NotEnoughShards { have, need }),
                 Ok(None) => {}

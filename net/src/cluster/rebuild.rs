@@ -1,8 +1,8 @@
 //! Whole shards: gathering k that verify, and making the missing ones again.
 //!
 //! Healing, repair, scrub and verified reads all come through here. Invariant: every shard that goes into a rebuild
-//! has the hash that the pack's entry names, and so has every shard that comes out; one that does not is deleted from
-//! its drive and named.
+//! has the hash that the pack's entry names, and so has every shard that comes out. A damaged shard stays where it is,
+//! for its other ranges may still serve, until the one that replaces it has been computed and has its hash.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use engine::pack::ShardHash;
 
 use super::Inner;
 use super::drive::{DriveFailure, LocalDrive};
-use super::put::{delete_shard, header, key, put_shard};
+use super::put::{header, key, put_shard, replace_shard};
 use super::read::{ReadError, sources};
 use super::verify::BadShard;
 use crate::entry::PackEntry;
@@ -26,17 +26,15 @@ pub(super) struct Gathered {
 }
 
 /// What a rebuild did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Rebuilt {
-    /// Shards made again and durable.
-    pub(super) shards: usize,
+    /// Shards made again and durable, by index. Others could not be stored: their drives are lost or full.
+    pub(super) made: Vec<usize>,
     /// Their bytes.
     pub(super) bytes: u64,
-    /// Shards that could not be stored: their drives are lost or full.
-    pub(super) left: usize,
 }
 
-/// Reads a whole shard and checks its hash. `Shard` means missing or damaged.
+/// Reads a whole shard and checks its hash.
 pub(super) fn read_whole(
     drive: &LocalDrive,
     key: ShardKey,
@@ -46,7 +44,7 @@ pub(super) fn read_whole(
     let shard = drive.read_range(&key, 0, shard_bytes)?;
     match entry.summary.hash(usize::from(key.index)) {
         Some(hash) if hash == ShardHash::of(&shard) => Ok(shard),
-        _ => Err(DriveFailure::Shard),
+        _ => Err(DriveFailure::Damaged),
     }
 }
 
@@ -68,12 +66,10 @@ impl Inner {
             .collect()
     }
 
-    /// Takes a bad shard off its drive and remembers that it is missing.
-    pub(super) async fn quarantine(&self, entry: &PackEntry, index: usize) -> Option<BadShard> {
+    /// Names a bad shard and remembers that it is to be replaced.
+    pub(super) fn blame(&self, entry: &PackEntry, index: usize) -> Option<BadShard> {
         let drive = entry.drive(index).and_then(|id| self.drive(id))?;
-        tracing::error!(drive = drive.number, pack = %entry.id(), index, "a shard is damaged; it is taken off its drive");
-        // If the delete does not get through, the shard is still remembered as missing and written anew.
-        let _ = delete_shard(drive, key(entry, index)).await;
+        tracing::error!(drive = drive.number, pack = %entry.id(), index, "a shard is damaged; it is to be replaced");
         self.missing.add(entry, [index]);
         Some(BadShard {
             drive: drive.id,
@@ -81,7 +77,7 @@ impl Inner {
         })
     }
 
-    /// Reads k shards that verify, none of `without` among them; bad ones are quarantined.
+    /// Reads k shards that verify, none of `without` among them; bad ones are named and remembered.
     pub(super) async fn gather(
         self: &Arc<Self>,
         entry: &Arc<PackEntry>,
@@ -104,9 +100,8 @@ impl Inner {
                         *place = Some(shard);
                     }
                 }
-                Err(DriveFailure::Shard) if self.is_there(entry, index) => {
-                    gathered.bad.extend(self.quarantine(entry, index).await);
-                }
+                Err(DriveFailure::Damaged) => gathered.bad.extend(self.blame(entry, index)),
+                Err(DriveFailure::Absent) => self.missing.add(entry, [index]),
                 Err(_) => {}
             }
         }
@@ -160,7 +155,8 @@ impl Inner {
             .unwrap_or(Err(ReadError::NotEnoughShards { have: 0, need }))
     }
 
-    /// Makes missing shards again on the drives that are there. The caller holds the rebuild gate.
+    /// Makes missing shards again on the drives that are there, and replaces those of them that are there and damaged.
+    /// The caller holds the rebuild gate.
     pub(super) async fn rebuild(
         self: &Arc<Self>,
         entry: &Arc<PackEntry>,
@@ -178,10 +174,7 @@ impl Inner {
             drive.is_some_and(|drive| drive.writable())
         };
         let want: Vec<usize> = left.iter().copied().filter(can_write).collect();
-        let mut rebuilt = Rebuilt {
-            left: left.len(),
-            ..Rebuilt::default()
-        };
+        let mut rebuilt = Rebuilt::default();
         if want.is_empty() {
             return Ok(rebuilt);
         }
@@ -195,13 +188,20 @@ impl Inner {
         let puts = want.iter().zip(computed).filter_map(|(index, shard)| {
             let drive = entry.drive(*index).and_then(|id| self.drive(id))?;
             let header = header(entry, scope, *index, lease);
-            Some(async move { (*index, shard.len() as u64, put_shard(drive, header, shard).await) })
+            let there = drive.holds(&header.key()).is_some();
+            Some(async move {
+                let bytes = shard.len() as u64;
+                let stored = match there {
+                    true => replace_shard(drive, header, shard).await,
+                    false => put_shard(drive, header, shard).await,
+                };
+                (*index, bytes, stored)
+            })
         });
         for (index, bytes, result) in futures::future::join_all(puts).await {
             if result.is_ok() {
-                rebuilt.shards += 1;
+                rebuilt.made.push(index);
                 rebuilt.bytes += bytes;
-                rebuilt.left = rebuilt.left.saturating_sub(1);
                 self.missing.found(entry.id(), index);
             } else {
                 self.missing.add(entry, [index]);
@@ -209,7 +209,7 @@ impl Inner {
         }
         self.counters
             .rebuilt
-            .fetch_add(rebuilt.shards as u64, Ordering::Relaxed);
+            .fetch_add(rebuilt.made.len() as u64, Ordering::Relaxed);
         Ok(rebuilt)
     }
 

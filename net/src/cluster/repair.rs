@@ -63,6 +63,8 @@ pub struct RepairReport {
     pub bytes_rebuilt: u64,
     /// Damaged shards found by their hashes.
     pub shards_bad: u64,
+    /// Damaged shards that could not be replaced, and shards that could not be read. They stay where they are.
+    pub unrepaired: u64,
     /// Shards still missing in the census.
     pub still_missing: u64,
     /// Packs that lack more than their parity: they cannot be read.
@@ -76,9 +78,9 @@ pub struct RepairReport {
 }
 
 impl RepairReport {
-    /// Whether every shard of every pack is there.
+    /// Whether every shard of every pack is there, and none is known to be damaged.
     pub fn is_complete(&self) -> bool {
-        self.still_missing == 0
+        self.still_missing == 0 && self.unrepaired == 0
     }
 }
 
@@ -216,22 +218,49 @@ impl Pass<'_, '_, '_> {
         Ok(seen.into_iter().collect())
     }
 
-    /// Reads every shard; one that does not check is taken off its drive, and is missing from then on.
+    /// Reads every shard and replaces those that do not check, as far as the others of their packs can make them.
     async fn check_hashes(&mut self) -> Result<(), RepairError> {
         let mut stream = (self.packs)();
         self.shown.done = 0;
         while let Some(entry) = stream.next().await {
             let entry = Arc::new(entry?);
+            let mut bad = Vec::new();
             for index in entry.stored().filter(|index| self.inner.is_there(&entry, *index)) {
-                if self.inner.read_verified(&entry, index).await == Err(DriveFailure::Shard) {
-                    self.report.shards_bad += 1;
-                    self.inner.quarantine(&entry, index).await;
+                match self.inner.read_verified(&entry, index).await {
+                    Err(DriveFailure::Damaged) => bad.push(index),
+                    Err(DriveFailure::Io) => self.report.unrepaired += 1,
+                    _ => {}
                 }
+            }
+            if !bad.is_empty() {
+                self.replace(&entry, &bad).await;
             }
             self.shown.done += 1;
             self.show();
         }
         Ok(())
+    }
+
+    async fn replace(&mut self, entry: &Arc<PackEntry>, bad: &[usize]) {
+        self.report.shards_bad += bad.len() as u64;
+        for index in bad {
+            self.inner.blame(entry, *index);
+        }
+        let mut lacks = self.inner.absent(entry);
+        lacks.extend(bad);
+        let _gate = self.inner.rebuild_gate.read().await;
+        let made = match self.inner.rebuild(entry, &lacks).await {
+            Ok(rebuilt) => {
+                self.report.shards_rebuilt += rebuilt.made.len() as u64;
+                self.report.bytes_rebuilt += rebuilt.bytes;
+                rebuilt.made
+            }
+            Err(error) => {
+                tracing::warn!(%error, pack = %entry.id(), "damaged shards cannot be replaced");
+                Vec::new()
+            }
+        };
+        self.report.unrepaired += bad.iter().filter(|index| !made.contains(index)).count() as u64;
     }
 
     /// Rebuilds the packs that lack at least `risk` shards.
@@ -255,7 +284,7 @@ impl Pass<'_, '_, '_> {
             self.shown.done += 1;
             match result? {
                 Some(Ok(rebuilt)) => {
-                    self.report.shards_rebuilt += rebuilt.shards as u64;
+                    self.report.shards_rebuilt += rebuilt.made.len() as u64;
                     self.report.bytes_rebuilt += rebuilt.bytes;
                 }
                 // The census names it again.

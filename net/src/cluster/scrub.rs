@@ -1,7 +1,7 @@
 //! Scrub: every drive reads every shard that it holds and checks its hash.
 //!
 //! It starts from the drives, so it also meets shards that no pack names; those it only counts. Invariant: a shard that
-//! does not check is taken off its drive, and rebuilt if its pack is known.
+//! does not check is replaced once the right one has been computed, and stays where it is until then.
 
 use std::sync::Arc;
 
@@ -10,7 +10,6 @@ use engine::pack::PackId;
 use futures::future::BoxFuture;
 
 use super::drive::{DriveFailure, LocalDrive};
-use super::put::delete_shard;
 use super::repair::Progress;
 use super::{Cluster, Inner};
 use crate::entry::PackEntry;
@@ -34,9 +33,9 @@ pub struct ScrubReport {
     pub shards_bad: u64,
     /// Of these, shards made again.
     pub shards_rebuilt: u64,
-    /// Of these, shards of packs that no entry names: only deleted.
+    /// Of these, shards of packs that no entry names: left to the collector.
     pub orphans: u64,
-    /// Of these, shards that could not be made again.
+    /// Shards that could not be made again, or not be read at all.
     pub unrepaired: u64,
 }
 
@@ -64,13 +63,19 @@ impl Cluster {
                 let keys = drive.keys_after(after, PAGE);
                 after = keys.last().copied();
                 for key in keys {
-                    if let Some(bytes) = check(&drive, key).await {
-                        report.shards_checked += 1;
-                        report.bytes_checked += bytes;
-                    } else if drive.is_lost().is_none() && drive.contains(&key) {
-                        report.shards_checked += 1;
-                        report.shards_bad += 1;
-                        self.inner.mend(place, key, lookup, &mut report).await?;
+                    match check(place, &drive, key).await {
+                        Ok(bytes) => {
+                            report.shards_checked += 1;
+                            report.bytes_checked += bytes;
+                        }
+                        Err(DriveFailure::Damaged) => {
+                            report.shards_checked += 1;
+                            report.shards_bad += 1;
+                            self.inner.mend(place, key, lookup, &mut report).await?;
+                        }
+                        Err(DriveFailure::Io) => report.unrepaired += 1,
+                        // Deleted meanwhile, or gone with its drive.
+                        Err(_) => {}
                     }
                     shown.done += 1;
                     shown.shards_rebuilt = report.shards_rebuilt;
@@ -86,11 +91,13 @@ impl Cluster {
 }
 
 /// Reads a shard with its header and checks both; its bytes if they check.
-async fn check(drive: &Drive, key: ShardKey) -> Option<u64> {
-    let drive = drive.clone();
-    let reading =
-        tokio::task::spawn_blocking(move || drive.read(&key).ok().map(|(_, shard)| shard.len() as u64));
-    reading.await.ok().flatten()
+async fn check(place: &Arc<LocalDrive>, drive: &Drive, key: ShardKey) -> Result<u64, DriveFailure> {
+    let (place, drive) = (Arc::clone(place), drive.clone());
+    let reading = tokio::task::spawn_blocking(move || match drive.read(&key) {
+        Ok((_, shard)) => Ok(shard.len() as u64),
+        Err(error) => Err(place.failure(&drive, &error)),
+    });
+    reading.await.unwrap_or(Err(DriveFailure::Closed))
 }
 
 impl Inner {
@@ -106,18 +113,22 @@ impl Inner {
             .await?
             .filter(|entry| entry.drive(index) == Some(place.id));
         let Some(entry) = entry else {
-            tracing::warn!(drive = place.number, pack = %key.pack, index, "a damaged shard of no pack is deleted");
-            if delete_shard(place, key).await != Err(DriveFailure::Lost) {
-                report.orphans += 1;
-            }
+            tracing::warn!(drive = place.number, pack = %key.pack, index, "a damaged shard of no known pack is left alone");
+            report.orphans += 1;
             return Ok(());
         };
         let entry = Arc::new(entry);
         let _gate = self.rebuild_gate.read().await;
-        self.quarantine(&entry, index).await;
+        self.blame(&entry, index);
         match self.rebuild(&entry, &[index]).await {
-            Ok(rebuilt) if rebuilt.left == 0 => report.shards_rebuilt += rebuilt.shards as u64,
-            _ => report.unrepaired += 1,
+            Ok(rebuilt) => {
+                report.shards_rebuilt += rebuilt.made.len() as u64;
+                report.unrepaired += u64::from(!rebuilt.made.contains(&index));
+            }
+            Err(error) => {
+                tracing::warn!(%error, drive = place.number, pack = %key.pack, index, "a damaged shard cannot be replaced");
+                report.unrepaired += 1;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The cluster client over simulated and real drives.
 
 mod back;
+mod damage;
 mod faults;
 mod mending;
 mod order;

@@ -11,7 +11,7 @@ use super::drive::DriveFailure;
 use super::read::{LaneRange, ReadError};
 use crate::entry::{DriveId, PackEntry};
 
-/// A shard that did not have its hash, and the drive that gave it. It was taken off the drive and is rebuilt soon.
+/// A shard that did not have its hash, and the drive that gave it. It is replaced soon, if the others can make it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadShard {
     /// The drive.
@@ -44,8 +44,10 @@ impl Cluster {
         let shard = match self.inner.read_verified(&entry, index).await {
             Ok(shard) => shard,
             Err(failure) => {
-                if failure == DriveFailure::Shard && self.inner.is_there(&entry, index) {
-                    bad.extend(self.inner.quarantine(&entry, index).await);
+                match failure {
+                    DriveFailure::Damaged => bad.extend(self.inner.blame(&entry, index)),
+                    DriveFailure::Absent => self.inner.missing.add(&entry, [index]),
+                    _ => {}
                 }
                 let gathered = self.inner.gather(&entry, &[index]).await?;
                 bad.extend(gathered.bad);

@@ -75,7 +75,7 @@ async fn what_was_written_while_a_drive_was_lost_is_healed_when_it_is_back() {
 }
 
 /// The files of a drive's log, biggest shard bytes first found: flips one bit well inside each shard.
-fn flip_inside(disk: &SimDisk, drive: usize, stored: &Stored, index: usize) {
+pub(super) fn flip_inside(disk: &SimDisk, drive: usize, stored: &Stored, index: usize) {
     let geometry = &stored.entry.summary.geometry;
     let (range, chunk) = stored
         .chunks
@@ -98,7 +98,7 @@ fn flip_inside(disk: &SimDisk, drive: usize, stored: &Stored, index: usize) {
     panic!("the chunk is not on drive {drive}");
 }
 
-fn drive_of(cluster: &Cluster, stored: &Stored, index: usize) -> usize {
+pub(super) fn drive_of(cluster: &Cluster, stored: &Stored, index: usize) -> usize {
     cluster.inner.drive(stored.entry.drives[index]).unwrap().number
 }
 

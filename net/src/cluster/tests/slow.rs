@@ -1,26 +1,87 @@
 use std::io;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use engine::disk::{DiskFile, FileIdentity, OpenMode};
 
 use super::*;
 
-/// A disk whose reads below one directory take long while a switch is on.
-struct SlowDisk {
+/// What happens to reads of files below the disk's directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    None,
+    /// Each takes [`READ_TAKES`].
+    SlowReads,
+    /// Each fails.
+    FailReads,
+    /// Each waits until the fault ends.
+    StuckReads,
+}
+
+/// The switch of a disk.
+#[derive(Clone)]
+pub(super) struct Switch {
+    fault: Arc<(Mutex<Fault>, Condvar)>,
+}
+
+impl Switch {
+    pub(super) fn set(&self, fault: Fault) {
+        *self.fault.0.lock().unwrap() = fault;
+        self.fault.1.notify_all();
+    }
+
+    fn read(&self) -> io::Result<()> {
+        let fault = self.fault.0.lock().unwrap();
+        match *fault {
+            Fault::None => {}
+            Fault::SlowReads => {
+                drop(fault);
+                std::thread::sleep(READ_TAKES);
+            }
+            Fault::FailReads => return Err(io::Error::other("injected")),
+            Fault::StuckReads => {
+                let ended = self
+                    .fault
+                    .1
+                    .wait_while(fault, |fault| *fault == Fault::StuckReads);
+                drop(ended.unwrap());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A disk with faults below one directory.
+pub(super) struct FaultyDisk {
     inner: SimDisk,
-    slow: PathBuf,
-    on: Arc<AtomicBool>,
+    below: PathBuf,
+    switch: Switch,
+}
+
+impl FaultyDisk {
+    pub(super) fn new(seed: u64, below: &Path) -> Self {
+        Self {
+            inner: SimDisk::unrecorded(seed),
+            below: below.to_owned(),
+            switch: Switch {
+                fault: Arc::new((Mutex::new(Fault::None), Condvar::new())),
+            },
+        }
+    }
+
+    pub(super) fn fault(&self) -> Switch {
+        self.switch.clone()
+    }
 }
 
 const READ_TAKES: Duration = Duration::from_millis(400);
 
-struct SlowFile {
+struct FaultyFile {
     inner: Box<dyn DiskFile>,
-    on: Option<Arc<AtomicBool>>,
+    switch: Option<Switch>,
 }
 
-impl Disk for SlowDisk {
+impl Disk for FaultyDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.inner.create_dir_all(dir)
     }
@@ -28,9 +89,9 @@ impl Disk for SlowDisk {
         self.inner.list_dir(dir)
     }
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(SlowFile {
+        Ok(Box::new(FaultyFile {
             inner: self.inner.open(path, mode)?,
-            on: path.starts_with(&self.slow).then(|| Arc::clone(&self.on)),
+            switch: path.starts_with(&self.below).then(|| self.switch.clone()),
         }))
     }
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -53,10 +114,10 @@ impl Disk for SlowDisk {
     }
 }
 
-impl DiskFile for SlowFile {
+impl DiskFile for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        if self.on.as_ref().is_some_and(|on| on.load(Ordering::Relaxed)) {
-            std::thread::sleep(READ_TAKES);
+        if let Some(switch) = &self.switch {
+            switch.read()?;
         }
         self.inner.read_at(buffer, offset)
     }
@@ -91,12 +152,8 @@ impl DiskFile for SlowFile {
 
 #[tokio::test]
 async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
-    let on = Arc::new(AtomicBool::new(false));
-    let disk = SlowDisk {
-        inner: SimDisk::unrecorded(41),
-        slow: dir(2),
-        on: Arc::clone(&on),
-    };
+    let disk = FaultyDisk::new(41, &dir(2));
+    let fault = disk.fault();
     let cluster = Cluster::open(Arc::new(disk), config(Path::new("/d"), 6, true))
         .await
         .unwrap();
@@ -108,7 +165,7 @@ async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
         panic!("the pack places no lane on the slow drive: choose another seed");
     };
     assert_reads(&cluster, &stored[0]).await;
-    on.store(true, Ordering::Relaxed);
+    fault.set(Fault::SlowReads);
     // The first slow read teaches the histogram.
     assert_eq!(&read(&cluster, &stored[0].entry, *range).await.unwrap(), chunk);
     let (start, before) = (Instant::now(), cluster.status().hedges);
@@ -119,6 +176,6 @@ async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
     let together = cluster.read_lanes(&stored[0].entry, &[*range]).await.unwrap();
     assert_eq!(&together[0], chunk);
     assert!(start.elapsed() < READ_TAKES, "the others answer first");
-    on.store(false, Ordering::Relaxed);
+    fault.set(Fault::None);
     cluster.close().await;
 }
