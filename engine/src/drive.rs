@@ -63,6 +63,9 @@ pub enum DriveError {
     /// The directory has no readable `drive.json`.
     #[error("no drive here: {0}")]
     NoDrive(io::Error),
+    /// `drive.json` is there, but its log is gone or has no segments: what the drive held is lost, and it is not begun anew.
+    #[error("the drive's log is gone")]
+    NoLog,
     /// `drive.json` is not of the format.
     #[error("drive.json is malformed at byte {at}")]
     BadIdentity {

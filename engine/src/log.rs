@@ -220,6 +220,9 @@ pub const DAMAGED_MAX: usize = 1024;
 /// Why a log did not open.
 #[derive(Debug, Error)]
 pub enum OpenError {
+    /// The directory that must hold a log is missing or has no segment.
+    #[error("the log has no segments")]
+    NoSegments,
     /// A stretch that was durable does not read.
     #[error("the log is damaged at segment {segment:08x}.seg offset {offset}")]
     Damaged {

@@ -43,12 +43,20 @@ impl DriveIdentity {
         dir.join("drive.json")
     }
 
-    /// Makes a new drive in `dir`, durably; a directory that holds one already is refused.
+    /// The empty file that stands for the log of a new drive until its first segment is durable. A drive with neither
+    /// has lost its log.
+    pub(super) fn unopened_path(dir: &Path) -> PathBuf {
+        dir.join("log").join("unopened")
+    }
+
+    /// Makes a new drive in `dir`, durably, its log before its identity; a directory that holds one already is refused.
     pub fn create(&self, disk: &dyn Disk, dir: &Path) -> Result<(), DriveError> {
         disk.create_dir_all(dir)?;
         if disk.exists(&Self::path(dir)) {
             return Err(DriveError::Exists);
         }
+        disk.create_dir_all(&dir.join("log"))?;
+        replace_file(disk, &Self::unopened_path(dir), &[])?;
         Ok(replace_file(disk, &Self::path(dir), self.to_json().as_bytes())?)
     }
 

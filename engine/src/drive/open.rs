@@ -12,7 +12,7 @@ use super::view::{Location, Shared};
 use super::writer::Books;
 use super::{DriveError, DriveIdentity, DriveWriter};
 use crate::disk::{Disk, OpenMode};
-use crate::log::{self, FrameInfo, Log, LogConfig, Position};
+use crate::log::{self, FrameInfo, Log, LogConfig, OpenError, Position};
 
 /// What opening a drive found.
 #[derive(Debug, Clone, Default)]
@@ -78,8 +78,9 @@ impl Gathered {
 }
 
 impl DriveWriter {
-    /// Opens the drive in `dir`, which must be the expected one if one is given. A log is made, with the id
-    /// `fresh_log_id` (random), if the drive has none yet; a drive without `drive.json` is never made here.
+    /// Opens the drive in `dir`, which must be the expected one if one is given. The first opening of a drive begins its log
+    /// with the id `fresh_log_id` (random). A drive without `drive.json` is never made here, and one whose log is gone is
+    /// refused with [`DriveError::NoLog`].
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -103,15 +104,9 @@ impl DriveWriter {
         }
         let identity_file = disk.open(&DriveIdentity::path(dir), OpenMode::Read)?.identity()?;
         let mut gathered = Gathered::default();
-        let (log, recovery) = Log::open(
-            Arc::clone(&disk),
-            &dir.join("log"),
-            config,
-            fresh_log_id,
-            &mut |frame| {
-                gathered.take(&frame);
-            },
-        )?;
+        let (log, recovery) = open_log(Arc::clone(&disk), dir, config, fresh_log_id, &mut |frame| {
+            gathered.take(&frame);
+        })?;
         let Gathered {
             shards,
             superseded,
@@ -143,4 +138,25 @@ impl DriveWriter {
         writer.commit()?;
         Ok((writer, found))
     }
+}
+
+/// Opens the drive's log; only a drive that was never opened before may have none.
+fn open_log(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    config: LogConfig,
+    fresh_log_id: u64,
+    visit: &mut dyn FnMut(FrameInfo),
+) -> Result<(Log, log::Recovery), DriveError> {
+    let (unopened, log_dir) = (DriveIdentity::unopened_path(dir), dir.join("log"));
+    if !disk.exists(&unopened) {
+        return match Log::open_existing(disk, &log_dir, config, visit) {
+            Err(OpenError::NoSegments) => Err(DriveError::NoLog),
+            opened => Ok(opened?),
+        };
+    }
+    let opened = Log::open(Arc::clone(&disk), &log_dir, config, fresh_log_id, visit)?;
+    disk.remove_file(&unopened)?;
+    disk.sync_dir(&log_dir)?;
+    Ok(opened)
 }

@@ -49,11 +49,12 @@ struct Opening<'a> {
     recovery: Recovery,
 }
 
-/// Reads the log in `dir`; none if there is no log yet.
+/// Reads the log in `dir`; none if there is no log yet. Of a log that must exist the last segment is never removed.
 pub(super) fn recover(
     disk: &dyn Disk,
     dir: &Path,
     config: LogConfig,
+    must_exist: bool,
     visit: &mut dyn FnMut(FrameInfo),
 ) -> Result<Option<Recovered>, OpenError> {
     let names = disk.list_dir(dir)?;
@@ -68,7 +69,7 @@ pub(super) fn recover(
         segments: BTreeMap::new(),
         recovery: Recovery::default(),
     };
-    opening.strip_unborn(&mut numbers)?;
+    opening.strip_unborn(&mut numbers, must_exist)?;
     let Some(newest) = numbers.last().copied() else {
         return Ok(None);
     };
@@ -114,7 +115,7 @@ impl Opening<'_> {
     }
 
     /// Finds the log's id, and removes newest segments whose making was never finished.
-    fn strip_unborn(&mut self, numbers: &mut Vec<u32>) -> Result<(), OpenError> {
+    fn strip_unborn(&mut self, numbers: &mut Vec<u32>, must_exist: bool) -> Result<(), OpenError> {
         let mut heads = BTreeMap::new();
         for number in numbers.iter().copied() {
             if let Some(head) = self.read_head(number)? {
@@ -148,6 +149,9 @@ impl Opening<'_> {
             let position = Position::new(newest, 0);
             if look_beyond(&mut window, log_id, position, 8)?.was_durable {
                 break;
+            }
+            if must_exist && numbers.len() == 1 {
+                return Err(OpenError::NoSegments);
             }
             self.disk.remove_file(&self.dir.join(segment_name(newest)))?;
             self.disk.sync_dir(self.dir)?;

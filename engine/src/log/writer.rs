@@ -54,11 +54,40 @@ impl Log {
         visit: &mut dyn FnMut(FrameInfo),
     ) -> Result<(Self, Recovery), OpenError> {
         disk.create_dir_all(dir)?;
-        let recovered = recover(&*disk, dir, config, visit)?;
+        Self::open_or_make(disk, dir, config, Some(fresh_log_id), visit)
+    }
+
+    /// As [`Log::open`], but a log without segments is refused with [`OpenError::NoSegments`] and nothing is made.
+    pub fn open_existing(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: LogConfig,
+        visit: &mut dyn FnMut(FrameInfo),
+    ) -> Result<(Self, Recovery), OpenError> {
+        match Self::open_or_make(disk, dir, config, None, visit) {
+            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Err(OpenError::NoSegments)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_or_make(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: LogConfig,
+        fresh_log_id: Option<u64>,
+        visit: &mut dyn FnMut(FrameInfo),
+    ) -> Result<(Self, Recovery), OpenError> {
+        let recovered = recover(&*disk, dir, config, fresh_log_id.is_none(), visit)?;
         let (log_id, segments) = recovered.as_ref().map_or_else(Default::default, |found| {
             (found.recovery.log_id, found.segments.clone())
         });
-        let log_id = if recovered.is_some() { log_id } else { fresh_log_id };
+        let log_id = match (&recovered, fresh_log_id) {
+            (Some(_), _) => log_id,
+            (None, Some(fresh)) => fresh,
+            (None, None) => return Err(OpenError::NoSegments),
+        };
         let shared = Arc::new(Shared::new(disk, dir.to_owned(), (log_id, config.kind), segments));
         let mut log = Self {
             shared,

@@ -80,11 +80,36 @@ fn a_drive_that_is_gone_acknowledges_nothing() {
         let (header, content) = plain(3);
         assert!(matches!(writer.put(&header, &content), Err(DriveError::Lost(_))));
         assert!(matches!(writer.drive().read(&key(1)), Err(DriveError::Lost(_))));
-        if what != "/drives/0/log" {
-            assert!(
-                matches!(open(&disk), Err(DriveError::NoDrive(_))),
-                "{what} is not made anew"
-            );
+        let again = open(&disk).map(|_| ());
+        let refused = if what == "/drives/0/log" {
+            matches!(again, Err(DriveError::NoLog))
+        } else {
+            matches!(again, Err(DriveError::NoDrive(_)))
+        };
+        assert!(refused, "{what} is not made anew: {again:?}");
+    }
+}
+
+#[test]
+fn a_log_without_segments_is_refused_unless_the_drive_was_never_opened() {
+    let disk = SimDisk::unrecorded(1);
+    drop(fresh(&disk));
+    disk.unlink(&segment_path(0));
+    for _ in 0..2 {
+        assert!(
+            matches!(open(&disk), Err(DriveError::NoLog)),
+            "also the second time"
+        );
+    }
+    // A drive that was made and not opened yet, at every crash until then.
+    let disk = SimDisk::new(1);
+    drop(fresh(&disk));
+    for at in 0..=disk.ops() {
+        for seed in 0..8 {
+            let state = disk.crash_state(at, crate::disk::CrashChoice::Seeded(seed));
+            if state.exists(&DriveIdentity::path(Path::new(DIR))) {
+                open(&state).unwrap_or_else(|error| panic!("op {at} seed {seed}: {error}"));
+            }
         }
     }
 }
