@@ -129,3 +129,10 @@ pub fn is_full(error: &io::Error) -> bool {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
 }
+
+/// Whether an error says that these bytes cannot be read back from the medium, as over a bad sector.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unreadable = [Errno::IO, Errno::BADMSG, Errno::UCLEAN, Errno::NODATA];
+    Errno::from_io_error(error).is_some_and(|errno| unreadable.contains(&errno))
+}

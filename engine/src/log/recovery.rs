@@ -3,7 +3,7 @@
 //! Not the writer. Invariant: when it returns, the end of the log is synced and followed by zeros or the end of the
 //! file, so that the new run's frames cannot meet old ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{
     DAMAGED_MAX, FrameHeader, FrameInfo, HEADER_BYTES, HeaderFault, LogConfig, OnDamage, OpenError, Position,
     Recovery, SegmentInfo, Stretch,
 };
-use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
+use crate::disk::{Disk, DiskFile, OpenMode, is_unreadable, read_exact_at};
 
 /// The segment that is being filled.
 pub(super) struct OpenSegment {
@@ -114,18 +114,38 @@ impl Opening<'_> {
             .map(Arc::from)
     }
 
+    /// Where damage is skipped, what the disk cannot read is damage too.
+    fn window(&self, file: Arc<dyn DiskFile>, limit: u64) -> Window {
+        Window::new(file, limit, READ_AHEAD_BYTES).stepping_over(self.config.on_damage == OnDamage::Skip)
+    }
+
+    fn steps_over(&self, error: &io::Error) -> bool {
+        self.config.on_damage == OnDamage::Skip && is_unreadable(error)
+    }
+
     /// Finds the log's id, and removes newest segments whose making was never finished.
     fn strip_unborn(&mut self, numbers: &mut Vec<u32>, must_exist: bool) -> Result<(), OpenError> {
         let mut heads = BTreeMap::new();
+        let mut unreadable = BTreeSet::new();
         for number in numbers.iter().copied() {
-            if let Some(head) = self.read_head(number)? {
-                heads.insert(number, head);
+            match self.read_head(number) {
+                Ok(Some(head)) => {
+                    heads.insert(number, head);
+                }
+                Ok(None) => {}
+                Err(OpenError::Io(error)) if self.steps_over(&error) => {
+                    unreadable.insert(number);
+                }
+                Err(error) => return Err(error),
             }
         }
         let log_id = match heads.first_key_value() {
             Some((_, head)) => Some(head.log_id),
             None => self.any_log_id(numbers)?,
         };
+        if log_id.is_none() && !unreadable.is_empty() {
+            return Err(OpenError::Io(rustix::io::Errno::IO.into()));
+        }
         self.log_id = log_id.unwrap_or(0);
         for (number, head) in &heads {
             self.run_max = self.run_max.max(head.run);
@@ -141,11 +161,11 @@ impl Opening<'_> {
         while let Some(newest) = numbers
             .last()
             .copied()
-            .filter(|number| !heads.contains_key(number))
+            .filter(|number| !heads.contains_key(number) && !unreadable.contains(number))
         {
             let file = self.open(newest, OpenMode::Read)?;
             let bytes = file.len()?;
-            let mut window = Window::new(file, bytes, READ_AHEAD_BYTES);
+            let mut window = self.window(file, bytes);
             let position = Position::new(newest, 0);
             if look_beyond(&mut window, log_id, position, 8)?.was_durable {
                 break;
@@ -199,7 +219,7 @@ impl Opening<'_> {
         for number in numbers {
             let file = self.open(*number, OpenMode::Read)?;
             let bytes = file.len()?;
-            let mut window = Window::new(file, bytes, READ_AHEAD_BYTES);
+            let mut window = self.window(file, bytes);
             let found = look_beyond(&mut window, None, Position::new(*number, 0), 8)?;
             if found.log_id.is_some() {
                 return Ok(found.log_id);
@@ -210,7 +230,11 @@ impl Opening<'_> {
 
     fn read_older(&mut self, number: u32, visit: &mut dyn FnMut(FrameInfo)) -> Result<(), OpenError> {
         let file = self.open(number, OpenMode::Read)?;
-        let info = match read_footer(&*file, self.log_id, number)? {
+        let footer = match read_footer(&*file, self.log_id, number) {
+            Err(error) if self.steps_over(&error) => None,
+            read => read?,
+        };
+        let info = match footer {
             Some(footer) => {
                 self.recovery.frames += footer.frames.len() as u64;
                 footer.frames.into_iter().for_each(visit);
@@ -245,7 +269,7 @@ impl Opening<'_> {
         visit: &mut dyn FnMut(FrameInfo),
     ) -> Result<Scanned, OpenError> {
         let limit = file.len()?.min(u64::from(u32::MAX));
-        let mut window = Window::new(file, limit, READ_AHEAD_BYTES);
+        let mut window = self.window(file, limit);
         let plan = ScanPlan {
             log_id: self.log_id,
             kind: self.config.kind,
@@ -274,6 +298,21 @@ impl Opening<'_> {
         let file = self.open(number, OpenMode::ReadWrite)?;
         let scanned = self.scan(Arc::clone(&file), number, false, visit)?;
         let mut allocated = file.len()?;
+        if scanned.end == 0 {
+            // Its head cannot be read, and nothing after it: kept as it is, never written again.
+            let bytes = allocated.min(u64::from(u32::MAX));
+            let (overhead_bytes, sealed) = (0, true);
+            self.segments.insert(
+                number,
+                SegmentInfo {
+                    number,
+                    bytes,
+                    overhead_bytes,
+                    sealed,
+                },
+            );
+            return Ok(None);
+        }
         if scanned.torn.is_some() || (scanned.sealed && allocated != scanned.end) {
             file.set_len(scanned.end)?;
             allocated = scanned.end;

@@ -180,6 +180,10 @@ fn judge_bad(
             position,
             bytes: limit - offset,
         });
+        if window.met_unreadable(offset) {
+            // It may have been durable; nobody can tell any more.
+            found.damaged.extend(found.torn);
+        }
         return Ok(Step::Stop);
     }
     if plan.on_damage == OnDamage::Refuse {

@@ -3,6 +3,7 @@
 //! Decides nothing about damage; recovery and the reader do. Invariant: nothing is allocated for a length that
 //! the file does not have.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -11,10 +12,19 @@ use bytes::Bytes;
 use super::footer::{TAIL_BYTES, decode_tail, parse_footer};
 use super::frame::{ALIGN, KIND_FOOTER, MAGIC, frame_bytes};
 use super::{FrameHeader, FrameInfo, HEADER_BYTES, HeaderFault, Position};
-use crate::disk::{DiskFile, read_exact_at};
+use crate::disk::{DiskFile, is_unreadable, read_exact_at};
 
 /// Bytes that a window reads ahead when it goes through a whole segment.
 pub(super) const READ_AHEAD_BYTES: usize = 1 << 20;
+
+/// Bytes that are left out at a time where the disk cannot read, aligned.
+const UNREADABLE_BYTES: u64 = 4096;
+
+/// So many unreadable stretches of one segment are stepped over; where there are more the disk as a whole is failing.
+const UNREADABLE_MAX: usize = 256;
+
+/// Stands for bytes that cannot be read: neither zero, which would be the end of the log, nor a header.
+const UNREADABLE: u8 = 0xff;
 
 /// A buffer over a stretch of a segment file.
 pub(super) struct Window {
@@ -23,6 +33,8 @@ pub(super) struct Window {
     buffer: Vec<u8>,
     read_ahead: usize,
     limit: u64,
+    /// Offsets of the stretches that could not be read; none if the first one is an error.
+    unreadable: Option<BTreeSet<u64>>,
 }
 
 impl Window {
@@ -34,7 +46,20 @@ impl Window {
             buffer: Vec::new(),
             read_ahead,
             limit,
+            unreadable: None,
         }
+    }
+
+    /// The same window, to which bytes that the disk cannot read are bytes that do not check.
+    pub(super) fn stepping_over(mut self, unreadable: bool) -> Self {
+        self.unreadable = unreadable.then(BTreeSet::new);
+        self
+    }
+
+    /// Whether any byte from `offset` on could not be read so far.
+    pub(super) fn met_unreadable(&self, offset: u64) -> bool {
+        let last = self.unreadable.as_ref().and_then(BTreeSet::last);
+        last.is_some_and(|at| at + UNREADABLE_BYTES > offset)
     }
 
     pub(super) fn limit(&self) -> u64 {
@@ -50,13 +75,53 @@ impl Window {
             let rest = usize::try_from(self.limit - offset).unwrap_or(usize::MAX);
             self.buffer.resize(bytes.max(self.read_ahead).min(rest), 0);
             self.start = offset;
-            if let Err(error) = read_exact_at(&*self.file, &mut self.buffer, offset) {
+            if let Err(error) = self.fill() {
                 self.buffer.clear();
                 return Err(error);
             }
         }
         let from = usize::try_from(offset - self.start).unwrap_or(usize::MAX);
         Ok(self.buffer.get(from..from + bytes))
+    }
+
+    /// Reads the buffer from its start, if it must be around what cannot be read.
+    fn fill(&mut self) -> io::Result<()> {
+        let (start, end) = (self.start, self.start + self.buffer.len() as u64);
+        let known = self.unreadable.as_ref().and_then(|known| {
+            let first = start - start % UNREADABLE_BYTES;
+            known.range(first..end).next()
+        });
+        if known.is_none() {
+            match read_exact_at(&*self.file, &mut self.buffer, start) {
+                Err(error) if self.unreadable.is_some() && is_unreadable(&error) => {}
+                read => return read,
+            }
+        }
+        let Some(unreadable) = self.unreadable.as_mut() else {
+            return Ok(());
+        };
+        let mut at = start;
+        let mut rest = self.buffer.as_mut_slice();
+        while !rest.is_empty() {
+            let to_end = UNREADABLE_BYTES - at % UNREADABLE_BYTES;
+            let bytes = rest.len().min(usize::try_from(to_end).unwrap_or(rest.len()));
+            let (stretch, after) = rest.split_at_mut(bytes);
+            let page = at - at % UNREADABLE_BYTES;
+            if unreadable.contains(&page) {
+                stretch.fill(UNREADABLE);
+            } else {
+                match read_exact_at(&*self.file, stretch, at) {
+                    Err(error) if is_unreadable(&error) && unreadable.len() < UNREADABLE_MAX => {
+                        unreadable.insert(page);
+                        stretch.fill(UNREADABLE);
+                    }
+                    read => read?,
+                }
+            }
+            at += to_end;
+            rest = after;
+        }
+        Ok(())
     }
 
     /// Whether any byte from `offset` to the limit is not zero.

@@ -189,3 +189,74 @@ fn stale_bytes_after_a_torn_frame_never_come_back() {
         assert_eq!(again, expected, "seed {seed}");
     }
 }
+
+#[test]
+fn an_unreadable_sector_costs_the_frames_on_it_and_no_other() {
+    let disk = SimDisk::new(1);
+    let segment = |on_damage| config(32_768, on_damage);
+    let (mut log, ..) = open(&disk, segment(OnDamage::Skip)).unwrap();
+    for number in 0..120 {
+        append(&mut log, number).unwrap();
+        log.sync().unwrap();
+    }
+    log.idle().unwrap();
+    let segments = log.segments();
+    let frames: Vec<FrameInfo> = log.reader().frames(Position(0)).map(Result::unwrap).collect();
+    drop(log);
+    assert!(segments.len() > 1);
+    for info in &segments {
+        for sector in (0..info.bytes).step_by(4096) {
+            let state = disk.crash_state(disk.ops(), CrashChoice::DropAll);
+            state.fail_read(&segment_path(info.number), sector + 512, 512);
+            assert!(open(&state, segment(OnDamage::Refuse)).is_err() || info.sealed);
+            let (mut log, recovery, seen) = open(&state, segment(OnDamage::Skip)).unwrap();
+            let context = format!("segment {} sector {sector}", info.number);
+            let hit = |frame: &&FrameInfo| {
+                let from = u64::from(frame.position.offset());
+                let on_it = from < sector + 4096 && from + frame.frame_bytes() > sector;
+                frame.position.segment() == info.number && on_it
+            };
+            let lost = frames
+                .iter()
+                .filter(hit)
+                .filter(|frame| !seen.contains(frame))
+                .count();
+            assert_eq!(seen.len() + lost, frames.len(), "{context}");
+            assert!(lost == 0 || recovery.damaged_count > 0, "{context}");
+            append(&mut log, 900).unwrap();
+            log.close().unwrap();
+            state.heal();
+            let (_, _, again) = open(&state, segment(OnDamage::Skip)).unwrap();
+            assert!(again.iter().any(|frame| number_of(frame) == 900), "{context}");
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_reads_nothing_is_refused_and_nothing_is_removed() {
+    let disk = SimDisk::new(1);
+    let (mut log, ..) = open(&disk, skipping()).unwrap();
+    for number in 0..20 {
+        append(&mut log, number).unwrap();
+    }
+    log.close().unwrap();
+    let names = disk.list_dir(Path::new(DIR)).unwrap();
+    for name in &names {
+        disk.fail_read(&Path::new(DIR).join(name), 0, u64::MAX);
+    }
+    assert!(matches!(open(&disk, skipping()), Err(OpenError::Io(_))));
+    assert_eq!(disk.list_dir(Path::new(DIR)).unwrap(), names);
+    // With one segment readable the newest stays too, and the log goes on behind it.
+    disk.heal();
+    let newest = names.last().unwrap();
+    disk.fail_read(&Path::new(DIR).join(newest), 0, u64::MAX);
+    let (mut log, recovery, _) = open(&disk, skipping()).unwrap();
+    assert_eq!(recovery.damaged_count, 1);
+    log.idle().unwrap();
+    append(&mut log, 20).unwrap();
+    log.close().unwrap();
+    disk.heal();
+    let (log, _, seen) = open(&disk, skipping()).unwrap();
+    assert!(seen.iter().map(number_of).eq(0..=20), "{}", seen.len());
+    assert_eq!(log.segments().len(), names.len() + 1);
+}
