@@ -157,6 +157,7 @@ impl Runtime {
             layout.write(&data)?;
         }
         let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
+        cluster.start_census(Arc::clone(&shared));
         let lease = shared.take_lease(&holder(), now_ms()).await?;
         cluster.end_leases_below(lease).await;
         let seed = activity_seed(&keys)?;

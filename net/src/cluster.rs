@@ -7,6 +7,7 @@
 //! place; a lost drive stays in the layout and is never recreated silently; bytes that do not check are never returned
 //! by a verified read.
 
+mod census;
 mod delete;
 mod drive;
 mod flusher;
@@ -27,7 +28,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::disk::Disk;
@@ -41,7 +42,7 @@ use drive::LocalDrive;
 use flusher::Flusher;
 use missing::Missing;
 
-pub use delete::{CompactReport, DeleteError, DeleteReport, StoredPack};
+pub use delete::{CompactReport, DeleteError, DeleteReport, StoredPack, StoredPage};
 pub use drive::DriveFailure;
 pub use open::{ClusterOpenError, cluster_id_of, drive_id};
 pub use put::PutError;
@@ -142,6 +143,11 @@ struct Inner {
     /// Rebuilding holds it shared, deleting alone, so that no shard is put back behind a delete.
     rebuild_gate: tokio::sync::RwLock<()>,
     heal: Arc<Notify>,
+    /// Drives lost shards of packs that are not known here: a census is wanted.
+    census: Arc<Notify>,
+    closing: AtomicBool,
+    /// Repairs under way: healing leaves the packs to them.
+    repairs: AtomicUsize,
     coder: Arc<Coder>,
     counters: Counters,
 }
@@ -167,6 +173,8 @@ impl Drop for Inner {
         for flusher in self.flushers().values() {
             let _ = flusher.push_control(flusher::Job::Close);
         }
+        // The census task sees that there is no cluster any more.
+        self.census.notify_one();
     }
 }
 

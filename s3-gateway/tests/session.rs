@@ -191,7 +191,7 @@ async fn half_of_many_objects_deleted_leaves_disk_within_the_bound() {
         .await
         .unwrap();
     println!("{report:?}");
-    for pack in rig.cluster.stored_packs(None, 1_000) {
+    for pack in rig.cluster.stored_packs(None, 1_000).await.packs {
         let geometry = &pack.summary.geometry;
         println!(
             "{:?} {:?} {:?} {}",

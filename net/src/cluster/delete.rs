@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use engine::drive::ShardKey;
 use engine::pack::{PackId, PackSummary};
@@ -70,10 +70,19 @@ pub struct StoredPack {
     pub vault: [u8; 16],
     /// The scope.
     pub scope: [u8; 16],
-    /// The lowest lease under which one of its shards was written.
+    /// The highest lease under which one of its shards was written.
     pub lease: u64,
     /// The drives on which shards were found, by index.
     pub found: BTreeMap<u8, DriveId>,
+}
+
+/// A page of the packs that lie on the drives.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredPage {
+    /// The packs of which a header could be read.
+    pub packs: Vec<StoredPack>,
+    /// Where the next page begins; none at the end.
+    pub next: Option<PackId>,
 }
 
 impl Cluster {
@@ -95,31 +104,28 @@ impl Cluster {
         let vault = order.statement().vault.0;
         // Alone: a rebuild that is under way ends first, and none starts before the shards are gone.
         let _gate = self.inner.rebuild_gate.write().await;
-        let mut report = DeleteReport::default();
-        for pack in order.statement().pack_ids().map(PackId) {
-            let mut deletes = Vec::new();
-            for place in &self.inner.drives {
-                let Some(drive) = place.present() else { continue };
-                for key in (0..SHARDS_MAX).map(|index| ShardKey { pack, index }) {
-                    if !drive.contains(&key) {
-                        continue;
-                    }
-                    // A shard whose header does not read is of no use to anyone; the order stands.
-                    if drive.header(&key).is_ok_and(|header| header.vault != vault) {
-                        report.refused += 1;
-                    } else {
-                        deletes.push(delete_shard(place, key));
-                    }
-                }
-            }
-            if report.refused == 0 {
-                self.inner.missing.forget(pack);
-            }
-            for result in futures::future::join_all(deletes).await {
-                match result {
-                    Ok(()) => report.shards += 1,
-                    Err(_) => report.failed += 1,
-                }
+        let packs: Vec<PackId> = order.statement().pack_ids().map(PackId).collect();
+        let inner = Arc::clone(&self.inner);
+        let found = tokio::task::spawn_blocking(move || inner.deletable(&packs, vault)).await;
+        let Ok(found) = found else {
+            return Ok(DeleteReport {
+                failed: 1,
+                ..DeleteReport::default()
+            });
+        };
+        let mut report = found.report;
+        for pack in found.gone {
+            self.inner.missing.forget(pack);
+        }
+        // All of the order's shards together: a few flushes for each drive, not one for each pack.
+        let deletes = found.shards.iter().filter_map(|(number, key)| {
+            let place = self.inner.drives.get(*number)?;
+            Some(delete_shard(place, *key))
+        });
+        for result in futures::future::join_all(deletes).await {
+            match result {
+                Ok(()) => report.shards += 1,
+                Err(_) => report.failed += 1,
             }
         }
         Ok(report)
@@ -145,7 +151,11 @@ impl Cluster {
             let mut more = true;
             while more && report.copied_bytes < budget_bytes {
                 match compact_step(place, min_garbage).await {
-                    Ok((step, more_left)) => {
+                    Ok((step, more_left, damaged)) => {
+                        if damaged {
+                            // Shards went of packs that only the ledger can name.
+                            self.inner.census.notify_one();
+                        }
                         report.copied_bytes += step.copied_bytes;
                         report.freed_bytes += step.freed_bytes;
                         more = more_left && step != CompactReport::default();
@@ -168,29 +178,26 @@ impl Cluster {
     }
 
     /// Up to about `max` packs that lie on the drives, in order of id after `after`: what the collector compares with the
-    /// ledger, and what a rebuild starts from. An empty page is the end. Blocks for one header read a pack.
-    pub fn stored_packs(&self, after: Option<PackId>, max: usize) -> Vec<StoredPack> {
-        let mut packs: BTreeMap<PackId, BTreeMap<u8, DriveId>> = BTreeMap::new();
-        let mut through: Option<PackId> = None;
-        let keys_max = max.max(1).saturating_mul(2);
-        for place in &self.inner.drives {
-            let Some(drive) = place.present() else { continue };
-            let from = after.map(|pack| ShardKey { pack, index: u8::MAX });
-            let keys = drive.keys_after(from, keys_max);
-            if let Some(last) = keys.last().filter(|_| keys.len() == keys_max) {
-                // Beyond the end of this drive's page nothing is known of it.
-                through = Some(through.map_or(last.pack, |through| through.min(last.pack)));
-            }
-            for key in keys {
-                packs.entry(key.pack).or_default().insert(key.index, place.id);
-            }
-        }
-        packs
-            .into_iter()
-            .take_while(|(pack, _)| through.is_none_or(|through| *pack <= through))
-            .take(max.max(1))
-            .filter_map(|(pack, found)| self.inner.stored_pack(pack, found))
-            .collect()
+    /// ledger, and what a rebuild starts from. Reads one header of each pack.
+    pub async fn stored_packs(&self, after: Option<PackId>, max: usize) -> StoredPage {
+        let inner = Arc::clone(&self.inner);
+        let listing = tokio::task::spawn_blocking(move || inner.stored_page(after, max)).await;
+        // A listing that panicked ends here as if the drives held nothing more; it says so in the log.
+        listing.unwrap_or_else(|error| {
+            tracing::error!(%error, "listing the packs of the drives failed");
+            StoredPage::default()
+        })
+    }
+
+    /// The highest lease that any drive has seen, in a shard or as the lowest that it accepts: a new ledger's leases
+    /// begin above it.
+    pub fn highest_lease(&self) -> u64 {
+        let present = self.inner.drives.iter().filter_map(|place| place.present());
+        let highest = present.map(|drive| {
+            let leases = drive.keys().filter_map(|key| Some(drive.info(&key)?.lease));
+            leases.fold(drive.lowest_lease(), u64::max)
+        });
+        highest.max().unwrap_or(0)
     }
 
     /// A ledger entry for a pack that only the drives know: shards where they were found, the others on the drives left
@@ -228,7 +235,10 @@ impl Cluster {
     }
 }
 
-async fn compact_step(place: &LocalDrive, min_garbage: f64) -> Result<(CompactReport, bool), DriveFailure> {
+async fn compact_step(
+    place: &LocalDrive,
+    min_garbage: f64,
+) -> Result<(CompactReport, bool, bool), DriveFailure> {
     let step = place
         .ask(0, |drive, reply| Job::Compact {
             drive,
@@ -241,7 +251,7 @@ async fn compact_step(place: &LocalDrive, min_garbage: f64) -> Result<(CompactRe
         copied_bytes: step.copied_bytes,
         freed_bytes: step.freed_bytes,
     };
-    Ok((report, step.more))
+    Ok((report, step.more, !step.damaged.is_empty()))
 }
 
 impl Inner {
@@ -271,16 +281,90 @@ impl Inner {
         }
     }
 
-    fn stored_pack(&self, pack: PackId, mut found: BTreeMap<u8, DriveId>) -> Option<StoredPack> {
-        let headers: Vec<_> = found
-            .iter()
-            .filter_map(|(index, id)| {
-                let key = ShardKey { pack, index: *index };
-                self.drive(*id)?.present()?.header(&key).ok()
-            })
+    /// What an order for packs of a vault may delete. Reads a header a shard.
+    fn deletable(&self, packs: &[PackId], vault: [u8; 16]) -> Deletable {
+        let mut found = Deletable::default();
+        for pack in packs.iter().copied() {
+            let mut refused = false;
+            for place in &self.drives {
+                let Some(drive) = place.present() else { continue };
+                for key in (0..SHARDS_MAX).map(|index| ShardKey { pack, index }) {
+                    if !drive.contains(&key) {
+                        continue;
+                    }
+                    match drive.header(&key).map_err(|error| place.failure(&drive, &error)) {
+                        Ok(header) if header.vault != vault => {
+                            refused = true;
+                            found.report.refused += 1;
+                        }
+                        // A shard whose header is damaged is of no use to anyone; the order stands.
+                        Ok(_) | Err(DriveFailure::Damaged) => found.shards.push((place.number, key)),
+                        Err(DriveFailure::Absent) => {}
+                        Err(_) => found.report.failed += 1,
+                    }
+                }
+            }
+            if !refused {
+                found.gone.push(pack);
+            }
+        }
+        found
+    }
+
+    fn stored_page(&self, after: Option<PackId>, max: usize) -> StoredPage {
+        let mut packs: BTreeMap<PackId, BTreeMap<u8, DriveId>> = BTreeMap::new();
+        let mut through: Option<PackId> = None;
+        let max = max.max(1);
+        // A pack has at most so many shards on one drive, so a full page holds at least one whole pack.
+        let keys_max = max.saturating_mul(2).max(usize::from(SHARDS_MAX) + 1);
+        for place in &self.drives {
+            let Some(drive) = place.present() else { continue };
+            let from = after.map(|pack| ShardKey { pack, index: u8::MAX });
+            let keys = drive.keys_after(from, keys_max);
+            if let Some(last) = keys.last().filter(|_| keys.len() == keys_max) {
+                // Beyond the end of this drive's page nothing is known of it, nor of its last pack's later shards.
+                let whole = keys
+                    .iter()
+                    .rev()
+                    .map(|key| key.pack)
+                    .find(|pack| *pack != last.pack);
+                let whole = whole.unwrap_or(last.pack);
+                through = Some(through.map_or(whole, |through| through.min(whole)));
+            }
+            for key in keys {
+                packs.entry(key.pack).or_default().insert(key.index, place.id);
+            }
+        }
+        let known = packs.len();
+        let listed: Vec<_> = packs
+            .into_iter()
+            .take_while(|(pack, _)| through.is_none_or(|through| *pack <= through))
+            .take(max)
             .collect();
-        let lease = headers.iter().map(|header| header.lease).min()?;
-        let header = headers.into_iter().next()?;
+        let next = listed.last().map(|(pack, _)| *pack);
+        StoredPage {
+            next: next.filter(|_| through.is_some() || listed.len() < known),
+            packs: listed
+                .into_iter()
+                .filter_map(|(pack, found)| self.stored_pack(pack, found))
+                .collect(),
+        }
+    }
+
+    fn stored_pack(&self, pack: PackId, mut found: BTreeMap<u8, DriveId>) -> Option<StoredPack> {
+        let drives = || {
+            found.iter().filter_map(|(index, id)| {
+                let key = ShardKey { pack, index: *index };
+                Some((key, self.drive(*id)?.present()?))
+            })
+        };
+        let leases = drives().filter_map(|(key, drive)| Some(drive.info(&key)?.lease));
+        let lease = leases.max()?;
+        let header = drives().find_map(|(key, drive)| drive.header(&key).ok());
+        let Some(header) = header else {
+            tracing::warn!(%pack, "no shard of a pack has a header that reads");
+            return None;
+        };
         // Two shards on one drive cannot be named by one entry; the first stays.
         let mut seen = std::collections::BTreeSet::new();
         found.retain(|_, drive| seen.insert(*drive));
@@ -292,4 +376,14 @@ impl Inner {
             found,
         })
     }
+}
+
+/// What a delete order reaches.
+#[derive(Default)]
+struct Deletable {
+    /// Shards to delete, by drive number.
+    shards: Vec<(usize, ShardKey)>,
+    /// Packs of which no shard is refused.
+    gone: Vec<PackId>,
+    report: DeleteReport,
 }

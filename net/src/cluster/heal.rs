@@ -1,9 +1,10 @@
 //! Healing: making known missing shards again in the background, when their drives are there.
 //!
 //! It works through the list of [`super::missing`] and nothing else; `repair` is what looks at every pack. Invariant:
-//! one pack at a time, and never one that was deleted meanwhile.
+//! one pack at a time, never one that was deleted meanwhile; one that cannot be healed rests before it is tried again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use engine::pack::PackId;
 
@@ -16,18 +17,24 @@ use crate::entry::PackEntry;
 const ROUND_PACKS_MAX: usize = 256;
 
 impl Inner {
-    /// Looks at the next packs of the list and rebuilds what can be rebuilt. Returns where the next round starts.
-    pub(super) async fn heal_round(self: &Arc<Self>, after: Option<PackId>) -> Option<PackId> {
-        let page = self.missing.page(after, ROUND_PACKS_MAX);
+    /// Looks at the next packs of the list, with `due` at those only that do not rest, and rebuilds what can be rebuilt.
+    /// Returns where the next round starts.
+    pub(super) async fn heal_round(self: &Arc<Self>, after: Option<PackId>, due: bool) -> Option<PackId> {
+        let page = self.missing.page(after, ROUND_PACKS_MAX, due);
         let full = page.len() == ROUND_PACKS_MAX;
         let last = page.last().map(|(entry, _)| entry.id());
         for (entry, indexes) in page {
+            if due && self.repairs.load(Ordering::Acquire) > 0 {
+                return None;
+            }
             let can_heal = indexes.iter().any(|index| {
                 let drive = entry.drive(*index).and_then(|id| self.drive(id));
                 drive.is_some_and(|drive| drive.writable())
             });
             if can_heal {
+                let pack = entry.id();
                 self.heal_pack(entry).await;
+                self.missing.rest(pack);
             }
         }
         last.filter(|_| full)

@@ -1,11 +1,13 @@
 //! Packs that are known to lack shards: written while a drive was lost, or found damaged by a read or a scrub.
 //!
-//! It is a to-do list of healing and a figure for `status`, not the truth: `repair` looks at every pack. Invariant:
-//! bounded; what does not fit is only counted.
+//! It is a to-do list of healing and a figure for `status`, not the truth: `repair` and the census look at every pack.
+//! Invariant: bounded; what does not fit is only counted, and a census is asked for when there is room again. A pack
+//! that was deleted does not come back on the list.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use engine::pack::PackId;
 
@@ -13,11 +15,30 @@ use crate::entry::PackEntry;
 
 /// Most packs remembered.
 const PACKS_MAX: usize = 16_384;
+/// Most deleted packs remembered, so that a read or a put that was under way does not bring one back.
+const DELETED_MAX: usize = 16_384;
+/// After a pack could not be healed it is tried again after this long, ...
+const AGAIN_MIN: Duration = Duration::from_secs(2);
+/// ... then after twice as long each time, up to this.
+const AGAIN_MAX: Duration = Duration::from_secs(300);
+
+#[derive(Debug)]
+struct Lack {
+    entry: PackEntry,
+    indexes: BTreeSet<usize>,
+    /// The last census that this was noted in or after.
+    census: u64,
+    failures: u32,
+    not_before: Option<Instant>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
-    packs: BTreeMap<PackId, (PackEntry, BTreeSet<usize>)>,
+    packs: BTreeMap<PackId, Lack>,
     overflow: u64,
+    census: u64,
+    deleted: HashSet<PackId>,
+    deleted_order: VecDeque<PackId>,
 }
 
 /// The list.
@@ -38,38 +59,83 @@ impl Missing {
             return;
         }
         let mut known = self.lock();
+        let known = &mut *known;
+        if known.deleted.contains(&entry.id()) {
+            return;
+        }
         if known.packs.len() >= PACKS_MAX && !known.packs.contains_key(&entry.id()) {
             known.overflow += 1;
             return;
         }
-        let new = || (entry.clone(), BTreeSet::new());
-        known
-            .packs
-            .entry(entry.id())
-            .or_insert_with(new)
-            .1
-            .extend(indexes);
+        let lack = known.packs.entry(entry.id()).or_insert_with(|| Lack {
+            entry: entry.clone(),
+            indexes: BTreeSet::new(),
+            census: 0,
+            failures: 0,
+            not_before: None,
+        });
+        lack.census = known.census;
+        for index in indexes {
+            // Something new is a reason to look again at once.
+            if lack.indexes.insert(index) {
+                lack.not_before = None;
+            }
+        }
     }
 
     /// Notes that a shard is there again.
     pub(super) fn found(&self, pack: PackId, index: usize) {
         let mut known = self.lock();
-        if let Some((_, indexes)) = known.packs.get_mut(&pack) {
-            indexes.remove(&index);
-            if indexes.is_empty() {
+        if let Some(lack) = known.packs.get_mut(&pack) {
+            lack.indexes.remove(&index);
+            if lack.indexes.is_empty() {
                 known.packs.remove(&pack);
             }
         }
     }
 
-    /// Forgets a pack: it was deleted.
+    /// Forgets a pack for good: it was deleted.
     pub(super) fn forget(&self, pack: PackId) {
-        self.lock().packs.remove(&pack);
+        let mut known = self.lock();
+        known.packs.remove(&pack);
+        if known.deleted.insert(pack) {
+            known.deleted_order.push_back(pack);
+        }
+        if known.deleted_order.len() > DELETED_MAX
+            && let Some(oldest) = known.deleted_order.pop_front()
+        {
+            known.deleted.remove(&oldest);
+        }
     }
 
-    /// A full census was taken: what did not fit here was seen by it.
-    pub(super) fn forget_overflow(&self) {
-        self.lock().overflow = 0;
+    /// A pack is put: it counts again, also if one of the same content was deleted before.
+    pub(super) fn revive(&self, pack: PackId) {
+        let mut known = self.lock();
+        if known.deleted.remove(&pack) {
+            known.deleted_order.retain(|deleted| *deleted != pack);
+        }
+    }
+
+    /// A census of all packs begins: it sees what did not fit here. Its number.
+    pub(super) fn begin_census(&self) -> u64 {
+        let mut known = self.lock();
+        known.overflow = 0;
+        known.census += 1;
+        known.census
+    }
+
+    /// A census ended: packs that it did not meet and for which `is_gone` holds are no packs any more.
+    pub(super) fn end_census(&self, census: u64, is_gone: impl Fn(&PackEntry) -> bool) {
+        let mut known = self.lock();
+        known
+            .packs
+            .retain(|_, lack| lack.census >= census || !is_gone(&lack.entry));
+    }
+
+    /// Whether packs did not fit that would fit now.
+    pub(super) fn wants_census(&self) -> bool {
+        let known = self.lock();
+        known.overflow > 0 && known.packs.len() < PACKS_MAX / 2
     }
 
     /// What is known to be missing of a pack.
@@ -78,15 +144,38 @@ impl Missing {
         known
             .packs
             .get(&pack)
-            .map_or_else(Vec::new, |(_, indexes)| indexes.iter().copied().collect())
+            .map_or_else(Vec::new, |lack| lack.indexes.iter().copied().collect())
     }
 
-    /// Up to `max` packs after one, with what they lack, in order of pack id.
-    pub(super) fn page(&self, after: Option<PackId>, max: usize) -> Vec<(PackEntry, Vec<usize>)> {
+    /// A pack could not be healed: it rests, longer each time.
+    pub(super) fn rest(&self, pack: PackId) {
+        if let Some(lack) = self.lock().packs.get_mut(&pack) {
+            let wait = AGAIN_MIN.saturating_mul(1 << lack.failures.min(10));
+            lack.failures = lack.failures.saturating_add(1);
+            lack.not_before = Some(Instant::now() + wait.min(AGAIN_MAX));
+        }
+    }
+
+    /// Something changed, such as a drive that is back: no pack rests any more.
+    pub(super) fn wake(&self) {
+        for lack in self.lock().packs.values_mut() {
+            lack.failures = 0;
+            lack.not_before = None;
+        }
+    }
+
+    /// Up to `max` packs after one, with what they lack, in order of pack id; with `due` set only those that do not
+    /// rest.
+    pub(super) fn page(&self, after: Option<PackId>, max: usize, due: bool) -> Vec<(PackEntry, Vec<usize>)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let now = Instant::now();
         let known = self.lock();
-        let page = known.packs.range((from, Bound::Unbounded)).take(max);
-        page.map(|(_, (entry, indexes))| (entry.clone(), indexes.iter().copied().collect()))
+        let page = known
+            .packs
+            .range((from, Bound::Unbounded))
+            .filter(|(_, lack)| !due || lack.not_before.is_none_or(|at| at <= now))
+            .take(max);
+        page.map(|(_, lack)| (lack.entry.clone(), lack.indexes.iter().copied().collect()))
             .collect()
     }
 
@@ -96,7 +185,7 @@ impl Missing {
         let worst = known
             .packs
             .values()
-            .map(|(_, indexes)| indexes.len())
+            .map(|lack| lack.indexes.len())
             .max()
             .unwrap_or(0);
         (known.packs.len() as u64 + known.overflow, worst)

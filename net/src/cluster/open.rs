@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use engine::disk::{Disk, OpenMode};
@@ -98,6 +98,8 @@ impl Cluster {
     /// Closes every drive cleanly. Puts that are not answered by then fail.
     pub async fn close(&self) {
         let inner = Arc::clone(&self.inner);
+        inner.closing.store(true, Ordering::Release);
+        inner.census.notify_one();
         let flushers: Vec<_> = inner.flushers().values().cloned().collect();
         let closing =
             tokio::task::spawn_blocking(move || flushers.iter().for_each(|flusher| flusher.close()));
@@ -165,6 +167,9 @@ impl Inner {
             background_bytes: Arc::new(Semaphore::new(BACKGROUND_BYTES_MAX)),
             rebuild_gate: RwLock::new(()),
             heal: Arc::new(Notify::new()),
+            census: Arc::new(Notify::new()),
+            closing: AtomicBool::new(false),
+            repairs: AtomicUsize::new(0),
             coder: Arc::new(Coder::new(config.code)),
             counters: Counters::default(),
             config,
@@ -215,7 +220,7 @@ impl Inner {
                 "a drive's log is damaged; the shards there are missing"
             );
         }
-        let lowest = self.lowest_lease.load(std::sync::atomic::Ordering::Relaxed);
+        let lowest = self.lowest_lease.load(Ordering::Relaxed);
         if lowest > 0 {
             writer.end_leases_below(lowest)?;
         }
@@ -230,6 +235,10 @@ impl Inner {
             .push_control(job)
             .map_err(|_| std::io::Error::other("the flusher has ended"))?;
         drive.attach(shared, flusher);
+        // What was lost with damaged stretches or came back with the drive, only a census tells.
+        self.census.notify_one();
+        self.missing.wake();
+        self.heal.notify_one();
         Ok(())
     }
 

@@ -111,6 +111,7 @@ impl Cluster {
             geometry.is_implied(*index) && drive.present().is_some() && drive.is_full()
         });
         can_write(&places, geometry.code, implied.count())?;
+        self.inner.missing.revive(entry.id());
         let (acknowledge, acknowledged) = oneshot::channel();
         let put = Put::new(Arc::clone(&self.inner), entry.clone(), scope, acknowledge);
         // A task of its own, so that a caller who goes away leaves no half-tracked pack.

@@ -113,6 +113,7 @@ impl Cluster {
             return Ok(Bytes::new());
         }
         let Some(drive) = self.inner.holder(entry, index) else {
+            self.inner.note_absent(entry, index);
             return self.inner.reconstruct(entry, index, range).await;
         };
         if bytes <= INLINE_BYTES_MAX && drive.latency.is_within(INLINE_MAX) {
@@ -182,6 +183,15 @@ impl Inner {
     fn holder(&self, entry: &PackEntry, index: usize) -> Option<&Arc<LocalDrive>> {
         let drive = entry.drive(index).and_then(|id| self.drive(id))?;
         drive.holds(&key(entry, index)).map(|_| drive)
+    }
+
+    /// A drive that is there without a shard that it should hold: healing looks at it in its next round, by when a put
+    /// that is still under way has come to its end.
+    fn note_absent(&self, entry: &PackEntry, index: usize) {
+        let drive = entry.drive(index).and_then(|id| self.drive(id)?.present());
+        if drive.is_some_and(|drive| !drive.contains(&key(entry, index))) {
+            self.missing.add(entry, [index]);
+        }
     }
 
     /// The code's tables; those of the usual code are at hand.

@@ -66,6 +66,14 @@ impl Inner {
             .collect()
     }
 
+    /// Whether all of a pack's drives are there and none has a shard of it.
+    pub(super) fn is_gone(&self, entry: &PackEntry) -> bool {
+        entry.stored().all(|index| {
+            let drive = entry.drive(index).and_then(|id| self.drive(id)?.present());
+            drive.is_some_and(|drive| !drive.contains(&key(entry, index)))
+        })
+    }
+
     /// Names a bad shard and remembers that it is to be replaced.
     pub(super) fn blame(&self, entry: &PackEntry, index: usize) -> Option<BadShard> {
         let drive = entry.drive(index).and_then(|id| self.drive(id))?;

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use engine::drive::DriveError;
 use futures::StreamExt;
@@ -126,6 +127,7 @@ impl Cluster {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<RepairReport, RepairError> {
         self.check_drives().await;
+        let _under_way = UnderWay::begin(&self.inner);
         let back = self.inner.bring_back(packs, options).await?;
         let mut pass = Pass {
             inner: &self.inner,
@@ -148,9 +150,6 @@ impl Cluster {
         }
         pass.census().await?;
         let mut report = pass.report;
-        if report.is_complete() {
-            self.inner.missing.forget_overflow();
-        }
         report.lost = self.lost_dirs();
         Ok(report)
     }
@@ -178,6 +177,22 @@ impl Cluster {
     }
 }
 
+/// A repair under way.
+struct UnderWay<'a>(&'a Inner);
+
+impl<'a> UnderWay<'a> {
+    fn begin(inner: &'a Inner) -> Self {
+        inner.repairs.fetch_add(1, Ordering::AcqRel);
+        Self(inner)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.repairs.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 struct Pass<'a, 's, 'p> {
     inner: &'a Arc<Inner>,
     packs: &'a PackStream<'s>,
@@ -197,6 +212,7 @@ impl Pass<'_, '_, '_> {
     async fn census(&mut self) -> Result<Vec<usize>, RepairError> {
         let mut seen = std::collections::BTreeSet::new();
         let (mut packs, mut shards, mut missing, mut unreadable) = (0, 0, 0, 0);
+        let number = self.inner.missing.begin_census();
         let mut stream = (self.packs)();
         while let Some(entry) = stream.next().await {
             let entry = entry?;
@@ -210,6 +226,9 @@ impl Pass<'_, '_, '_> {
                 self.inner.missing.add(&entry, absent);
             }
         }
+        self.inner
+            .missing
+            .end_census(number, |entry| self.inner.is_gone(entry));
         self.report.packs = packs;
         self.report.shards_checked = shards;
         self.report.still_missing = missing;

@@ -1,44 +1,53 @@
 //! The drive checker: notices, every second and also when nothing is written, that a drive's directory is gone.
 //!
-//! It also lets full drives take puts again when space came back, and runs healing. Invariant: it holds the cluster
-//! only weakly, so it ends with it.
+//! It also lets full drives take puts again when space came back. Healing runs beside it, in a task of its own, so that
+//! a slow rebuild does not keep the checker from looking. Invariant: both hold the cluster only weakly, so they end with
+//! it.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use super::{Cluster, Inner};
 
 /// How often drives are looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Starts the checker on the current runtime.
+/// Starts the checker and the healer on the current runtime.
 pub(super) fn spawn(inner: &Arc<Inner>) {
-    let weak = Arc::downgrade(inner);
-    tokio::spawn(watch(weak));
+    tokio::spawn(watch(Arc::downgrade(inner)));
+    tokio::spawn(heal(Arc::downgrade(inner), Arc::clone(&inner.heal)));
 }
 
 async fn watch(weak: Weak<Inner>) {
-    let Some(heal) = weak.upgrade().map(|inner| Arc::clone(&inner.heal)) else {
-        return;
-    };
-    let mut healed = None;
     loop {
-        // Either a second passes or a read found something to heal.
-        let _ = tokio::time::timeout(EVERY, heal.notified()).await;
+        tokio::time::sleep(EVERY).await;
         let Some(inner) = weak.upgrade() else { return };
-        let checked = Arc::clone(&inner);
-        if tokio::task::spawn_blocking(move || checked.check_drives())
+        if tokio::task::spawn_blocking(move || inner.check_drives())
             .await
             .is_err()
         {
             return;
         }
-        healed = inner.heal_round(healed).await;
+    }
+}
+
+async fn heal(weak: Weak<Inner>, wanted: Arc<Notify>) {
+    let mut healed = None;
+    loop {
+        // Either a second passes or a read found something to heal.
+        let _ = tokio::time::timeout(EVERY, wanted.notified()).await;
+        let Some(inner) = weak.upgrade() else { return };
+        healed = inner.heal_round(healed, true).await;
     }
 }
 
 impl Inner {
     fn check_drives(&self) {
+        if self.missing.wants_census() {
+            self.census.notify_one();
+        }
         for place in &self.drives {
             let Some(drive) = place.present() else { continue };
             if let Err(error) = drive.check_present() {
@@ -54,6 +63,7 @@ impl Inner {
                         "a full drive takes puts again"
                     );
                     place.set_full(false);
+                    self.missing.wake();
                 }
             }
         }
@@ -76,7 +86,7 @@ impl Cluster {
     pub async fn heal(&self) {
         let mut after = None;
         loop {
-            after = self.inner.heal_round(after).await;
+            after = self.inner.heal_round(after, false).await;
             if after.is_none() {
                 return;
             }

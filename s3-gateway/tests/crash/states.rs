@@ -103,10 +103,8 @@ pub async fn check_collection(history: &History, answered: &Answered, rig: &Rig)
     check(history, answered, rig).await?;
     let mut after = None;
     loop {
-        let page = rig.cluster.stored_packs(after, 100);
-        let Some(last) = page.last() else { return Ok(()) };
-        after = Some(last.summary.id);
-        for pack in page {
+        let page = rig.cluster.stored_packs(after, 100).await;
+        for pack in page.packs {
             let entry = rig.session.pack_entry(&pack.summary.id);
             if entry.map_err(|error| error.to_string())?.is_none() {
                 return Err(format!(
@@ -114,6 +112,10 @@ pub async fn check_collection(history: &History, answered: &Answered, rig: &Rig)
                     pack.summary.id
                 ));
             }
+        }
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(()),
         }
     }
 }

@@ -239,3 +239,61 @@ async fn repair_takes_its_packs_from_the_ledger() {
     cluster.close().await;
     ledger.close().await;
 }
+
+#[tokio::test]
+async fn a_census_after_the_start_knows_what_a_lost_log_took_and_healing_mends_it() {
+    use engine::slots::{Append, Write};
+
+    use crate::ledger::{Ledger, LedgerConfig, LocalLedger, local::pack_address};
+
+    let disk = SimDisk::unrecorded(27);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (ledger, _) = LocalLedger::open(shared, Path::new("/ledger"), LedgerConfig::new(5)).unwrap();
+    let lease = ledger.take_lease("test", 1).await.unwrap();
+    let cluster = open(&disk, 6, true).await;
+    let stored = [put(&cluster, 1, &[3_000; 5]).await.unwrap()];
+    settle(&cluster, &stored).await;
+    let append = Append {
+        operation: [1; 16],
+        lease,
+        vault: VAULT,
+        expectations: Vec::new(),
+        writes: vec![Write {
+            address: pack_address(SCOPE, &stored[0].entry.id()),
+            value: Some(Bytes::from(stored[0].entry.encode())),
+        }],
+        record: None,
+    };
+    ledger.append(append).await.unwrap();
+    // A shard goes without anybody noticing; only the ledger says that it should be there.
+    let drive = cluster.inner.drive(stored[0].entry.drives[1]).unwrap();
+    let key = crate::cluster::put::key(&stored[0].entry, 1);
+    crate::cluster::put::delete_shard(drive, key).await.unwrap();
+    assert_eq!(cluster.status().packs_at_risk, 0);
+    cluster.start_census(Arc::new(ledger.clone()));
+    settle(&cluster, &stored).await;
+    cluster.close().await;
+    ledger.close().await;
+}
+
+#[tokio::test]
+async fn a_deleted_pack_does_not_come_back_as_missing() {
+    let disk = SimDisk::unrecorded(28);
+    let cluster = open(&disk, 6, true).await;
+    let stored = put(&cluster, 1, &[3_000; 5]).await.unwrap();
+    let missing = &cluster.inner.missing;
+    missing.add(&stored.entry, [1]);
+    assert_eq!(missing.figures().0, 1);
+    missing.forget(stored.entry.id());
+    missing.add(&stored.entry, [1]);
+    assert_eq!(missing.figures().0, 0);
+    missing.revive(stored.entry.id());
+    missing.add(&stored.entry, [1]);
+    assert_eq!(missing.page(None, 9, true).len(), 1);
+    missing.rest(stored.entry.id());
+    assert_eq!(missing.page(None, 9, true).len(), 0, "it rests");
+    assert_eq!(missing.page(None, 9, false).len(), 1);
+    missing.wake();
+    assert_eq!(missing.page(None, 9, true).len(), 1);
+    cluster.close().await;
+}

@@ -51,7 +51,7 @@ async fn packs_go_only_on_the_order_of_the_vaults_collector() {
     );
     let replayed = cluster.delete_packs(&good).await;
     assert_eq!(replayed, Err(DeleteError::Replayed { got: 5, seen: 5 }));
-    assert!(cluster.stored_packs(None, 10).is_empty());
+    assert!(cluster.stored_packs(None, 10).await.packs.is_empty());
     cluster.heal().await;
     assert_eq!(
         cluster.inner.absent(&stored[0].entry).len(),
@@ -102,13 +102,14 @@ async fn the_drives_alone_name_their_packs_page_by_page() {
         );
     }
     settle(&cluster, &stored).await;
-    let mut found = Vec::new();
+    let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = cluster.stored_packs(found.last().map(|pack: &crate::StoredPack| pack.summary.id), 4);
-        if page.is_empty() {
+        let page = cluster.stored_packs(after, 4).await;
+        found.extend(page.packs);
+        after = page.next;
+        if after.is_none() {
             break;
         }
-        found.extend(page);
     }
     assert_eq!(found.len(), 25);
     assert!(found.is_sorted_by_key(|pack| pack.summary.id));
