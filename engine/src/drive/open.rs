@@ -117,6 +117,8 @@ impl DriveWriter {
         for location in shards.values() {
             books.add_live(location);
         }
+        let present: BTreeSet<u32> = log.segments().iter().map(|info| info.number).collect();
+        books.forget_deletes(|segment| !present.contains(&segment));
         let found = Recovery {
             log: recovery,
             shards: shards.len() as u64,

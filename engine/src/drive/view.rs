@@ -354,7 +354,7 @@ impl Drive {
     }
 }
 
-pub(super) fn read_error(key: &ShardKey, error: ReadError) -> DriveError {
+fn read_error(key: &ShardKey, error: ReadError) -> DriveError {
     match error {
         ReadError::Io { .. } => DriveError::Read(error),
         other => DriveError::Damaged {

@@ -16,13 +16,15 @@ use crate::log::{Log, LogError, Position, SegmentInfo};
 const DELETE_FRAME_BYTES: u64 = 112;
 const LEASE_FRAME_BYTES: u64 = 72;
 
-/// What is needed of each segment.
+/// What is needed of each segment, with sums over all of them, so that a commit costs what it changes.
 #[derive(Default)]
 pub(super) struct Books {
     /// Bytes of live shard frames by segment.
     live: BTreeMap<u32, u64>,
-    /// Delete frames by (their segment, the segment of the frame they delete).
+    live_bytes: u64,
+    /// Delete frames by (their segment, the segment of the frame they delete, which is another one and there).
     deletes: BTreeMap<(u32, u32), u64>,
+    delete_frames: u64,
     /// The lease frame that holds the lowest lease.
     pub(super) lease: Option<Position>,
 }
@@ -30,32 +32,43 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn add_live(&mut self, location: &Location) {
         *self.live.entry(location.position.segment()).or_default() += location.frame_bytes();
+        self.live_bytes += location.frame_bytes();
     }
 
     pub(super) fn remove_live(&mut self, location: &Location) {
         if let Some(bytes) = self.live.get_mut(&location.position.segment()) {
-            *bytes = bytes.saturating_sub(location.frame_bytes());
+            let removed = location.frame_bytes().min(*bytes);
+            *bytes -= removed;
+            self.live_bytes -= removed;
         }
     }
 
+    /// A delete frame is needed as long as the segment of the frame it deletes, if that is another one.
     pub(super) fn add_delete(&mut self, at: Position, target: Position) {
-        *self.deletes.entry((at.segment(), target.segment())).or_default() += 1;
+        if at.segment() != target.segment() {
+            *self.deletes.entry((at.segment(), target.segment())).or_default() += 1;
+            self.delete_frames += 1;
+        }
+    }
+
+    /// Forgets the delete frames whose segment, or the segment they are about, `gone` names.
+    pub(super) fn forget_deletes(&mut self, gone: impl Fn(u32) -> bool) {
+        self.deletes
+            .retain(|(at, target), _| !gone(*at) && !gone(*target));
+        self.delete_frames = self.deletes.values().sum();
     }
 
     pub(super) fn forget_segment(&mut self, number: u32) {
-        self.live.remove(&number);
-        self.deletes
-            .retain(|(at, target), _| *at != number && *target != number);
+        self.live_bytes -= self.live.remove(&number).unwrap_or(0);
+        self.forget_deletes(|segment| segment == number);
     }
 
-    /// Bytes of the segment's owner frames, and those of them that nothing needs. A delete frame is needed while
-    /// the segment of its target, another one, is there.
-    pub(super) fn used_and_garbage(&self, info: &SegmentInfo, present: &BTreeSet<u32>) -> (u64, u64) {
+    /// Bytes of the segment's owner frames, and those of them that nothing needs.
+    pub(super) fn used_and_garbage(&self, info: &SegmentInfo) -> (u64, u64) {
         let used = info.bytes.saturating_sub(info.overhead_bytes);
         let deletes: u64 = self
             .deletes
             .range((info.number, 0)..=(info.number, u32::MAX))
-            .filter(|((at, target), _)| at != target && present.contains(target))
             .map(|(_, count)| count * DELETE_FRAME_BYTES)
             .sum();
         let lease = self
@@ -64,6 +77,13 @@ impl Books {
             .map_or(0, |_| LEASE_FRAME_BYTES);
         let live = self.live.get(&info.number).copied().unwrap_or(0);
         (used, used.saturating_sub(live + deletes + lease))
+    }
+
+    /// Of so many bytes of owner frames in all segments, those of live shards and those that nothing needs.
+    fn live_and_garbage(&self, used_bytes: u64) -> (u64, u64) {
+        let lease = self.lease.map_or(0, |_| LEASE_FRAME_BYTES);
+        let needed = self.live_bytes + self.delete_frames * DELETE_FRAME_BYTES + lease;
+        (self.live_bytes, used_bytes.saturating_sub(needed))
     }
 }
 
@@ -266,16 +286,7 @@ impl DriveWriter {
     }
 
     pub(super) fn refresh_usage(&self) {
-        let segments = self.log.segments();
-        let present: BTreeSet<u32> = segments.iter().map(|info| info.number).collect();
-        let garbage = segments
-            .iter()
-            .map(|info| self.books.used_and_garbage(info, &present).1)
-            .sum();
-        let live = segments
-            .iter()
-            .filter_map(|info| self.books.live.get(&info.number))
-            .sum();
+        let (live, garbage) = self.books.live_and_garbage(self.log.used_bytes());
         self.shared.garbage.store(garbage, Ordering::Relaxed);
         self.shared.live.store(live, Ordering::Relaxed);
         self.shared

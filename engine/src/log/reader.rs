@@ -32,6 +32,34 @@ struct Handle {
     used: AtomicU64,
 }
 
+/// The segments by number, and sums over the sealed ones, kept so that nobody goes through them all.
+#[derive(Default)]
+struct Segments {
+    by_number: BTreeMap<u32, SegmentInfo>,
+    sealed_used_bytes: u64,
+    sealed_allocated_bytes: u64,
+}
+
+impl Segments {
+    fn set(&mut self, number: u32, info: Option<SegmentInfo>) {
+        let sizes = |info: Option<SegmentInfo>| {
+            let sealed = info.filter(|info| info.sealed);
+            sealed.map_or((0, 0), |info| {
+                let used = info.bytes.saturating_sub(info.overhead_bytes);
+                (used, info.bytes.next_multiple_of(4096))
+            })
+        };
+        let before = match info {
+            Some(info) => self.by_number.insert(number, info),
+            None => self.by_number.remove(&number),
+        };
+        let ((used, allocated), (used_before, allocated_before)) = (sizes(info), sizes(before));
+        self.sealed_used_bytes = (self.sealed_used_bytes + used).saturating_sub(used_before);
+        self.sealed_allocated_bytes =
+            (self.sealed_allocated_bytes + allocated).saturating_sub(allocated_before);
+    }
+}
+
 /// What writer and readers of a log share.
 pub(super) struct Shared {
     pub(super) disk: Arc<dyn Disk>,
@@ -40,7 +68,7 @@ pub(super) struct Shared {
     pub(super) kind: LogKind,
     end: AtomicU64,
     durable_to: AtomicU64,
-    segments: RwLock<BTreeMap<u32, SegmentInfo>>,
+    segments: RwLock<Segments>,
     files: RwLock<BTreeMap<u32, Handle>>,
     clock: AtomicU64,
 }
@@ -53,7 +81,11 @@ impl Shared {
         segments: BTreeMap<u32, SegmentInfo>,
     ) -> Self {
         let (end, durable_to, clock) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let (segments, files) = (RwLock::new(segments), RwLock::default());
+        let mut summed = Segments::default();
+        segments
+            .into_iter()
+            .for_each(|(number, info)| summed.set(number, Some(info)));
+        let (segments, files) = (RwLock::new(summed), RwLock::default());
         Self {
             disk,
             dir,
@@ -87,14 +119,14 @@ impl Shared {
         self.segments
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(info.number, info);
+            .set(info.number, Some(info));
     }
 
     pub(super) fn forget_segment(&self, number: u32) {
         self.segments
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&number);
+            .set(number, None);
         self.files
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -106,6 +138,7 @@ impl Shared {
             .segments
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+            .by_number
             .get(&number)
             .copied()?;
         Some(self.up_to_date(info))
@@ -113,7 +146,17 @@ impl Shared {
 
     pub(super) fn segments(&self) -> Vec<SegmentInfo> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.values().map(|info| self.up_to_date(*info)).collect()
+        segments
+            .by_number
+            .values()
+            .map(|info| self.up_to_date(*info))
+            .collect()
+    }
+
+    /// Of the sealed segments: bytes of owner frames, and bytes on the disk in units of 4 KiB for each.
+    pub(super) fn sealed_totals(&self) -> (u64, u64) {
+        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
+        (segments.sealed_used_bytes, segments.sealed_allocated_bytes)
     }
 
     fn up_to_date(&self, info: SegmentInfo) -> SegmentInfo {
@@ -129,6 +172,7 @@ impl Shared {
     pub(super) fn segment_from(&self, number: u32) -> Option<SegmentInfo> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments
+            .by_number
             .range(number..)
             .next()
             .map(|(_, info)| self.up_to_date(*info))

@@ -71,11 +71,16 @@ impl Log {
             .shared
             .disk
             .remove_file(&self.shared.dir.join(segment_name(number)));
-        if let Err(source) = removed {
-            return Err(LogError::Io {
-                segment: number,
-                source,
-            });
+        match removed {
+            Ok(()) => {}
+            // Somebody else removed it, which comes to the same.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(LogError::Io {
+                    segment: number,
+                    source,
+                });
+            }
         }
         self.shared.forget_segment(number);
         match self.shared.disk.sync_dir(&self.shared.dir) {

@@ -123,7 +123,7 @@ impl Log {
             .ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
         log.writeback_from = u64::from(found.end.offset());
         log.open = found.open;
-        log.unclosed = !found.recovery.clean;
+        log.unclosed = log.open.is_some() && !found.recovery.clean;
         log.shared.set_end(found.end);
         log.shared.set_durable_to(found.end);
         Ok((log, found.recovery))
@@ -236,8 +236,21 @@ impl Log {
             .open
             .as_ref()
             .map_or(0, |open| open.allocated.next_multiple_of(4096));
-        let sealed = self.segments().into_iter().filter(|info| info.sealed);
-        sealed.fold(open, |sum, info| sum + info.bytes.next_multiple_of(4096))
+        open + self.shared.sealed_totals().1
+    }
+
+    /// Bytes that are reserved at a time.
+    pub fn preallocate_bytes(&self) -> u64 {
+        u64::from(self.config.preallocate_bytes)
+    }
+
+    /// Bytes of owner frames in all segments, in use or not.
+    pub fn used_bytes(&self) -> u64 {
+        let open = self
+            .open
+            .as_ref()
+            .map_or(0, |open| open.end.saturating_sub(HEAD_FRAME_BYTES));
+        open + self.shared.sealed_totals().0
     }
 
     /// Whether the segment being filled still has a name; also true when none is.
