@@ -3,8 +3,10 @@
 //!
 //! It is not a metric for people; it forgets. Invariant: recording and asking never wait.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Buckets by powers of two of microseconds: the last one is half a minute and more.
 const BUCKETS: usize = 26;
@@ -61,6 +63,49 @@ impl Latency {
             }
         }
         None
+    }
+}
+
+/// The reads of a drive that are under way: a drive that is stuck shows here long before its latency does.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay {
+    began: Mutex<(u64, BTreeMap<u64, Instant>)>,
+}
+
+impl UnderWay {
+    fn lock(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Instant>)> {
+        self.began.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a read begins; it ends when the answer is dropped.
+    pub(crate) fn begin(&self) -> Begun<'_> {
+        let mut began = self.lock();
+        let number = began.0;
+        began.0 += 1;
+        began.1.insert(number, Instant::now());
+        Begun { of: self, number }
+    }
+
+    /// Whether a read has been under way for longer than this.
+    pub(crate) fn is_stuck(&self, longer_than: Duration) -> bool {
+        let began = self.lock();
+        began
+            .1
+            .first_key_value()
+            .is_some_and(|(_, began)| began.elapsed() > longer_than)
+    }
+}
+
+/// A read under way.
+#[derive(Debug)]
+pub(crate) struct Begun<'a> {
+    of: &'a UnderWay,
+    number: u64,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        self.of.lock().1.remove(&self.number);
     }
 }
 

@@ -124,6 +124,11 @@ impl<T> Queue<T> {
         self.filled.notify_all();
     }
 
+    /// Whether pushes fail.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// How many items wait.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::flusher::{Flusher, Job};
 use crate::entry::DriveId;
-use crate::latency::Latency;
+use crate::latency::{Latency, UnderWay};
 
 /// Why a drive did not do what it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,7 @@ pub(super) struct LocalDrive {
     pub(super) dir: PathBuf,
     pub(super) default: bool,
     pub(super) latency: Latency,
+    pub(super) under_way: UnderWay,
     full: AtomicBool,
     state: RwLock<State>,
 }
@@ -71,6 +72,7 @@ impl LocalDrive {
             dir,
             default,
             latency: Latency::default(),
+            under_way: UnderWay::default(),
             full: AtomicBool::new(false),
             state: RwLock::new(State::Lost(None)),
         }
@@ -149,6 +151,7 @@ impl LocalDrive {
     /// Reads a range of a shard on this thread and notes how long it took. Not verified.
     pub(super) fn read_range(&self, key: &ShardKey, offset: u32, bytes: u32) -> Result<Bytes, DriveFailure> {
         let drive = self.present().ok_or(DriveFailure::Lost)?;
+        let _begun = self.under_way.begin();
         let start = Instant::now();
         let read = drive.read_range(key, offset, bytes);
         // A long read counts as several short ones, so that sizes can be compared.

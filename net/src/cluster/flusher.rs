@@ -1,9 +1,11 @@
 //! The flusher of one physical device: a thread that owns the writers of every drive on it and turns many shard puts
 //! into few flushes.
 //!
-//! One turn takes what is queued, appends all of it, starts writeback on each touched drive and then commits each.
+//! One turn takes what is queued, appends all of it and then commits every touched drive, all at one time.
 //! There is no artificial delay: what arrives during a flush makes the next batch. Invariant: a job is answered with
 //! success only after its drive's commit, and a drive whose commit failed is lost and its writer gone.
+
+mod commit;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,8 +16,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::disk::Disk;
-use engine::drive::{Compaction, DriveWriter, ShardHeader, ShardKey};
+use engine::drive::{Compaction, DriveError, DriveWriter, ShardHeader, ShardKey};
 use tokio::sync::oneshot;
+
+use commit::Helpers;
 
 use super::drive::{DriveFailure, LocalDrive, classify};
 use crate::queue::Queue;
@@ -105,6 +109,7 @@ impl Flusher {
             disk,
             headroom_bytes,
             drives: BTreeMap::new(),
+            helpers: Helpers::new(device),
             dirty: false,
         };
         let thread = std::thread::Builder::new()
@@ -132,6 +137,17 @@ impl Flusher {
     /// Commits so far, each one flush of one drive.
     pub(super) fn flushes(&self) -> u64 {
         self.flushes.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more jobs; whoever queued one gets no answer, which reads as closed.
+    fn shut(&self) {
+        self.queue.close();
+        drop(self.queue.take(usize::MAX, usize::MAX, Duration::ZERO));
+    }
+
+    /// Whether the thread has ended or is about to.
+    pub(super) fn is_shut(&self) -> bool {
+        self.queue.is_closed()
     }
 
     /// Closes every drive of the device and waits for the thread. Blocks.
@@ -164,6 +180,7 @@ struct Turns {
     disk: Arc<dyn Disk>,
     headroom_bytes: u64,
     drives: BTreeMap<usize, Owned>,
+    helpers: Helpers,
     dirty: bool,
 }
 
@@ -272,7 +289,7 @@ impl Turns {
         &mut self,
         number: usize,
         reply: Reply<()>,
-        append: impl FnOnce(&mut DriveWriter) -> Result<(), engine::drive::DriveError>,
+        append: impl FnOnce(&mut DriveWriter) -> Result<(), DriveError>,
     ) {
         let Some(owned) = self.drives.get_mut(&number) else {
             return answer(reply, Err(DriveFailure::Lost));
@@ -295,28 +312,34 @@ impl Turns {
     }
 
     fn commit(&mut self) {
-        for owned in self.drives.values_mut().filter(|owned| owned.touched) {
-            owned.writer.start_writeback();
-        }
-        let touched: Vec<usize> = self
+        let is_touched = |owned: &Owned| owned.touched;
+        let numbers: Vec<usize> = self
             .drives
             .iter()
-            .filter(|(_, owned)| owned.touched)
+            .filter(|(_, owned)| is_touched(owned))
             .map(|(number, _)| *number)
             .collect();
-        for number in touched {
-            let Some(owned) = self.drives.get_mut(&number) else {
-                continue;
-            };
+        let touched: Vec<Owned> = numbers
+            .iter()
+            .filter_map(|number| self.drives.remove(number))
+            .collect();
+        if touched.is_empty() {
+            return;
+        }
+        self.dirty = true;
+        self.flusher
+            .flushes
+            .fetch_add(touched.len() as u64, Ordering::Relaxed);
+        for (mut owned, result) in self.helpers.commit(touched) {
             owned.touched = false;
             owned.checked_space = false;
-            self.dirty = true;
-            self.flusher.flushes.fetch_add(1, Ordering::Relaxed);
-            match owned.writer.commit() {
+            let number = owned.place.number;
+            match result {
                 Ok(()) => {
                     for reply in owned.waiting.drain(..) {
                         answer(reply, Ok(()));
                     }
+                    self.drives.insert(number, owned);
                 }
                 Err(error) => {
                     tracing::error!(drive = number, %error, "a commit failed; the drive is taken out");
@@ -324,6 +347,7 @@ impl Turns {
                         .writer
                         .drive()
                         .mark_lost(engine::drive::LostReason::WriteFailed);
+                    self.drives.insert(number, owned);
                     self.lose(number);
                 }
             }
@@ -361,7 +385,7 @@ impl Turns {
     fn slow<T>(
         &mut self,
         number: usize,
-        work: impl FnOnce(&mut DriveWriter) -> Result<T, engine::drive::DriveError>,
+        work: impl FnOnce(&mut DriveWriter) -> Result<T, DriveError>,
     ) -> Result<T, DriveFailure> {
         let owned = self.drives.get_mut(&number).ok_or(DriveFailure::Lost)?;
         let done = work(&mut owned.writer);
@@ -380,13 +404,24 @@ impl Turns {
         self.dirty = false;
         let mut lost = Vec::new();
         for (number, owned) in &mut self.drives {
-            if let Err(error) = owned.writer.idle() {
-                tracing::error!(drive = number, %error, "a closing frame failed; the drive is taken out");
-                owned
-                    .writer
-                    .drive()
-                    .mark_lost(engine::drive::LostReason::WriteFailed);
-                lost.push(*number);
+            match owned.writer.idle() {
+                Ok(()) => {}
+                Err(DriveError::Full { .. }) if owned.writer.drive().is_lost().is_none() => {
+                    // Nothing is lost by it; the closing frame is written after a later change.
+                    tracing::warn!(
+                        drive = number,
+                        "a full drive has no room for its log's closing frame"
+                    );
+                    owned.place.set_full(true);
+                }
+                Err(error) => {
+                    tracing::error!(drive = number, %error, "a closing frame failed; the drive is taken out");
+                    owned
+                        .writer
+                        .drive()
+                        .mark_lost(engine::drive::LostReason::WriteFailed);
+                    lost.push(*number);
+                }
             }
         }
         for number in lost {
@@ -394,14 +429,25 @@ impl Turns {
         }
     }
 
-    fn close(self) {
-        self.flusher.queue.close();
-        // Whoever queued after the close job gets no answer, which reads as closed.
-        drop(self.flusher.queue.take(usize::MAX, usize::MAX, Duration::ZERO));
-        for (number, owned) in self.drives {
+    fn close(mut self) {
+        self.flusher.shut();
+        for (number, owned) in std::mem::take(&mut self.drives) {
             if let Err(error) = owned.writer.close() {
                 tracing::error!(drive = number, %error, "a drive did not close cleanly");
             }
+        }
+    }
+}
+
+impl Drop for Turns {
+    /// Also when a turn panics: nobody waits for a thread that is gone, and nothing more is written to its drives.
+    fn drop(&mut self) {
+        self.flusher.shut();
+        for owned in self.drives.values() {
+            owned
+                .writer
+                .drive()
+                .mark_lost(engine::drive::LostReason::TakenOut);
         }
     }
 }

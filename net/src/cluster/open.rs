@@ -244,7 +244,8 @@ impl Inner {
 
     fn flusher(&self, device: u64) -> std::io::Result<Arc<Flusher>> {
         let mut flushers = self.flushers();
-        if let Some(flusher) = flushers.get(&device) {
+        // One that ended by a panic is replaced; its drives are lost until they are opened again.
+        if let Some(flusher) = flushers.get(&device).filter(|flusher| !flusher.is_shut()) {
             return Ok(Arc::clone(flusher));
         }
         let flusher = Flusher::start(

@@ -273,7 +273,7 @@ impl Put {
         if self.acknowledge.is_none() {
             return true;
         }
-        if self.lease_ended.is_some() || !self.rule_is_met() {
+        if self.lease_ended.is_some() || !self.rule_is_met() || !self.check_implied() {
             return false;
         }
         self.inner.counters.packs_put.fetch_add(1, Ordering::Relaxed);
@@ -282,6 +282,24 @@ impl Put {
             let _ = acknowledge.send(Ok(()));
         }
         true
+    }
+
+    /// Looks whether the drives of implied shards are in place now, as a commit does for the others; whether the rule is
+    /// met still.
+    fn check_implied(&mut self) -> bool {
+        let geometry = &self.entry.summary.geometry;
+        let is_gone = |index: &usize| {
+            let drive = self
+                .entry
+                .drive(*index)
+                .and_then(|id| self.inner.drive(id)?.present());
+            geometry.is_implied(*index) && !drive.is_some_and(|drive| drive.check_present().is_ok())
+        };
+        let gone: Vec<usize> = self.durable.iter().copied().filter(is_gone).collect();
+        for index in gone {
+            self.durable.remove(&index);
+        }
+        self.rule_is_met()
     }
 
     fn rule_is_met(&self) -> bool {

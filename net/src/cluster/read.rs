@@ -24,7 +24,7 @@ use crate::entry::PackEntry;
 
 /// Reads up to so many bytes may run on the caller's thread.
 const INLINE_BYTES_MAX: u32 = 128 << 10;
-/// ... if the drive's last read, and 95 of 100 recent ones, took no longer than this.
+/// ... if the drive's last read, and 95 of 100 recent ones, took no longer than this, and none is stuck now.
 const INLINE_MAX: Duration = Duration::from_millis(2);
 /// A hedge is sent no sooner than this, so that a busy machine does not double its own work, ...
 const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
@@ -116,7 +116,8 @@ impl Cluster {
             self.inner.note_absent(entry, index);
             return self.inner.reconstruct(entry, index, range).await;
         };
-        if bytes <= INLINE_BYTES_MAX && drive.latency.is_within(INLINE_MAX) {
+        let quick = drive.latency.is_within(INLINE_MAX) && !drive.under_way.is_stuck(HEDGE_AFTER_MIN);
+        if bytes <= INLINE_BYTES_MAX && quick {
             match drive.read_range(&key(entry, index), offset, bytes) {
                 Ok(read) => return Ok(read),
                 Err(failure) => return self.inner.after_failure(entry, index, range, failure).await,
@@ -131,7 +132,9 @@ impl Cluster {
         let mut hedge_after = Duration::ZERO;
         for range in ranges {
             let index = range.check(entry)?;
+            // What a stuck drive should give is rebuilt from the others.
             let drive = self.inner.holder(entry, index).cloned();
+            let drive = drive.filter(|drive| !drive.under_way.is_stuck(HEDGE_AFTER_MAX));
             hedge_after += self.inner.hedge_delay(range.bytes);
             jobs.push((drive, key(entry, index), *range));
         }
@@ -224,6 +227,12 @@ impl Inner {
         range: LaneRange,
         drive: &Arc<LocalDrive>,
     ) -> Result<Bytes, ReadError> {
+        // No more threads for a drive that is stuck, as long as the others will do.
+        if drive.under_way.is_stuck(HEDGE_AFTER_MAX)
+            && let Ok(rebuilt) = self.reconstruct(entry, index, range).await
+        {
+            return Ok(rebuilt);
+        }
         let after = self.hedge_delay(range.bytes);
         let direct = spawn_read(Arc::clone(drive), entry, index, range);
         tokio::pin!(direct);
@@ -266,7 +275,10 @@ impl Inner {
             .filter_map(|index| self.holder(entry, index).map(|drive| (index, Arc::clone(drive))))
             .collect();
         // The fastest is asked first, so it stands last.
-        holders.sort_by_key(|(_, drive)| std::cmp::Reverse(drive.latency.p95().unwrap_or_default()));
+        holders.sort_by_key(|(_, drive)| {
+            let p95 = drive.latency.p95().unwrap_or_default();
+            std::cmp::Reverse((drive.under_way.is_stuck(HEDGE_AFTER_MIN), p95))
+        });
         let mut read: Vec<Option<Bytes>> = vec![None; shards];
         let mut have = implied;
         let mut asked = FuturesUnordered::new();

@@ -151,3 +151,19 @@ async fn a_put_onto_drives_that_vanished_unnoticed_is_not_acknowledged() {
     assert_eq!(cluster.present(), 4, "the commits noticed");
     cluster.close().await;
 }
+
+#[tokio::test]
+async fn a_drive_of_an_implied_shard_that_vanished_unnoticed_does_not_count() {
+    let disk = SimDisk::unrecorded(17);
+    let cluster = open(&disk, 6, true).await;
+    let (small, _) = pack(1, &[100]);
+    let entry = cluster.plan(&small, VAULT, LEASE).unwrap();
+    let implied = (0..6).filter(|index| entry.summary.geometry.is_implied(*index));
+    for index in implied.take(2) {
+        disk.unlink(&cluster.inner.drive(entry.drives[index]).unwrap().dir);
+    }
+    assert_eq!(cluster.present(), 6, "nobody noticed");
+    let refused = cluster.put_planned(small, &entry, SCOPE).await.err();
+    assert_eq!(refused, Some(PutError::NotEnoughDrives { have: 4, need: 5 }));
+    cluster.close().await;
+}

@@ -179,3 +179,31 @@ async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
     fault.set(Fault::None);
     cluster.close().await;
 }
+
+#[tokio::test]
+async fn a_stuck_drive_does_not_take_the_runtime_with_it() {
+    let disk = FaultyDisk::new(42, &dir(2));
+    let fault = disk.fault();
+    let cluster = Cluster::open(Arc::new(disk), config(Path::new("/d"), 6, true))
+        .await
+        .unwrap();
+    let stored = [put(&cluster, 1, &[9_000; 4]).await.unwrap()];
+    settle(&cluster, &stored).await;
+    let stuck = Arc::clone(&cluster.inner.drives[2]);
+    assert_reads(&cluster, &stored[0]).await;
+    fault.set(Fault::StuckReads);
+    let key = stuck.present().unwrap().keys_after(None, 1)[0];
+    let reading = tokio::task::spawn_blocking({
+        let stuck = Arc::clone(&stuck);
+        move || stuck.read_range(&key, 0, 8)
+    });
+    while !stuck.under_way.is_stuck(Duration::from_millis(10)) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // On this one thread a read that waited for the drive would wait for ever.
+    assert_reads(&cluster, &stored[0]).await;
+    fault.set(Fault::None);
+    reading.await.unwrap().unwrap();
+    assert!(!stuck.under_way.is_stuck(Duration::ZERO));
+    cluster.close().await;
+}
