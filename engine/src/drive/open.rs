@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, ShardKey, ShardTag, decode_delete, decode_lease};
+use super::shard::{
+    KIND_DELETE, KIND_LEASE, KIND_SHARD, ShardKey, ShardTag, decode_delete, decode_lease, tag_checksum,
+};
 use super::view::{Location, Shared};
 use super::writer::Books;
 use super::{DriveError, DriveIdentity, DriveWriter};
@@ -46,6 +48,7 @@ impl Gathered {
                     payload_bytes,
                     shard_bytes,
                     lease: tag.lease,
+                    tag_checksum: tag_checksum(&frame.tag),
                 };
                 if let Some(older) = self.shards.insert(tag.key, location) {
                     self.superseded.insert((tag.key, older.position));

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::log::Position;
 use crate::pack::{PackId, PackSummary};
@@ -137,6 +139,11 @@ impl ShardTag {
         reader.finish()?;
         Ok(decoded)
     }
+}
+
+/// A checksum of a shard frame's tag, by which the frame is known again when it is read.
+pub(super) fn tag_checksum(tag: &[u8]) -> u64 {
+    xxh3_64(tag)
 }
 
 /// The tag of a delete frame: the shard and the position of the frame that is deleted.

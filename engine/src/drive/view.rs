@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use super::shard::{ShardHeader, ShardKey};
+use super::shard::{SHARD_TAG_BYTES, ShardHeader, ShardKey, tag_checksum};
 use super::{DriveError, DriveIdentity, LostReason};
 use crate::disk::{Disk, FileIdentity, OpenMode};
 use crate::log::{LogReader, Position, ReadError};
@@ -27,6 +27,8 @@ pub(super) struct Location {
     pub(super) payload_bytes: u32,
     pub(super) shard_bytes: u32,
     pub(super) lease: u64,
+    /// Of the tag that was put, or that the log's footer or scan gave: vault, scope and lease are in no hash.
+    pub(super) tag_checksum: u64,
 }
 
 impl Location {
@@ -195,7 +197,8 @@ impl Drive {
         })
     }
 
-    /// A shard's clear header.
+    /// A shard's clear header. Its geometry and hashes give the pack id, and its vault, scope and lease are those that were
+    /// put; anything else is an error.
     pub fn header(&self, key: &ShardKey) -> Result<ShardHeader, DriveError> {
         let read = |at: &Location| self.shared.reader.read_range(at.position, 0, at.header_bytes());
         let (location, bytes) = self.locate(key, read)?;
@@ -367,7 +370,8 @@ fn read_error(key: &ShardKey, error: ReadError) -> DriveError {
 fn decode_header(key: &ShardKey, bytes: &[u8], at: &Location) -> Result<ShardHeader, DriveError> {
     let header = ShardHeader::decode(bytes, at.payload_bytes)
         .map_err(|source| DriveError::BadHeader { key: *key, source })?;
-    if header.key() != *key {
+    let tag = bytes.get(..SHARD_TAG_BYTES).unwrap_or(&[]);
+    if header.key() != *key || tag_checksum(tag) != at.tag_checksum {
         return Err(DriveError::Damaged {
             key: *key,
             source: None,

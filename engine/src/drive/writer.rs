@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, SHARD_TAG_BYTES, encode_delete};
+use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, SHARD_TAG_BYTES, encode_delete, tag_checksum};
 use super::view::{Location, Shared};
 use super::{Drive, DriveError, LostReason, STAGED_MAX, ShardHeader, ShardKey};
 use crate::log::{Log, LogError, Position, SegmentInfo};
@@ -142,7 +142,8 @@ impl DriveWriter {
         }
         self.check_staged()?;
         let clear = header.encode_clear();
-        let position = self.append(KIND_SHARD, &header.encode_tag(), &[&clear, shard])?;
+        let tag = header.encode_tag();
+        let position = self.append(KIND_SHARD, &tag, &[&clear, shard])?;
         let payload_bytes = (SHARD_TAG_BYTES + clear.len() + shard.len()) as u64;
         let payload_bytes = u32::try_from(payload_bytes).unwrap_or(u32::MAX);
         let location = Location {
@@ -150,6 +151,7 @@ impl DriveWriter {
             payload_bytes,
             shard_bytes,
             lease: header.lease,
+            tag_checksum: tag_checksum(&tag),
         };
         self.staged.insert(key, Some(location));
         Ok(())

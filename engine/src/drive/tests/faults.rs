@@ -44,6 +44,23 @@ fn a_flipped_bit_in_any_shard_is_found_by_reading_and_by_scrub() {
 }
 
 #[test]
+fn a_flipped_bit_anywhere_in_a_shards_header_is_found_by_reading_the_header() {
+    let disk = SimDisk::unrecorded(1);
+    let mut writer = fresh(&disk);
+    put(&mut writer, 1);
+    writer.close().unwrap();
+    let drive = open(&disk).unwrap().0.drive();
+    // The payload of the first frame after the segment head: tag, geometry, three hashes.
+    let (from, bytes) = (72 + 64, 80 + 24 + 3 * 32);
+    for at in from..from + bytes {
+        assert!(disk.flip_bit(&segment_path(0), at));
+        assert!(drive.header(&key(1)).is_err(), "byte {}", at - from);
+        assert!(disk.flip_bit(&segment_path(0), at));
+    }
+    assert_eq!(drive.header(&key(1)).unwrap(), plain(1).0);
+}
+
+#[test]
 fn a_bit_rotten_shard_is_reported_by_compaction_and_never_copied() {
     let disk = SimDisk::unrecorded(1);
     let mut writer = fresh(&disk);
