@@ -293,7 +293,7 @@ impl Put {
                 .entry
                 .drive(*index)
                 .and_then(|id| self.inner.drive(id)?.present());
-            geometry.is_implied(*index) && !drive.is_some_and(|drive| drive.check_present().is_ok())
+            geometry.is_implied(*index) && drive.is_none_or(|drive| drive.check_present().is_err())
         };
         let gone: Vec<usize> = self.durable.iter().copied().filter(is_gone).collect();
         for index in gone {
