@@ -18,6 +18,7 @@ mod credentials;
 mod delete;
 mod error;
 mod faults;
+mod hold;
 mod packer;
 mod part_sums;
 mod pins;
@@ -26,6 +27,7 @@ mod read;
 pub mod rebuild;
 mod record;
 mod recorder;
+mod refusals;
 mod relocate;
 mod stream;
 mod uploads;
@@ -196,6 +198,9 @@ pub(crate) struct Inner {
     /// The newest sequence in the view.
     pub(crate) applied: AtomicU64,
     pub(crate) applying: tokio::sync::Mutex<()>,
+    /// Whether the view is being filled again and shows only a part.
+    pub(crate) reloading: AtomicBool,
+    pub(crate) refusals: refusals::Refusals,
     pub(crate) collecting: tokio::sync::Mutex<()>,
     /// Whether the drives were looked through for packs without an entry since the start.
     pub(crate) scanned: AtomicBool,
@@ -236,6 +241,8 @@ impl Session {
             coding: Semaphore::new(CODING_MAX),
             applied: AtomicU64::new(index.applied_through()?.0),
             applying: tokio::sync::Mutex::new(()),
+            reloading: AtomicBool::new(false),
+            refusals: refusals::Refusals::new(Instant::now()),
             collecting: tokio::sync::Mutex::new(()),
             scanned: AtomicBool::new(false),
             checkpointing: tokio::sync::Mutex::new(()),
@@ -250,8 +257,9 @@ impl Session {
         });
         inner.catch_up().await?;
         if inner.recorder.was_unclean() {
-            inner.record_gap().await?;
+            inner.record_gap_in_time().await?;
         }
+        commit::follow(&inner);
         collect::start(&inner);
         Ok(Self { inner })
     }
@@ -318,10 +326,13 @@ impl Inner {
     /// The packer of a bucket's scope, started on first use.
     pub(crate) fn packer(self: &Arc<Self>, scope: ScopeId, name: &str, epoch: u64) -> Packer {
         let mut packers = self.packers.lock().unwrap_or_else(PoisonError::into_inner);
-        packers
-            .entry(scope)
-            .or_insert_with(|| Packer::start(self, scope, name.to_owned(), epoch))
-            .clone()
+        let start = || Packer::start(self, scope, name.to_owned(), epoch);
+        let packer = packers.entry(scope).or_insert_with(start);
+        // One whose task ended, by a panic, takes nothing more.
+        if packer.is_closed() {
+            *packer = start();
+        }
+        packer.clone()
     }
 
     /// Lets the packer of a deleted scope go.

@@ -95,6 +95,7 @@ fn of_row(sequence: Sequence, bucket: vault::object::Bucket) -> Bucket {
 impl Inner {
     pub(crate) fn find_bucket(&self, name: &str) -> Result<Bucket, SessionError> {
         let found = self.index.bucket(name)?;
+        self.check_loaded()?;
         let found = found.ok_or(SessionError::NoSuchBucket)?;
         Ok(of_row(found.sequence, found.value))
     }

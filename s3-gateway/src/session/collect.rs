@@ -8,8 +8,9 @@ use super::record::Note;
 use super::{Inner, Progress, Session, SessionError, fill_random};
 use activity::Purpose;
 use engine::pack::PackId;
+use engine::slots::Sequence;
 use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,6 +26,10 @@ const SEGMENT_GARBAGE_BACKGROUND: f64 = 0.40;
 const COMPACT_BYTES_MAX: u64 = 1 << 30;
 /// The most rounds one call makes; each makes progress or is the last.
 const ROUNDS_MAX: usize = 10_000;
+/// The most rounds in which one call moves what is in a pack; more only when others write there meanwhile.
+const MOVES_MAX: u32 = 3;
+/// The most plans of dead packs behind the last checkpoint.
+const LAST_ROUNDS_MAX: usize = 1_000;
 /// Appends after which the background writes an index checkpoint.
 const CHECKPOINT_EVERY: u64 = 50_000;
 /// Packs retired with one append, and listed from the drives in one go.
@@ -102,6 +107,7 @@ impl Inner {
             Thresholds::BACKGROUND
         };
         self.catch_up().await?;
+        let start = self.applied();
         if self.checkpoint_due(options)? {
             self.write_checkpoint().await?;
         }
@@ -110,18 +116,52 @@ impl Inner {
         if self.pins.take_orphans() > 0 || options.everything || !self.scanned.swap(true, Ordering::Relaxed) {
             self.delete_unnamed(&mut report).await?;
         }
+        // What others write from here on is for the next collection, or one on a busy vault would not end.
+        self.rounds(start, thresholds, &mut report, progress).await?;
+        if options.everything {
+            // What was moved left claims-only packs and old checkpoints behind; a last checkpoint settles them.
+            self.write_checkpoint().await?;
+            for _ in 0..LAST_ROUNDS_MAX {
+                let last = self.planned(self.pins.pinned(), thresholds).await?;
+                self.retire(&last.dead_packs, &mut report).await?;
+                if !last.more || last.dead_packs.is_empty() {
+                    break;
+                }
+            }
+        }
+        self.compact(options, &mut report).await;
+        self.sum_up(&mut report)?;
+        Ok(report)
+    }
+
+    /// Retires and moves until nothing is worth it among the packs whose entries are not above `start`.
+    async fn rounds(
+        self: &Arc<Self>,
+        start: Sequence,
+        thresholds: Thresholds,
+        report: &mut GcReport,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(), SessionError> {
         let mut skip = HashSet::new();
+        let mut tries: HashMap<PackId, u32> = HashMap::new();
         for _ in 0..ROUNDS_MAX {
             if *self.stop.borrow() {
                 break;
             }
             let mut pinned = self.pins.pinned();
             pinned.extend(skip.iter().copied());
-            let holds = Holds {
-                pinned: &pinned,
-                live_lease: self.lease,
-            };
-            let next = tokio::task::block_in_place(|| plan(&self.index, holds, thresholds))?;
+            let mut next = self.planned(pinned, thresholds).await?;
+            for packs in [&mut next.repack, &mut next.merge] {
+                packs.retain(|pack| {
+                    let tried = tries.entry(pack.id).or_insert(0);
+                    *tried += 1;
+                    pack.sequence <= start && *tried <= MOVES_MAX
+                });
+            }
+            // One alone would only be copied.
+            if next.merge.len() == 1 {
+                next.merge.clear();
+            }
             if next.is_empty() {
                 break;
             }
@@ -132,28 +172,30 @@ impl Inner {
                 unit: "packs",
                 note: "collecting".to_owned(),
             });
-            self.retire(&next.dead_packs, &mut report).await?;
+            self.retire(&next.dead_packs, report).await?;
             for packs in [next.repack, next.merge] {
-                let left = self.move_packs(&packs, &mut report).await?;
+                let left = self.move_packs(&packs, report).await?;
                 skip.extend(left);
             }
-            if options.everything && next.waiting_for_checkpoint > 0 {
-                self.write_checkpoint().await?;
-            }
         }
-        if options.everything {
-            // What was moved left claims-only packs and old checkpoints behind; a last checkpoint settles them.
-            self.write_checkpoint().await?;
+        Ok(())
+    }
+
+    async fn planned(
+        &self,
+        pinned: HashSet<PackId>,
+        thresholds: Thresholds,
+    ) -> Result<CollectPlan, SessionError> {
+        let live_lease = self.lease;
+        let index = self.index.clone();
+        let planned = move || {
             let holds = Holds {
-                pinned: &self.pins.pinned(),
-                live_lease: self.lease,
+                pinned: &pinned,
+                live_lease,
             };
-            let last = plan(&self.index, holds, thresholds)?;
-            self.retire(&last.dead_packs, &mut report).await?;
-        }
-        self.compact(options, &mut report).await;
-        self.sum_up(&mut report)?;
-        Ok(report)
+            Ok(plan(&index, holds, thresholds)?)
+        };
+        off_the_workers(planned).await
     }
 
     fn checkpoint_due(&self, options: CollectOptions) -> Result<bool, SessionError> {
@@ -169,7 +211,8 @@ impl Inner {
     /// Parts and uploads that no append had room to remove.
     async fn remove_orphan_entries(self: &Arc<Self>) -> Result<(), SessionError> {
         loop {
-            let orphans = self.index.orphans(RETIRE_MAX)?;
+            let index = self.index.clone();
+            let orphans = off_the_workers(move || Ok(index.orphans(RETIRE_MAX)?)).await?;
             if orphans.is_empty() {
                 return Ok(());
             }
@@ -189,8 +232,16 @@ impl Inner {
         report: &mut GcReport,
     ) -> Result<(), SessionError> {
         for some in dead.chunks(RETIRE_MAX) {
+            let retiring = self.pins.retire(some.iter().map(|pack| pack.id));
+            let free: HashSet<PackId> = retiring.packs().iter().copied().collect();
+            // What is being read is retired another time.
+            report.incomplete |= free.len() < some.len();
+            if free.is_empty() {
+                continue;
+            }
             let retired: Vec<_> = some
                 .iter()
+                .filter(|pack| free.contains(&pack.id))
                 .map(|pack| (pack.scope, pack.id, pack.sequence))
                 .collect();
             let mut operation = [0; 16];
@@ -202,8 +253,7 @@ impl Inner {
             let inner = Arc::clone(self);
             let submitted = detached(async move { inner.submit(append, &[], Urgency::Frees).await }).await?;
             if let Submitted::Applied(_) = submitted {
-                let ids: Vec<PackId> = some.iter().map(|pack| pack.id).collect();
-                self.order_delete(&ids, report).await?;
+                self.order_delete(retiring.packs(), report).await?;
             }
         }
         Ok(())
@@ -215,19 +265,21 @@ impl Inner {
         loop {
             // The order matters: what is listed, not pinned and not named by an entry applied after the listing is dead, for a
             // pack is pinned from before its first shard until its entry is applied.
-            let stored = self.cluster.stored_packs(after, RETIRE_MAX);
-            let Some(last) = stored.last() else { return Ok(()) };
-            after = Some(last.summary.id);
+            let page = self.cluster.stored_packs(after, RETIRE_MAX).await;
             let pinned = self.pins.pinned();
             self.catch_up().await?;
             let mut dead = Vec::new();
-            for pack in stored {
+            for pack in page.packs {
                 let own = pack.vault == self.vault.0 && pack.lease <= self.lease;
                 if own && !pinned.contains(&pack.summary.id) && self.index.pack(&pack.summary.id)?.is_none() {
                     dead.push(pack.summary.id);
                 }
             }
             self.order_delete(&dead, report).await?;
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
         }
     }
 
@@ -274,6 +326,16 @@ impl Inner {
         report.live_bytes = self.used_bytes()?;
         Ok(())
     }
+}
+
+/// Runs what reads much of the view where it holds up no request.
+async fn off_the_workers<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SessionError> + Send + 'static,
+) -> Result<T, SessionError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| SessionError::Internal {
+        what: "a plan stopped",
+    })?
 }
 
 fn planned_packs(plan: &CollectPlan) -> u64 {

@@ -11,14 +11,17 @@ use scopes::ScopeId;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use vault::commit::{Packs, WrittenPack};
 use vault::index::Resolved;
 use vault::object::{Object, Part};
 
 /// How often an append is tried against contention on its slot before the request is refused.
-pub(crate) const ATTEMPTS_MAX: u32 = 64;
+pub(crate) const ATTEMPTS_MAX: u32 = 1_024;
 /// Ledger appends applied to the view in one batch.
 const APPLY_MAX: usize = 512;
+/// How long the view of a session that nobody asks may be behind the ledger.
+const FOLLOW_EVERY: Duration = Duration::from_millis(100);
 /// Ledger entries read from a snapshot in one go.
 const SNAPSHOT_PAGE: usize = 1_024;
 
@@ -118,6 +121,8 @@ impl Inner {
             }
             Outcome::Conflict { .. } => {
                 self.apply_through(self.ledger.position()).await?;
+                // Others who contend for the same slot get their turn.
+                tokio::task::yield_now().await;
                 Ok(Submitted::Conflict)
             }
             Outcome::LeaseEnded { .. } => Err(SessionError::Fenced),
@@ -180,6 +185,14 @@ impl Inner {
         Ok(resolved)
     }
 
+    /// Refuses what would be answered from a view that is being filled again.
+    pub(crate) fn check_loaded(&self) -> Result<(), SessionError> {
+        if self.reloading.load(Ordering::Acquire) {
+            return Err(SessionError::Busy);
+        }
+        Ok(())
+    }
+
     /// Fills an empty view from a snapshot: the ledger no longer holds every append since the view's.
     async fn rebuild_view(self: &Arc<Self>) -> Result<(), SessionError> {
         tracing::info!("filling the object index from a ledger snapshot");
@@ -203,6 +216,8 @@ impl Inner {
             }
         }
         let packs = Arc::new(packs);
+        // A failed load leaves the view unusable, and so the mark; the next attempt begins anew.
+        self.reloading.store(true, Ordering::Release);
         let mut loader = self.index.load()?;
         loop {
             let page = snapshot.next(SNAPSHOT_PAGE).await?;
@@ -218,6 +233,7 @@ impl Inner {
         }
         loader.finish(through)?;
         self.applied.store(through.0, Ordering::Release);
+        self.reloading.store(false, Ordering::Release);
         Ok(())
     }
 
@@ -234,6 +250,33 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Keeps the view of a session with the ledger while others write there, so that the ledger never compacts past it; ends with
+/// the session.
+pub(crate) fn follow(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    let mut stop = inner.stop.subscribe();
+    let mut changed = inner.ledger.changed();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                seen = changed.changed() => if seen.is_err() { return },
+            }
+            let position = *changed.borrow_and_update();
+            let Some(inner) = weak.upgrade() else { return };
+            if let Err(error) = inner.apply_through(position).await {
+                tracing::warn!(%error, "the object index could not follow the ledger; it will try again");
+            }
+            drop(inner);
+            // The session's own appends are applied by those who wait for them; this is for what others wrote.
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(FOLLOW_EVERY) => {}
+            }
+        }
+    });
 }
 
 /// Runs a commit to its end in a task of its own, whatever becomes of the caller.

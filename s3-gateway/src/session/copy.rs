@@ -4,6 +4,7 @@
 //! collector never finds them unreferenced in between.
 
 use super::commit::{ATTEMPTS_MAX, detached};
+use super::hold::Source;
 use super::put::{Becoming, Change, Stored};
 use super::stream::FinishedStream;
 use super::{Bucket, Caller, Condition, Inner, Session, SessionError, now_ms};
@@ -66,9 +67,7 @@ impl Session {
     ) -> Result<FinishedStream, SessionError> {
         self.writable()?;
         let mut writer = super::StreamWriter::new(&self.inner, to)?;
-        let mut pieces = self
-            .inner
-            .read_raw(from.0.scope, from.1.object.manifest.clone(), range);
+        let mut pieces = self.inner.read_object(from.0, from.1, range);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             observe(&piece);
@@ -181,7 +180,9 @@ impl Inner {
         stored: &Stored,
         to: &Bucket,
     ) -> Result<Becoming, SessionError> {
-        let manifest = self.resolve(from.scope, stored.object.manifest.clone()).await?;
+        // Held to the end, so that the collector moves no later part away while an earlier one is read.
+        let source = Source::Object(stored.clone());
+        let (manifest, _hold) = self.hold(from.scope, source, &(0..u64::MAX)).await?;
         let Manifest::Inline(parts) = manifest else {
             return Err(SessionError::Internal {
                 what: "a manifest more than two levels deep",

@@ -82,6 +82,11 @@ impl Packer {
         Self { queue }
     }
 
+    /// Whether it takes nothing more, as its task has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue.is_closed()
+    }
+
     /// Hands in chunks and a claim, and waits until they are durable.
     pub(crate) async fn submit(&self, submission: Submission) -> Result<Packed, SessionError> {
         let (reply, answer) = oneshot::channel();

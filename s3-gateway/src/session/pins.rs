@@ -1,8 +1,10 @@
-//! Packs whose shards were written and which no ledger entry names yet.
+//! Packs that the collector leaves alone: those whose shards were written and which no ledger entry names yet, and those that
+//! are being read.
 //!
-//! Not persistent: after a crash the ended lease tells the collector the same. Invariant: a pack is pinned from before its
+//! Not persistent: after a crash the ended lease tells the collector the same. Invariants: a pack is pinned from before its
 //! first shard goes out until the index has applied the entry that names it; a pin that ends without such an entry makes the
-//! pack an orphan, which the collector may delete at once.
+//! pack an orphan, which the collector may delete at once. A pack that is held is not retired, and one that is being retired
+//! is not held: a reader that holds its packs and then finds their entries in the view reads them to the end.
 
 use engine::pack::PackId;
 use net::PackEntry;
@@ -13,6 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Default)]
 struct State {
     pinned: HashMap<PackId, u32>,
+    /// Readers of each pack.
+    held: HashMap<PackId, u32>,
+    /// Packs whose entries are being removed.
+    retiring: HashSet<PackId>,
     /// Packs un-pinned without an entry since the collector last asked.
     orphans: u64,
 }
@@ -32,6 +38,20 @@ struct Held {
 #[derive(Clone, Debug)]
 pub(crate) struct Pin(Arc<Held>);
 
+/// Packs held back from the collector while they are read.
+#[derive(Debug)]
+pub(crate) struct ReadHold {
+    packs: Vec<PackId>,
+    pins: Pins,
+}
+
+/// Packs that nobody may hold while their entries are removed.
+#[derive(Debug)]
+pub(crate) struct Retiring {
+    packs: Vec<PackId>,
+    pins: Pins,
+}
+
 impl Pins {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // A poisoned lock holds plain sets, which no panic leaves half-changed.
@@ -48,9 +68,40 @@ impl Pins {
         }))
     }
 
-    /// Every pinned pack.
+    /// Holds packs for a reader, who then looks whether they still have entries. None if one is being retired.
+    pub(crate) fn hold(&self, packs: Vec<PackId>) -> Option<ReadHold> {
+        let mut state = self.state();
+        if !state.retiring.is_empty() && packs.iter().any(|id| state.retiring.contains(id)) {
+            return None;
+        }
+        for id in &packs {
+            *state.held.entry(*id).or_insert(0) += 1;
+        }
+        drop(state);
+        Some(ReadHold {
+            packs,
+            pins: self.clone(),
+        })
+    }
+
+    /// Keeps readers off those of the packs that nobody holds or has pinned, until what is returned is dropped.
+    pub(crate) fn retire(&self, packs: impl Iterator<Item = PackId>) -> Retiring {
+        let mut state = self.state();
+        let free: Vec<PackId> = packs
+            .filter(|id| !state.held.contains_key(id) && !state.pinned.contains_key(id))
+            .collect();
+        state.retiring.extend(free.iter().copied());
+        drop(state);
+        Retiring {
+            packs: free,
+            pins: self.clone(),
+        }
+    }
+
+    /// Every pack that is pinned or held.
     pub(crate) fn pinned(&self) -> HashSet<PackId> {
-        self.state().pinned.keys().copied().collect()
+        let state = self.state();
+        state.pinned.keys().chain(state.held.keys()).copied().collect()
     }
 
     /// How many packs were un-pinned without an entry since the last call: whether the drives are worth looking through.
@@ -68,6 +119,36 @@ impl Pin {
     /// Notes that an applied ledger entry names the pack.
     pub(crate) fn named(&self) {
         self.0.named.store(true, Ordering::Release);
+    }
+}
+
+impl Retiring {
+    /// The packs.
+    pub(crate) fn packs(&self) -> &[PackId] {
+        &self.packs
+    }
+}
+
+impl Drop for ReadHold {
+    fn drop(&mut self) {
+        let mut state = self.pins.state();
+        for id in &self.packs {
+            if let Some(count) = state.held.get_mut(id) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    state.held.remove(id);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Retiring {
+    fn drop(&mut self) {
+        let mut state = self.pins.state();
+        for id in &self.packs {
+            state.retiring.remove(id);
+        }
     }
 }
 

@@ -1,16 +1,21 @@
 //! A byte range of an object on its way out: chunks read lane by lane, opened, and released in order.
 //!
 //! Decides no access and parses no header. Invariants: a byte is released only after its chunk's tag was checked; the last
-//! bytes are released only after the read's record is in the activity log.
+//! bytes are released only after the read's record is in the activity log, and a read that ends early after it released some
+//! leaves a record that says so. Packs are held from before the first byte to the last, see `hold.rs`.
 
+use super::hold::Source;
+use super::pins::ReadHold;
 use super::record::Note;
 use super::{Bucket, Caller, Inner, Session, SessionError, Stored, decode_pack};
+use crate::errors::Refusal;
 use activity::Purpose;
 use bytes::{Bytes, BytesMut};
 use engine::pack::PackId;
 use futures::stream::{self, BoxStream, StreamExt};
 use net::{LaneRange, PackEntry};
 use scopes::ScopeId;
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -43,7 +48,7 @@ impl Session {
         let start = Start {
             inner: Arc::clone(&self.inner),
             scope: bucket.scope,
-            manifest: stored.object.manifest.clone(),
+            source: Source::Object(stored.clone()),
             range,
             recorded: Some(recorded),
         };
@@ -55,9 +60,11 @@ impl Session {
     /// # Errors
     /// When the drives cannot be read.
     pub async fn manifest(&self, bucket: &Bucket, stored: &Stored) -> Result<Manifest, SessionError> {
-        self.inner
-            .resolve(bucket.scope, stored.object.manifest.clone())
-            .await
+        let (manifest, _hold) = self
+            .inner
+            .hold(bucket.scope, Source::Object(stored.clone()), &(0..0))
+            .await?;
+        Ok(manifest)
     }
 }
 
@@ -84,10 +91,24 @@ impl Inner {
         manifest: Manifest,
         range: Range<u64>,
     ) -> ReadStream {
+        self.read_source(scope, Source::Manifest(manifest), range)
+    }
+
+    /// A byte range of an object without a record, as it is now if the collector moved it meanwhile.
+    pub(crate) fn read_object(
+        self: &Arc<Self>,
+        bucket: &Bucket,
+        stored: &Stored,
+        range: Range<u64>,
+    ) -> ReadStream {
+        self.read_source(bucket.scope, Source::Object(stored.clone()), range)
+    }
+
+    fn read_source(self: &Arc<Self>, scope: ScopeId, source: Source, range: Range<u64>) -> ReadStream {
         let start = Start {
             inner: Arc::clone(self),
             scope,
-            manifest,
+            source,
             range,
             recorded: None,
         };
@@ -107,6 +128,7 @@ impl Inner {
             inner: Arc::clone(self),
             scope,
             known: Some(Arc::clone(packs)),
+            _hold: None,
         };
         let chunks = manifest.chunks(0..total).map_err(|_| HOLES)?;
         let mut listed = Vec::new();
@@ -141,7 +163,7 @@ struct Recorded {
 struct Start {
     inner: Arc<Inner>,
     scope: ScopeId,
-    manifest: Manifest,
+    source: Source,
     range: Range<u64>,
     recorded: Option<Recorded>,
 }
@@ -157,7 +179,7 @@ impl Start {
     }
 
     async fn open(self) -> Result<Reader, SessionError> {
-        let manifest = self.inner.resolve(self.scope, self.manifest).await?;
+        let (manifest, hold) = self.inner.hold(self.scope, self.source, &self.range).await?;
         // Checked once here, so that a bad manifest is an error before the first byte.
         let mut chunks = manifest.chunks(self.range.clone()).map_err(|_| HOLES)?;
         let window: Vec<ChunkAt> = chunks.by_ref().take(WINDOW_CHUNKS).collect();
@@ -168,6 +190,7 @@ impl Start {
             inner: self.inner,
             scope: self.scope,
             known: None,
+            _hold: Some(hold),
         });
         let first = if window.is_empty() {
             VecDeque::new()
@@ -181,6 +204,7 @@ impl Start {
             ready: first,
             ahead: None,
             recorded: self.recorded,
+            released: 0,
         };
         reader.look_ahead();
         Ok(reader)
@@ -194,7 +218,10 @@ struct Reader {
     range: Range<u64>,
     ready: VecDeque<Bytes>,
     ahead: Option<JoinHandle<Result<VecDeque<Bytes>, SessionError>>>,
+    /// Taken when the record was written.
     recorded: Option<Recorded>,
+    /// Bytes that went out.
+    released: u64,
 }
 
 impl Drop for Reader {
@@ -202,6 +229,7 @@ impl Drop for Reader {
         if let Some(ahead) = self.ahead.take() {
             ahead.abort();
         }
+        self.ended_early("aborted".into());
     }
 }
 
@@ -212,14 +240,11 @@ impl Reader {
         {
             match ahead.await {
                 Ok(Ok(ready)) => self.ready = ready,
-                Ok(Err(error)) => return Some((Err(error), self.failed())),
+                Ok(Err(error)) => return Some(self.failed(error)),
                 Err(_) => {
-                    return Some((
-                        Err(SessionError::Internal {
-                            what: "a reader stopped",
-                        }),
-                        self.failed(),
-                    ));
+                    return Some(self.failed(SessionError::Internal {
+                        what: "a reader stopped",
+                    }));
                 }
             }
             self.look_ahead();
@@ -229,18 +254,36 @@ impl Reader {
             && let Some(Recorded { caller, note }) = self.recorded.take()
             && let Err(error) = self.fetcher.inner.record_now(&caller, note).await
         {
-            return Some((Err(error), self.failed()));
+            return Some(self.failed(error));
         }
         let piece = self.ready.pop_front()?;
+        self.released += piece.len() as u64;
         Some((Ok(piece), self))
     }
 
-    /// After an error nothing more is released, and no record says that the read was done.
-    fn failed(mut self) -> Self {
+    /// After an error nothing more is released, and the record says how far the read came.
+    fn failed(mut self, error: SessionError) -> (Result<Bytes, SessionError>, Self) {
         self.ready.clear();
-        self.recorded = None;
+        self.ended_early(Refusal::from(&error).code);
         self.range.start = self.range.end;
-        self
+        (Err(error), self)
+    }
+
+    /// Writes down a read that released less than was asked for. One that released nothing is its caller's to write down.
+    fn ended_early(&mut self, status: Cow<'static, str>) {
+        if let Some(Recorded { caller, note }) = self.recorded.take()
+            && self.released > 0
+        {
+            let bytes = self.released;
+            self.fetcher.inner.record_lossy(
+                &caller,
+                Note {
+                    bytes,
+                    status,
+                    ..note
+                },
+            );
+        }
     }
 
     /// Starts fetching the next window while the present one is being sent.
@@ -267,6 +310,8 @@ struct Fetcher {
     scope: ScopeId,
     /// Pack entries that come before those of the view.
     known: Option<Arc<HashMap<PackId, PackEntry>>>,
+    /// Keeps the packs from the collector until the last fetch has ended.
+    _hold: Option<ReadHold>,
 }
 
 const HOLES: SessionError = SessionError::Internal {

@@ -4,6 +4,7 @@
 //! activity log. Invariant: the body opens only with the vault's root key; what stands outside it says nothing of names.
 
 use super::recorder::{BODY_HEAD_BYTES, PreparedRecord};
+use super::refusals::Verdict;
 use super::{Caller, Inner, Session, SessionError, fill_random, now_ms};
 use activity::{
     Compute, OperationId, Purpose, Record, RecordId, ResultHash, Timestamp, commitment, vault_scope,
@@ -13,7 +14,12 @@ use engine::slots::RecordPart;
 use scopes::Identity;
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long the start waits for the record of a gap.
+const GAP_WAIT: Duration = Duration::from_secs(2);
+/// How often refusals that are only counted are summed up.
+const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 
 /// What an operation was, for its record.
 #[derive(Debug, Clone)]
@@ -70,7 +76,8 @@ impl Session {
     }
 
     /// Writes down a refused operation, without waiting: it is dropped when the activity log is behind, for a refusal must not
-    /// be a way to slow down others.
+    /// be a way to slow down others. Without a verified identity only so many a second are written down one by one, and the
+    /// others as one number.
     pub fn refused(
         &self,
         identity: Option<&Identity>,
@@ -78,6 +85,14 @@ impl Session {
         scope: Option<&str>,
         code: &str,
     ) {
+        let inner = &self.inner;
+        if identity.is_none() {
+            match inner.refusals.judge(Instant::now()) {
+                Verdict::Write => {}
+                Verdict::CountedFirst => return inner.sum_up_refusals(),
+                Verdict::Counted => return,
+            }
+        }
         let mut operation_id = [0; 16];
         fill_random(&mut operation_id);
         let name = identity.map_or_else(|| "anonymous".to_owned(), Identity::agent);
@@ -90,7 +105,6 @@ impl Session {
             status: code.to_owned().into(),
             ..Note::of(operation, scope, Purpose::Read)
         };
-        let inner = Arc::clone(&self.inner);
         match inner.prepare(&agent, note) {
             Ok(record) => inner.recorder.append_lossy(record),
             Err(error) => tracing::warn!(%error, "a refusal could not be recorded"),
@@ -103,6 +117,35 @@ impl Inner {
     pub(crate) async fn record_now(&self, caller: &Caller, note: Note) -> Result<(), SessionError> {
         let record = self.prepare(&Agent::of(caller), note)?;
         Ok(self.recorder.append(record).await?)
+    }
+
+    /// Puts a record into the activity log without waiting: for what ended otherwise than by its own doing.
+    pub(crate) fn record_lossy(&self, caller: &Caller, note: Note) {
+        match self.prepare(&Agent::of(caller), note) {
+            Ok(record) => self.recorder.append_lossy(record),
+            Err(error) => tracing::warn!(%error, "a read that ended early could not be recorded"),
+        }
+    }
+
+    /// Writes down in a second how many refusals were only counted by then.
+    fn sum_up_refusals(self: &Arc<Self>) {
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(REFUSALS_EVERY).await;
+            let Some(inner) = weak.upgrade() else { return };
+            let agent = Agent {
+                name: "anonymous".to_owned(),
+                ..Agent::gateway()
+            };
+            let note = Note {
+                status: format!("and {} more", inner.refusals.take_more()).into(),
+                ..Note::of("Refused", None, Purpose::Read)
+            };
+            match inner.prepare(&agent, note) {
+                Ok(record) => inner.recorder.append_lossy(record),
+                Err(error) => tracing::warn!(%error, "refusals could not be recorded"),
+            }
+        });
     }
 
     /// The record to travel with a ledger append.
@@ -121,6 +164,28 @@ impl Inner {
             ..Note::of("ActivityGap", None, Purpose::Read)
         };
         self.record_own(note).await
+    }
+
+    /// As [`Self::record_gap`]; when the log has no room now, as on a full disk, it goes on trying in the background.
+    pub(crate) async fn record_gap_in_time(self: &Arc<Self>) -> Result<(), SessionError> {
+        let first = tokio::time::timeout(GAP_WAIT, self.record_gap()).await;
+        if let Ok(done @ (Ok(()) | Err(SessionError::Fenced))) = first {
+            return done;
+        }
+        tracing::warn!("the gap in the activity log could not be recorded yet");
+        let weak = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                let Some(inner) = weak.upgrade() else { return };
+                match inner.record_gap().await {
+                    Err(SessionError::Behind) => {}
+                    Ok(()) | Err(_) => return,
+                }
+                drop(inner);
+                tokio::time::sleep(GAP_WAIT).await;
+            }
+        });
+        Ok(())
     }
 
     /// Puts a record of something the gateway did on its own behalf into the activity log.

@@ -1,23 +1,27 @@
 //! The owner of the activity log: one thread that appends records, follows the ledger for those that travelled with an append,
 //! and signs a checkpoint behind every flush.
 //!
-//! Knows records only as commitments and sealed bodies. Invariants: records that came through the ledger stand in the log in
+//! The thread's work is in `owner`. Knows records only as commitments and sealed bodies. Invariants: records that came through the ledger stand in the log in
 //! ledger order, each once; a record's ledger copy is let go of only when the log holds it durably; what was appended is
 //! durable within [`SYNC_EVERY`].
 
-use activity::{ActivityLog, ActivityReader, AppendError, LogIdentity, NewEntry, RecordId};
+mod owner;
+mod reserve;
+
+use activity::{ActivityLog, ActivityReader, LogIdentity};
 use bytes::Bytes;
-use engine::disk::Disk;
-use engine::log::LogConfig;
+use engine::disk::{Disk, is_full};
+use engine::log::{LogConfig, LogError};
 use engine::slots::Sequence;
-use net::{Ledger, Tail};
+use net::Ledger;
+use owner::Owner;
+use reserve::Reserve;
 use scopes::Wallet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 /// How long an appended record may wait for its flush and checkpoint.
 pub const SYNC_EVERY: Duration = Duration::from_millis(250);
@@ -27,6 +31,8 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
 const QUEUE_MAX: usize = 8_192;
 /// Ledger appends taken over in one go.
 const FEED_MAX: usize = 1_024;
+/// Space set aside for a full disk, at most a segment's.
+const RESERVE_BYTES: u64 = 16 << 20;
 
 /// Why the activity log does not take records.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -53,8 +59,11 @@ pub struct PreparedRecord {
     pub body: Bytes,
 }
 
+/// Where the answer goes, if somebody waits for it.
+type Reply = Option<oneshot::Sender<Result<(), RecorderError>>>;
+
 enum Command {
-    Append(PreparedRecord, oneshot::Sender<Result<(), RecorderError>>),
+    Append(PreparedRecord, Reply),
     Flush(oneshot::Sender<Result<(), RecorderError>>),
     Close(oneshot::Sender<Result<(), RecorderError>>),
 }
@@ -98,12 +107,25 @@ impl Recorder {
         config: LogConfig,
     ) -> Result<Self, RecorderError> {
         let signer = Arc::new(Wallet::from_seed(signing_seed));
-        let identity = LogIdentity::new(origin, Wallet::from_seed(signing_seed))
-            .map_err(|e| RecorderError::Open(e.to_string()))?;
         let mut id = [0; 8];
         super::fill_random(&mut id);
-        let (log, opened) = ActivityLog::open_with(disk, dir, identity, u64::from_le_bytes(id), config)
-            .map_err(|e| RecorderError::Open(e.to_string()))?;
+        let open = || {
+            let identity = LogIdentity::new(origin, Wallet::from_seed(signing_seed))
+                .map_err(|e| (RecorderError::Open(e.to_string()), false))?;
+            ActivityLog::open_with(Arc::clone(&disk), dir, identity, u64::from_le_bytes(id), config)
+                .map_err(|e| (RecorderError::Open(e.to_string()), is_for_space(&e)))
+        };
+        let mut reserve = Reserve::find(
+            Arc::clone(&disk),
+            dir,
+            RESERVE_BYTES.min(u64::from(config.segment_bytes)),
+        );
+        let (log, opened) = match open() {
+            Err((_, true)) if reserve.release() => open(),
+            opened => opened,
+        }
+        .map_err(|(error, _)| error)?;
+        reserve.refill();
         let reader = log.reader();
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
         let (fence_set, fence) = watch::channel(None);
@@ -111,14 +133,7 @@ impl Recorder {
         // A rebuilt ledger begins above what this log remembers, and says so.
         let let_go = ledger.status().records_through;
         let fed = Sequence(reader.ledger_sequence_through().max(let_go));
-        let owner = Owner {
-            log,
-            ledger,
-            fed,
-            dirty_since: None,
-            idle: false,
-            fence: fence_set,
-        };
+        let owner = Owner::new(log, ledger, fed, fence_set, reserve);
         std::thread::Builder::new()
             .name("activity".to_owned())
             .spawn(move || owner.run(queue, started))
@@ -156,14 +171,14 @@ impl Recorder {
     /// [`RecorderError::Behind`] after ten seconds, [`RecorderError::Fenced`] when the log has failed.
     pub async fn append(&self, record: PreparedRecord) -> Result<(), RecorderError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Append(record, reply), answer).await
+        self.send(Command::Append(record, Some(reply)), answer).await
     }
 
-    /// Appends a record if the log has room for it now. For refusals, which must not become a way to slow others down.
+    /// Appends a record if the log has room for it now. For refusals, which must not become a way to slow others down, and
+    /// for reads that ended early, which nobody waits for.
     pub(crate) fn append_lossy(&self, record: PreparedRecord) {
-        let (reply, _) = oneshot::channel();
-        if self.commands.try_send(Command::Append(record, reply)).is_err() {
-            tracing::warn!("the activity log is behind; a refusal was not recorded");
+        if self.commands.try_send(Command::Append(record, None)).is_err() {
+            tracing::warn!("the activity log is behind; a refusal or an ended read was not recorded");
         }
     }
 
@@ -219,180 +234,12 @@ impl Recorder {
     }
 }
 
-/// What the thread owns.
-struct Owner {
-    log: ActivityLog,
-    ledger: Arc<dyn Ledger>,
-    /// Every append up to here was looked at.
-    fed: Sequence,
-    dirty_since: Option<Instant>,
-    idle: bool,
-    fence: watch::Sender<Option<RecorderError>>,
-}
-
-impl Owner {
-    fn run(mut self, queue: mpsc::Receiver<Command>, started: oneshot::Sender<Result<(), RecorderError>>) {
-        let runtime = match tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-        {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                let _ = started.send(Err(RecorderError::Open(error.to_string())));
-                return;
-            }
-        };
-        runtime.block_on(async move {
-            let caught_up = async {
-                self.feed().await?;
-                self.sync().await
-            };
-            let caught_up = caught_up.await;
-            let failed = caught_up.is_err();
-            let _ = started.send(caught_up);
-            let fence = self.fence.clone();
-            if !failed && let Err(error) = self.serve(queue).await {
-                let _ = fence.send(Some(error));
-            }
-        });
-    }
-
-    async fn serve(mut self, mut queue: mpsc::Receiver<Command>) -> Result<(), RecorderError> {
-        let mut tick = tokio::time::interval(SYNC_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let command = tokio::select! {
-                command = queue.recv() => match command {
-                    Some(command) => command,
-                    None => return self.finish().await,
-                },
-                _ = tick.tick() => {
-                    self.tick().await?;
-                    continue;
-                }
-            };
-            match command {
-                Command::Append(record, reply) => {
-                    let taken = self.append(&record, 0);
-                    let failed = taken.clone().err();
-                    let _ = reply.send(taken);
-                    if let Some(error) = failed {
-                        return Err(error);
-                    }
-                }
-                Command::Flush(reply) => {
-                    let done = self.flush().await;
-                    let failed = done.clone().err();
-                    let _ = reply.send(done);
-                    if let Some(error) = failed {
-                        return Err(error);
-                    }
-                }
-                Command::Close(reply) => {
-                    let done = self.flush().await;
-                    let done = match done {
-                        Ok(()) => self.log.close().map_err(|e| RecorderError::Fenced(e.to_string())),
-                        failed => failed,
-                    };
-                    let failed = done.clone().err();
-                    let _ = reply.send(done);
-                    return failed.map_or(Ok(()), Err);
-                }
-            }
-            if self
-                .dirty_since
-                .is_some_and(|since| since.elapsed() >= SYNC_EVERY)
-            {
-                self.sync().await?;
-            }
-        }
-    }
-
-    async fn tick(&mut self) -> Result<(), RecorderError> {
-        self.feed().await?;
-        if self.dirty_since.is_some() {
-            return self.sync().await;
-        }
-        if !self.idle {
-            self.log
-                .idle()
-                .map_err(|e| RecorderError::Fenced(e.to_string()))?;
-            self.idle = true;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), RecorderError> {
-        self.feed().await?;
-        self.sync().await
-    }
-
-    async fn finish(mut self) -> Result<(), RecorderError> {
-        self.flush().await?;
-        self.log.close().map_err(|e| RecorderError::Fenced(e.to_string()))
-    }
-
-    /// Takes over the records of every ledger append that is new.
-    async fn feed(&mut self) -> Result<(), RecorderError> {
-        loop {
-            let from = self.fed;
-            if self.ledger.position() <= from {
-                return Ok(());
-            }
-            let tail = self.ledger.tail(from, FEED_MAX).await;
-            let appends = match tail.map_err(|e| RecorderError::Fenced(e.to_string()))? {
-                Tail::Appends(appends) => appends,
-                // The ledger keeps records until `records_through`, so this is a log that lost its end.
-                Tail::Compacted => {
-                    let lost = "the ledger no longer holds records that the activity log lacks";
-                    return Err(RecorderError::Fenced(lost.to_owned()));
-                }
-            };
-            if appends.is_empty() {
-                return Ok(());
-            }
-            for applied in appends {
-                self.fed = applied.sequence;
-                let Some(part) = applied.record else { continue };
-                let record = PreparedRecord {
-                    record_id: record_id_of(&part.body),
-                    commitment: part.commitment,
-                    body: part.body,
-                };
-                self.append(&record, applied.sequence.0)?;
-            }
-        }
-    }
-
-    fn append(&mut self, record: &PreparedRecord, ledger_sequence: u64) -> Result<(), RecorderError> {
-        let entry = NewEntry {
-            record_id: RecordId(record.record_id),
-            ledger_sequence,
-            commitment: record.commitment,
-            body: record.body.clone(),
-        };
-        match self.log.append(&entry) {
-            Ok(_) => {}
-            // Taken over before a crash that came before the ledger let go of it.
-            Err(AppendError::RecordKnown { .. }) if ledger_sequence > 0 => {}
-            Err(error) => return Err(RecorderError::Fenced(error.to_string())),
-        }
-        self.dirty_since.get_or_insert_with(Instant::now);
-        self.idle = false;
-        Ok(())
-    }
-
-    async fn sync(&mut self) -> Result<(), RecorderError> {
-        if self.dirty_since.take().is_none() {
-            return Ok(());
-        }
-        self.log
-            .sync_and_checkpoint()
-            .map_err(|e| RecorderError::Fenced(e.to_string()))?;
-        self.ledger
-            .records_through(self.fed)
-            .await
-            .map_err(|e| RecorderError::Fenced(e.to_string()))
+/// Whether a log did not open for want of space.
+fn is_for_space(error: &activity::OpenError) -> bool {
+    match error {
+        activity::OpenError::Checkpoint(LogError::Full { .. }) => true,
+        activity::OpenError::Log(engine::log::OpenError::Io(error)) => is_full(error),
+        _ => false,
     }
 }
 
