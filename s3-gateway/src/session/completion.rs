@@ -43,7 +43,8 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::InvalidPart`], [`SessionError::InvalidPartOrder`], [`SessionError::PartTooSmall`],
-    /// [`SessionError::ChecksumDiffers`], [`SessionError::PreconditionFailed`], [`SessionError::NoSuchUpload`].
+    /// [`SessionError::ChecksumDiffers`], [`SessionError::PreconditionFailed`], [`SessionError::QuotaExceeded`],
+    /// [`SessionError::NoSuchUpload`].
     pub async fn complete_upload(
         &self,
         caller: &Caller,
@@ -53,15 +54,65 @@ impl Session {
     ) -> Result<Stored, SessionError> {
         self.writable()?;
         let (bucket, key, id) = target;
-        self.upload(bucket, key, id).await?;
-        let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
-        detached(async move {
-            inner
-                .complete(&caller, &bucket, id, &completion, &condition)
+        let completion = Arc::new(completion);
+        let done = match self.upload(bucket, key, id).await {
+            Ok(_) => {
+                let (inner, caller) = (Arc::clone(&self.inner), caller.clone());
+                let (bucket, completion) = (bucket.clone(), Arc::clone(&completion));
+                detached(async move {
+                    inner
+                        .complete(&caller, &bucket, id, &completion, &condition)
+                        .await
+                })
                 .await
-        })
-        .await
+            }
+            Err(error) => Err(error),
+        };
+        match done {
+            Err(SessionError::NoSuchUpload) => self.completed_before(caller, bucket, key, &completion).await,
+            done => done,
+        }
     }
+
+    /// A completion whose upload is gone: if the current object is the one that it would have made, this is the same request
+    /// again, from a client that did not see the first answer.
+    async fn completed_before(
+        &self,
+        caller: &Caller,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        completion: &Completion,
+    ) -> Result<Stored, SessionError> {
+        let stored = match self.object(bucket, key).await {
+            Err(SessionError::NoSuchKey) => return Err(SessionError::NoSuchUpload),
+            found => found?,
+        };
+        if !would_make(completion, &stored.object) {
+            return Err(SessionError::NoSuchUpload);
+        }
+        self.noted(caller, "CompleteMultipartUpload", Some(&bucket.name))
+            .await?;
+        Ok(stored)
+    }
+}
+
+/// Whether an object is what a completion's parts make, as far as their ETags say.
+fn would_make(completion: &Completion, object: &Object) -> bool {
+    let mut md5s = Vec::with_capacity(completion.parts.len());
+    for part in &completion.parts {
+        let mut md5 = [0; 16];
+        if hex::decode_to_slice(&part.etag, &mut md5).is_err() {
+            return false;
+        }
+        md5s.push(md5);
+    }
+    let bytes = completion.expected_bytes;
+    let checksum = object.checksum.as_ref().map(|have| &have.checksum);
+    object.multipart
+        && usize::try_from(object.parts) == Ok(md5s.len())
+        && object.etag_md5 == md5_of_parts(&md5s)
+        && bytes.is_none_or(|bytes| bytes == object.plaintext_bytes)
+        && (completion.expected.is_none() || completion.expected.as_ref() == checksum)
 }
 
 impl Inner {
@@ -83,6 +134,7 @@ impl Inner {
         let stored = self.all_parts(bucket, id)?;
         let chosen = choose(&stored, &completion.parts)?;
         let object = assemble(upload, &chosen, completion, self.new_version())?;
+        self.check_quota(object.plaintext_bytes)?;
         let parts = chosen.iter().map(|part| part.entry.part.clone()).collect();
         let becoming = Becoming {
             object,

@@ -256,7 +256,7 @@ impl Inner {
         body: FinishedStream,
     ) -> Result<StoredPart, SessionError> {
         let bytes = body.bytes();
-        self.check_quota(bytes)?;
+        self.check_quota(bytes.saturating_add(self.open_bytes(bucket, &new)?))?;
         let part = body.part(new.number, Some(new.etag_md5), new.checksum);
         let mut entry = PartEntry {
             upload: new.id,
@@ -315,6 +315,16 @@ impl Inner {
         Err(SessionError::Conflict {
             attempts: ATTEMPTS_MAX,
         })
+    }
+
+    /// Plaintext bytes of the other parts of an upload, where a quota makes them count.
+    fn open_bytes(&self, bucket: &Bucket, new: &NewPart) -> Result<u64, SessionError> {
+        if self.quota_bytes.is_none() {
+            return Ok(0);
+        }
+        let parts = self.all_parts(bucket, new.id)?;
+        let others = parts.iter().filter(|part| part.entry.part.number != new.number);
+        Ok(others.map(|part| part.entry.part.plaintext_bytes).sum())
     }
 
     pub(crate) fn all_parts(&self, bucket: &Bucket, id: UploadId) -> Result<Vec<StoredPart>, SessionError> {
