@@ -89,6 +89,11 @@ impl Figures {
                 ("server_error", server),
             ],
         )?;
+        page.by_operation(
+            "s3_operations",
+            "Requests answered, by operation and class of the status",
+            traffic.by_operation(),
+        )?;
         page.counter(
             "s3_refused",
             "Requests that were not admitted",
@@ -217,6 +222,20 @@ impl Page<'_> {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (value, count) in values {
             ConstCounter::new(*count).encode(metric.encode_family(&[(label, *value)])?)?;
+        }
+        Ok(())
+    }
+
+    fn by_operation<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = (&'a str, &'a str, u64)>,
+    ) -> Result<(), fmt::Error> {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (operation, class, count) in values {
+            let labels = [("operation", operation), ("status", class)];
+            ConstCounter::new(count).encode(metric.encode_family(&labels)?)?;
         }
         Ok(())
     }

@@ -67,6 +67,24 @@ pub(crate) const TABLE: &[(&str, Needs)] = &[
     ("UploadPartCopy", Needs::Right(Operation::Write)),
 ];
 
+/// The operations whose success the session writes down itself, with the append that makes it true or before the bytes that
+/// it reads. A CreateBucket does so only when it makes one. The gate writes down everything else.
+pub(crate) const RECORDED: &[&str] = &[
+    "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "CopyObject",
+    "CreateMultipartUpload",
+    "DeleteBucket",
+    "DeleteObject",
+    "DeleteObjects",
+    "GetObject",
+    "ListObjects",
+    "ListObjectsV2",
+    "PutObject",
+    "UploadPart",
+    "UploadPartCopy",
+];
+
 /// Decides one row for one bucket.
 pub(crate) fn decide(
     identity: &Identity,
@@ -101,16 +119,18 @@ impl Access {
         Self { sessions }
     }
 
-    fn refuse(
+    /// Writes down that a copy's source was refused: the gate would name the other bucket.
+    fn refuse_source(
         &self,
         admitted: &Admitted,
         operation: &'static str,
-        bucket: Option<&str>,
+        bucket: &str,
         denied: &Denied,
     ) -> Halt {
         let refusal = Refusal::from(denied);
         if let Some(session) = self.sessions.of(admitted.identity.vault()) {
-            session.refused(Some(&admitted.identity), operation, bucket, &refusal.code);
+            session.refused(Some(&admitted.identity), operation, Some(bucket), &refusal.code);
+            admitted.mark_recorded();
         }
         refusal.into()
     }
@@ -138,10 +158,10 @@ impl Access {
             Some(bucket),
             now_ms(),
         )
-        .map_err(|denied| self.refuse(admitted, operation, Some(bucket), &denied))
+        .map_err(|denied| self.refuse_source(admitted, operation, bucket, &denied))
     }
 
-    fn check_operation(&self, context: &mut S3AccessContext<'_>) -> Result<(), Halt> {
+    fn check_operation(context: &mut S3AccessContext<'_>) -> Result<(), Halt> {
         let admitted = context
             .extensions_mut()
             .get::<Admitted>()
@@ -163,17 +183,16 @@ impl Access {
         }
         let owner = context.headers().get("x-amz-expected-bucket-owner");
         if owner.is_some_and(|owner| owner.as_bytes() != admitted.identity.vault().to_string().as_bytes()) {
-            return Err(self.refuse(&admitted, operation, bucket, &Denied::Scope));
+            return Err(Refusal::from(&Denied::Scope).into());
         }
-        decide(&admitted.identity, *needs, bucket, now_ms())
-            .map_err(|denied| self.refuse(&admitted, operation, bucket, &denied))
+        decide(&admitted.identity, *needs, bucket, now_ms()).map_err(|denied| Refusal::from(&denied).into())
     }
 }
 
 #[async_trait::async_trait]
 impl S3Access for Access {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        Ok(self.check_operation(context)?)
+        Ok(Self::check_operation(context)?)
     }
 
     async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {

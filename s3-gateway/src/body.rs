@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::auth::chunked::{ChunkError, Decoder};
 use crate::checksum::{Algorithm, ChecksumError, Declared, Digests, Hasher, Value};
+use crate::hold::{Hold, Holds};
 
 /// Any error of a transport.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -64,6 +65,9 @@ pub enum BodyError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// There is no memory now for a chunk that must be held until it is verified.
+    #[error("the gateway has no memory for so large a chunk now")]
+    Busy,
     /// The client stopped sending.
     #[error("the client sent too little for too long")]
     Slow,
@@ -107,6 +111,9 @@ pub struct CheckedBody {
     slot: DigestSlot,
     pace: Pace,
     ended: bool,
+    holds: Holds,
+    hold: Option<Hold>,
+    waiting: Option<BoxFuture<'static, Option<Hold>>>,
 }
 
 impl CheckedBody {
@@ -121,7 +128,7 @@ impl CheckedBody {
         Self {
             inner,
             input: Bytes::new(),
-            decoder,
+            decoder: decoder.map(Decoder::asking),
             sha256: sha256.map(|hash| (Sha256::new(), hash)),
             hasher: Some(Hasher::new(md5 || declared.md5.is_some(), declared.wanted())),
             expected_bytes: bytes,
@@ -129,7 +136,16 @@ impl CheckedBody {
             slot: DigestSlot::default(),
             pace: Pace::new(patience),
             ended: false,
+            holds: Holds::default(),
+            hold: None,
+            waiting: None,
         }
+    }
+
+    /// Takes the memory for signed chunks out of this budget rather than one of its own.
+    pub fn with_holds(mut self, holds: Holds) -> Self {
+        self.holds = holds;
+        self
     }
 
     /// Where the digests will be.
@@ -178,13 +194,27 @@ impl CheckedBody {
 
     fn poll_checked(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         loop {
+            if let Some(waiting) = &mut self.waiting {
+                let hold = ready!(waiting.as_mut().poll(cx));
+                self.waiting = None;
+                self.hold = Some(hold.ok_or(BodyError::Busy)?);
+            }
             let next = match &mut self.decoder {
                 Some(decoder) => decoder.next(&mut self.input)?,
                 None if self.input.is_empty() => None,
                 None => Some(std::mem::take(&mut self.input)),
             };
+            if self.hold.is_some() && !self.decoder.as_ref().is_some_and(Decoder::is_holding) {
+                self.hold = None;
+            }
             if let Some(bytes) = next {
                 return Poll::Ready(self.take(bytes).map(Some));
+            }
+            if let Some(bytes) = self.decoder.as_mut().and_then(Decoder::take_wanted) {
+                // What an earlier chunk held goes back first: whoever waits holds nothing.
+                self.hold = None;
+                self.waiting = Some(Box::pin(self.holds.clone().take(bytes)));
+                continue;
             }
             match ready!(self.poll_raw(cx)?) {
                 Some(bytes) => self.input = bytes,

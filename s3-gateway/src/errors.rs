@@ -116,6 +116,11 @@ impl Refusal {
         .with("MaxSizeAllowed", limit.to_string())
     }
 
+    /// More to do than there is memory for.
+    pub fn slow_down() -> Self {
+        Self::new(503, "SlowDown", "The gateway is busy; try again")
+    }
+
     /// An answer for something that was never set.
     pub fn not_found(code: &'static str, message: &'static str) -> Self {
         Self::new(404, code, message)
@@ -244,6 +249,7 @@ impl From<&BodyError> for Refusal {
             ),
             BodyError::Malformed(error) => Self::from(error),
             BodyError::TooLong { limit } => Self::message_too_long(*limit),
+            BodyError::Busy => Self::slow_down(),
             BodyError::Slow => Self::new(
                 400,
                 "RequestTimeout",

@@ -6,9 +6,13 @@
 //! not whether they may: rights are decided behind it, in `access.rs`.
 
 mod admit;
+mod drain;
 mod forward;
+mod traffic;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+pub use traffic::{STATUS_CLASSES, Traffic};
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,8 +24,10 @@ use scopes::Identity;
 use crate::answer::{About, AnswerBody, finish, refuse};
 use crate::auth::{AuthError, SigningCredential, Verifier, VerifierConfig};
 use crate::body::{CheckedBody, DigestSlot, RawBody};
+use crate::checksum::Algorithm;
 use crate::conditions::{Preconditions, Ranged};
 use crate::errors::Refusal;
+use crate::hold::{Hold, Holds};
 use crate::host::{Hosts, Peer};
 use crate::key::{BucketName, ObjectKey};
 
@@ -32,6 +38,9 @@ pub trait Gatekeeper: Send + Sync + 'static {
         &self,
         access_key_id: String,
     ) -> BoxFuture<'_, Result<Option<SigningCredential>, AuthError>>;
+
+    /// Writes down an admitted operation that was carried out and that nothing else has written down.
+    fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>>;
 
     /// Notes a refused operation.
     fn refused(&self, agent: Option<&Identity>, operation: &'static str, bucket: Option<&str>, code: &str);
@@ -62,23 +71,6 @@ pub struct GateConfig {
     pub host_id: String,
     /// How long a client may stop sending a body before it is cut off.
     pub body_patience: Duration,
-}
-
-/// Numbers for `/metrics`; all of them only grow.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    /// Requests answered.
-    pub requests: AtomicU64,
-    /// Of these, refused at the gate.
-    pub refused: AtomicU64,
-    /// Of these, with a 4xx.
-    pub client_errors: AtomicU64,
-    /// Of these, with a 5xx.
-    pub server_errors: AtomicU64,
-    /// Declared bytes of request bodies that were admitted.
-    pub in_bytes: AtomicU64,
-    /// Declared bytes of answers.
-    pub out_bytes: AtomicU64,
 }
 
 /// The names a request is about.
@@ -115,10 +107,17 @@ pub struct Facts {
     pub metadata: Vec<(String, String)>,
     /// The body's length after decoding; known for objects and parts.
     pub body_bytes: Option<u64>,
+    /// The checksum that is computed over the body because one came with it or was asked for.
+    pub checksum: Option<Algorithm>,
     /// The body's digests, after its clean end.
     pub digests: DigestSlot,
     /// Scheme and host as the client wrote them.
     pub origin: String,
+    /// Whether the host is the bucket's own.
+    pub bucket_in_host: bool,
+    recorded: AtomicBool,
+    // Given back when the request is over.
+    _hold: Option<Hold>,
     operation: OnceLock<&'static str>,
     refusal: Mutex<Option<Refusal>>,
 }
@@ -142,6 +141,15 @@ impl Facts {
         self.operation.get().copied()
     }
 
+    /// Notes that the operation's record is made, so that the gate makes none.
+    pub fn mark_recorded(&self) {
+        self.recorded.store(true, Ordering::Relaxed);
+    }
+
+    fn is_recorded(&self) -> bool {
+        self.recorded.load(Ordering::Relaxed)
+    }
+
     /// Notes how the operation was refused, so that the answer says so in full.
     pub fn refuse(&self, refusal: Refusal) {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
@@ -159,6 +167,7 @@ pub struct Gate<K, N> {
     keeper: K,
     inner: N,
     traffic: Arc<Traffic>,
+    holds: Holds,
 }
 
 /// A request on its way through the gate, for answers and the log.
@@ -182,6 +191,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             keeper,
             inner,
             traffic: Arc::default(),
+            holds: Holds::default(),
         }
     }
 
@@ -193,10 +203,15 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
     /// Answers one request.
     pub async fn serve(&self, request: Request<RawBody>, peer: Peer) -> Response<AnswerBody> {
         let wait = Waits::of(request.headers());
+        let (request, rest) = drain::lend(request);
         let mut response = self.pass(request, peer).await;
-        if wait == Waits::WithoutBody || (wait == Waits::WithBody && !response.status().is_success()) {
-            // The final answer comes in place of "100 Continue". Clients have been seen to take the next answer on such a
-            // connection for a part of this one.
+        let ended = rest.drain(wait == Waits::WithBody).await;
+        if !ended
+            || wait == Waits::WithoutBody
+            || (wait == Waits::WithBody && !response.status().is_success())
+        {
+            // What is left of a body would be taken for a request. And where the final answer comes in place of "100 Continue",
+            // clients have been seen to take the next answer on the connection for a part of this one.
             let close = http::HeaderValue::from_static("close");
             response.headers_mut().insert(http::header::CONNECTION, close);
         }
@@ -225,19 +240,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 let in_bytes = admitted.body_bytes.unwrap_or(0);
                 self.traffic.in_bytes.fetch_add(in_bytes, Ordering::Relaxed);
                 let response = self.inner.answer(request).await;
-                let (mut response, mut code) = finish(response, &about).await;
-                if let Some(refusal) = admitted.take_refusal()
-                    && code.as_deref() == Some(&*refusal.code)
-                {
-                    let headers = std::mem::take(response.headers_mut());
-                    response = refuse(&refusal, &about);
-                    for (name, value) in &headers {
-                        if !response.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
-                            response.headers_mut().insert(name.clone(), value.clone());
-                        }
-                    }
-                    code = Some(refusal.code.into_owned());
-                }
+                let (response, code) = self.ended(&admitted, response, &about).await;
                 self.log(
                     &passage,
                     admitted.operation(),
@@ -260,6 +263,42 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         }
     }
 
+    /// Completes an admitted request's answer, and writes down what nobody has: the one place that no request gets past.
+    async fn ended(
+        &self,
+        admitted: &Admitted,
+        response: Response<AnswerBody>,
+        about: &About<'_>,
+    ) -> (Response<AnswerBody>, Option<String>) {
+        let (mut response, mut code) = finish(response, about).await;
+        if let Some(refusal) = admitted.take_refusal()
+            && code.as_deref() == Some(&*refusal.code)
+        {
+            let headers = std::mem::take(response.headers_mut());
+            response = refuse(&refusal, about);
+            for (name, value) in &headers {
+                if !response.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
+                    response.headers_mut().insert(name.clone(), value.clone());
+                }
+            }
+            code = Some(refusal.code.into_owned());
+        }
+        if admitted.is_recorded() {
+            return (response, code);
+        }
+        if let Some(code) = &code {
+            let operation = admitted.operation().unwrap_or(UNKNOWN);
+            let bucket = admitted.target.bucket.as_ref().map(BucketName::as_str);
+            self.keeper
+                .refused(Some(&admitted.identity), operation, bucket, code);
+        } else if let Err(refusal) = self.keeper.noted(admitted).await {
+            // No answer without its record.
+            response = refuse(&refusal, about);
+            code = Some(refusal.code.into_owned());
+        }
+        (response, code)
+    }
+
     /// One line for each request. Never the path, the query, an object key or an access key id.
     fn log(
         &self,
@@ -271,14 +310,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
     ) {
         let status = response.status();
         let bytes = declared_bytes(response);
-        let traffic = &self.traffic;
-        traffic.requests.fetch_add(1, Ordering::Relaxed);
-        traffic.out_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if status.is_client_error() {
-            traffic.client_errors.fetch_add(1, Ordering::Relaxed);
-        } else if status.is_server_error() {
-            traffic.server_errors.fetch_add(1, Ordering::Relaxed);
-        }
+        self.traffic.count(operation, status, bytes);
         tracing::info!(
             target: "cairn::s3",
             method = passage.method.as_str(),
@@ -292,6 +324,9 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         );
     }
 }
+
+/// The name in a record of a request that is no operation this gateway knows.
+pub(crate) const UNKNOWN: &str = "Unknown";
 
 /// Milliseconds since 1970 by this machine's clock.
 pub(crate) fn now_ms() -> u64 {

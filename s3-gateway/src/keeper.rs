@@ -5,7 +5,10 @@ use scopes::Identity;
 use zeroize::Zeroizing;
 
 use crate::auth::{AuthError, SigningCredential};
-use crate::gate::Gatekeeper;
+use crate::errors::Refusal;
+use crate::gate::{Admitted, Gatekeeper, UNKNOWN};
+use crate::key::BucketName;
+use crate::session::Caller;
 use crate::sessions::Sessions;
 
 impl Gatekeeper for Sessions {
@@ -25,6 +28,22 @@ impl Gatekeeper for Sessions {
             }
         };
         Box::pin(std::future::ready(found))
+    }
+
+    fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(async move {
+            let session = self.of(admitted.identity.vault());
+            let session = session.ok_or_else(Refusal::access_denied)?;
+            let caller = Caller {
+                identity: admitted.identity.clone(),
+                operation_id: admitted.operation_id,
+                started: admitted.started,
+            };
+            let operation = admitted.operation().unwrap_or(UNKNOWN);
+            let bucket = admitted.target.bucket.as_ref().map(BucketName::as_str);
+            let noted = session.noted(&caller, operation, bucket).await;
+            noted.map_err(|error| Refusal::from(&error))
+        })
     }
 
     fn refused(&self, agent: Option<&Identity>, operation: &'static str, bucket: Option<&str>, code: &str) {

@@ -13,6 +13,7 @@ pub mod checksum;
 pub mod conditions;
 pub mod errors;
 pub mod gate;
+mod hold;
 pub mod host;
 mod keeper;
 pub mod key;

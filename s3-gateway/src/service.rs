@@ -26,7 +26,7 @@ use s3s::host::{S3Host, VirtualHost};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
-use crate::access::Access;
+use crate::access::{Access, RECORDED};
 use crate::answer::{AnswerBody, empty};
 use crate::body::BodyError;
 use crate::errors::Refusal;
@@ -232,23 +232,26 @@ impl Operations {
         })
     }
 
-    /// Notes how an operation ended that did not succeed.
-    fn settle<T>(&self, admitted: Option<Admitted>, answer: Answer<T>) -> S3Result<S3Response<T>> {
-        let halt = match answer {
-            Ok(response) => return Ok(response),
-            Err(halt) => halt,
-        };
-        if let Some(admitted) = admitted
-            && halt.refusal.status != 304
-        {
-            if let Some(session) = self.sessions.of(admitted.identity.vault()) {
-                let operation = admitted.operation().unwrap_or("Unknown");
-                let bucket = admitted.target.bucket.as_ref().map(Name::as_str);
-                session.refused(Some(&admitted.identity), operation, bucket, &halt.refusal.code);
+    /// Notes how an operation ended, for the gate: whether its record is made, and the refusal in full.
+    fn settle<T>(admitted: Option<Admitted>, answer: Answer<T>) -> S3Result<S3Response<T>> {
+        match answer {
+            Ok(response) => {
+                if let Some(admitted) = admitted
+                    && admitted.operation().is_some_and(|name| RECORDED.contains(&name))
+                {
+                    admitted.mark_recorded();
+                }
+                Ok(response)
             }
-            admitted.refuse(halt.refusal.clone());
+            Err(halt) => {
+                if let Some(admitted) = admitted
+                    && halt.refusal.status != 304
+                {
+                    admitted.refuse(halt.refusal.clone());
+                }
+                Err(halt.into())
+            }
         }
-        Err(halt.into())
     }
 }
 
@@ -263,7 +266,7 @@ macro_rules! operations {
                     Ok(asked) => self.$method(asked, request).await,
                     Err(halt) => Err(halt),
                 };
-                self.settle(admitted, answer)
+                Self::settle(admitted, answer)
             })*
         }
     };

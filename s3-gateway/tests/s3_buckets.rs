@@ -1,12 +1,5 @@
 //! Buckets through the whole gateway: rights, listings, multi-delete, multipart uploads.
 
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "each test file uses its own part"
-)]
 mod rig;
 #[path = "support/shop.rs"]
 #[allow(

@@ -1,12 +1,5 @@
 //! Objects through the whole gateway: what is written, read, copied and deleted, and on which conditions.
 
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "each test file uses its own part"
-)]
 mod rig;
 #[path = "support/shop.rs"]
 #[allow(
@@ -20,8 +13,13 @@ mod shop;
 #[path = "support/mod.rs"]
 mod support;
 
+use std::time::Duration;
+
+use futures::StreamExt as _;
 use http::Method;
+use http_body_util::{BodyExt as _, StreamBody};
 use rig::body;
+use s3_gateway::body::RawBody;
 use scopes::ScopeSet;
 use shop::{Shop, get, post, put, refused};
 use support::Ask;
@@ -255,4 +253,35 @@ async fn headers_too_long_to_be_kept_are_refused_and_harm_nothing_after_them() {
     assert_eq!(shop.ask(over).await.outcome(), refused("MetadataTooLarge", 400));
     assert_eq!(shop.ask(full(copy())).await.status, 200);
     assert_eq!(shop.get("/bkt/o").await.header("cache-control").len(), 2048);
+}
+
+/// Sends the body and then nothing more, although more was announced.
+fn stalled(ask: Ask) -> http::Request<RawBody> {
+    let announced = (ask.body.len() + 1).to_string();
+    let request = ask.payload("UNSIGNED-PAYLOAD").set("content-length", &announced);
+    request.signed().map(|body| {
+        let silence = futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, _>>();
+        let all = http_body_util::BodyStream::new(body).chain(silence);
+        StreamBody::new(all).boxed_unsync()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_stop_sending_keep_no_room_from_others() {
+    let shop = Shop::open_with(|options| options.upload_memory_bytes = 1).await;
+    let half = body(1, 50 << 16);
+    let stop = ["a", "b", "c"].map(|key| shop.send(stalled(put(&format!("/bkt/{key}"), &half))));
+    let others = async {
+        let full = 120 << 16;
+        while shop.rig.session.upload_memory_bytes() < full {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(shop.put("/bkt/small", b"meow").await.status, 200);
+        assert_eq!(shop.put("/bkt/large", &half).await.status, 200);
+    };
+    let limit = Duration::from_secs(8);
+    tokio::select! {
+        _ = futures::future::join_all(stop) => panic!("the stalled ones end later"),
+        done = tokio::time::timeout(limit, others) => done.unwrap(),
+    }
 }

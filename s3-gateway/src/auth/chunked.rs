@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::payload::Payload;
 use super::signing::ChunkSigner;
+use crate::hold::FREE_BYTES;
 
 /// The most bytes that a signed chunk may have: it is held in memory until it is verified.
 pub const SIGNED_CHUNK_BYTES_MAX: u64 = 16 << 20;
@@ -52,6 +53,8 @@ pub struct Decoder {
     trailers: Vec<(String, String)>,
     trailer_bytes: usize,
     trailer_signature: Option<[u8; 32]>,
+    asks: bool,
+    wanted: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,14 +121,35 @@ impl Decoder {
             trailers: Vec::new(),
             trailer_bytes: 0,
             trailer_signature: None,
+            asks: false,
+            wanted: None,
         })
     }
 
-    /// Takes from `input` and returns the next verified bytes; `None` when it wants more input.
+    /// Makes it ask for memory before it holds a chunk that is not small.
+    pub(crate) const fn asking(mut self) -> Self {
+        self.asks = true;
+        self
+    }
+
+    /// So many bytes of memory must be found before it goes on; what it asked for is taken as granted.
+    pub(crate) const fn take_wanted(&mut self) -> Option<u64> {
+        self.wanted.take()
+    }
+
+    /// Whether it holds bytes, or is about to.
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.ready.is_empty() || (self.signer.is_some() && matches!(self.state, State::Data { .. }))
+    }
+
+    /// Takes from `input` and returns the next verified bytes; `None` when it wants more input, or memory.
     pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Bytes>, ChunkError> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
                 return Ok(Some(bytes));
+            }
+            if self.wanted.is_some() {
+                return Ok(None);
             }
             if let State::Data { left, signature } = self.state {
                 if left > 0 {
@@ -240,6 +264,7 @@ impl Decoder {
             return Err(ChunkError::TooLarge { bytes: left });
         }
         if left > 0 {
+            self.wanted = (self.asks && signature.is_some() && left > FREE_BYTES).then_some(left);
             self.state = State::Data { left, signature };
             return Ok(());
         }

@@ -2,6 +2,7 @@
 //!
 //! Before the signature holds, nothing is read but the head, and nothing is said but why it does not hold.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
@@ -14,10 +15,11 @@ use crate::auth::canonical::{Query, decode_utf8};
 use crate::auth::chunked::Decoder;
 use crate::auth::payload::Payload;
 use crate::auth::{Request as SignedRequest, Verified};
-use crate::body::{CheckedBody, DigestSlot, Expected, RawBody};
+use crate::body::{CheckedBody, Expected, RawBody};
 use crate::checksum::{Algorithm, ChecksumError, Declared};
 use crate::conditions::{Preconditions, Ranged};
 use crate::errors::Refusal;
+use crate::hold::{Hold, Holds};
 use crate::host::Peer;
 use crate::key::{BucketName, NameError, ObjectKey};
 
@@ -75,13 +77,17 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         let verified = verified.map_err(|e| Refusal::from(&e))?;
         let mut bucket = None;
         let passed = async {
-            let target = self.target(&parts.headers, &path)?;
+            let (target, bucket_in_host) = self.target(&parts.headers, &path)?;
             bucket.clone_from(&target.bucket);
             hoist(&mut parts.headers, &query, verified.place)?;
             let origin = origin(&parts.headers, tls);
             let plan = Plan::new(&parts.method, &parts.headers, &query, &target, verified.payload)?;
             let identity = verified.identity.clone();
-            let (body, digests) = plan.open(body, &verified, self.config.body_patience).await?;
+            let hold = plan.hold(&self.holds).await?;
+            let body = plan.check(body, &verified, self.config.body_patience);
+            let body = body.with_holds(self.holds.clone());
+            let digests = body.slot();
+            let body = plan.open(body).await?;
             rewrite(&mut parts, &query, &target, &body, plan.bytes)?;
             let metadata = take_metadata(&mut parts.headers)?;
             let headers = &mut parts.headers;
@@ -95,8 +101,12 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 ranged: Ranged::take(headers),
                 metadata,
                 body_bytes: plan.bytes,
+                checksum: plan.declared.wanted(),
                 digests,
                 origin,
+                bucket_in_host,
+                recorded: AtomicBool::new(false),
+                _hold: hold,
                 operation: OnceLock::new(),
                 refusal: Mutex::new(None),
             };
@@ -112,33 +122,34 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         })
     }
 
-    /// The bucket and the object key that the host and the path name.
-    fn target(&self, headers: &HeaderMap, path: &str) -> Result<Target, Refusal> {
+    /// The bucket and the object key that the host and the path name, and whether the host named the bucket.
+    fn target(&self, headers: &HeaderMap, path: &str) -> Result<(Target, bool), Refusal> {
         let host = headers
             .get(HOST)
             .and_then(|h| h.to_str().ok())
             .unwrap_or_default();
         let rest = path.strip_prefix('/').unwrap_or(path);
-        let (bucket, key) = match self.config.hosts.bucket(host) {
-            Some(bucket) => (bucket, rest),
+        let (bucket, key, in_host) = match self.config.hosts.bucket(host) {
+            Some(bucket) => (bucket, rest, true),
             None => {
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-                (bucket.to_owned(), key)
+                (bucket.to_owned(), key, false)
             }
         };
         if bucket.is_empty() {
             return if key.is_empty() {
-                Ok(Target::default())
+                Ok((Target::default(), false))
             } else {
                 Err((&NameError::BucketName).into())
             };
         }
         let bucket = BucketName::parse(&bucket).map_err(|e| Refusal::from(&e))?;
         let key = (!key.is_empty()).then(|| ObjectKey::parse(key)).transpose();
-        Ok(Target {
+        let target = Target {
             bucket: Some(bucket),
             key: key.map_err(|e| Refusal::from(&e))?,
-        })
+        };
+        Ok((target, in_host))
     }
 }
 
@@ -225,12 +236,16 @@ impl Plan {
         }
     }
 
-    async fn open(
-        &self,
-        raw: RawBody,
-        verified: &Verified,
-        patience: std::time::Duration,
-    ) -> Result<(ForwardBody, DigestSlot), Refusal> {
+    /// Memory for a body that is read whole.
+    async fn hold(&self, holds: &Holds) -> Result<Option<Hold>, Refusal> {
+        let Some(limit) = self.limit else {
+            return Ok(None);
+        };
+        let hold = holds.clone().take(self.bytes.unwrap_or(limit as u64)).await;
+        hold.map(Some).ok_or_else(Refusal::slow_down)
+    }
+
+    fn check(&self, raw: RawBody, verified: &Verified, patience: std::time::Duration) -> CheckedBody {
         let expected = Expected {
             // Without any length a body that is read whole is its own measure.
             bytes: self.bytes,
@@ -242,13 +257,14 @@ impl Plan {
             md5: self.limit.is_none(),
         };
         let decoder = Decoder::new(verified.payload, verified.chunks.clone());
-        let body = CheckedBody::new(raw, decoder, expected, patience);
-        let digests = body.slot();
-        let body = match self.limit {
+        CheckedBody::new(raw, decoder, expected, patience)
+    }
+
+    async fn open(&self, body: CheckedBody) -> Result<ForwardBody, Refusal> {
+        Ok(match self.limit {
             None => ForwardBody::Checked(Box::new(body)),
             Some(limit) => ForwardBody::Whole(body.collect(limit).await.map_err(|e| Refusal::from(&e))?),
-        };
-        Ok((body, digests))
+        })
     }
 }
 

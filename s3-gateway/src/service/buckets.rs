@@ -33,7 +33,7 @@ impl Operations {
         self.check_location(input)?;
         let name = asked.bucket_name()?;
         match asked.session.create_bucket(&asked.caller, name).await {
-            Ok(_) => {}
+            Ok(_) => asked.admitted.mark_recorded(),
             // As S3 does in its oldest region, which clients use by default.
             Err(SessionError::BucketExists) if self.region == "us-east-1" => {}
             Err(error) => return Err(error.into()),
@@ -74,11 +74,7 @@ impl Operations {
         asked: Asked,
         _request: S3Request<HeadBucketInput>,
     ) -> Answer<HeadBucketOutput> {
-        let bucket = asked.bucket().await?;
-        asked
-            .session
-            .noted(&asked.caller, "HeadBucket", Some(&bucket.name))
-            .await?;
+        asked.bucket().await?;
         let output = HeadBucketOutput {
             bucket_region: Some(self.region.clone()),
             ..Default::default()
@@ -91,11 +87,7 @@ impl Operations {
         asked: Asked,
         _request: S3Request<GetBucketLocationInput>,
     ) -> Answer<GetBucketLocationOutput> {
-        let bucket = asked.bucket().await?;
-        asked
-            .session
-            .noted(&asked.caller, "GetBucketLocation", Some(&bucket.name))
-            .await?;
+        asked.bucket().await?;
         // The oldest region has no name here.
         let region =
             (self.region != "us-east-1").then(|| BucketLocationConstraint::from(self.region.clone()));
@@ -127,7 +119,6 @@ impl Operations {
         buckets.sort_by(|a, b| a.name.cmp(&b.name));
         let more = buckets.len() > most;
         buckets.truncate(most);
-        asked.session.noted(&asked.caller, "ListBuckets", None).await?;
         let output = ListBucketsOutput {
             continuation_token: buckets.last().filter(|_| more).map(|bucket| bucket.name.clone()),
             owner: Some(owner(&asked)),

@@ -85,6 +85,16 @@ impl Operations {
                 Err(error) => errors.push(failed(name, error.into())),
             }
         }
+        for error in &errors {
+            // Each key is an operation of its own; those that were deleted have their records.
+            let (identity, code) = (&asked.admitted.identity, error.code.as_deref());
+            asked.session.refused(
+                Some(identity),
+                "DeleteObject",
+                Some(&bucket.name),
+                code.unwrap_or_default(),
+            );
+        }
         if quiet {
             deleted.clear();
         }

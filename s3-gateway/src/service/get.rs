@@ -73,10 +73,6 @@ impl Operations {
         check_conditions(&asked, object)?;
         let selection = select(&asked, &bucket, &stored, request.input.part_number).await?;
         let headers = headers_of(object, &selection, &request.headers, request.uri.query())?;
-        asked
-            .session
-            .noted(&asked.caller, "HeadObject", Some(&bucket.name))
-            .await?;
         let output = HeadObjectOutput {
             accept_ranges: Some("bytes".to_owned()),
             content_length: Some(signed(selection.range.end - selection.range.start)),

@@ -69,7 +69,9 @@ impl Operations {
         let id = upload_id(&request.input.upload_id)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let upload = asked.session.upload(&bucket, key, id).await?;
-        let (stream, digests) = receive(&asked.session, &bucket, &asked.admitted, request.input.body).await?;
+        // A part that comes without a checksum gets the one that the upload announced.
+        let announced = upload.checksum_algorithm.map(sent_algorithm);
+        let (stream, digests) = receive(&asked, &bucket, announced, request.input.body).await?;
         check_algorithm(&upload, digests.checksum.as_ref())?;
         let checksum = digests.checksum.as_ref().and_then(stored_checksum);
         let (target, md5) = ((&bucket, key, id), md5_of(&digests)?);
@@ -112,8 +114,13 @@ impl Operations {
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let expected = expected_checksum(&request.headers)?;
         if let Some(asked_for) = input.checksum_type.as_ref().map(ChecksumType::as_str) {
-            let upload = asked.session.upload(&bucket, key, id).await?;
-            if upload.checksum_algorithm.is_some() && kind_name(upload.checksum_kind) != asked_for {
+            let upload = match asked.session.upload(&bucket, key, id).await {
+                // The session knows whether it was completed before.
+                Err(SessionError::NoSuchUpload) => None,
+                found => Some(found?),
+            };
+            let announced = upload.filter(|upload| upload.checksum_algorithm.is_some());
+            if announced.is_some_and(|upload| kind_name(upload.checksum_kind) != asked_for) {
                 let message = "The checksum type differs from the one the upload was created with";
                 return Err(Refusal::invalid_request(message).into());
             }
@@ -132,12 +139,7 @@ impl Operations {
             .complete_upload(&asked.caller, target, completion, condition)
             .await?;
         let object = &stored.object;
-        let location = format!(
-            "{}/{}/{}",
-            asked.admitted.origin,
-            bucket.name,
-            encode_path(key.as_str())
-        );
+        let location = location(&asked, &bucket.name, key.as_str());
         let mut output = CompleteMultipartUploadOutput {
             bucket: Some(bucket.name),
             key: Some(key.as_str().to_owned()),
@@ -181,10 +183,6 @@ impl Operations {
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let upload = asked.session.upload(&bucket, key, id).await?;
         let page = asked.session.parts(&bucket, id, after, max_parts).await?;
-        asked
-            .session
-            .noted(&asked.caller, "ListParts", Some(&bucket.name))
-            .await?;
         let last = page.parts.last().map_or(after, |part| part.entry.part.number);
         let algorithm = upload.checksum_algorithm.map(sent_algorithm);
         let output = ListPartsOutput {
@@ -232,10 +230,6 @@ impl Operations {
         };
         let bucket = asked.bucket().await?;
         let page = asked.session.uploads(&bucket, &query).await?;
-        asked
-            .session
-            .noted(&asked.caller, "ListMultipartUploads", Some(&bucket.name))
-            .await?;
         let written = |text: &String| encoding.write(text);
         let (next_key, next_id) = match &page.next {
             Some((key, id)) => (Some(encoding.write(key)), id.map(|id| hex::encode(id.0))),
@@ -283,6 +277,16 @@ pub(super) fn part_number(number: i32) -> Result<u16, Halt> {
         .ok_or_else(refused)
 }
 
+/// Where an object is found, in the style in which the client asked.
+fn location(asked: &Asked, bucket: &str, key: &str) -> String {
+    let (origin, key) = (&asked.admitted.origin, encode_path(key));
+    if asked.admitted.bucket_in_host {
+        format!("{origin}/{key}")
+    } else {
+        format!("{origin}/{bucket}/{key}")
+    }
+}
+
 /// An upload id; one that cannot be is one that does not exist.
 pub(super) fn upload_id(text: &str) -> Result<UploadId, SessionError> {
     let mut id = [0; 16];
@@ -315,14 +319,13 @@ fn is_composite(algorithm: Option<Algorithm>, kind: Option<&str>) -> Result<bool
     }
 }
 
-/// A part of an upload with a composite checksum must carry one of its algorithm.
+/// A part's checksum must be of the algorithm that its upload announced.
 fn check_algorithm(upload: &Upload, value: Option<&Value>) -> Result<(), Halt> {
     let Some(wanted) = upload.checksum_algorithm.map(sent_algorithm) else {
         return Ok(());
     };
     match value {
         Some(value) if value.algorithm == wanted => Ok(()),
-        None if !is_needed(upload) => Ok(()),
         _ => {
             let message = format!(
                 "Checksum Type mismatch occurred, expected checksum Type: {}, actual checksum Type: {}",
@@ -332,10 +335,6 @@ fn check_algorithm(upload: &Upload, value: Option<&Value>) -> Result<(), Halt> {
             Err(Refusal::invalid_request(message).into())
         }
     }
-}
-
-fn is_needed(upload: &Upload) -> bool {
-    upload.checksum_kind == vault::object::ChecksumKind::Composite
 }
 
 fn complete_part(part: &CompletedPart) -> Result<CompletePart, Halt> {

@@ -5,15 +5,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::dto::{ETag, StreamingBlob, Timestamp};
+use tokio::time::{Instant, MissedTickBehavior};
 use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Object, ObjectChecksum};
 
-use super::{Halt, SessionBucket};
+use super::{Asked, Halt, SessionBucket};
 use crate::body::BodyError;
-use crate::checksum::{Algorithm, Digests, Value};
+use crate::checksum::{Algorithm, Digests, Summer, Value};
 use crate::conditions::{Preconditions, Tags};
 use crate::errors::Refusal;
-use crate::gate::Admitted;
-use crate::session::{Condition, ETagMatch, FinishedStream, Session, StreamWriter};
+use crate::session::{Condition, ETagMatch, FinishedStream, StreamWriter};
 
 /// Refuses headers for parts of S3 that are not there, rather than ignoring what a client relies on.
 pub(super) fn check_write_headers(headers: &HeaderMap) -> Result<(), Halt> {
@@ -81,18 +81,44 @@ pub(super) fn write_condition(conditions: &Preconditions) -> Result<Condition, H
     }
 }
 
-/// Streams a checked body into a bucket; nothing is published by that.
+/// How often a body is looked at that is on its way in: one that came no chunk further gives back the room it holds.
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
+
+/// Streams a checked body into a bucket; nothing is published by that. A body without a checksum of its own gets one of
+/// the algorithm `otherwise`.
 pub(super) async fn receive(
-    session: &Session,
+    asked: &Asked,
     bucket: &SessionBucket,
-    admitted: &Admitted,
+    otherwise: Option<Algorithm>,
     body: Option<StreamingBlob>,
 ) -> Result<(FinishedStream, Digests), Halt> {
-    let mut writer: StreamWriter = session.stream(bucket).await?;
+    let admitted = &asked.admitted;
+    let mut summer = otherwise.filter(|_| admitted.checksum.is_none()).map(Summer::new);
+    let mut writer: StreamWriter = asked.session.stream(bucket).await?;
     if let Some(mut body) = body {
-        while let Some(part) = body.next().await {
+        let mut look = tokio::time::interval_at(Instant::now() + SETTLE_EVERY, SETTLE_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sealed = 0;
+        loop {
+            let part = tokio::select! {
+                biased;
+                _ = look.tick() => {
+                    if sealed == writer.sealed_chunks() {
+                        writer.settle().await?;
+                    }
+                    sealed = writer.sealed_chunks();
+                    continue;
+                }
+                part = body.next() => part,
+            };
+            let Some(part) = part else { break };
             match part {
-                Ok(bytes) => writer.write(bytes).await?,
+                Ok(bytes) => {
+                    if let Some(summer) = &mut summer {
+                        summer.update(&bytes);
+                    }
+                    writer.write(bytes).await?;
+                }
                 Err(error) => {
                     let known = error.downcast_ref::<BodyError>().cloned();
                     return Err(known.unwrap_or(BodyError::Broken).into());
@@ -101,7 +127,10 @@ pub(super) async fn receive(
         }
     }
     // Only a body that ended cleanly has digests.
-    let digests = admitted.digests.get().cloned().ok_or(BodyError::Broken)?;
+    let mut digests = admitted.digests.get().cloned().ok_or(BodyError::Broken)?;
+    if let Some(summer) = summer {
+        digests.checksum = Some(summer.finish());
+    }
     Ok((writer.finish().await?, digests))
 }
 

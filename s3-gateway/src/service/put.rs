@@ -28,7 +28,7 @@ impl Operations {
             };
             condition.check(current.as_ref().map(|stored| &stored.object))?;
         }
-        let (stream, digests) = receive(&asked.session, &bucket, &asked.admitted, request.input.body).await?;
+        let (stream, digests) = receive(&asked, &bucket, None, request.input.body).await?;
         let checksum = digests.checksum.as_ref().and_then(stored_checksum);
         let new = NewObject {
             metadata: asked.admitted.metadata.clone(),

@@ -12,6 +12,7 @@ use engine::pack::{CHUNK_BYTES_MAX, SHARD_BYTES_MAX, TAG_BYTES};
 use futures::stream::{FuturesOrdered, StreamExt};
 use scopes::ScopeId;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use vault::object::{Checksum, Extent, Part, StreamId};
 use vault::seal::{FreshStream, StreamSealer};
@@ -20,6 +21,10 @@ use vault::seal::{FreshStream, StreamSealer};
 pub(crate) const PLAIN_BYTES: usize = CHUNK_BYTES_MAX - TAG_BYTES;
 /// Packs of one stream on their way to the drives at the same time.
 const IN_FLIGHT_MAX: usize = 2;
+/// How long a stream waits for room for its first chunk: little of it has been sent, so its client may well try again.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stream waits for room later on.
+const LATER_PATIENCE: Duration = Duration::from_secs(60);
 
 type Written = Result<packer::Packed, SessionError>;
 
@@ -75,7 +80,7 @@ impl StreamWriter {
     /// Takes the next bytes of the stream. Waits when the upload budget or the drives are behind.
     ///
     /// # Errors
-    /// When the drives refused what was written before; the stream is then of no use.
+    /// When the drives refused what was written before, or [`SessionError::Busy`]; the stream is then of no use.
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), SessionError> {
         let mut rest = bytes.as_ref();
         while !rest.is_empty() {
@@ -101,6 +106,23 @@ impl StreamWriter {
             rest = later;
         }
         Ok(())
+    }
+
+    /// To be called about once a second while too little comes for a chunk: when the budget is short, what the stream has
+    /// gathered leaves as a short pack, so that a slow client does not keep room from others.
+    ///
+    /// # Errors
+    /// When the drives refused what was written before; the stream is then of no use.
+    pub async fn settle(&mut self) -> Result<(), SessionError> {
+        if self.inner.budget.is_tight() {
+            self.send_pack().await?;
+        }
+        Ok(())
+    }
+
+    /// Chunks sealed so far.
+    pub const fn sealed_chunks(&self) -> u64 {
+        self.first_chunk + self.chunks.len() as u64
     }
 
     /// Ends the stream: seals its last chunk and waits for its full packs.
@@ -132,7 +154,7 @@ impl StreamWriter {
     }
 
     async fn seal(&mut self, last: bool) -> Result<(), SessionError> {
-        let room = self.room_for_chunk().await?;
+        let room = self.room_for_chunk(last).await?;
         self.room.merge(room);
         let mut chunk = std::mem::take(&mut self.plain);
         self.sealer.seal_next(&mut chunk, last)?;
@@ -145,14 +167,18 @@ impl StreamWriter {
 
     /// Room for one more chunk. While others have taken it all, this stream's own packs on their way give some back; only when
     /// it has none does it give up what it gathered, as a short pack: it never waits for others while it holds room.
-    async fn room_for_chunk(&mut self) -> Result<Room, SessionError> {
+    async fn room_for_chunk(&mut self, last: bool) -> Result<Room, SessionError> {
+        let first = self.sealed_chunks() == 0;
+        let whole = first && last;
         loop {
-            if let Some(room) = self.inner.budget.try_chunk() {
+            if let Some(room) = self.inner.budget.try_chunk(whole) {
                 return Ok(room);
             }
             if self.in_flight.is_empty() {
                 if self.chunks.is_empty() {
-                    return Ok(self.inner.budget.chunk().await);
+                    let patience = if first { FIRST_PATIENCE } else { LATER_PATIENCE };
+                    let room = self.inner.budget.chunk(whole, patience).await;
+                    return room.ok_or(SessionError::Busy);
                 }
                 self.send_pack().await?;
             }

@@ -63,6 +63,10 @@ impl Gatekeeper for Book {
         Box::pin(std::future::ready(Ok(found)))
     }
 
+    fn noted<'a>(&'a self, _: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn refused(&self, _: Option<&Identity>, _: &'static str, _: Option<&str>, code: &str) {
         self.refused.lock().unwrap().push(code.to_owned());
     }

@@ -9,7 +9,7 @@ use s3_gateway::body::RawBody;
 use s3_gateway::gate::{Gate, GateConfig};
 use s3_gateway::host::{Hosts, Peer};
 use s3_gateway::service::Front;
-use s3_gateway::session::{NewCredential, Secret};
+use s3_gateway::session::{NewCredential, Secret, Session, SessionOptions};
 use s3_gateway::sessions::Sessions;
 use scopes::{OperationSet, ScopeSet, Window};
 
@@ -25,9 +25,23 @@ pub struct Shop {
 
 impl Shop {
     pub async fn open() -> Self {
+        Self::open_with(|_| {}).await
+    }
+
+    /// A gateway whose session has other settings.
+    pub async fn open_with(change: impl FnOnce(&mut SessionOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let rig = Rig::open(disk, dir.path(), true).await.unwrap();
+        let (mut parts, ledger) = crate::rig::parts(disk, dir.path(), true).await.unwrap();
+        change(&mut parts.options);
+        let (cluster, recorder) = (Arc::clone(&parts.cluster), parts.recorder.clone());
+        let rig = Rig {
+            session: Session::open(parts).await.unwrap(),
+            ledger,
+            cluster,
+            recorder,
+            caller: crate::rig::caller(),
+        };
         let sessions = Sessions::new(vec![rig.session.clone()]);
         let config = GateConfig {
             region: REGION.to_owned(),
