@@ -181,7 +181,7 @@ impl Inner {
         to: &Bucket,
     ) -> Result<Becoming, SessionError> {
         // Held to the end, so that the collector moves no later part away while an earlier one is read.
-        let source = Source::Object(stored.clone());
+        let source = Source::Object(Box::new(stored.clone()));
         let (manifest, _hold) = self.hold(from.scope, source, &(0..u64::MAX)).await?;
         let Manifest::Inline(parts) = manifest else {
             return Err(SessionError::Internal {

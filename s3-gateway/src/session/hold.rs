@@ -22,7 +22,7 @@ const SINGLY_MAX: usize = 4;
 #[derive(Clone)]
 pub(crate) enum Source {
     /// An object as it was found.
-    Object(Stored),
+    Object(Box<Stored>),
     /// Streams of the gateway's own, or of a reader who holds their packs already.
     Manifest(Manifest),
 }
@@ -41,7 +41,7 @@ impl Inner {
         range: &Range<u64>,
     ) -> Result<(Manifest, ReadHold), SessionError> {
         let mut stored = match source {
-            Source::Object(stored) => stored,
+            Source::Object(stored) => *stored,
             Source::Manifest(manifest) => {
                 let manifest = self.resolve(scope, manifest).await?;
                 let held = self.try_hold(scope, packs_of(&manifest, range), None)?;

@@ -48,7 +48,7 @@ impl Session {
         let start = Start {
             inner: Arc::clone(&self.inner),
             scope: bucket.scope,
-            source: Source::Object(stored.clone()),
+            source: Source::Object(Box::new(stored.clone())),
             range,
             recorded: Some(recorded),
         };
@@ -62,7 +62,7 @@ impl Session {
     pub async fn manifest(&self, bucket: &Bucket, stored: &Stored) -> Result<Manifest, SessionError> {
         let (manifest, _hold) = self
             .inner
-            .hold(bucket.scope, Source::Object(stored.clone()), &(0..0))
+            .hold(bucket.scope, Source::Object(Box::new(stored.clone())), &(0..0))
             .await?;
         Ok(manifest)
     }
@@ -101,7 +101,7 @@ impl Inner {
         stored: &Stored,
         range: Range<u64>,
     ) -> ReadStream {
-        self.read_source(bucket.scope, Source::Object(stored.clone()), range)
+        self.read_source(bucket.scope, Source::Object(Box::new(stored.clone())), range)
     }
 
     fn read_source(self: &Arc<Self>, scope: ScopeId, source: Source, range: Range<u64>) -> ReadStream {

@@ -317,7 +317,10 @@ impl Owner {
 }
 
 fn answer_to(done: &Result<(), Trouble>) -> Result<(), RecorderError> {
-    done.as_ref().map(|()| ()).map_err(Trouble::answer)
+    match done {
+        Ok(()) => Ok(()),
+        Err(trouble) => Err(trouble.answer()),
+    }
 }
 
 /// How the thread ends: a close on a full disk loses nothing that was answered, so it is no failure.
