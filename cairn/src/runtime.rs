@@ -87,6 +87,16 @@ pub enum RuntimeError {
     /// The drives do not open.
     #[error("drives: {0}")]
     Drives(#[from] ClusterOpenError),
+    /// The ledger is older than the drives: an old copy of it, or an empty one, was put in place.
+    #[error(
+        "the drives know lease {drives} and the ledger only {newest}: it is an older copy, and starting from it would lose what was written since. Put the newest ledger back, or set it aside and run `cairn vault rebuild`"
+    )]
+    LedgerBehind {
+        /// The highest lease on the drives.
+        drives: u64,
+        /// The newest lease of the ledger.
+        newest: u64,
+    },
     /// The activity log does not open.
     #[error("activity log: {0}")]
     Activity(#[from] RecorderError),
@@ -158,6 +168,10 @@ impl Runtime {
         }
         let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
         cluster.start_census(Arc::clone(&shared));
+        let (drives, newest) = (cluster.highest_lease(), shared.status().lowest_lease);
+        if drives > newest {
+            return Err(RuntimeError::LedgerBehind { drives, newest });
+        }
         let lease = shared.take_lease(&holder(), now_ms()).await?;
         cluster.end_leases_below(lease).await;
         let seed = activity_seed(&keys)?;

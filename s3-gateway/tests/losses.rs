@@ -204,7 +204,7 @@ async fn one_flipped_bit_in_each_of_a_thousand_shards_is_found_and_mended() {
     let disk = SimDisk::new(2);
     let rig = open_sim(&disk, true).await;
     let bucket = rig.bucket("flips").await;
-    let bytes_of = |number: u64| body(number, if number % 10 == 0 { 270_000 } else { 4_096 });
+    let bytes_of = |number: u64| body(number, if number.is_multiple_of(10) { 270_000 } else { 4_096 });
     for number in 0..OBJECTS {
         rig.put(&bucket, &format!("o{number}"), &bytes_of(number))
             .await

@@ -78,6 +78,12 @@ fn applied(sequence: u64) -> Outcome {
     }
 }
 
+fn applies(sequence: u64) -> Result<Decision<Bytes>, BadAppend> {
+    Ok(Decision::Apply {
+        sequence: Sequence(sequence),
+    })
+}
+
 fn dump(machine: &SlotMachine<Bytes>) -> Vec<(Address, Sequence, Bytes)> {
     machine
         .entries_after(None)
@@ -98,12 +104,7 @@ fn appends_decided_in_one_batch_see_each_other_and_readers_see_none_before_commi
     );
     let empty = append(13, vec![Expectation::ScopeEmpty([5; 16])], vec![]);
 
-    assert_eq!(
-        machine.decide(&first),
-        Ok(Decision::Apply {
-            sequence: Sequence(2)
-        })
-    );
+    assert_eq!(machine.decide(&first), applies(2));
     assert_eq!(
         outcome(machine.decide(&empty).unwrap()),
         Outcome::Conflict {
@@ -129,18 +130,8 @@ fn appends_decided_in_one_batch_see_each_other_and_readers_see_none_before_commi
             sequence: Sequence(2)
         })
     );
-    assert_eq!(
-        machine.decide(&third),
-        Ok(Decision::Apply {
-            sequence: Sequence(3)
-        })
-    );
-    assert_eq!(
-        machine.decide(&empty),
-        Ok(Decision::Apply {
-            sequence: Sequence(4)
-        })
-    );
+    assert_eq!(machine.decide(&third), applies(3));
+    assert_eq!(machine.decide(&empty), applies(4));
 
     assert_eq!(
         (machine.get(&place), machine.sequence(), machine.staged()),

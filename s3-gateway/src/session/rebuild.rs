@@ -119,14 +119,7 @@ pub async fn rebuild_vault(
 
 /// The highest lease in any shard frame.
 async fn highest_lease(cluster: &Cluster) -> u64 {
-    let mut highest = 0;
-    let mut after = None;
-    loop {
-        let page = cluster.stored_packs(after, PAGE_PACKS);
-        let Some(last) = page.last() else { return highest };
-        after = Some(last.summary.id);
-        highest = page.iter().map(|pack| pack.lease).fold(highest, u64::max);
-    }
+    cluster.highest_lease()
 }
 
 struct Rebuild {
@@ -149,10 +142,8 @@ impl Drives<'_> {
     ) -> Result<(), SessionError> {
         let mut after = None;
         loop {
-            let page = self.cluster.stored_packs(after, PAGE_PACKS);
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.summary.id);
-            for pack in page {
+            let page = self.cluster.stored_packs(after, PAGE_PACKS).await;
+            for pack in page.packs {
                 if pack.vault != self.keyring.vault().0 || !wanted(&pack) {
                     continue;
                 }
@@ -170,6 +161,10 @@ impl Drives<'_> {
                     }
                 };
                 visit(entry, ScopeId(pack.scope), claims).await?;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
             }
         }
     }

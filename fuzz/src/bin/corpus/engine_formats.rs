@@ -263,6 +263,13 @@ pub(super) fn ledger_entry() -> Seeds {
         ("lease-live", lease.encode()),
         ("lease-ended", ended.encode()),
     ];
+    seeds.extend(pack_entries()?);
+    Ok(seeds)
+}
+
+/// The ledger's entries of the sample packs.
+fn pack_entries() -> Seeds {
+    let mut seeds = Vec::new();
     for ((_, summary), name) in summaries()?
         .into_iter()
         .zip(["pack-small", "pack-full", "pack-with-trailer"])
