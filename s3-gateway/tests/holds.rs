@@ -2,13 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "each test file uses its own part"
-)]
 mod rig;
 
 use engine::disk::{Disk, RealDisk};
