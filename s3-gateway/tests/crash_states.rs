@@ -56,10 +56,10 @@ fn mixed_work(seed: u64, states: usize) {
         let disk = history.disk.crash_state(crash.at, crash.choice);
         let rig = reopen(&disk, Opening::tiny(!answered.opened)).await?;
         check(&history, &answered, &rig).await?;
-        if crash.number % 8 == 0 {
+        if crash.number.is_multiple_of(8) {
             history.judge_activity(&answered, &rig).await?;
         }
-        if crash.number % 16 == 0 {
+        if crash.number.is_multiple_of(16) {
             check_collection(&history, &answered, &rig).await?;
         }
         check_new_write(&rig, crash.at as u64).await

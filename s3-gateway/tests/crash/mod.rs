@@ -83,8 +83,18 @@ impl History {
         changes.into_iter().find(|(name, _)| name == cell)?.1.clone()
     }
 
-    pub fn steps(&self) -> usize {
-        self.steps.lock().unwrap().len()
+    /// Every cell that some step changed.
+    pub fn cells(&self) -> BTreeSet<String> {
+        let steps = self.steps.lock().unwrap();
+        let changes = steps.iter().flat_map(|step| &step.changes);
+        changes.map(|(cell, _)| cell.clone()).collect()
+    }
+
+    /// Whether a cell ever held this.
+    pub fn ever(&self, cell: &str, value: &Arc<Vec<u8>>) -> bool {
+        let steps = self.steps.lock().unwrap();
+        let mut changes = steps.iter().flat_map(|step| &step.changes);
+        changes.any(|(name, held)| name == cell && held.as_ref() == Some(value))
     }
 
     /// Copies a view as it is now.

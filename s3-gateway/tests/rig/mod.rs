@@ -308,6 +308,12 @@ impl Rig {
             .await
     }
 
+    pub async fn delete(&self, bucket: &Bucket, key: &str) -> Result<bool, SessionError> {
+        self.session
+            .delete_object(&self.caller, bucket, &object_key(key), Condition::None)
+            .await
+    }
+
     pub async fn get(&self, bucket: &Bucket, key: &str) -> Result<Vec<u8>, SessionError> {
         let stored = self.session.object(bucket, &object_key(key)).await?;
         self.read(bucket, &stored, 0..stored.object.plaintext_bytes).await

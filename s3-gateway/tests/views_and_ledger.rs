@@ -1,0 +1,261 @@
+//! What may be thrown away: every view, without a trace; the ledger too, at the price that a deletion since the newest checkpoint
+//! may be undone, which the rebuild says.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod crash;
+mod rig;
+
+use activity::{ActivityLog, LogIdentity};
+use crash::states::reopen;
+use crash::work::{Draw, ROOT, Work};
+use crash::{History, Seen, observe};
+use engine::disk::{CrashChoice, Disk, RealDisk, SimDisk};
+use engine::slots::Sequence;
+use engine::view::{SledView, View};
+use net::ledger::LedgerConfig;
+use net::{Ledger, LocalLedger};
+use rig::{DRIVES, Opening, Rig, body, drive_dir, keyring};
+use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, marks, rebuild_vault};
+use s3_gateway::session::{CollectOptions, SessionError};
+use scopes::Wallet;
+use std::path::Path;
+use std::sync::Arc;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_that_are_deleted_are_filled_again_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let views = dir.path().join("views");
+    let open = async |create| {
+        let view: Arc<dyn View> = Arc::new(SledView::open(&views, 8 << 20).unwrap());
+        let opening = Opening {
+            view: Some(view),
+            ..Opening::usual(create)
+        };
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        Rig::open_with(disk, dir.path(), opening).await.unwrap()
+    };
+    let bytes_of = |number: u64| body(number, (number as usize * 1_777) % 50_000);
+    let rig = open(true).await;
+    let bucket = rig.bucket("views").await;
+    for number in 0..60 {
+        let key = format!("o{number}");
+        rig.put(&bucket, &key, b"overwritten").await.unwrap();
+        rig.put(&bucket, &key, &bytes_of(number)).await.unwrap();
+        if number % 3 == 0 {
+            rig.delete(&bucket, &key).await.unwrap();
+        }
+    }
+    rig.close().await;
+    for round in ["kept", "deleted", "deleted with the ledger compacted"] {
+        if round != "kept" {
+            std::fs::remove_dir_all(&views).unwrap();
+        }
+        let rig = open(false).await;
+        let bucket = rig.session.bucket("views").await.unwrap();
+        for number in 0..60 {
+            let read = rig.get(&bucket, &format!("o{number}")).await;
+            let want = if number % 3 == 0 {
+                Err(SessionError::NoSuchKey)
+            } else {
+                Ok(bytes_of(number))
+            };
+            assert!(read == want, "{round}: o{number}");
+        }
+        let used = rig.session.usage().unwrap();
+        let bytes = (0..60).filter(|n| n % 3 != 0).map(|n| bytes_of(n).len() as u64);
+        assert_eq!(used, [("views".to_owned(), 40, bytes.sum())], "{round}");
+        rig.recorder.flush().await.unwrap();
+        rig.ledger.compact().await.unwrap();
+        rig.close().await;
+    }
+}
+
+/// The newest ledger sequence that the activity log remembers.
+fn activity_through(disk: &SimDisk) -> u64 {
+    let identity = LogIdentity::new("cairn.test/log", Wallet::from_seed(&[5; 32])).unwrap();
+    let (dir, config) = (
+        Path::new(ROOT).join("activity"),
+        Opening::tiny(false).activity_log,
+    );
+    let copy: Arc<dyn Disk> = Arc::new(disk.clone());
+    let (log, _) = ActivityLog::open_with(copy, &dir, identity, 1, config).unwrap();
+    log.ledger_sequence_through()
+}
+
+/// Throws the ledger away and makes it anew from the drives and the keys.
+async fn rebuild(disk: &SimDisk) -> RebuildReport {
+    disk.unlink(&Path::new(ROOT).join("ledger"));
+    let opening = Opening::tiny(false);
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let cluster = rig::open_cluster_with(&shared, Path::new(ROOT), &opening).await;
+    let cluster = Arc::new(cluster.unwrap());
+    let marks = marks(&cluster, &[keyring()]).await.unwrap();
+    // The activity log goes on, so the new ledger begins above what it took from the old one.
+    let config = LedgerConfig {
+        begin_after: marks.sequence.max(activity_through(disk)),
+        ..opening.ledger
+    };
+    let (ledger, _) = LocalLedger::open(shared, &Path::new(ROOT).join("ledger"), config).unwrap();
+    let lease = ledger.take_lease_above("rebuild", 1, marks.lease).await.unwrap();
+    ledger
+        .records_through(Sequence(config.begin_after))
+        .await
+        .unwrap();
+    let parts = RebuildParts {
+        keyring: keyring(),
+        cluster: Arc::clone(&cluster),
+        ledger: Arc::new(ledger.clone()),
+        lease,
+    };
+    let report = rebuild_vault(parts, &|_| {}).await.unwrap();
+    ledger.close().await;
+    cluster.close().await;
+    report
+}
+
+/// Checks what a rebuild brought back: everything that is acknowledged, and beside it only what once was. Returns how many cells
+/// came back that had been removed.
+fn undone(history: &History, seen: &Seen) -> u64 {
+    for cell in history.cells() {
+        if let Some(value) = history.now(&cell) {
+            assert_eq!(seen.get(&cell).map(|v| v.len()), Some(value.len()), "{cell}");
+            assert!(seen.get(&cell) == Some(&value), "{cell}: other bytes");
+        }
+    }
+    let mut undone = 0;
+    for (cell, value) in seen {
+        if history.now(cell).is_none() {
+            assert!(history.ever(cell, value), "{cell} never was");
+            undone += 1;
+        }
+    }
+    undone
+}
+
+async fn rebuilt(history: &History, lost: &[usize]) -> (RebuildReport, u64) {
+    let disk = history.disk.crash_state(history.disk.ops(), CrashChoice::KeepAll);
+    for drive in lost {
+        disk.unlink(&drive_dir(Path::new(ROOT), *drive));
+    }
+    let report = rebuild(&disk).await;
+    assert_eq!(report.trailers_lost, 0, "{report:?}");
+    let rig = reopen(&disk, Opening::tiny(!lost.is_empty())).await.unwrap();
+    let seen = observe(&rig).await.unwrap();
+    let undone = undone(history, &seen);
+    assert!(undone <= report.maybe_undeleted, "{undone} of {report:?}");
+    let objects = seen.keys().filter(|cell| cell.starts_with("object")).count() as u64;
+    let buckets = seen.keys().filter(|cell| cell.starts_with("bucket")).count() as u64;
+    assert_eq!(report.buckets, buckets, "{report:?}");
+    // Beside them, objects of buckets that are gone, whose deletion left no claim either.
+    assert!(report.objects >= objects, "{objects} of {report:?}");
+    // The vault goes on, its activity log too, and what was brought back may be collected around.
+    let before = rig.session.activity(&Default::default()).await.unwrap().len();
+    let bucket = rig.bucket("after").await;
+    rig.put(&bucket, "after", b"the rebuild").await.unwrap();
+    let after = rig.session.activity(&Default::default()).await.unwrap();
+    assert_eq!(
+        after.len(),
+        before + 2,
+        "CreateBucket and PutObject are on record"
+    );
+    rig.session
+        .collect(CollectOptions { everything: true }, &|_| {})
+        .await
+        .unwrap();
+    let mut again = observe_without(&rig, "after").await;
+    again.retain(|cell, _| seen.contains_key(cell));
+    assert!(again == seen, "collecting after a rebuild lost something");
+    rig.close().await;
+    (report, undone)
+}
+
+/// As [`observe`], without a bucket whose objects carry no sums.
+async fn observe_without(rig: &Rig, bucket: &str) -> Seen {
+    let own = rig.session.bucket(bucket).await.unwrap();
+    rig.delete(&own, bucket).await.unwrap();
+    observe(rig).await.unwrap()
+}
+
+async fn worked(seed: u64, steps: u64) -> Work {
+    let work = Work::begin(seed, Opening::tiny(true)).await;
+    work.small(&mut Draw(seed), steps).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_drives_and_the_keys_give_everything_acknowledged_back() {
+    let (mut undone_in_all, mut from_checkpoint) = (0, 0);
+    for seed in 10..22 {
+        // Short runs end before any checkpoint or collection, long ones after several.
+        let work = worked(seed, 4 + (seed - 10) * 5).await;
+        work.rig.settle().await;
+        let history = work.finish().await;
+        let (report, undone) = rebuilt(&history, &[]).await;
+        println!("seed {seed}: {report:?}, {undone} undone");
+        undone_in_all += undone;
+        from_checkpoint += report.from_checkpoint;
+    }
+    assert!(
+        undone_in_all > 0 && from_checkpoint > 0,
+        "{undone_in_all} {from_checkpoint}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_lost_drives_and_the_ledger_together_lose_nothing() {
+    let work = worked(30, 40).await;
+    work.rig.settle().await;
+    let history = work.finish().await;
+    for lost in [[0, 1], [2, 5], [3, 4]] {
+        assert!(lost.iter().all(|drive| *drive < DRIVES));
+        rebuilt(&history, &lost).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_right_after_a_checkpoint_undoes_no_deletion() {
+    for seed in 40..44 {
+        let work = worked(seed, 30).await;
+        if seed % 2 == 0 {
+            work.collect().await;
+        } else {
+            work.checkpoint().await;
+        }
+        work.rig.settle().await;
+        let history = work.finish().await;
+        let (report, undone) = rebuilt(&history, &[]).await;
+        assert_eq!(undone, 0, "seed {seed}: {report:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_is_rebuilt_again_from_what_a_rebuild_and_later_work_left() {
+    let work = worked(50, 24).await;
+    work.rig.settle().await;
+    let history = work.finish().await;
+    let disk = history.disk.crash_state(history.disk.ops(), CrashChoice::KeepAll);
+    rebuild(&disk).await;
+    let rig = reopen(&disk, Opening::tiny(false)).await.unwrap();
+    let bucket = rig.bucket("later").await;
+    for number in 0..5 {
+        rig.put(&bucket, &format!("o{number}"), &body(number, 3_000))
+            .await
+            .unwrap();
+    }
+    let overwritten = rig.bucket("first").await;
+    rig.put(&overwritten, "dir/k0", b"newest").await.unwrap();
+    rig.settle().await;
+    rig.close().await;
+    rebuild(&disk).await;
+    let rig = reopen(&disk, Opening::tiny(false)).await.unwrap();
+    let bucket = rig.session.bucket("later").await.unwrap();
+    for number in 0..5 {
+        assert_eq!(
+            rig.get(&bucket, &format!("o{number}")).await.unwrap(),
+            body(number, 3_000)
+        );
+    }
+    let overwritten = rig.session.bucket("first").await.unwrap();
+    assert_eq!(rig.get(&overwritten, "dir/k0").await.unwrap(), b"newest");
+    rig.close().await;
+}
