@@ -102,6 +102,8 @@ pub struct LedgerStatus {
     pub carried_bytes: u64,
     /// Records up to this sequence were let go.
     pub records_through: u64,
+    /// Every append above this sequence is held; of earlier ones [`Ledger::tail`] says that they are compacted.
+    pub tail_above: u64,
     /// The lowest lease that is not ended.
     pub lowest_lease: u64,
     /// Whether a flush failed.

@@ -11,7 +11,7 @@ use crash::states::reopen;
 use crash::work::{Draw, ROOT, Work};
 use crash::{History, Seen, observe};
 use engine::disk::{CrashChoice, Disk, RealDisk, SimDisk};
-use engine::slots::Sequence;
+use engine::slots::{Address, Append, EntryKind, Outcome, Sequence, Write};
 use engine::view::{SledView, View};
 use net::ledger::LedgerConfig;
 use net::{Ledger, LocalLedger};
@@ -143,7 +143,16 @@ async fn rebuilt(history: &History, lost: &[usize]) -> (RebuildReport, u64) {
     let rig = reopen(&disk, Opening::tiny(!lost.is_empty())).await.unwrap();
     let seen = observe(&rig).await.unwrap();
     let undone = undone(history, &seen);
-    assert!(undone <= report.maybe_undeleted, "{undone} of {report:?}");
+    // What came out of the checkpoint may have been deleted after it, what came out of claims at any time.
+    assert!(
+        undone <= report.from_checkpoint + report.maybe_undeleted,
+        "{undone} of {report:?}"
+    );
+    assert_eq!(
+        report.checkpoint_ms.is_some(),
+        report.from_checkpoint > 0,
+        "{report:?}"
+    );
     let objects = seen.keys().filter(|cell| cell.starts_with("object")).count() as u64;
     let buckets = seen.keys().filter(|cell| cell.starts_with("bucket")).count() as u64;
     assert_eq!(report.buckets, buckets, "{report:?}");
@@ -257,5 +266,48 @@ async fn a_vault_is_rebuilt_again_from_what_a_rebuild_and_later_work_left() {
     }
     let overwritten = rig.session.bucket("first").await.unwrap();
     assert_eq!(rig.get(&overwritten, "dir/k0").await.unwrap(), b"newest");
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_without_records_that_were_compacted_are_not_missed_by_the_activity_log() {
+    let work = worked(60, 4).await;
+    let history = work.finish().await;
+    let disk = history.disk.clone();
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let opening = Opening::tiny(false);
+    let dir = Path::new(ROOT).join("ledger");
+    let (ledger, _) = LocalLedger::open(shared, &dir, opening.ledger).unwrap();
+    let lease = ledger.take_lease("another", 1).await.unwrap();
+    let before = ledger.status().segments;
+    for number in 0..600u64 {
+        let address = Address {
+            scope: [1; 16],
+            kind: EntryKind::Statement,
+            slot: [1; 16],
+        };
+        let value = Some(vec![7; 1_000].into());
+        let mut operation = [9; 16];
+        operation[..8].copy_from_slice(&number.to_le_bytes());
+        let append = Append {
+            operation,
+            lease,
+            vault: [8; 16],
+            expectations: Vec::new(),
+            writes: vec![Write { address, value }],
+            record: None,
+        };
+        assert!(matches!(ledger.append(append).await, Ok(Outcome::Applied { .. })));
+    }
+    ledger.compact().await.unwrap();
+    let status = ledger.status();
+    assert!(status.tail_above > status.records_through, "{before} {status:?}");
+    ledger.close().await;
+    let rig = reopen(&disk, opening).await.unwrap();
+    let answered = history.answered(usize::MAX);
+    history.judge_activity(&answered, &rig).await.unwrap();
+    rig.put(&rig.bucket("first").await, "more", b"bytes")
+        .await
+        .unwrap();
     rig.close().await;
 }

@@ -83,12 +83,18 @@ fn show(rebuilt: &Rebuilt) {
         "  {} objects in {} scopes are back",
         report.objects, report.buckets
     ));
-    if report.maybe_undeleted > 0 {
-        print_line(format!(
-            "  {} entries were written after the last checkpoint; if one of them was deleted since, it is back",
+    print_line(match report.checkpoint_ms {
+        Some(ms) => format!(
+            "  {} entries are as of the checkpoint of {}, {} were written later; what was deleted after it may be back",
+            report.from_checkpoint,
+            super::key::moment(ms),
             report.maybe_undeleted
-        ));
-    }
+        ),
+        None => format!(
+            "  there is no checkpoint: whatever of the {} entries was deleted may be back",
+            report.maybe_undeleted
+        ),
+    });
 }
 
 /// Reads key files only: it needs no lock and disturbs no running process.

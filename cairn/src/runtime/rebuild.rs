@@ -60,6 +60,7 @@ impl Rebuilt {
             "objects": self.report.objects,
             "from_checkpoint": self.report.from_checkpoint,
             "maybe_undeleted": self.report.maybe_undeleted,
+            "checkpoint_ms": self.report.checkpoint_ms,
             "trailers_lost": self.report.trailers_lost,
         })
     }

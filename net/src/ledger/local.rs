@@ -371,6 +371,7 @@ impl Ledger for LocalLedger {
     fn status(&self) -> LedgerStatus {
         let shared = self.shared();
         let segments = shared.reader.segments();
+        let tail_above = shared.tail().whole_above();
         let table = shared.table();
         LedgerStatus {
             position: self.position().0,
@@ -382,6 +383,7 @@ impl Ledger for LocalLedger {
             flushes: shared.counters.flushes.load(Ordering::Relaxed),
             carried_bytes: shared.counters.carried_bytes.load(Ordering::Relaxed),
             records_through: table.records_through,
+            tail_above,
             lowest_lease: table.machine.lowest_live_lease(),
             fenced: *shared.fenced.borrow(),
             full: shared.counters.full.load(Ordering::Relaxed),

@@ -111,6 +111,11 @@ impl TailIndex {
         next.map_or(self.ring_first, |(known, _)| *known)
     }
 
+    /// Every append above this sequence is held.
+    pub(super) fn whole_above(&self) -> u64 {
+        self.oldest.saturating_sub(1)
+    }
+
     /// Whether there was no append yet.
     pub(super) fn is_empty(&self) -> bool {
         self.newest == 0

@@ -38,6 +38,9 @@ pub struct RebuildReport {
     pub packs: u64,
     /// Trailers that could not be read or opened; claims in them are lost.
     pub trailers_lost: u64,
+    /// When that checkpoint was written, ms since 1970. Whatever was deleted later may be back; without a checkpoint, whatever
+    /// was ever deleted.
+    pub checkpoint_ms: Option<u64>,
     /// Entries out of the newest checkpoint.
     pub from_checkpoint: u64,
     /// Entries out of later claims: each may have been deleted since it was written.
@@ -240,7 +243,10 @@ impl Rebuild {
         let through = pointer.as_ref().map_or(Sequence(0), |pointer| pointer.through);
         let mut claims = ClaimSet::since(through);
         let mut batch = Batch::new(&self.parts);
-        report = RebuildReport::default();
+        report = RebuildReport {
+            checkpoint_ms: pointer.as_ref().map(|pointer| pointer.written_ms),
+            ..RebuildReport::default()
+        };
         let note = |done: u64, note: &str| Progress {
             done,
             total: 0,

@@ -247,8 +247,14 @@ impl Owner {
             let tail = self.ledger.tail(from, FEED_MAX).await;
             let appends = match tail.map_err(Trouble::failed)? {
                 Tail::Appends(appends) => appends,
-                // The ledger keeps records until `records_through`, so this is a log that lost its end.
+                // The ledger lets no record go beyond `records_through`, so what it compacted above that carried none. Below it,
+                // this is a log that lost its end.
                 Tail::Compacted => {
+                    let status = self.ledger.status();
+                    if from.0 >= status.records_through && from.0 < status.tail_above {
+                        self.fed = Sequence(status.tail_above);
+                        continue;
+                    }
                     let lost = "the ledger no longer holds records that the activity log lacks";
                     return Err(Trouble::failed(lost));
                 }
