@@ -4,6 +4,7 @@
     dead_code,
     unreachable_pub,
     clippy::expect_used,
+    clippy::unwrap_used,
     reason = "shared by test files, each of which uses its own part"
 )]
 
