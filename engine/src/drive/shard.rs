@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::log::Position;
@@ -143,7 +143,7 @@ impl ShardTag {
 
 /// A checksum of a shard frame's tag, by which the frame is known again when it is read.
 pub(super) fn tag_checksum(tag: &[u8]) -> u64 {
-    xxh3_64(tag)
+    XxHash3_64::oneshot(tag)
 }
 
 /// The tag of a delete frame: the shard and the position of the frame that is deleted.

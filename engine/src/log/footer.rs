@@ -4,7 +4,7 @@
 //! entries stand in the order of the frames, and room for them is known before a frame is accepted.
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use super::frame::frame_bytes;
 use super::{FrameInfo, HEADER_BYTES, OWNER_KIND_MIN, Position};
@@ -100,7 +100,7 @@ pub(super) fn encode_tail(footer_offset: u32, log_id: u64) -> [u8; TAIL_BYTES] {
     let (magic, offset) = named.split_at_mut(4);
     magic.copy_from_slice(&TAIL_MAGIC);
     offset.copy_from_slice(&footer_offset.to_le_bytes());
-    checksum.copy_from_slice(&xxh3_64_with_seed(named, log_id).to_le_bytes());
+    checksum.copy_from_slice(&XxHash3_64::oneshot_with_seed(log_id, named).to_le_bytes());
     tail
 }
 

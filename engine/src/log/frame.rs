@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+use std::hash::Hasher as _;
+use twox_hash::XxHash3_64;
 
 use super::Position;
 
@@ -108,7 +109,7 @@ impl FrameHeader {
             }
         }
         let (covered, checksum) = out.split_at_mut(56);
-        checksum.copy_from_slice(&xxh3_64_with_seed(covered, self.log_id).to_le_bytes());
+        checksum.copy_from_slice(&XxHash3_64::oneshot_with_seed(self.log_id, covered).to_le_bytes());
         out
     }
 
@@ -127,7 +128,7 @@ impl FrameHeader {
         }
         let (log_id, run, position, durable_to, lengths) = (word(), word(), word(), word(), word());
         let payload_checksum = word();
-        if xxh3_64_with_seed(fields, log_id) != u64_from(checksum) {
+        if XxHash3_64::oneshot_with_seed(log_id, fields) != u64_from(checksum) {
             return Err(HeaderFault::Checksum);
         }
         let [_, _, _, _, version, kind, reserved @ ..] = first.to_le_bytes();
@@ -173,18 +174,18 @@ impl FrameHeader {
     /// Whether these are the payload's bytes.
     pub fn payload_matches(&self, payload: &[u8]) -> bool {
         payload.len() as u64 == u64::from(self.payload_bytes)
-            && xxh3_64_with_seed(payload, self.log_id) == self.payload_checksum
+            && XxHash3_64::oneshot_with_seed(self.log_id, payload) == self.payload_checksum
     }
 }
 
 /// The payload checksum of a payload that lies in several parts.
 pub(super) fn checksum_parts(log_id: u64, tag: &[u8], parts: &[&[u8]]) -> u64 {
-    let mut hasher = Xxh3::with_seed(log_id);
-    hasher.update(tag);
+    let mut hasher = XxHash3_64::with_seed(log_id);
+    hasher.write(tag);
     for part in parts {
-        hasher.update(part);
+        hasher.write(part);
     }
-    hasher.digest()
+    hasher.finish()
 }
 
 fn u64_from(bytes: &[u8]) -> u64 {

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use super::footer::{FooterBuilder, encode_tail};
 use super::frame::{KIND_FOOTER, KIND_HEAD};
@@ -29,7 +29,7 @@ impl Log {
         self.reserve(end)?;
         let offset = u32::try_from(at).unwrap_or(u32::MAX);
         let payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        let checksum = xxh3_64_with_seed(&payload, self.shared.log_id);
+        let checksum = XxHash3_64::oneshot_with_seed(self.shared.log_id, &payload);
         let header = self.header(
             KIND_FOOTER,
             Position::new(number, offset),
@@ -96,7 +96,7 @@ impl Log {
         let path = self.shared.dir.join(segment_name(number));
         let reserved = u64::from(self.config.preallocate_bytes).clamp(HEAD_FRAME_BYTES, self.segment_bytes());
         let payload = head_payload(self.config.kind, number);
-        let checksum = xxh3_64_with_seed(&payload, self.shared.log_id);
+        let checksum = XxHash3_64::oneshot_with_seed(self.shared.log_id, &payload);
         let payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let header = self
             .header(KIND_HEAD, Position::new(number, 0), payload_bytes, 0, checksum)

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use super::footer::FooterBuilder;
 use super::frame::{ALIGN, KIND_CLOSING, checksum_parts, frame_bytes};
@@ -348,7 +348,7 @@ impl Log {
             gather.extend_from_slice(tag);
             parts.iter().for_each(|part| gather.extend_from_slice(part));
             let (header_at, payload) = gather.split_at_mut(HEADER_BYTES);
-            let checksum = xxh3_64_with_seed(payload, self.shared.log_id);
+            let checksum = XxHash3_64::oneshot_with_seed(self.shared.log_id, payload);
             let header = self.header(kind, position, payload_bytes, tag_bytes, checksum);
             header_at.copy_from_slice(&header.encode());
             gather.extend_from_slice(pad);
