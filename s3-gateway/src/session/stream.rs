@@ -92,7 +92,8 @@ impl StreamWriter {
             let (now, later) = rest.split_at(free.min(rest.len()));
             if self.plain.capacity() == 0 {
                 // A small object's buffer is no larger than the object, as far as is known.
-                let expected = if later.is_empty() {
+                let maybe_all = later.is_empty() && self.sealed_chunks() == 0;
+                let expected = if maybe_all {
                     now.len() + TAG_BYTES
                 } else {
                     CHUNK_BYTES_MAX
