@@ -45,7 +45,7 @@ use missing::Missing;
 pub use delete::{CompactReport, DeleteError, DeleteReport, StoredPack, StoredPage};
 pub use drive::DriveFailure;
 pub use open::{ClusterOpenError, cluster_id_of, drive_id};
-pub use put::PutError;
+pub use put::{PutError, PutSpace};
 pub use read::{LaneRange, ReadError};
 pub use repair::{PackStream, Progress, RepairError, RepairOptions, RepairReport, packs_of};
 pub use scrub::{PackLookup, ScrubReport};

@@ -191,3 +191,118 @@ async fn full_drives_refuse_objects_clearly_and_reads_deletes_and_gc_go_on() {
     assert!(lost(&rig).is_empty());
     rig.close().await;
 }
+
+const MIB: u64 = 1 << 20;
+
+/// A vault of the usual sizes on a disk of so many bytes, filled with objects of a MiB until it takes no more: how many it took.
+async fn filled(disk: &SimDisk, capacity: u64) -> (Rig, Bucket, u64) {
+    let opening = Opening {
+        drive_log: Opening::large_packs(true).drive_log,
+        ..Opening::usual(true)
+    };
+    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let rig = Rig::open_with(shared, Path::new(ROOT), opening).await.unwrap();
+    disk.set_capacity(capacity);
+    let bucket = rig.bucket("full").await;
+    for number in 0.. {
+        match rig
+            .put(&bucket, &format!("o{number}"), &body(number, MIB as usize))
+            .await
+        {
+            Ok(_) => {}
+            Err(SessionError::DiskFull) => return (rig, bucket, number),
+            Err(other) => panic!("o{number}: {other}"),
+        }
+    }
+    unreachable!("the disk is never full")
+}
+
+async fn assert_there(rig: &Rig, bucket: &Bucket, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let read = rig.get(bucket, &format!("o{number}")).await;
+        assert!(
+            read == Ok(body(number, MIB as usize)),
+            "o{number}: {:?}",
+            read.err()
+        );
+    }
+}
+
+async fn collect(rig: &Rig) -> Result<(), SessionError> {
+    let options = CollectOptions { everything: true };
+    rig.session.collect(options, &|_| {}).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_objects_filled_is_emptied_by_deletes_and_gc_and_takes_objects_again() {
+    let disk = SimDisk::unrecorded(15);
+    let (rig, bucket, count) = filled(&disk, 200 * MIB).await;
+    assert!((40..100).contains(&count), "{count} objects fit");
+    assert_there(&rig, &bucket, 0..count).await;
+    let name = s3_gateway::key::BucketName::parse("another").unwrap();
+    let made = rig.session.create_bucket(&rig.caller, &name).await;
+    assert_eq!(made.err(), Some(SessionError::DiskFull));
+    for number in 0..count / 2 {
+        assert_eq!(rig.delete(&bucket, &format!("o{number}")).await, Ok(true));
+    }
+    collect(&rig).await.unwrap();
+    rig.cluster.check_drives().await;
+    for number in 0..count / 3 {
+        let put = rig
+            .put(&bucket, &format!("o{number}"), &body(number, MIB as usize))
+            .await;
+        put.unwrap_or_else(|error| panic!("o{number} after gc: {error}"));
+    }
+    assert_there(&rig, &bucket, count / 2..count).await;
+    assert_there(&rig, &bucket, 0..count / 3).await;
+    assert!(lost(&rig).is_empty());
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_full_to_the_last_byte_still_reads_and_deletes_and_goes_on_when_space_returns() {
+    let disk = SimDisk::unrecorded(16);
+    let (rig, bucket, count) = filled(&disk, 150 * MIB).await;
+    // Somebody else takes what the drives left.
+    disk.set_capacity(disk.used_bytes());
+    for round in 0..100 {
+        assert_there(&rig, &bucket, count - 3..count).await;
+        let put = rig.put(&bucket, "refused", &body(round, 1_000)).await;
+        assert_eq!(put.err(), Some(SessionError::DiskFull));
+    }
+    for number in 0..count - 5 {
+        assert_eq!(
+            rig.delete(&bucket, &format!("o{number}")).await,
+            Ok(true),
+            "o{number}"
+        );
+    }
+    match collect(&rig).await {
+        Ok(()) | Err(SessionError::DiskFull) => {}
+        Err(other) => panic!("{other}"),
+    }
+    assert_there(&rig, &bucket, count - 5..count).await;
+    disk.set_capacity(300 * MIB);
+    rig.cluster.check_drives().await;
+    collect(&rig).await.unwrap();
+    let put = async {
+        loop {
+            match rig.put(&bucket, "after", b"there is space").await {
+                Err(SessionError::DiskFull) => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    };
+    let put = tokio::time::timeout(Duration::from_secs(10), put).await;
+    put.unwrap().unwrap();
+    rig.recorder.flush().await.unwrap();
+    assert!(lost(&rig).is_empty());
+    rig.close().await;
+    let again = Rig::open(Arc::new(disk.clone()), Path::new(ROOT), false)
+        .await
+        .unwrap();
+    assert_there(&again, &bucket, count - 5..count).await;
+    assert_eq!(again.get(&bucket, "o0").await, Err(SessionError::NoSuchKey));
+    assert_eq!(again.get(&bucket, "after").await.unwrap(), b"there is space");
+    again.close().await;
+}

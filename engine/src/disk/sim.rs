@@ -55,6 +55,8 @@ struct Inner {
     /// `(file, first byte, end)`.
     unreadable: Vec<(PathBuf, u64, u64)>,
     capacity_bytes: u64,
+    /// All files together may have so many bytes.
+    limit_bytes: Option<u64>,
     handles: usize,
 }
 
@@ -86,6 +88,7 @@ impl SimDisk {
             open_fails: Vec::new(),
             unreadable: Vec::new(),
             capacity_bytes: 1 << 40,
+            limit_bytes: None,
             handles: 0,
         };
         Self {
@@ -194,6 +197,17 @@ impl SimDisk {
         true
     }
 
+    /// From now on all files with a name may together have only so many bytes: what would grow a file beyond that finds the disk
+    /// full, and what is removed or cut off makes room. [`Disk::available_bytes`] answers what is left.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.lock().limit_bytes = Some(bytes);
+    }
+
+    /// Bytes of all files that have a name.
+    pub fn used_bytes(&self) -> u64 {
+        self.lock().world.used_bytes()
+    }
+
     /// File handles open at this moment.
     pub fn open_handles(&self) -> usize {
         self.lock().handles
@@ -214,6 +228,12 @@ impl Inner {
 
     fn is_full(&self, path: &Path) -> bool {
         self.full.iter().any(|prefix| path.starts_with(prefix))
+    }
+
+    /// Whether a file cannot grow by so many bytes.
+    fn lacks_room(&self, path: &Path, more: u64) -> bool {
+        let beyond = |limit| self.world.used_bytes().saturating_add(more) > limit;
+        more > 0 && (self.is_full(path) || self.limit_bytes.is_some_and(beyond))
     }
 
     fn sync_fails(&self, path: &Path) -> bool {
@@ -324,10 +344,10 @@ impl Disk for SimDisk {
 
     fn available_bytes(&self, path: &Path) -> io::Result<u64> {
         let inner = self.lock();
-        Ok(if inner.is_full(path) {
-            0
-        } else {
-            inner.capacity_bytes
+        Ok(match inner.limit_bytes {
+            _ if inner.is_full(path) => 0,
+            Some(limit) => limit.saturating_sub(inner.world.used_bytes()),
+            None => inner.capacity_bytes,
         })
     }
 }
@@ -372,7 +392,7 @@ impl DiskFile for SimFile {
         let data: Arc<[u8]> = parts.concat().into();
         let end = offset.saturating_add(data.len() as u64);
         let have = inner.world.len(self.file);
-        if inner.is_full(&self.path) && end > have {
+        if inner.lacks_room(&self.path, end.saturating_sub(have)) {
             // As a real disk does, write what still fits and then report the rest.
             let fits = usize::try_from(have.saturating_sub(offset))
                 .unwrap_or(0)
@@ -417,7 +437,8 @@ impl DiskFile for SimFile {
     fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
         let mut inner = self.writable()?;
         let end = offset.saturating_add(bytes);
-        if inner.is_full(&self.path) && end > inner.world.len(self.file) {
+        let more = end.saturating_sub(inner.world.len(self.file));
+        if inner.lacks_room(&self.path, more) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if end > inner.world.len(self.file) {

@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use commit::Helpers;
 
 use super::drive::{DriveFailure, LocalDrive, classify};
+use super::put::PutSpace;
 use crate::queue::Queue;
 
 /// The answer to a job.
@@ -34,6 +35,7 @@ pub(super) enum Job {
         drive: usize,
         header: ShardHeader,
         shard: Bytes,
+        space: PutSpace,
         reply: Reply<()>,
     },
     /// Deletes a shard that is damaged and stores the right one, in one commit.
@@ -224,9 +226,10 @@ impl Turns {
                 drive,
                 header,
                 shard,
+                space,
                 reply,
             } => {
-                if self.is_short_of_space(drive) {
+                if space == PutSpace::Free && self.is_short_of_space(drive) {
                     return answer(reply, Err(DriveFailure::Full));
                 }
                 self.with(drive, reply, |writer| writer.put(&header, &shard));

@@ -59,6 +59,15 @@ pub enum PutError {
     },
 }
 
+/// What space a pack may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutSpace {
+    /// What is free beyond the headroom.
+    Free,
+    /// The headroom as well: for what the collector writes in order to give more back.
+    Headroom,
+}
+
 impl Cluster {
     /// Whether a pack could be stored now: how many drives are there, how many a write needs.
     pub fn writable(&self) -> Result<(), PutError> {
@@ -95,25 +104,37 @@ impl Cluster {
         lease: u64,
     ) -> Result<PackEntry, PutError> {
         let entry = self.plan(&pack, vault, lease)?;
-        self.put_planned(pack, &entry, scope).await?;
+        self.put_planned(pack, &entry, scope, PutSpace::Free).await?;
         Ok(entry)
     }
 
     /// As [`Self::put_pack`], for an entry that [`Self::plan`] made of the same pack.
-    pub async fn put_planned(&self, pack: Pack, entry: &PackEntry, scope: [u8; 16]) -> Result<(), PutError> {
+    pub async fn put_planned(
+        &self,
+        pack: Pack,
+        entry: &PackEntry,
+        scope: [u8; 16],
+        space: PutSpace,
+    ) -> Result<(), PutError> {
         let places: Vec<_> = entry
             .drives
             .iter()
             .filter_map(|id| self.inner.drive(*id))
             .collect();
         let geometry = &entry.summary.geometry;
-        let implied = (0..places.len()).zip(&places).filter(|(index, drive)| {
-            geometry.is_implied(*index) && drive.present().is_some() && drive.is_full()
+        let enough = (0..places.len()).zip(&places).filter(|(index, drive)| {
+            let room = space == PutSpace::Headroom || geometry.is_implied(*index);
+            room && drive.present().is_some() && drive.is_full()
         });
-        can_write(&places, geometry.code, implied.count())?;
+        can_write(&places, geometry.code, enough.count())?;
         self.inner.missing.revive(entry.id());
         let (acknowledge, acknowledged) = oneshot::channel();
-        let put = Put::new(Arc::clone(&self.inner), entry.clone(), scope, acknowledge);
+        let put = Put::new(
+            Arc::clone(&self.inner),
+            entry.clone(),
+            (scope, space),
+            acknowledge,
+        );
         // A task of its own, so that a caller who goes away leaves no half-tracked pack.
         tokio::spawn(put.run(pack.shards));
         let need = placement::durable_needed(geometry.code);
@@ -143,8 +164,8 @@ fn can_write(drives: &[&Arc<LocalDrive>], code: Code, full_but_enough: usize) ->
 }
 
 impl Inner {
-    /// The drive of each shard: over the present drives if there are enough, else over all of the present ones and
-    /// as many lost ones as it takes.
+    /// The drive of each shard: over the drives that take puts if there are enough, else over all of those and as many full
+    /// ones, and then lost ones, as it takes.
     fn place(&self, summary: &PackSummary) -> Result<Vec<DriveId>, PutError> {
         let shards = summary.geometry.code.shards();
         let layout = PutError::Layout {
@@ -154,16 +175,17 @@ impl Inner {
         if self.drives.len() < shards {
             return Err(layout);
         }
-        let (present, lost): (Vec<_>, Vec<_>) = self.drives.iter().partition(|drive| drive.writable());
-        let mut candidates: Vec<_> = present.into_iter().map(|drive| weight(drive.id)).collect();
-        if let Some(short @ 1..) = shards.checked_sub(candidates.len()) {
-            let lost: Vec<_> = lost.into_iter().map(|drive| weight(drive.id)).collect();
-            candidates.extend(
-                choose(summary.id, short, &lost)
-                    .ok_or(layout)?
-                    .into_iter()
-                    .map(weight),
-            );
+        let (writable, others): (Vec<_>, Vec<_>) = self.drives.iter().partition(|drive| drive.writable());
+        let (full, lost): (Vec<_>, Vec<_>) = others.into_iter().partition(|drive| drive.present().is_some());
+        let mut candidates: Vec<_> = writable.into_iter().map(|drive| weight(drive.id)).collect();
+        for more in [full, lost] {
+            let short = shards.saturating_sub(candidates.len()).min(more.len());
+            if short == 0 {
+                continue;
+            }
+            let more: Vec<_> = more.into_iter().map(|drive| weight(drive.id)).collect();
+            let chosen = choose(summary.id, short, &more).ok_or(layout)?;
+            candidates.extend(chosen.into_iter().map(weight));
         }
         choose(summary.id, shards, &candidates).ok_or(layout)
     }
@@ -187,6 +209,7 @@ struct Put {
     inner: Arc<Inner>,
     entry: PackEntry,
     scope: [u8; 16],
+    space: PutSpace,
     durable: BTreeSet<usize>,
     full: usize,
     lease_ended: Option<u64>,
@@ -197,13 +220,14 @@ impl Put {
     fn new(
         inner: Arc<Inner>,
         entry: PackEntry,
-        scope: [u8; 16],
+        (scope, space): ([u8; 16], PutSpace),
         acknowledge: oneshot::Sender<Result<(), PutError>>,
     ) -> Self {
         Self {
             inner,
             entry,
             scope,
+            space,
             durable: BTreeSet::new(),
             full: 0,
             lease_ended: None,
@@ -235,7 +259,8 @@ impl Put {
             }
             let header = header(&self.entry, self.scope, index, self.entry.lease);
             rest_bytes += shard.len();
-            writes.push(async move { (index, shard.len(), put_shard(&drive, header, shard).await) });
+            let space = self.space;
+            writes.push(async move { (index, shard.len(), put_shard(&drive, header, shard, space).await) });
         }
         let mut held = None;
         while let Some((index, bytes, result)) = writes.next().await {
@@ -380,12 +405,14 @@ pub(super) async fn put_shard(
     drive: &LocalDrive,
     header: ShardHeader,
     shard: Bytes,
+    space: PutSpace,
 ) -> Result<(), DriveFailure> {
     drive
         .ask(shard.len(), |drive, reply| Job::Put {
             drive,
             header,
             shard,
+            space,
             reply,
         })
         .await

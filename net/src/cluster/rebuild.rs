@@ -13,7 +13,7 @@ use engine::pack::ShardHash;
 
 use super::Inner;
 use super::drive::{DriveFailure, LocalDrive};
-use super::put::{header, key, put_shard, replace_shard};
+use super::put::{PutSpace, header, key, put_shard, replace_shard};
 use super::read::{ReadError, sources};
 use super::verify::BadShard;
 use crate::entry::PackEntry;
@@ -201,7 +201,7 @@ impl Inner {
                 let bytes = shard.len() as u64;
                 let stored = match there {
                     true => replace_shard(drive, header, shard).await,
-                    false => put_shard(drive, header, shard).await,
+                    false => put_shard(drive, header, shard, PutSpace::Free).await,
                 };
                 (*index, bytes, stored)
             })

@@ -18,7 +18,7 @@ use engine::pack::{Code, Pack, PackBuilder};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::{Cluster, ClusterConfig, DriveConfig, LaneRange, PutError, ReadError, drive_id};
+use super::{Cluster, ClusterConfig, DriveConfig, LaneRange, PutError, PutSpace, ReadError, drive_id};
 use crate::entry::PackEntry;
 use crate::ledger::LedgerError;
 

@@ -27,6 +27,8 @@ impl Session {
     /// # Errors
     /// [`SessionError::BucketExists`], and what the drives or the ledger refuse.
     pub async fn create_bucket(&self, caller: &Caller, name: &BucketName) -> Result<Bucket, SessionError> {
+        // Its claim shares packs with checkpoints, which may go where nothing else has room.
+        self.writable()?;
         let (inner, caller, name) = (Arc::clone(&self.inner), caller.clone(), name.clone());
         detached(async move { inner.create_bucket(&caller, &name).await }).await
     }

@@ -106,32 +106,72 @@ impl Inner {
         } else {
             Thresholds::BACKGROUND
         };
+        loop {
+            let freed = report.bytes_freed;
+            let done = self
+                .collect_packs((options, thresholds), &mut report, progress)
+                .await;
+            // On a full disk, what could be retired makes room for the rest.
+            let full = match done {
+                Ok(()) => false,
+                Err(SessionError::DiskFull) => true,
+                Err(error) => return Err(error),
+            };
+            self.compact(options, &mut report).await;
+            if !full {
+                break;
+            }
+            if report.bytes_freed == freed {
+                return Err(SessionError::DiskFull);
+            }
+        }
+        self.sum_up(&mut report)?;
+        Ok(report)
+    }
+
+    /// Retires what is dead and moves what is worth it.
+    async fn collect_packs(
+        self: &Arc<Self>,
+        (options, thresholds): (CollectOptions, Thresholds),
+        report: &mut GcReport,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<(), SessionError> {
         self.catch_up().await?;
         let start = self.applied();
-        if self.checkpoint_due(options)? {
-            self.write_checkpoint().await?;
+        let written = if self.checkpoint_due(options)? {
+            self.write_checkpoint().await.map(drop)
+        } else {
+            Ok(())
+        };
+        let no_room = written == Err(SessionError::DiskFull);
+        if !no_room {
+            written?;
         }
         self.remove_orphan_entries().await?;
         // The first time, for what a crash left; later only when there is something to find.
         if self.pins.take_orphans() > 0 || options.everything || !self.scanned.swap(true, Ordering::Relaxed) {
-            self.delete_unnamed(&mut report).await?;
+            self.delete_unnamed(report).await?;
+        }
+        if no_room {
+            // What is dead needs no room to go.
+            let dead = self.planned(self.pins.pinned(), thresholds).await?.dead_packs;
+            self.retire(&dead, report).await?;
+            return Err(SessionError::DiskFull);
         }
         // What others write from here on is for the next collection, or one on a busy vault would not end.
-        self.rounds(start, thresholds, &mut report, progress).await?;
+        self.rounds(start, thresholds, report, progress).await?;
         if options.everything {
             // What was moved left claims-only packs and old checkpoints behind; a last checkpoint settles them.
             self.write_checkpoint().await?;
             for _ in 0..LAST_ROUNDS_MAX {
                 let last = self.planned(self.pins.pinned(), thresholds).await?;
-                self.retire(&last.dead_packs, &mut report).await?;
+                self.retire(&last.dead_packs, report).await?;
                 if !last.more || last.dead_packs.is_empty() {
                     break;
                 }
             }
         }
-        self.compact(options, &mut report).await;
-        self.sum_up(&mut report)?;
-        Ok(report)
+        Ok(())
     }
 
     /// Retires and moves until nothing is worth it among the packs whose entries are not above `start`.

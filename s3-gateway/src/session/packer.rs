@@ -7,6 +7,7 @@ use super::budget::Room;
 use super::pins::Pin;
 use super::{Inner, SessionError};
 use engine::pack::{CHUNK_BYTES_MAX, PackBuilder, Placed, SHARD_BYTES_MAX};
+use net::cluster::PutSpace;
 use scopes::ScopeId;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -202,7 +203,14 @@ impl Open {
             rooms,
             ..
         } = self;
-        let result = write(inner, scope, epoch, builder, Some(trailer)).await;
+        let result = write(
+            inner,
+            (scope, epoch),
+            builder,
+            Some(trailer),
+            inner.space_of(scope),
+        )
+        .await;
         drop(rooms);
         for (mut extents, reply) in waiting {
             let answer = match &result {
@@ -241,13 +249,24 @@ pub(crate) fn place(builder: &mut PackBuilder, runs: &[Run]) -> Option<Vec<Vec<E
     Some(all)
 }
 
+impl Inner {
+    /// What space packs of a scope may take: checkpoints go into the vault-wide one, and without them nothing is collected.
+    pub(crate) fn space_of(&self, scope: ScopeId) -> PutSpace {
+        if scope == self.vault_scope() {
+            PutSpace::Headroom
+        } else {
+            PutSpace::Free
+        }
+    }
+}
+
 /// Codes a filled pack, with its sealed trailer, and puts its shards on the drives.
 pub(crate) async fn write(
     inner: &Arc<Inner>,
-    scope: ScopeId,
-    epoch: u64,
+    (scope, epoch): (ScopeId, u64),
     builder: PackBuilder,
     trailer: Option<TrailerBuilder>,
+    space: PutSpace,
 ) -> Result<Pin, SessionError> {
     let sealed = match trailer.filter(|trailer| trailer.claims() > 0) {
         Some(trailer) => Some(trailer.seal(&inner.keyring, scope, epoch, &mut super::fill_random)?),
@@ -263,16 +282,16 @@ pub(crate) async fn write(
     drop(coding);
     let entry = inner.cluster.plan(&pack, inner.vault.0, inner.lease)?;
     let pin = inner.pins.pin(entry.clone());
-    inner.cluster.put_planned(pack, &entry, scope.0).await?;
+    inner.cluster.put_planned(pack, &entry, scope.0, space).await?;
     Ok(pin)
 }
 
 /// Writes runs of chunks as a pack of their own, without claims.
 pub(crate) async fn write_own(
     inner: &Arc<Inner>,
-    scope: ScopeId,
-    epoch: u64,
+    (scope, epoch): (ScopeId, u64),
     runs: Vec<Run>,
+    space: PutSpace,
 ) -> Result<Packed, SessionError> {
     let mut builder = PackBuilder::with_pool(inner.code, &inner.lanes);
     let placed = place(&mut builder, &runs);
@@ -280,7 +299,7 @@ pub(crate) async fn write_own(
         what: "a pack that overflowed",
     })?;
     drop(runs);
-    let pin = write(inner, scope, epoch, builder, None).await?;
+    let pin = write(inner, (scope, epoch), builder, None, space).await?;
     let id = pin.entry().summary.id;
     extents
         .iter_mut()

@@ -12,6 +12,7 @@ use super::stream::chunks_of_pack;
 use super::{Bucket, Inner, SessionError, decode_pack, fill_random};
 use engine::pack::{PackBuilder, PackId, TAG_BYTES};
 use engine::slots::{Address, Sequence};
+use net::cluster::PutSpace;
 use net::{LaneRange, PackEntry};
 use scopes::ScopeId;
 use std::collections::{BTreeMap, HashMap};
@@ -337,7 +338,8 @@ impl<'a> Filling<'a> {
                     first_chunk: run.first_chunk,
                     chunks: std::mem::take(&mut run.chunks),
                 };
-                let packed = packer::write_own(self.inner, scope, epoch, vec![own]).await?;
+                let packed =
+                    packer::write_own(self.inner, (scope, epoch), vec![own], PutSpace::Headroom).await?;
                 *known = Some(packed.extents.into_iter().flatten().collect());
                 pins.push(packed.pin);
             }
@@ -414,7 +416,14 @@ impl Inner {
         if moved.is_empty() {
             return Ok(left);
         }
-        let pin = packer::write(self, bucket.scope, bucket.epoch, builder, Some(trailer)).await?;
+        let pin = packer::write(
+            self,
+            (bucket.scope, bucket.epoch),
+            builder,
+            Some(trailer),
+            PutSpace::Headroom,
+        )
+        .await?;
         let id = pin.entry().summary.id;
         pins.push(pin);
         moved

@@ -205,7 +205,13 @@ impl StreamWriter {
         let room = std::mem::replace(&mut self.room, Room::none());
         let (inner, scope, epoch) = (Arc::clone(&self.inner), self.scope, self.epoch);
         self.in_flight.push_back(tokio::spawn(async move {
-            let packed = packer::write_own(&inner, scope, epoch, vec![Run { first_chunk, chunks }]).await?;
+            let packed = packer::write_own(
+                &inner,
+                (scope, epoch),
+                vec![Run { first_chunk, chunks }],
+                inner.space_of(scope),
+            )
+            .await?;
             drop(room);
             Ok(packed)
         }));

@@ -69,6 +69,8 @@ pub struct Opening {
     pub lease_above: u64,
     /// Plaintext bytes that the vault may hold.
     pub quota_bytes: Option<u64>,
+    /// Free bytes that puts leave on the drives' file systems.
+    pub headroom_bytes: u64,
 }
 
 impl Opening {
@@ -81,6 +83,7 @@ impl Opening {
             view: None,
             lease_above: 0,
             quota_bytes: None,
+            headroom_bytes: ClusterConfig::HEADROOM_BYTES,
         }
     }
 
@@ -139,6 +142,7 @@ pub async fn open_cluster_with(
     let mut config = ClusterConfig::new([3; 16], Code::DEFAULT, drives.collect(), fresh);
     config.create = opening.create;
     config.log = opening.drive_log;
+    config.headroom_bytes = opening.headroom_bytes;
     Cluster::open(Arc::clone(disk), config)
         .await
         .map_err(|error| error.to_string())

@@ -131,3 +131,26 @@ fn an_unlinked_file_is_seen_as_such_and_a_full_disk_refuses_growth() {
     assert!(!file.is_linked().unwrap());
     assert!(!disk.exists(Path::new("/d")));
 }
+
+#[test]
+fn a_disk_of_a_given_size_is_full_until_something_is_removed_or_cut_off() {
+    let disk = SimDisk::unrecorded(20);
+    let file = disk_with_file(&disk);
+    disk.set_capacity(10_000);
+    file.write_all_at(&[&[1; 6_000]], 0).unwrap();
+    assert_eq!(
+        (disk.used_bytes(), disk.available_bytes(&path("a")).unwrap()),
+        (6_000, 4_000)
+    );
+    let other = disk.open(&path("b"), OpenMode::CreateNew).unwrap();
+    assert!(super::super::is_full(&other.allocate(0, 4_001).unwrap_err()));
+    other.allocate(0, 4_000).unwrap();
+    // What is allocated already can be written.
+    other.write_all_at(&[&[2; 4_000]], 0).unwrap();
+    assert!(file.write_all_at(&[&[1; 1]], 6_000).is_err());
+    file.set_len(5_000).unwrap();
+    file.write_all_at(&[&[1; 1_000]], 5_000).unwrap();
+    disk.remove_file(&path("b")).unwrap();
+    file.write_all_at(&[&[1; 4_000]], 6_000).unwrap();
+    assert_eq!(disk.available_bytes(&path("a")).unwrap(), 0);
+}

@@ -86,6 +86,11 @@ impl World {
             .map_or(0, |inode| inode.current.len() as u64)
     }
 
+    /// Bytes of the files that have a name.
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.names.values().map(|file| self.len(*file)).sum()
+    }
+
     pub(super) fn is_linked(&self, file: u64) -> bool {
         self.names.values().any(|named| *named == file)
     }

@@ -163,7 +163,10 @@ async fn a_drive_of_an_implied_shard_that_vanished_unnoticed_does_not_count() {
         disk.unlink(&cluster.inner.drive(entry.drives[index]).unwrap().dir);
     }
     assert_eq!(cluster.present(), 6, "nobody noticed");
-    let refused = cluster.put_planned(small, &entry, SCOPE).await.err();
+    let refused = cluster
+        .put_planned(small, &entry, SCOPE, PutSpace::Free)
+        .await
+        .err();
     assert_eq!(refused, Some(PutError::NotEnoughDrives { have: 4, need: 5 }));
     cluster.close().await;
 }
