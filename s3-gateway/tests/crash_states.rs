@@ -1,7 +1,7 @@
 //! Crash states of a whole vault: whatever moment the power goes, and whatever of the unsynced writes is lost, torn or kept,
 //! exactly what was acknowledged is there afterwards, and a write works.
 //!
-//! `CAIRN_CRASH_STATES` sets how many states are tried in all.
+//! `CAIRN_CRASH_STATES` sets how many states are tried in all, `CAIRN_CRASH_SEED` draws other workloads and other crashes.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -9,23 +9,13 @@ mod crash;
 mod rig;
 
 use crash::History;
-use crash::states::{check, check_collection, check_new_write, crashes, reopen, try_all};
+use crash::states::{check, check_collection, check_new_write, crashes, reopen, seeded, share, try_all};
 use crash::work::{Draw, Work};
 use engine::disk::CrashChoice;
 use rig::{Opening, body};
 use s3_gateway::session::{CollectOptions, Condition, PART_BYTES_MIN};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// States in all, in CI; with those of the rooms below more than 20,000.
-const STATES: usize = 9_000;
-
-/// This test's share, in hundredths, of all states.
-fn share(hundredths: usize) -> usize {
-    let all = std::env::var("CAIRN_CRASH_STATES").ok();
-    let all = all.map_or(STATES, |all| all.parse().unwrap());
-    all * hundredths / 100
-}
 
 fn record(work: impl Future<Output = Arc<History>>) -> Arc<History> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -68,19 +58,19 @@ fn mixed_work(seed: u64, states: usize) {
 
 #[test]
 fn every_crash_of_mixed_work_leaves_exactly_what_was_acknowledged() {
-    mixed_work(1, share(40));
+    mixed_work(seeded(1), share(40));
 }
 
 #[test]
 fn every_crash_of_other_mixed_work_leaves_exactly_what_was_acknowledged() {
-    mixed_work(2, share(24));
+    mixed_work(seeded(2), share(24));
 }
 
 #[test]
 fn a_crash_while_a_vault_recovers_from_a_crash_changes_nothing() {
-    let history = small(3, 40);
+    let history = small(seeded(3), 40);
     let again = 8;
-    let crashes = crashes(&history, share(16) / again, 3);
+    let crashes = crashes(&history, share(16) / again, seeded(3));
     println!(
         "{} states of {} operations",
         crashes.len() * again,
@@ -112,8 +102,8 @@ fn a_crash_while_a_vault_recovers_from_a_crash_changes_nothing() {
 
 #[test]
 fn a_view_of_any_older_moment_catches_up_with_what_was_acknowledged() {
-    let history = small(4, 64);
-    let crashes = crashes(&history, share(14), 4);
+    let history = small(seeded(4), 64);
+    let crashes = crashes(&history, share(14), seeded(4));
     println!("{} states of {} operations", crashes.len(), history.disk.ops());
     let with_view = AtomicUsize::new(0);
     try_all(&crashes, async |crash| {
@@ -154,8 +144,8 @@ fn large(seed: u64) -> Arc<History> {
 
 #[test]
 fn every_crash_among_objects_of_several_packs_leaves_exactly_what_was_acknowledged() {
-    let history = large(5);
-    let crashes = crashes(&history, share(6), 5);
+    let history = large(seeded(5));
+    let crashes = crashes(&history, share(6), seeded(5));
     println!("{} states of {} operations", crashes.len(), history.disk.ops());
     try_all(&crashes, async |crash| {
         let answered = history.answered(crash.at);

@@ -7,7 +7,7 @@ mod crash;
 mod rig;
 
 use activity::{ActivityLog, LogIdentity};
-use crash::states::reopen;
+use crash::states::{crashes, reopen, seeded, share, try_all};
 use crash::work::{Draw, ROOT, Work};
 use crash::{History, Seen, observe};
 use engine::disk::{CrashChoice, Disk, RealDisk, SimDisk};
@@ -310,4 +310,26 @@ async fn appends_without_records_that_were_compacted_are_not_missed_by_the_activ
         .await
         .unwrap();
     rig.close().await;
+}
+
+#[test]
+fn a_crash_and_then_the_loss_of_the_ledger_lose_nothing_acknowledged() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let history = runtime.block_on(async { worked(seeded(70), 48).await.finish().await });
+    let crashes = crashes(&history, share(3), seeded(70));
+    try_all(&crashes, async |crash| {
+        let answered = history.answered(crash.at);
+        if !answered.opened {
+            return Ok(());
+        }
+        let disk = history.disk.crash_state(crash.at, crash.choice);
+        rebuild(&disk).await;
+        let rig = reopen(&disk, Opening::tiny(false)).await?;
+        let seen = observe(&rig).await?;
+        history.judge_rebuilt(&answered, &seen)
+    });
 }

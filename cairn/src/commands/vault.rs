@@ -83,6 +83,12 @@ fn show(rebuilt: &Rebuilt) {
         "  {} objects in {} scopes are back",
         report.objects, report.buckets
     ));
+    if report.packs_cut_off > 0 {
+        print_line(format!(
+            "  {} packs have too few shards to be read: a crash cut them off before they were acknowledged",
+            report.packs_cut_off
+        ));
+    }
     print_line(match report.checkpoint_ms {
         Some(ms) => format!(
             "  {} entries are as of the checkpoint of {}, {} were written later; what was deleted after it may be back",

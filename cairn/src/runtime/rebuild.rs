@@ -61,6 +61,7 @@ impl Rebuilt {
             "from_checkpoint": self.report.from_checkpoint,
             "maybe_undeleted": self.report.maybe_undeleted,
             "checkpoint_ms": self.report.checkpoint_ms,
+            "packs_cut_off": self.report.packs_cut_off,
             "trailers_lost": self.report.trailers_lost,
         })
     }

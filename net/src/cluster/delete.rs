@@ -76,6 +76,15 @@ pub struct StoredPack {
     pub found: BTreeMap<u8, DriveId>,
 }
 
+impl StoredPack {
+    /// Whether as many of its shards were found as it takes to read it, implied ones counted.
+    pub fn is_readable(&self) -> bool {
+        let geometry = &self.summary.geometry;
+        let implied = (0..geometry.code.shards()).filter(|index| geometry.is_implied(*index));
+        self.found.len() + implied.count() >= geometry.code.data()
+    }
+}
+
 /// A page of the packs that lie on the drives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredPage {

@@ -36,6 +36,8 @@ const BATCH_BYTES: usize = 1 << 20;
 pub struct RebuildReport {
     /// Packs of the vault found on the drives.
     pub packs: u64,
+    /// Packs of too few shards to be read while every drive is there: cut off by a crash before they were acknowledged.
+    pub packs_cut_off: u64,
     /// Trailers that could not be read or opened; claims in them are lost.
     pub trailers_lost: u64,
     /// When that checkpoint was written, ms since 1970. Whatever was deleted later may be back; without a checkpoint, whatever
@@ -78,7 +80,7 @@ pub struct Marks {
 /// When the drives cannot be read.
 pub async fn marks(cluster: &Arc<Cluster>, keyrings: &[Keyring]) -> Result<Marks, SessionError> {
     let mut marks = Marks {
-        lease: highest_lease(cluster).await,
+        lease: cluster.highest_lease(),
         sequence: 0,
     };
     for keyring in keyrings {
@@ -120,11 +122,6 @@ pub async fn rebuild_vault(
     rebuild.run(progress).await
 }
 
-/// The highest lease in any shard frame.
-async fn highest_lease(cluster: &Cluster) -> u64 {
-    cluster.highest_lease()
-}
-
 struct Rebuild {
     parts: RebuildParts,
 }
@@ -143,11 +140,17 @@ impl Drives<'_> {
         report: &mut RebuildReport,
         mut visit: impl AsyncFnMut(PackEntry, ScopeId, Vec<FoundClaim>) -> Result<(), SessionError>,
     ) -> Result<(), SessionError> {
+        let all_there = self.cluster.present() == self.cluster.layout().len();
         let mut after = None;
         loop {
             let page = self.cluster.stored_packs(after, PAGE_PACKS).await;
             for pack in page.packs {
                 if pack.vault != self.keyring.vault().0 || !wanted(&pack) {
+                    continue;
+                }
+                // What it claims was never acknowledged, and must not take the place of what was.
+                if all_there && !pack.is_readable() {
+                    report.packs_cut_off += 1;
                     continue;
                 }
                 let Some(entry) = self.cluster.entry_of(&pack) else {

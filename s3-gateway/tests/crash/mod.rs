@@ -170,6 +170,32 @@ impl History {
         }
     }
 
+    /// As [`Self::judge`], after a rebuild: what was removed may be back, and what was asked for and never answered may be there.
+    pub fn judge_rebuilt(&self, answered: &Answered, seen: &Seen) -> Result<(), String> {
+        let steps = self.steps.lock().unwrap();
+        let mut before: BTreeMap<&str, &Value> = BTreeMap::new();
+        for number in &answered.ended {
+            let changes = &steps[*number].changes;
+            before.extend(changes.iter().map(|(cell, value)| (cell.as_str(), value)));
+        }
+        let open: BTreeSet<(&str, &Value)> = answered
+            .begun
+            .difference(&answered.ended)
+            .flat_map(|number| &steps[*number].changes)
+            .map(|(cell, value)| (cell.as_str(), value))
+            .collect();
+        for (cell, value) in before.iter().filter(|(_, value)| value.is_some()) {
+            let there = seen.get(*cell).cloned();
+            if there != **value && !open.contains(&(*cell, &there)) {
+                return Err(format!(
+                    "{cell}: {:?} bytes after a rebuild",
+                    there.map(|v| v.len())
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that every answered operation has its one record, in an activity log that passes an audit.
     pub async fn judge_activity(&self, answered: &Answered, rig: &Rig) -> Result<(), String> {
         let records = rig.session.activity(&Default::default()).await;

@@ -10,6 +10,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// States in all, in CI; with those of the rooms below more than 20,000.
+const STATES: usize = 9_000;
+
+/// A test's share, in hundredths, of all states.
+pub fn share(hundredths: usize) -> usize {
+    let all = std::env::var("CAIRN_CRASH_STATES").ok();
+    let all = all.map_or(STATES, |all| all.parse().unwrap());
+    all * hundredths / 100
+}
+
+/// A seed of this run.
+pub fn seeded(seed: u64) -> u64 {
+    let drawn = std::env::var("CAIRN_CRASH_SEED").ok();
+    drawn.map_or(0, |drawn| drawn.parse::<u64>().unwrap() << 8) + seed
+}
+
 /// One crash: after so many operations, leaving this choice of what was not synced.
 #[derive(Debug, Clone, Copy)]
 pub struct Crash {
