@@ -101,7 +101,7 @@ fn a_crash_while_a_vault_recovers_from_a_crash_changes_nothing() {
 }
 
 #[test]
-fn a_view_of_any_older_moment_catches_up_with_what_was_acknowledged() {
+fn a_view_of_any_older_moment_catches_up_after_a_crash() {
     let history = small(seeded(4), 64);
     let crashes = crashes(&history, share(14), seeded(4));
     println!("{} states of {} operations", crashes.len(), history.disk.ops());
