@@ -80,8 +80,8 @@ pub trait DiskFile: Send + Sync {
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
     /// Makes content and length durable. After an error nothing may be assumed about unsynced writes, ever again.
     fn sync_data(&self) -> io::Result<()>;
-    /// Asks the system to begin writing these bytes out, without waiting. Only a hint.
-    fn start_writeback(&self, offset: u64, bytes: u64);
+    /// Says that these bytes, which are synced, need not stay in memory. Only a hint.
+    fn drop_cached(&self, offset: u64, bytes: u64);
     /// Cuts the file off or extends it with zeros.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
     /// Reserves space for a range and extends the length to its end; new bytes read as zeros.

@@ -4,10 +4,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 
 use super::{Disk, DiskFile, FileIdentity, OpenMode};
 
@@ -133,10 +134,12 @@ impl DiskFile for RealFile {
         self.0.sync_data()
     }
 
-    /// Does nothing. `POSIX_FADV_DONTNEED` would begin to write out, but it also drops pages that are clean by then, which
-    /// the next reads want, and drains the page caches of every processor; `sync_file_range`, the call meant for this, is not
-    /// in rustix. Syncs of several drives at the same time gain more.
-    fn start_writeback(&self, _offset: u64, _bytes: u64) {}
+    fn drop_cached(&self, offset: u64, bytes: u64) {
+        if let Some(bytes) = NonZeroU64::new(bytes) {
+            // A file system without a page cache refuses, and there is nothing to drop.
+            let _ = rustix::fs::fadvise(&self.0, offset, Some(bytes), Advice::DontNeed);
+        }
+    }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.0.set_len(bytes)

@@ -58,6 +58,7 @@ struct Inner {
     /// All files together may have so many bytes.
     limit_bytes: Option<u64>,
     handles: usize,
+    dropped_bytes: u64,
 }
 
 impl SimDisk {
@@ -90,6 +91,7 @@ impl SimDisk {
             capacity_bytes: 1 << 40,
             limit_bytes: None,
             handles: 0,
+            dropped_bytes: 0,
         };
         Self {
             seed,
@@ -106,6 +108,11 @@ impl SimDisk {
         let mut inner = self.lock();
         let at = inner.ops.len();
         inner.markers.push((at, number));
+    }
+
+    /// Bytes that a recorded disk was told to keep in memory no longer, right after their file was synced.
+    pub fn dropped_bytes(&self) -> u64 {
+        self.lock().dropped_bytes
     }
 
     /// Changes recorded so far.
@@ -424,7 +431,12 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
-    fn start_writeback(&self, _offset: u64, _bytes: u64) {}
+    fn drop_cached(&self, _offset: u64, bytes: u64) {
+        let mut inner = self.disk.lock();
+        if matches!(inner.ops.last(), Some(Op::SyncData { file }) if *file == self.file) {
+            inner.dropped_bytes += bytes;
+        }
+    }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.writable()?.record(Op::SetLen {

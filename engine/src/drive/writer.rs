@@ -187,11 +187,6 @@ impl DriveWriter {
         self.staged.len()
     }
 
-    /// Asks the system to begin writing out what was put, without waiting.
-    pub fn start_writeback(&mut self) {
-        self.log.start_writeback();
-    }
-
     /// Makes everything staged durable, checks that the drive is still in place, and only then shows it. After an error
     /// nothing of it shows and the drive is lost; but after [`DriveError::Unchecked`] it stays staged for the next commit.
     pub fn commit(&mut self) -> Result<(), DriveError> {

@@ -45,6 +45,7 @@ impl Log {
         if let Err(error) = file.set_len(end).and_then(|()| file.sync_data()) {
             return Err(self.fence(number, error));
         }
+        self.drop_large(&*file);
         let overhead_bytes = HEAD_FRAME_BYTES + end - at;
         self.shared.set_segment(SegmentInfo {
             number,
@@ -146,7 +147,6 @@ impl Log {
             footer,
         });
         self.next_segment = next;
-        self.writeback_from = 0;
         let end = Position::new(number, u32::try_from(end).unwrap_or(u32::MAX));
         self.shared.set_end(end);
         self.shared.set_durable_to(end);

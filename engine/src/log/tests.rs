@@ -152,7 +152,7 @@ fn large_and_gathered_frames_read_back_alike_on_the_real_disk() {
     for _ in 0..40 {
         places.push((log.append(16, b"tag", &[b"head", &large]).unwrap(), large.len()));
         places.push((log.append(17, b"tag", &[b"head", &large[..100]]).unwrap(), 100));
-        log.start_writeback();
+        log.sync().unwrap();
     }
     log.sync().unwrap();
     assert!(log.is_linked().unwrap());
@@ -247,4 +247,23 @@ fn a_reader_follows_the_writer_from_another_thread() {
         append(&mut log, number).unwrap();
     }
     following.join().unwrap();
+}
+
+#[test]
+fn large_frames_leave_the_page_cache_once_they_are_synced_and_small_ones_stay() {
+    let sim = SimDisk::new(1);
+    let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+    let (mut log, _) = Log::open(disk, Path::new("/log"), LogConfig::drive(), 9, &mut |_| {}).unwrap();
+    let large = vec![7; 300 << 10];
+    for _ in 0..2 {
+        log.append(16, b"tag", &[&large]).unwrap();
+        log.append(16, b"tag", &[&large[..100 << 10]]).unwrap();
+    }
+    assert_eq!(sim.dropped_bytes(), 0, "nothing was synced");
+    log.sync().unwrap();
+    let dropped = sim.dropped_bytes();
+    assert!((600 << 10..601 << 10).contains(&dropped), "{dropped}");
+    log.append(16, b"tag", &[&large]).unwrap();
+    log.seal_current().unwrap();
+    assert!(sim.dropped_bytes() - dropped >= 300 << 10);
 }

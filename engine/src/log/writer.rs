@@ -5,6 +5,7 @@
 //! leaves it unknown what is on disk the log is fenced. Source: FORMAT.md section 1.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,10 +20,13 @@ use super::{
     FrameHeader, FrameInfo, HEADER_BYTES, LogConfig, LogError, LogReader, OWNER_KIND_MIN, OpenError,
     Position, Recovery, SegmentInfo, TAG_BYTES_MAX,
 };
-use crate::disk::{Disk, is_full};
+use crate::disk::{Disk, DiskFile, is_full};
 
 /// Payloads up to this many bytes are gathered into one buffer; larger ones are written from where they lie.
 const GATHERED_BYTES_MAX: u64 = 16 << 10;
+
+/// Frames with payloads of at least so many bytes do not stay in the system's page cache once they are synced.
+const LARGE_BYTES_MIN: u64 = 256 << 10;
 
 /// The smallest and largest segments.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4096..=1 << 31;
@@ -37,8 +41,8 @@ pub struct Log {
     pub(super) next_segment: u32,
     /// Something was appended since the last closing frame.
     pub(super) unclosed: bool,
-    /// From where on writing out has not been asked for yet.
-    pub(super) writeback_from: u64,
+    /// Where in the open segment large frames lie that are not synced yet.
+    large: Vec<Range<u64>>,
     fenced: Option<u32>,
     gather: Vec<u8>,
 }
@@ -96,7 +100,7 @@ impl Log {
             open: None,
             next_segment: 0,
             unclosed: false,
-            writeback_from: 0,
+            large: Vec::new(),
             fenced: None,
             gather: Vec::new(),
         };
@@ -121,7 +125,6 @@ impl Log {
             .segment()
             .checked_add(1)
             .ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        log.writeback_from = u64::from(found.end.offset());
         log.open = found.open;
         log.unclosed = log.open.is_some() && !found.recovery.clean;
         log.shared.set_end(found.end);
@@ -167,25 +170,19 @@ impl Log {
         self.check_fence()?;
         let end = self.shared.end();
         if end > self.shared.durable_to() {
-            if let Some((segment, Err(error))) = self
+            if let Some((segment, file)) = self
                 .open
                 .as_ref()
-                .map(|open| (open.number, open.file.sync_data()))
+                .map(|open| (open.number, Arc::clone(&open.file)))
             {
-                return Err(self.fence(segment, error));
+                if let Err(error) = file.sync_data() {
+                    return Err(self.fence(segment, error));
+                }
+                self.drop_large(&*file);
             }
             self.shared.set_durable_to(end);
         }
         Ok(end)
-    }
-
-    /// Asks the system to begin writing out what was appended since the last such call, without waiting.
-    pub fn start_writeback(&mut self) {
-        if let Some(open) = &self.open {
-            open.file
-                .start_writeback(self.writeback_from, open.end.saturating_sub(self.writeback_from));
-            self.writeback_from = open.end;
-        }
     }
 
     /// After a second without appends: makes what was written durable and ends it with a closing frame. Does nothing
@@ -369,6 +366,12 @@ impl Log {
         if let Err(error) = written {
             return Err(self.write_failed(error, bytes));
         }
+        if u64::from(payload_bytes) >= LARGE_BYTES_MIN {
+            match self.large.last_mut().filter(|last| last.end == at) {
+                Some(last) => last.end = at + bytes,
+                None => self.large.push(at..at + bytes),
+            }
+        }
         if let Some(open) = self.open.as_mut() {
             open.end = at + bytes;
         }
@@ -429,6 +432,15 @@ impl Log {
             return LogError::Full { segment, bytes };
         }
         self.fence(segment, error)
+    }
+
+    /// Lets go of the large frames in the system's page cache, once they are synced. They are read rarely and in large
+    /// pieces, and would push out small frames, which are read often; and writing into pages that were just given back
+    /// costs a small part of what fresh ones do.
+    pub(super) fn drop_large(&mut self, file: &dyn DiskFile) {
+        for range in self.large.drain(..) {
+            file.drop_cached(range.start, range.end - range.start);
+        }
     }
 
     pub(super) fn check_fence(&self) -> Result<(), LogError> {

@@ -127,8 +127,8 @@ impl DiskFile for FaultyFile {
     fn sync_data(&self) -> io::Result<()> {
         self.inner.sync_data()
     }
-    fn start_writeback(&self, offset: u64, bytes: u64) {
-        self.inner.start_writeback(offset, bytes);
+    fn drop_cached(&self, offset: u64, bytes: u64) {
+        self.inner.drop_cached(offset, bytes);
     }
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.inner.set_len(bytes)
