@@ -39,6 +39,9 @@ pub const OWNER_KIND_MIN: u8 = 16;
 /// The most tag bytes that a frame may have: the footer keeps their number in 16 bits.
 pub const TAG_BYTES_MAX: usize = 65_535;
 
+/// From so many bytes on payloads and reads do not stay in the system's page cache: it belongs to what is small and read often.
+const LARGE_BYTES_MIN: u32 = 256 << 10;
+
 /// A place in a log: `segment << 32 | byte offset`, so that positions order as the log does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Position(pub u64);

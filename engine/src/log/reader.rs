@@ -16,8 +16,8 @@ use super::scan::{ScanPlan, scan_segment};
 use super::segment::{READ_AHEAD_BYTES, Window, read_footer};
 use super::walk::{Frames, FramesWithPayload, Walk};
 use super::{
-    Frame, FrameHeader, FrameInfo, HEADER_BYTES, HeaderFault, LogKind, OWNER_KIND_MIN, OnDamage, OpenError,
-    Position, ReadError, SegmentInfo,
+    Frame, FrameHeader, FrameInfo, HEADER_BYTES, HeaderFault, LARGE_BYTES_MIN, LogKind, OWNER_KIND_MIN,
+    OnDamage, OpenError, Position, ReadError, SegmentInfo,
 };
 use crate::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 
@@ -298,6 +298,9 @@ impl LogReader {
         if let Some(rest) = buffer.get_mut(have..).filter(|rest| !rest.is_empty()) {
             read_exact_at(&*file, rest, u64::from(offset) + have as u64).map_err(failed)?;
         }
+        if header.payload_bytes >= LARGE_BYTES_MIN {
+            file.drop_cached(u64::from(offset), whole);
+        }
         let payload = Bytes::from(buffer).split_off(HEADER_BYTES);
         if !header.payload_matches(&payload) {
             return Err(ReadError::BadPayload {
@@ -332,6 +335,9 @@ impl LogReader {
         let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
         let file = self.shared.file(segment)?;
         read_exact_at(&*file, &mut buffer, offset).map_err(|source| ReadError::Io { segment, source })?;
+        if bytes >= LARGE_BYTES_MIN {
+            file.drop_cached(offset, u64::from(bytes));
+        }
         Ok(Bytes::from(buffer))
     }
 

@@ -17,16 +17,13 @@ use super::head::HEAD_FRAME_BYTES;
 use super::reader::Shared;
 use super::recovery::{OpenSegment, recover};
 use super::{
-    FrameHeader, FrameInfo, HEADER_BYTES, LogConfig, LogError, LogReader, OWNER_KIND_MIN, OpenError,
-    Position, Recovery, SegmentInfo, TAG_BYTES_MAX,
+    FrameHeader, FrameInfo, HEADER_BYTES, LARGE_BYTES_MIN, LogConfig, LogError, LogReader, OWNER_KIND_MIN,
+    OpenError, Position, Recovery, SegmentInfo, TAG_BYTES_MAX,
 };
 use crate::disk::{Disk, DiskFile, is_full};
 
 /// Payloads up to this many bytes are gathered into one buffer; larger ones are written from where they lie.
 const GATHERED_BYTES_MAX: u64 = 16 << 10;
-
-/// Frames with payloads of at least so many bytes do not stay in the system's page cache once they are synced.
-const LARGE_BYTES_MIN: u64 = 256 << 10;
 
 /// The smallest and largest segments.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4096..=1 << 31;
@@ -366,7 +363,7 @@ impl Log {
         if let Err(error) = written {
             return Err(self.write_failed(error, bytes));
         }
-        if u64::from(payload_bytes) >= LARGE_BYTES_MIN {
+        if payload_bytes >= LARGE_BYTES_MIN {
             match self.large.last_mut().filter(|last| last.end == at) {
                 Some(last) => last.end = at + bytes,
                 None => self.large.push(at..at + bytes),
