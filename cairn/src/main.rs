@@ -9,6 +9,11 @@ use clap::Parser;
 use serde_json::json;
 use tracing::Level;
 
+// Chunks and shards are made on one thread and dropped on another all the time, which glibc's allocator answers with
+// page faults.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.global.json;
