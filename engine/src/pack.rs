@@ -13,7 +13,7 @@ mod lane;
 #[cfg(test)]
 mod tests;
 
-pub use builder::{Pack, PackBuilder, PackFull, PlaceError, Placed};
+pub use builder::{EndError, Pack, PackBuilder, PackFull, Placed};
 pub use geometry::{
     BadCode, BadGeometry, CLEAR_HEADER_BYTES_MAX, Code, PackGeometry, PackId, PackSummary, ShardHash,
     TrailerPlace,

@@ -18,6 +18,7 @@ mod credentials;
 mod delete;
 mod error;
 mod faults;
+mod gather;
 mod hold;
 mod packer;
 mod part_sums;

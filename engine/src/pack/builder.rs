@@ -28,26 +28,23 @@ pub struct PackFull {
     pub room: usize,
 }
 
-/// Why [`PackBuilder::place_with`] placed nothing.
+/// Why [`PackBuilder::end`] placed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PlaceError<E> {
-    /// No lane has room.
-    #[error("no lane has room for {need} bytes")]
-    Full {
-        /// Bytes asked for.
-        need: usize,
-    },
-    /// The writer did not write what it said.
-    #[error("{got} bytes were written where {need} were announced")]
-    Length {
-        /// Bytes announced.
-        need: usize,
-        /// Bytes written.
+pub enum EndError<E> {
+    /// No chunk was begun.
+    #[error("no chunk was begun")]
+    NotBegun,
+    /// It has more bytes than it was given room for.
+    #[error("{got} bytes are more than the {limit} that were asked for")]
+    TooLong {
+        /// Bytes it would have.
         got: usize,
+        /// Bytes asked for.
+        limit: usize,
     },
-    /// The writer failed.
+    /// What was to seal it failed.
     #[error(transparent)]
-    Writer(E),
+    Sealing(E),
 }
 
 /// A finished pack.
@@ -75,7 +72,19 @@ pub struct PackBuilder {
     reserved: usize,
     /// The largest chunk so far, in bytes.
     largest: usize,
+    /// The chunk that comes in pieces now.
+    begun: Option<Begun>,
     pool: LanePool,
+}
+
+/// A chunk at the end of a lane that is not whole yet.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    lane: usize,
+    /// Where on the lane it begins.
+    offset: usize,
+    /// The most bytes it may come to.
+    limit: usize,
 }
 
 impl PackBuilder {
@@ -91,6 +100,7 @@ impl PackBuilder {
             lanes: (0..code.data()).map(|_| Lane::new(pool)).collect(),
             reserved: 0,
             largest: 0,
+            begun: None,
             pool: pool.clone(),
         }
     }
@@ -141,39 +151,74 @@ impl PackBuilder {
             .any(|left| left >= trailer_bytes)
     }
 
-    /// Places a copy of `bytes`; `None` if they do not fit, and then nothing has changed.
+    /// Places a copy of `bytes`; `None` if they do not fit or a chunk is under way, and then nothing has changed.
     pub fn place(&mut self, bytes: &[u8]) -> Option<Placed> {
-        let write = |lane: &mut Vec<u8>| {
-            lane.extend_from_slice(bytes);
-            Ok::<_, std::convert::Infallible>(())
-        };
-        self.place_with(bytes.len(), write).ok()
+        if !self.begin(bytes.len()) {
+            return None;
+        }
+        self.extend(bytes);
+        self.end(0, |_| Ok::<_, std::convert::Infallible>(())).ok()
     }
 
-    /// Lets `write` append exactly `bytes` bytes to the lane that they belong on, so that a chunk is sealed where it
-    /// will lie. What stands in the lane before is not the writer's to touch. On any error the lane is as it was.
-    pub fn place_with<E>(
+    /// Begins a chunk of at most `limit` bytes, on the lane that it belongs on: its bytes follow by [`Self::extend`], so that
+    /// it is sealed where it will lie. False, and nothing has changed, if no lane has room or a chunk is under way.
+    pub fn begin(&mut self, limit: usize) -> bool {
+        let lane = self.choose(limit).filter(|_| self.begun.is_none());
+        let lane = lane.and_then(|index| Some((index, self.lanes.get_mut(index)?)));
+        let Some((index, lane)) = lane else { return false };
+        self.begun = Some(Begun {
+            lane: index,
+            offset: lane.len(),
+            limit,
+        });
+        true
+    }
+
+    /// Bytes that the chunk under way has so far; none if there is no such chunk.
+    pub fn begun_bytes(&self) -> Option<usize> {
+        let Begun { lane, offset, .. } = self.begun?;
+        self.lanes.get(lane).map(|lane| lane.len().saturating_sub(offset))
+    }
+
+    /// Takes as many of `bytes` as the chunk under way may still have, and says how many.
+    pub fn extend(&mut self, bytes: &[u8]) -> usize {
+        let Some((begun, lane)) = self
+            .begun
+            .and_then(|begun| Some((begun, self.lanes.get_mut(begun.lane)?)))
+        else {
+            return 0;
+        };
+        let have = lane.len().saturating_sub(begun.offset);
+        let taken = bytes.get(..begun.limit.saturating_sub(have)).unwrap_or(bytes);
+        lane.grow(taken.len()).extend_from_slice(taken);
+        taken.len()
+    }
+
+    /// Ends the chunk under way: `extra` zeros are put behind it, and `seal` is given all of it to change in place. After an
+    /// error the chunk is gone and the lane as it was before it began.
+    pub fn end<E>(
         &mut self,
-        bytes: usize,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<Placed, PlaceError<E>> {
-        let full = PlaceError::Full { need: bytes };
-        let Some(index) = self.choose(bytes) else {
-            return Err(full);
+        extra: usize,
+        seal: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Placed, EndError<E>> {
+        let begun = self.begun.take().ok_or(EndError::NotBegun)?;
+        let Begun {
+            lane: index,
+            offset,
+            limit,
+        } = begun;
+        let lane = self.lanes.get_mut(index).ok_or(EndError::NotBegun)?;
+        let bytes = lane.len().saturating_sub(offset) + extra;
+        let sealed = if bytes > limit {
+            Err(EndError::TooLong { got: bytes, limit })
+        } else {
+            lane.pad(offset + bytes);
+            let chunk = lane.as_mut_slice().get_mut(offset..).unwrap_or_default();
+            seal(chunk).map_err(EndError::Sealing)
         };
-        let Some(lane) = self.lanes.get_mut(index) else {
-            return Err(full);
-        };
-        let offset = lane.len();
-        let lane = lane.grow(bytes);
-        let written = write(lane);
-        let got = lane.len().saturating_sub(offset);
-        if written.is_err() || got != bytes {
+        if let Err(error) = sealed {
             lane.truncate(offset);
-        }
-        written.map_err(PlaceError::Writer)?;
-        if got != bytes {
-            return Err(PlaceError::Length { need: bytes, got });
+            return Err(error);
         }
         self.largest = self.largest.max(bytes);
         // Both fit: k is at most 32 and a lane at most 2 MiB.
@@ -183,11 +228,34 @@ impl PackBuilder {
         })
     }
 
+    /// Takes the chunk under way out again: the bytes that it had.
+    pub fn abandon(&mut self) -> Vec<u8> {
+        let Some((begun, lane)) = self
+            .begun
+            .take()
+            .and_then(|begun| Some((begun, self.lanes.get_mut(begun.lane)?)))
+        else {
+            return Vec::new();
+        };
+        let bytes = lane.as_slice().get(begun.offset..).unwrap_or_default().to_vec();
+        lane.truncate(begun.offset);
+        bytes
+    }
+
+    /// Bytes that were placed; none if the lane does not reach so far.
+    pub fn placed(&self, at: Placed, bytes: usize) -> Option<&[u8]> {
+        let lane = self.lanes.get(usize::from(at.lane))?;
+        let from = at.offset as usize;
+        lane.as_slice().get(from..from.checked_add(bytes)?)
+    }
+
     /// Places the trailer, if there is one, pads the lanes, computes the parity shards and hashes everything.
     ///
     /// `coder` is kept by the caller, because making one is slow. One for another code is not used: the right one is
     /// made instead.
     pub fn finish(mut self, coder: &Coder, trailer: Option<&[u8]>) -> Result<Pack, PackFull> {
+        // A chunk that was not ended is no part of the pack.
+        self.abandon();
         let own;
         let coder = if coder.code() == self.code {
             coder

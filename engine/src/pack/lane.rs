@@ -112,6 +112,11 @@ impl Lane {
         &mut self.bytes
     }
 
+    /// Cuts the lane off behind its first `bytes` bytes.
+    pub(super) fn truncate(&mut self, bytes: usize) {
+        self.bytes.truncate(bytes);
+    }
+
     /// Appends zeros up to `bytes`.
     pub(super) fn pad(&mut self, bytes: usize) {
         let more = bytes.saturating_sub(self.len());

@@ -97,25 +97,58 @@ fn a_trailer_that_does_not_fit_is_refused_and_can_be_foreseen() {
 }
 
 #[test]
-fn a_writer_that_fails_or_miscounts_leaves_the_lane_as_it_was() {
+fn a_chunk_that_comes_in_pieces_lies_where_a_whole_one_would() {
+    let chunks: Vec<Vec<u8>> = (0..9_u8).map(|n| vec![n; 1000 + usize::from(n)]).collect();
+    let mut whole = PackBuilder::new(Code::DEFAULT);
+    let mut pieces = PackBuilder::new(Code::DEFAULT);
+    for chunk in &chunks {
+        let at = whole.place(chunk).unwrap();
+        assert!(pieces.begin(chunk.len()));
+        assert!(!pieces.begin(1), "one at a time");
+        assert_eq!(pieces.place(b"between"), None);
+        let (plain, extra) = chunk.split_at(chunk.len() - 16);
+        for piece in plain.chunks(300) {
+            assert_eq!(pieces.extend(piece), piece.len());
+        }
+        assert_eq!(pieces.begun_bytes(), Some(plain.len()));
+        let sealed = pieces.end(16, |bytes| {
+            assert_eq!(&bytes[plain.len()..], &[0; 16]);
+            bytes[plain.len()..].copy_from_slice(extra);
+            Ok::<_, BadCode>(())
+        });
+        assert_eq!(sealed, Ok(at));
+        assert_eq!(pieces.placed(at, chunk.len()), Some(&chunk[..]));
+    }
+    let coder = Coder::new(Code::DEFAULT);
+    let (whole, pieces) = (
+        whole.finish(&coder, None).unwrap(),
+        pieces.finish(&coder, None).unwrap(),
+    );
+    assert_eq!(whole.summary, pieces.summary);
+}
+
+#[test]
+fn a_chunk_that_fails_or_is_abandoned_leaves_the_lane_as_it_was() {
     let mut builder = PackBuilder::new(Code::DEFAULT);
-    let wrong = builder.place_with(10, |lane| {
-        lane.extend_from_slice(&[1; 9]);
-        Ok::<_, BadCode>(())
-    });
-    assert_eq!(wrong, Err(PlaceError::Length { need: 10, got: 9 }));
-    let failed = builder.place_with(10, |lane| {
-        lane.extend_from_slice(&[1; 10]);
-        Err(BadCode)
-    });
-    assert_eq!(failed, Err(PlaceError::Writer(BadCode)));
-    assert!(builder.is_empty());
-    let full = builder.place_with(SHARD_BYTES_MAX + 1, |_| Ok::<_, BadCode>(()));
-    assert_eq!(
-        full,
-        Err(PlaceError::Full {
-            need: SHARD_BYTES_MAX + 1
-        })
+    assert_eq!(builder.end(0, |_| Ok::<_, BadCode>(())), Err(EndError::NotBegun));
+    assert!(builder.begin(10));
+    assert_eq!(builder.extend(&[1; 11]), 10);
+    let too_long = EndError::TooLong { got: 12, limit: 10 };
+    assert_eq!(builder.end(2, |_| Ok::<_, BadCode>(())), Err(too_long));
+    assert!(builder.begin(10));
+    builder.extend(&[1; 9]);
+    assert_eq!(builder.end(1, |_| Err(BadCode)), Err(EndError::Sealing(BadCode)));
+    assert!(builder.begin(10));
+    builder.extend(&[1; 9]);
+    assert_eq!(builder.abandon(), [1; 9]);
+    assert!(builder.is_empty() && builder.begun_bytes().is_none());
+    assert!(!builder.begin(SHARD_BYTES_MAX + 1));
+    assert!(builder.begin(10));
+    builder.extend(&[1; 9]);
+    let pack = builder.finish(&Coder::new(Code::DEFAULT), None).unwrap();
+    assert!(
+        pack.shards[0].is_empty(),
+        "a chunk that never ended is no part of the pack"
     );
 }
 

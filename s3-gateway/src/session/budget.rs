@@ -51,6 +51,16 @@ impl Budget {
         permit.flatten().map(Room::small)
     }
 
+    /// Room for so many chunks of a long stream, if less than half of the budget is taken then.
+    pub(crate) fn try_chunks(&self, chunks: usize) -> Option<Room> {
+        let chunks = u32::try_from(chunks).ok()?;
+        if self.used().saturating_add(chunks) > self.total / 2 {
+            return None;
+        }
+        let permit = Arc::clone(&self.units).try_acquire_many_owned(chunks);
+        permit.ok().map(Room::common)
+    }
+
     /// Waits for room for one chunk, at most `patience`. The caller must hold none. `whole`: the chunk is a whole stream.
     pub(crate) async fn chunk(&self, whole: bool, patience: Duration) -> Option<Room> {
         let common = Arc::clone(&self.units).acquire_owned();
@@ -139,6 +149,10 @@ mod tests {
         assert!(budget.is_tight() && budget.try_chunk(false).is_none());
         drop(held);
         assert_eq!(budget.used_bytes(), 0);
+        assert!(budget.try_chunks(73).is_none(), "more than half");
+        let many = budget.try_chunks(70);
+        assert_eq!(budget.used_bytes(), 70 * UNIT_BYTES);
+        drop(many);
         let _room = budget.chunk(false, MOMENT).await.expect("room");
         assert_eq!(budget.used_bytes(), UNIT_BYTES);
     }

@@ -286,24 +286,18 @@ pub(crate) async fn write(
     Ok(pin)
 }
 
-/// Writes runs of chunks as a pack of their own, without claims.
+/// Writes a filled pack of one run, without claims; where the run lies in it is given.
 pub(crate) async fn write_own(
     inner: &Arc<Inner>,
     (scope, epoch): (ScopeId, u64),
-    runs: Vec<Run>,
+    (builder, mut extents): (PackBuilder, Vec<Extent>),
     space: PutSpace,
 ) -> Result<Packed, SessionError> {
-    let mut builder = PackBuilder::with_pool(inner.code, &inner.lanes);
-    let placed = place(&mut builder, &runs);
-    let mut extents = placed.ok_or(SessionError::Internal {
-        what: "a pack that overflowed",
-    })?;
-    drop(runs);
     let pin = write(inner, (scope, epoch), builder, None, space).await?;
     let id = pin.entry().summary.id;
-    extents
-        .iter_mut()
-        .flatten()
-        .for_each(|extent| extent.resolve_this_pack(id));
-    Ok(Packed { pin, extents })
+    extents.iter_mut().for_each(|extent| extent.resolve_this_pack(id));
+    Ok(Packed {
+        pin,
+        extents: vec![extents],
+    })
 }

@@ -338,8 +338,8 @@ impl<'a> Filling<'a> {
                     first_chunk: run.first_chunk,
                     chunks: std::mem::take(&mut run.chunks),
                 };
-                let packed =
-                    packer::write_own(self.inner, (scope, epoch), vec![own], PutSpace::Headroom).await?;
+                let own = own.pack(self.inner)?;
+                let packed = packer::write_own(self.inner, (scope, epoch), own, PutSpace::Headroom).await?;
                 *known = Some(packed.extents.into_iter().flatten().collect());
                 pins.push(packed.pin);
             }

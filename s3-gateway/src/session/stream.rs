@@ -4,11 +4,12 @@
 //! dropped leaves only orphans for the collector.
 
 use super::budget::Room;
+use super::gather::{Gather, PLAIN_BYTES};
 use super::packer::Run;
 use super::pins::Pin;
 use super::{Bucket, Inner, SessionError, fill_random, packer};
 use bytes::Bytes;
-use engine::pack::{CHUNK_BYTES_MAX, SHARD_BYTES_MAX, TAG_BYTES};
+use engine::pack::{CHUNK_BYTES_MAX, PackBuilder, SHARD_BYTES_MAX};
 use futures::stream::{FuturesOrdered, StreamExt};
 use scopes::ScopeId;
 use std::sync::Arc;
@@ -17,8 +18,6 @@ use tokio::task::JoinHandle;
 use vault::object::{Checksum, Extent, Part, StreamId};
 use vault::seal::{FreshStream, StreamSealer};
 
-/// Plaintext bytes of a full chunk.
-pub(crate) const PLAIN_BYTES: usize = CHUNK_BYTES_MAX - TAG_BYTES;
 /// Packs of one stream on their way to the drives at the same time.
 const IN_FLIGHT_MAX: usize = 2;
 /// How long a stream waits for room for its first chunk: little of it has been sent, so its client may well try again.
@@ -35,10 +34,8 @@ pub struct StreamWriter {
     epoch: u64,
     stream: StreamId,
     sealer: StreamSealer,
-    plain: Vec<u8>,
     bytes: u64,
-    chunks: Vec<Vec<u8>>,
-    first_chunk: u64,
+    gather: Gather,
     room: Room,
     in_flight: FuturesOrdered<JoinHandle<Written>>,
     pins: Vec<Pin>,
@@ -66,10 +63,8 @@ impl StreamWriter {
             epoch: bucket.epoch,
             stream,
             sealer: StreamSealer::new(&inner.keyring, bucket.scope, bucket.epoch, fresh),
-            plain: Vec::new(),
             bytes: 0,
-            chunks: Vec::new(),
-            first_chunk: 0,
+            gather: Gather::default(),
             room: Room::none(),
             in_flight: FuturesOrdered::new(),
             pins: Vec::new(),
@@ -84,27 +79,14 @@ impl StreamWriter {
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), SessionError> {
         let mut rest = bytes.as_ref();
         while !rest.is_empty() {
-            if self.plain.len() == PLAIN_BYTES {
+            if self.gather.plain_bytes() == PLAIN_BYTES {
                 // More is coming, so the full chunk is not the last.
                 self.seal(false).await?;
+                self.spread()?;
             }
-            let free = PLAIN_BYTES - self.plain.len();
-            let (now, later) = rest.split_at(free.min(rest.len()));
-            if self.plain.capacity() == 0 {
-                // A small object's buffer is no larger than the object, as far as is known.
-                let maybe_all = later.is_empty() && self.sealed_chunks() == 0;
-                let expected = if maybe_all {
-                    now.len() + TAG_BYTES
-                } else {
-                    CHUNK_BYTES_MAX
-                };
-                self.plain.reserve_exact(expected);
-            } else if self.plain.capacity() < CHUNK_BYTES_MAX {
-                self.plain.reserve_exact(CHUNK_BYTES_MAX - self.plain.len());
-            }
-            self.plain.extend_from_slice(now);
-            self.bytes += now.len() as u64;
-            rest = later;
+            let taken = self.gather.push(rest, rest.len() <= PLAIN_BYTES)?;
+            self.bytes += taken as u64;
+            rest = rest.get(taken..).unwrap_or_default();
         }
         Ok(())
     }
@@ -122,8 +104,8 @@ impl StreamWriter {
     }
 
     /// Chunks sealed so far.
-    pub const fn sealed_chunks(&self) -> u64 {
-        self.first_chunk + self.chunks.len() as u64
+    pub fn sealed_chunks(&self) -> u64 {
+        self.gather.sealed()
     }
 
     /// Ends the stream: seals its last chunk and waits for its full packs.
@@ -134,7 +116,7 @@ impl StreamWriter {
         if self.bytes > 0 {
             self.seal(true).await?;
         }
-        if self.chunks.len() >= packer_share(self.inner.code.data()) {
+        if self.gather.len() >= packer_share(self.inner.code.data()) {
             self.send_pack().await?;
         }
         while let Some(done) = self.in_flight.next().await {
@@ -146,24 +128,37 @@ impl StreamWriter {
             bytes: self.bytes,
             pins: self.pins,
             extents: self.extents,
-            tail: Run {
-                first_chunk: self.first_chunk,
-                chunks: self.chunks,
-            },
+            tail: self.gather.into_run()?,
             room: self.room,
         })
     }
 
     async fn seal(&mut self, last: bool) -> Result<(), SessionError> {
-        let room = self.room_for_chunk(last).await?;
-        self.room.merge(room);
-        let mut chunk = std::mem::take(&mut self.plain);
-        self.sealer.seal_next(&mut chunk, last)?;
-        self.chunks.push(chunk);
-        if self.chunks.len() >= chunks_of_pack(self.inner.code.data()) {
+        // Lanes have room for a whole pack.
+        if !self.gather.has_lanes() {
+            let room = self.room_for_chunk(last).await?;
+            self.room.merge(room);
+        }
+        self.gather.seal(&mut self.sealer, last)?;
+        if self.gather.len() >= chunks_of_pack(self.inner.code.data()) {
             self.send_pack().await?;
         }
         Ok(())
+    }
+
+    /// Gives a stream that has shown to be long the lanes of a whole pack, if there is memory to spare.
+    fn spread(&mut self) -> Result<(), SessionError> {
+        let data = self.inner.code.data();
+        if self.gather.has_lanes() || self.gather.sealed() < packer_share(data) as u64 {
+            return Ok(());
+        }
+        let rest = chunks_of_pack(data) - self.gather.len();
+        let Some(room) = self.inner.budget.try_chunks(rest) else {
+            return Ok(());
+        };
+        self.room.merge(room);
+        let builder = PackBuilder::with_pool(self.inner.code, &self.inner.lanes);
+        self.gather.spread(builder)
     }
 
     /// Room for one more chunk. While others have taken it all, this stream's own packs on their way give some back; only when
@@ -176,7 +171,7 @@ impl StreamWriter {
                 return Ok(room);
             }
             if self.in_flight.is_empty() {
-                if self.chunks.is_empty() {
+                if self.gather.len() == 0 {
                     let patience = if first { FIRST_PATIENCE } else { LATER_PATIENCE };
                     let room = self.inner.budget.chunk(whole, patience).await;
                     return room.ok_or(SessionError::Busy);
@@ -191,7 +186,7 @@ impl StreamWriter {
 
     /// Sends the chunks gathered so far on their way as a pack of their own.
     async fn send_pack(&mut self) -> Result<(), SessionError> {
-        if self.chunks.is_empty() {
+        if self.gather.len() == 0 {
             return Ok(());
         }
         while self.in_flight.len() >= IN_FLIGHT_MAX {
@@ -199,19 +194,12 @@ impl StreamWriter {
                 self.take(done)?;
             }
         }
-        let chunks = std::mem::take(&mut self.chunks);
-        let first_chunk = self.first_chunk;
-        self.first_chunk += chunks.len() as u64;
+        let gathered = self.gather.take();
         let room = std::mem::replace(&mut self.room, Room::none());
         let (inner, scope, epoch) = (Arc::clone(&self.inner), self.scope, self.epoch);
         self.in_flight.push_back(tokio::spawn(async move {
-            let packed = packer::write_own(
-                &inner,
-                (scope, epoch),
-                vec![Run { first_chunk, chunks }],
-                inner.space_of(scope),
-            )
-            .await?;
+            let own = gathered.pack(&inner)?;
+            let packed = packer::write_own(&inner, (scope, epoch), own, inner.space_of(scope)).await?;
             drop(room);
             Ok(packed)
         }));
