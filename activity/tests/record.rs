@@ -217,3 +217,20 @@ proptest! {
         let _ = Record::parse(&bytes);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn signing_first_gives_the_bytes_that_signing_and_encoding_give(agent in r#"[a-z",\[\]:\\é]{1,60}"#, traps in any::<bool>()) {
+        let wallet = Wallet::from_seed(&[5; 32]);
+        let mut first = record();
+        first.agent = if traps { format!(r#"{agent},"signatures":[],"status":"#) } else { agent };
+        let mut second = first.clone();
+        let bytes = first.sign_first(&wallet).unwrap();
+        second.sign(&wallet).unwrap();
+        prop_assert_eq!(&bytes, &second.canonical_bytes().unwrap());
+        prop_assert_eq!(&first, &second);
+        prop_assert!(first.sign_first(&wallet).is_err(), "signed already");
+    }
+}

@@ -229,8 +229,7 @@ impl Inner {
         let unfit = |_| SessionError::Internal {
             what: "a record that does not encode",
         };
-        record.sign(self.recorder.signer()).map_err(unfit)?;
-        let canonical = record.canonical_bytes().map_err(unfit)?;
+        let canonical = record.sign_first(self.recorder.signer()).map_err(unfit)?;
         let mut blind = [0; 32];
         fill_random(&mut blind);
         let plain = [&blind[..], &canonical].concat();
