@@ -28,7 +28,11 @@ fn main() {
             })
             .collect();
         let case = Case::new(name, Amount::Bytes(4 * bytes as u64), reference);
-        stage.case(case, || coder.reconstruct(bytes, &sources, &[0, 1]));
+        let mut lost = vec![vec![0; bytes]; 2];
+        stage.case(case, || {
+            let mut outputs: Vec<&mut [u8]> = lost.iter_mut().map(Vec::as_mut_slice).collect();
+            coder.reconstruct_into(&sources, &[0, 1], &mut outputs)
+        });
     }
     stage.finish();
 }

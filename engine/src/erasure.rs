@@ -67,6 +67,14 @@ pub enum ReconstructError {
         /// Its length in bytes.
         got: usize,
     },
+    /// Not one output for each wanted shard, or they differ in length.
+    #[error("the outputs are not {need} buffers of {bytes} bytes each")]
+    Outputs {
+        /// Shards that are wanted.
+        need: usize,
+        /// Bytes of the first output.
+        bytes: usize,
+    },
     /// A wanted index is beyond the code's shards.
     #[error("shard {index} is wanted of {shards}")]
     Wanted {
@@ -187,38 +195,51 @@ impl Coder {
         wanted: &[usize],
     ) -> Result<Vec<Vec<u8>>, ReconstructError> {
         self.check(bytes, sources, wanted)?;
-        let at_hand = |index: usize| match sources.get(index) {
-            Some(Source::Zeros) => Some(vec![0; bytes]),
-            Some(Source::Bytes(shard)) => Some(shard.to_vec()),
-            _ => None,
+        let mut outputs = vec![vec![0; bytes]; wanted.len()];
+        let mut windows: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+        self.reconstruct_into(sources, wanted, &mut windows)?;
+        Ok(outputs)
+    }
+
+    /// As [`Self::reconstruct`], into one buffer for each wanted shard, all of one length, whatever they held before.
+    pub fn reconstruct_into(
+        &self,
+        sources: &[Source<'_>],
+        wanted: &[usize],
+        outputs: &mut [&mut [u8]],
+    ) -> Result<(), ReconstructError> {
+        let Some(bytes) = outputs.first().map(|output| output.len()) else {
+            return Ok(());
         };
-        let missing: Vec<usize> = wanted
-            .iter()
-            .copied()
-            .filter(|index| at_hand_none(sources, *index))
-            .collect();
-        let mut computed = if missing.is_empty() {
-            Vec::new()
-        } else {
-            let chosen = self.choose(sources)?;
-            let inputs: Vec<&[u8]> = chosen
-                .iter()
-                .map(|index| match sources.get(*index) {
-                    Some(Source::Bytes(shard)) => shard,
-                    _ => &[][..],
-                })
-                .collect();
-            let mut outputs = vec![vec![0; bytes]; missing.len()];
-            let mut windows: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-            combine(&self.rows(&chosen, &missing), &inputs, &mut windows, bytes);
-            outputs
+        self.check(bytes, sources, wanted)?;
+        if outputs.len() != wanted.len() || outputs.iter().any(|output| output.len() != bytes) {
+            return Err(ReconstructError::Outputs {
+                need: wanted.len(),
+                bytes,
+            });
         }
-        .into_iter();
-        // Each wanted index is either at hand or the next of the computed ones, which are in the order of `wanted`.
-        Ok(wanted
-            .iter()
-            .filter_map(|index| at_hand(*index).or_else(|| computed.next()))
-            .collect())
+        let (mut missing, mut windows) = (Vec::new(), Vec::new());
+        for (index, output) in wanted.iter().zip(outputs) {
+            match sources.get(*index) {
+                Some(Source::Zeros) => output.fill(0),
+                Some(Source::Bytes(shard)) => output.copy_from_slice(shard),
+                _ => {
+                    missing.push(*index);
+                    windows.push(&mut **output);
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let chosen = self.choose(sources)?;
+        let bytes_of = |index: &usize| match sources.get(*index) {
+            Some(Source::Bytes(shard)) => shard,
+            _ => &[][..],
+        };
+        let inputs: Vec<&[u8]> = chosen.iter().map(bytes_of).collect();
+        combine(&self.rows(&chosen, &missing), &inputs, &mut windows, bytes);
+        Ok(())
     }
 
     fn check(&self, bytes: usize, sources: &[Source<'_>], wanted: &[usize]) -> Result<(), ReconstructError> {
@@ -294,10 +315,6 @@ impl Coder {
             .filter_map(|index| shards.get(*index).cloned().flatten())
             .collect()
     }
-}
-
-fn at_hand_none(sources: &[Source<'_>], index: usize) -> bool {
-    matches!(sources.get(index), Some(Source::Missing))
 }
 
 /// The unit vectors of length `count`.

@@ -107,6 +107,11 @@ fn wrong_numbers_of_shards_lengths_and_indices_are_errors() {
         Err(ReconstructError::Wanted { index: 6, shards: 6 })
     );
     assert_eq!(coder.reconstruct(10, &six, &[]), Ok(vec![]));
+    let (mut ten, mut nine) = ([0; 10], [0; 9]);
+    assert_eq!(
+        coder.reconstruct_into(&six, &[0, 1], &mut [&mut ten, &mut nine]),
+        Err(ReconstructError::Outputs { need: 2, bytes: 10 })
+    );
 }
 
 #[test]
