@@ -237,7 +237,7 @@ impl Session {
             code: parts.options.code,
             quota_bytes: parts.options.quota_bytes,
             pins: Pins::default(),
-            budget: Budget::new(parts.options.upload_memory_bytes),
+            budget: Budget::new(parts.options.upload_memory_bytes, parts.options.code),
             coder: Arc::new(Coder::new(parts.options.code)),
             coding: Semaphore::new(CODING_MAX),
             applied: AtomicU64::new(index.applied_through()?.0),

@@ -1,15 +1,14 @@
-//! One memory budget for all sealed bytes that uploads hold before their shards are durable.
+//! One memory budget for all that uploads hold before their shards are durable: sealed chunks and the parity they will have.
 //!
 //! Not a limit on connections. A ninth of it is kept for streams of a single chunk, which hold room only while they are on
 //! their way to the drives: clients that send slowly cannot keep them out. Invariant: an upload that cannot get room gives up
 //! what it holds (as a short pack) before it waits, so that uploads never wait for each other in a circle.
 
+use engine::pack::{CHUNK_BYTES_MAX, Code};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What one unit of the budget stands for: one chunk.
-pub(crate) const UNIT_BYTES: u64 = 65_536;
 /// The least budget, in units: a full pack, and the share of the small.
 const UNITS_MIN: u64 = 144;
 /// One unit in so many is kept for streams of one chunk.
@@ -21,6 +20,8 @@ pub(crate) struct Budget {
     units: Arc<Semaphore>,
     small: Arc<Semaphore>,
     total: u32,
+    /// What a chunk comes to with its share of the parity.
+    unit_bytes: u64,
 }
 
 /// Room for some chunks; given back on drop.
@@ -31,14 +32,16 @@ pub(crate) struct Room {
 }
 
 impl Budget {
-    /// A budget of `bytes`, at least one full pack.
-    pub(crate) fn new(bytes: u64) -> Self {
-        let total = (bytes / UNIT_BYTES).clamp(UNITS_MIN, u64::from(u32::MAX >> 4)) as u32;
+    /// A budget of `bytes` for packs of this code, at least one full pack.
+    pub(crate) fn new(bytes: u64, code: Code) -> Self {
+        let unit_bytes = (CHUNK_BYTES_MAX * code.shards()).div_ceil(code.data()) as u64;
+        let total = (bytes / unit_bytes).clamp(UNITS_MIN, u64::from(u32::MAX >> 4)) as u32;
         let small = total / SMALL_SHARE;
         Self {
             units: Arc::new(Semaphore::new((total - small) as usize)),
             small: Arc::new(Semaphore::new(small as usize)),
             total,
+            unit_bytes,
         }
     }
 
@@ -85,7 +88,7 @@ impl Budget {
 
     /// Bytes in use now, for the metrics.
     pub(crate) fn used_bytes(&self) -> u64 {
-        u64::from(self.used()) * UNIT_BYTES
+        u64::from(self.used()) * self.unit_bytes
     }
 
     fn used(&self) -> u32 {
@@ -136,11 +139,13 @@ fn merge(mine: &mut Option<OwnedSemaphorePermit>, theirs: Option<OwnedSemaphoreP
 mod tests {
     use super::*;
 
+    /// Of the default code 4+2.
+    const UNIT_BYTES: u64 = 98_304;
     const MOMENT: Duration = Duration::from_millis(10);
 
     #[tokio::test]
     async fn room_is_given_back_on_drop_and_counts_chunks() {
-        let budget = Budget::new(144 * UNIT_BYTES);
+        let budget = Budget::new(144 * UNIT_BYTES, Code::DEFAULT);
         let mut held = Room::none();
         for _ in 0..128 {
             held.merge(budget.try_chunk(false).expect("room"));
@@ -159,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn long_streams_that_hold_everything_leave_room_for_small_ones() {
-        let budget = Budget::new(144 * UNIT_BYTES);
+        let budget = Budget::new(144 * UNIT_BYTES, Code::DEFAULT);
         let mut held = Room::none();
         while let Some(room) = budget.try_chunk(false) {
             held.merge(room);
