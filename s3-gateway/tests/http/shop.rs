@@ -13,23 +13,23 @@ use s3_gateway::session::{NewCredential, Secret, Session, SessionOptions};
 use s3_gateway::sessions::Sessions;
 use scopes::{OperationSet, ScopeSet, Window};
 
+use crate::client::{Ask, KEY, REGION, Reply, SECRET};
 use crate::rig::Rig;
-use crate::support::{Ask, KEY, REGION, Reply, SECRET};
 
 /// A gateway over one vault, without a socket.
-pub struct Shop {
-    pub gate: Gate<Sessions, Front>,
-    pub rig: Rig,
+pub(crate) struct Shop {
+    pub(crate) gate: Gate<Sessions, Front>,
+    pub(crate) rig: Rig,
     _dir: tempfile::TempDir,
 }
 
 impl Shop {
-    pub async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::open_with(|_| {}).await
     }
 
     /// A gateway whose session has other settings.
-    pub async fn open_with(change: impl FnOnce(&mut SessionOptions)) -> Self {
+    pub(crate) async fn open_with(change: impl FnOnce(&mut SessionOptions)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let (mut parts, ledger) = crate::rig::parts(disk, dir.path(), true).await.unwrap();
@@ -60,7 +60,7 @@ impl Shop {
         shop
     }
 
-    pub async fn credential(&self, id: &str, scopes: ScopeSet, operations: OperationSet) {
+    pub(crate) async fn credential(&self, id: &str, scopes: ScopeSet, operations: OperationSet) {
         let new = NewCredential {
             label: id.to_owned(),
             scopes,
@@ -72,7 +72,7 @@ impl Shop {
         self.rig.session.create_credential(new).await.unwrap();
     }
 
-    pub async fn send(&self, request: Request<RawBody>) -> Reply {
+    pub(crate) async fn send(&self, request: Request<RawBody>) -> Reply {
         let peer = Peer {
             address: "127.0.0.1".parse().unwrap(),
             tls: false,
@@ -80,33 +80,33 @@ impl Shop {
         Reply::of(self.gate.serve(request, peer).await).await
     }
 
-    pub async fn ask(&self, ask: Ask) -> Reply {
+    pub(crate) async fn ask(&self, ask: Ask) -> Reply {
         self.send(ask.signed()).await
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.ask(Ask::new(Method::GET, path)).await
     }
 
-    pub async fn put(&self, path: &str, body: &[u8]) -> Reply {
+    pub(crate) async fn put(&self, path: &str, body: &[u8]) -> Reply {
         self.ask(Ask::new(Method::PUT, path).body(body)).await
     }
 }
 
-pub fn get(path: &str) -> Ask {
+pub(crate) fn get(path: &str) -> Ask {
     Ask::new(Method::GET, path)
 }
 
-pub fn put(path: &str, body: &[u8]) -> Ask {
+pub(crate) fn put(path: &str, body: &[u8]) -> Ask {
     Ask::new(Method::PUT, path).body(body)
 }
 
-pub fn post(path: &str, query: &str, value: &str, body: &str) -> Ask {
+pub(crate) fn post(path: &str, query: &str, value: &str, body: &str) -> Ask {
     Ask::new(Method::POST, path)
         .query(query, value)
         .body(body.as_bytes())
 }
 
-pub fn refused(code: &str, status: u16) -> (u16, String) {
+pub(crate) fn refused(code: &str, status: u16) -> (u16, String) {
     (status, code.to_owned())
 }

@@ -1,18 +1,13 @@
 //! The listener over real sockets: answers in one piece, limits in time and number, TLS files, and its end.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-#[path = "support/mod.rs"]
-mod support;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::client::{Ask, Bench};
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
 use s3_gateway::body::RawBody;
 use s3_gateway::server::{ServerConfig, TlsError, acceptor, serve};
-use support::{Ask, Bench};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
