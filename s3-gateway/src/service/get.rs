@@ -11,6 +11,7 @@ use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutpu
 use s3s::{Body, S3Request, S3Response};
 use vault::object::{Manifest, Object};
 
+use super::multipart;
 use super::object::{
     check_read_headers, check_version, etag, put_checksum, put_header, put_metadata, signed, timestamp,
 };
@@ -181,6 +182,7 @@ async fn select(
             }
         },
         (Some(number), None) => {
+            let number = multipart::part_number(number)?;
             let manifest = asked.session.manifest(bucket, stored).await?;
             let range = part_range(object, &manifest, number)?;
             Ok(Selection {
@@ -199,7 +201,7 @@ fn content_range(range: &Range<u64>, total: u64) -> Option<String> {
 }
 
 /// The bytes of one part.
-fn part_range(object: &Object, manifest: &Manifest, number: i32) -> Result<Range<u64>, Halt> {
+fn part_range(object: &Object, manifest: &Manifest, number: u16) -> Result<Range<u64>, Halt> {
     let none = || {
         Halt::from(Refusal::new(
             416,
@@ -207,9 +209,7 @@ fn part_range(object: &Object, manifest: &Manifest, number: i32) -> Result<Range
             "The requested partnumber is not satisfiable",
         ))
     };
-    let place = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
-    let place =
-        place.ok_or_else(|| Refusal::invalid_argument("Part number must be an integer from 1 to 10000"))?;
+    let place = usize::from(number) - 1;
     if !object.multipart {
         return if place == 0 {
             Ok(0..object.plaintext_bytes)

@@ -19,7 +19,7 @@ use super::object::{
 };
 use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::encode_path;
-use crate::checksum::{Algorithm, Value};
+use crate::checksum::{Algorithm, ChecksumError, Value};
 use crate::errors::Refusal;
 use crate::session::{CompletePart, Completion, NewUpload, SessionError, StoredPart};
 
@@ -112,7 +112,7 @@ impl Operations {
         }
         let parts = listed.iter().map(complete_part).collect::<Result<Vec<_>, _>>()?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        let expected = expected_checksum(&request.headers)?;
+        let expected = expected_checksum(&request.headers, parts.len())?;
         if let Some(asked_for) = input.checksum_type.as_ref().map(ChecksumType::as_str) {
             let upload = match asked.session.upload(&bucket, key, id).await {
                 // The session knows whether it was completed before.
@@ -369,20 +369,26 @@ fn complete_part(part: &CompletedPart) -> Result<CompletePart, Halt> {
 
 /// The checksum of the whole object that the client expects; the gate left these headers alone because here they
 /// are not the body's.
-fn expected_checksum(headers: &http::HeaderMap) -> Result<Option<Checksum>, Halt> {
+fn expected_checksum(headers: &http::HeaderMap, parts: usize) -> Result<Option<Checksum>, Halt> {
+    let mut expected = None;
     for algorithm in Algorithm::ALL {
-        let Some(text) = headers
-            .get(algorithm.header())
-            .and_then(|value| value.to_str().ok())
-        else {
-            continue;
-        };
-        // A composite checksum comes with the number of parts behind it.
-        let bare = text.split_once('-').map_or(text, |(value, _)| value);
+        let mut values = headers.get_all(algorithm.header()).iter();
+        let Some(text) = values.next() else { continue };
+        if expected.is_some() || values.next().is_some() {
+            return Err(Refusal::from(&ChecksumError::Several).into());
+        }
+        // A composite checksum may come with the number of parts behind it.
+        let text = text.to_str().unwrap_or_default();
+        let (bare, count) = text
+            .split_once('-')
+            .map_or((text, None), |(bare, n)| (bare, Some(n)));
         let value = Value::parse(algorithm, bare).map_err(|error| Refusal::from(&error))?;
-        return Ok(stored_checksum(&value));
+        if count.is_some_and(|count| count.parse() != Ok(parts)) {
+            return Err(SessionError::ChecksumDiffers.into());
+        }
+        expected = stored_checksum(&value);
     }
-    Ok(None)
+    Ok(expected)
 }
 
 fn listed_part(stored: &StoredPart) -> Part {

@@ -7,6 +7,7 @@
 mod buckets;
 mod client;
 mod gate;
+mod multipart;
 mod objects;
 #[path = "../rig/mod.rs"]
 mod rig;
