@@ -2,6 +2,7 @@
 //!
 //! The signer shares no code with the gateway's verifier, so that both would have to be wrong in the same way.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -326,16 +327,15 @@ impl Ask {
         let mut query = query.to_vec();
         query.sort();
         let query: Vec<String> = query.iter().map(|(n, v)| format!("{n}={v}")).collect();
-        let mut headers: Vec<_> = self
-            .headers
-            .iter()
-            .filter(|(name, _)| !self.leave_out.contains(name))
-            .collect();
-        headers.sort();
-        let names: Vec<&str> = headers.iter().map(|(n, _)| n.as_str()).collect();
+        let signed = |name: &str| !self.leave_out.iter().any(|left| left == name);
+        let mut headers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, value) in self.headers.iter().filter(|(name, _)| signed(name)) {
+            headers.entry(name).or_default().push(one_space(value));
+        }
+        let names: Vec<&str> = headers.keys().copied().collect();
         let lines: String = headers
             .iter()
-            .map(|(n, v)| format!("{n}:{}\n", one_space(v)))
+            .map(|(n, values)| format!("{n}:{}\n", values.join(",")))
             .collect();
         let (names, query) = (names.join(";"), query.join("&"));
         (

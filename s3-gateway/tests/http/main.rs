@@ -9,6 +9,7 @@ mod client;
 mod gate;
 mod multipart;
 mod objects;
+mod oracle;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod server;

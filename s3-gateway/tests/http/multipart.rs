@@ -1,6 +1,7 @@
 //! Multipart uploads over HTTP: checksums of both kinds, completions that may not pass, retries, listings, part copies.
 
 use http::Method;
+use sha2::Digest as _;
 
 use crate::client::{Ask, Reply};
 use crate::rig::body;
@@ -8,8 +9,10 @@ use crate::shop::{Shop, get, post, put, refused};
 
 const LEAST: usize = 5 << 20;
 
+type Sum = fn(&[u8]) -> Vec<u8>;
+
 /// The algorithms, and what a second implementation says of bytes.
-const ALGORITHMS: [(&str, fn(&[u8]) -> Vec<u8>); 5] = [
+const ALGORITHMS: [(&str, Sum); 5] = [
     ("CRC32", |bytes| {
         crc(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bytes)[4..].to_vec()
     }),
@@ -22,8 +25,6 @@ const ALGORITHMS: [(&str, fn(&[u8]) -> Vec<u8>); 5] = [
     ("SHA1", |bytes| sha1::Sha1::digest(bytes).to_vec()),
     ("SHA256", |bytes| sha2::Sha256::digest(bytes).to_vec()),
 ];
-
-use sha2::Digest as _;
 
 fn crc(algorithm: crc_fast::CrcAlgorithm, bytes: &[u8]) -> [u8; 8] {
     crc_fast::checksum(algorithm, bytes).to_be_bytes()
@@ -107,11 +108,11 @@ async fn checksums_of_both_kinds_are_what_another_implementation_says() {
     let whole = parts.concat();
     for (name, sum) in ALGORITHMS {
         for kind in ["COMPOSITE", "FULL_OBJECT"] {
-            let refusal = match (name, kind) {
-                ("SHA1" | "SHA256", "FULL_OBJECT") | ("CRC64NVME", "COMPOSITE") => true,
-                _ => false,
-            };
-            if refusal {
+            let not_both = matches!(
+                (name, kind),
+                ("SHA1" | "SHA256", "FULL_OBJECT") | ("CRC64NVME", "COMPOSITE")
+            );
+            if not_both {
                 let reply = shop.ask(creation("/bkt/o", name, kind)).await;
                 assert_eq!(reply.outcome(), refused("InvalidRequest", 400), "{name} {kind}");
                 continue;
