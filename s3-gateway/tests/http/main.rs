@@ -14,3 +14,6 @@ mod oracle;
 mod rig;
 mod server;
 mod shop;
+mod tls;
+mod trouble;
+mod wire;
