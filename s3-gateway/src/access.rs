@@ -78,8 +78,6 @@ pub(crate) const RECORDED: &[&str] = &[
     "DeleteObject",
     "DeleteObjects",
     "GetObject",
-    "ListObjects",
-    "ListObjectsV2",
     "PutObject",
     "UploadPart",
     "UploadPartCopy",

@@ -11,7 +11,7 @@ use engine::disk::{Disk, RealDisk};
 use rig::{Opening, Rig, object_key};
 use s3_gateway::session::{
     Bucket, CollectOptions, CompletePart, Completion, Condition, CopyChanges, NewCredential, NewObject,
-    NewUpload,
+    NewPart, NewUpload,
 };
 use scopes::{OperationSet, ScopeSet, Window};
 use std::path::{Path, PathBuf};
@@ -147,8 +147,14 @@ async fn everything(rig: &Rig) {
     let mut stream = session.stream(&bucket).await.unwrap();
     stream.write(body(40_000).into()).await.unwrap();
     let part = stream.finish().await.unwrap();
+    let new = NewPart {
+        number: 1,
+        etag_md5: [1; 16],
+        checksum: None,
+        operation: "UploadPart",
+    };
     let stored = session
-        .put_part(caller, (&bucket, &key, id), 1, part, [1; 16], None)
+        .put_part(caller, (&bucket, &key, id), new, part)
         .await
         .unwrap();
     let parts = vec![CompletePart {
@@ -184,7 +190,6 @@ async fn everything(rig: &Rig) {
     session.refused(Some(&caller.identity), "GetObject", Some(BUCKET), "AccessDenied");
     session
         .list(
-            caller,
             &bucket,
             &vault::index::ListQuery {
                 max_keys: 10,

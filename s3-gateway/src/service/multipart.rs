@@ -21,7 +21,7 @@ use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::encode_path;
 use crate::checksum::{Algorithm, ChecksumError, Value};
 use crate::errors::Refusal;
-use crate::session::{CompletePart, Completion, NewUpload, SessionError, StoredPart};
+use crate::session::{CompletePart, Completion, NewPart, NewUpload, SessionError, StoredPart};
 
 /// The highest part number.
 const PARTS_MAX: i32 = 10_000;
@@ -73,12 +73,14 @@ impl Operations {
         let announced = upload.checksum_algorithm.map(sent_algorithm);
         let (stream, digests) = receive(&asked, &bucket, announced, request.input.body).await?;
         check_algorithm(&upload, digests.checksum.as_ref())?;
-        let checksum = digests.checksum.as_ref().and_then(stored_checksum);
-        let (target, md5) = ((&bucket, key, id), md5_of(&digests)?);
-        let part = asked
-            .session
-            .put_part(&asked.caller, target, number, stream, md5, checksum)
-            .await?;
+        let new = NewPart {
+            number,
+            etag_md5: md5_of(&digests)?,
+            checksum: digests.checksum.as_ref().and_then(stored_checksum),
+            operation: "UploadPart",
+        };
+        let target = (&bucket, key, id);
+        let part = asked.session.put_part(&asked.caller, target, new, stream).await?;
         let output = UploadPartOutput {
             e_tag: Some(ETag::Strong(part.entry.etag())),
             ..Default::default()

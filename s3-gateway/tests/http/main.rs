@@ -10,6 +10,7 @@ mod gate;
 mod multipart;
 mod objects;
 mod oracle;
+mod records;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod server;

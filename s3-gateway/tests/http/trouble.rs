@@ -128,6 +128,8 @@ async fn the_quota_counts_the_parts_of_an_upload_and_gives_back_what_is_deleted(
     assert_eq!(shop.put("/bkt/p", &one).await.status, 200);
 }
 
+type Make<'a> = &'a dyn Fn(&[u8]) -> Ask;
+
 /// What a body says that would like to be a request.
 fn smuggled() -> Vec<u8> {
     b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n".repeat(40)
@@ -154,7 +156,7 @@ async fn what_is_left_of_a_refused_body_is_never_taken_for_a_request() {
         ask
     };
     let condition = |body: &[u8]| put("/bkt/o", body).set("if-none-match", "*");
-    let cases: [(&dyn Fn(&[u8]) -> Ask, u16); 3] = [(&forged, 403), (&reader, 403), (&condition, 412)];
+    let cases: [(Make<'_>, u16); 3] = [(&forged, 403), (&reader, 403), (&condition, 412)];
     for (make, status) in cases {
         // Short enough to be drained: the connection goes on with the request behind it.
         let mut stream = TcpStream::connect(port.address).await.unwrap();
