@@ -319,8 +319,14 @@ async fn every_refusal_leaves_one_record_whoever_asked() {
     let mut unknown = get("/bkt/o");
     unknown.key = "NOBODY".into();
     log.expect(unknown, "Refused", "*", "InvalidAccessKeyId", 0).await;
-    log.expect(put("/No_Bucket", b""), "Refused", "*", "InvalidBucketName", 0)
-        .await;
+    log.expect(
+        put("/No_Bucket", b""),
+        "CreateBucket",
+        "*",
+        "InvalidBucketName",
+        0,
+    )
+    .await;
     log.refused(
         put(&format!("/bkt/{}", "k".repeat(1025)), b""),
         "PutObject",
@@ -334,7 +340,9 @@ async fn every_refusal_leaves_one_record_whoever_asked() {
     )
     .await;
     log.refused(
-        put("/bkt/o", b"x").query("uploadId", "00"),
+        put("/bkt/o", b"x")
+            .query("uploadId", "00")
+            .query("partNumber", "1"),
         "UploadPart",
         "NoSuchUpload",
     )
