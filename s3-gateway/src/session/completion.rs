@@ -207,7 +207,10 @@ fn assemble(
     version: vault::object::VersionId,
 ) -> Result<Object, SessionError> {
     let plaintext_bytes = chosen.iter().map(|part| part.entry.part.plaintext_bytes).sum();
-    if let Some(expected) = completion.expected_bytes.filter(|bytes| *bytes != plaintext_bytes) {
+    if let Some(expected) = completion
+        .expected_bytes
+        .filter(|bytes| *bytes != plaintext_bytes)
+    {
         let bytes = plaintext_bytes;
         return Err(SessionError::SizeDiffers { expected, bytes });
     }
