@@ -134,12 +134,11 @@ const ROWS: &[Row] = &[
 ];
 
 /// Every query parameter that makes a request another operation.
-const SUB_RESOURCES: [&str; 43] = [
+const SUB_RESOURCES: [&str; 39] = [
+    "abac",
     "accelerate",
     "acl",
     "analytics",
-    "annotation",
-    "annotations",
     "attributes",
     "cors",
     "delete",
@@ -170,14 +169,11 @@ const SUB_RESOURCES: [&str; 43] = [
     "session",
     "tagging",
     "torrent",
-    "updateObjectEncryption",
     "uploadId",
     "uploads",
     "versioning",
     "versions",
     "website",
-    "abac",
-    "append",
 ];
 
 #[cfg(test)]
