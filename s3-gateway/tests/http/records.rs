@@ -1,13 +1,18 @@
 //! A record for every answer: whatever is asked, the activity log gets exactly one record of it, which names the
 //! operation, the scope, how it ended and the bytes that moved.
 
+use std::time::Duration;
+
 use http::Method;
 use s3_gateway::session::ActivityQuery;
 use scopes::ScopeSet;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::client::Ask;
 use crate::rig::body;
 use crate::shop::{Shop, get, post, put};
+use crate::wire::wire;
 
 /// What a record says: operation, scope, status, bytes.
 type Line = (String, String, String, u64);
@@ -42,6 +47,20 @@ impl<'a> Log<'a> {
             (record.operation, scope, record.status, record.bytes)
         })
         .collect()
+    }
+
+    /// What is new once there is something.
+    async fn awaited(&mut self) -> Vec<Line> {
+        let some = async {
+            loop {
+                let news = self.news().await;
+                if !news.is_empty() {
+                    return news;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), some).await.unwrap()
     }
 
     /// Sends a request; its record is the only new one.
@@ -361,4 +380,47 @@ async fn every_refusal_leaves_one_record_whoever_asked() {
         "NoSuchUpload",
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_its_client_leaves_has_one_record_of_what_was_released() {
+    let shop = Shop::open().await;
+    let whole = 40 << 20;
+    assert_eq!(shop.put("/bkt/o", &body(1, whole)).await.status, 200);
+    let port = shop.listen(None).await;
+    let mut log = Log::new(&shop).await;
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    stream
+        .write_all(&wire(get("/bkt/o").signed()).await)
+        .await
+        .unwrap();
+    stream.read_exact(&mut [0; 100_000]).await.unwrap();
+    drop(stream);
+    let news = log.awaited().await;
+    let [(operation, scope, status, bytes)] = news.as_slice() else {
+        panic!("{news:?}");
+    };
+    assert_eq!((operation.as_str(), scope.as_str()), ("GetObject", "bkt"));
+    assert_ne!(status, "ok");
+    assert!((100_000..whole as u64).contains(bytes), "{bytes}");
+    assert_eq!(log.news().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_its_client_leaves_has_one_record() {
+    let shop = Shop::open().await;
+    let port = shop.listen(None).await;
+    let mut log = Log::new(&shop).await;
+    let bytes = wire(put("/bkt/o", &body(1, 1 << 20)).signed()).await;
+    for polite in [true, false] {
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        stream.write_all(&bytes[..bytes.len() / 2]).await.unwrap();
+        if polite {
+            stream.shutdown().await.unwrap();
+        }
+        drop(stream);
+        let line = |name: &str| ("PutObject".to_owned(), "bkt".to_owned(), name.to_owned(), 0);
+        assert_eq!(log.awaited().await, [line("IncompleteBody")]);
+    }
+    assert_eq!(log.news().await, []);
 }
