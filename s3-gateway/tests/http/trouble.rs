@@ -196,6 +196,38 @@ async fn what_is_left_of_a_refused_body_is_never_taken_for_a_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_in_http_chunks_ends_where_they_end() {
+    let shop = Shop::open().await;
+    shop.put("/bkt/o", b"meow").await;
+    let port = shop.listen(None).await;
+    for with_length in [false, true] {
+        let mut ask = put("/bkt/chunked", b"").payload("UNSIGNED-PAYLOAD");
+        ask.headers.retain(|(name, _)| name != "content-length");
+        if with_length {
+            ask.unsigned.push(("content-length".into(), "3".into()));
+        }
+        ask.unsigned.push(("transfer-encoding".into(), "chunked".into()));
+        let mut both = wire(ask.signed()).await;
+        let inner = smuggled();
+        both.extend_from_slice(format!("{:x}\r\n", inner.len()).as_bytes());
+        both.extend_from_slice(&inner);
+        both.extend_from_slice(b"\r\n0\r\n\r\n");
+        both.extend(wire(get("/bkt/o").signed()).await);
+        let mut stream = TcpStream::connect(port.address).await.unwrap();
+        stream.write_all(&both).await.unwrap();
+        let first = Answer::read(&mut stream, false).await;
+        assert!((400..500).contains(&first.status), "{}", first.text());
+        if !first.closes() {
+            let second = Answer::read(&mut stream, false).await;
+            assert_eq!((second.status, second.text()), (200, "meow".to_owned()));
+        }
+        stream.shutdown().await.unwrap();
+        assert_eq!(rest(&mut stream).await, "");
+        assert_eq!(shop.get("/bkt/chunked").await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_waits_for_100_continue_is_never_left_in_doubt() {
     let shop = Shop::open().await;
     let port = shop.listen(None).await;
