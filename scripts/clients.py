@@ -27,7 +27,7 @@ def same_tree(a, b):
 
 
 # What a person's own settings would change.
-for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+for name in ["AWS_PROFILE", "AWS_SESSION_TOKEN"] + ([] if ENDPOINT.startswith("https") else ["AWS_CA_BUNDLE"]):
     os.environ.pop(name, None)
 os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
 
