@@ -6,7 +6,7 @@
 Each client copies in, lists, reads a range where it can, copies out and deletes. A client that is not installed is
 reported as absent; with --require it is a failure. Exit status 0: every client that ran passed.
 """
-import argparse, filecmp, os, secrets, shutil, subprocess, sys, tempfile, traceback
+import argparse, filecmp, hashlib, os, secrets, shutil, subprocess, sys, tempfile, traceback, urllib.request
 
 ENDPOINT = os.environ.get("CAIRN_ENDPOINT", "http://127.0.0.1:9000")
 ACCESS, SECRET = os.environ["CAIRN_ACCESS_KEY"], os.environ["CAIRN_SECRET_KEY"]
@@ -26,6 +26,12 @@ def same_tree(a, b):
             raise AssertionError(f"{name} came back different")
 
 
+# What a person's own settings would change.
+for name in ["AWS_PROFILE", "AWS_SESSION_TOKEN"] + ([] if ENDPOINT.startswith("https") else ["AWS_CA_BUNDLE"]):
+    os.environ.pop(name, None)
+os.environ.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+
+
 def aws_env():
     return {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": ENDPOINT, "AWS_EC2_METADATA_DISABLED": "true"}
@@ -34,6 +40,7 @@ def aws_env():
 def boto(bucket, src, out):
     import boto3
     from boto3.s3.transfer import TransferConfig
+    from botocore.config import Config
     from botocore.exceptions import ClientError
     s3 = boto3.client("s3", endpoint_url=ENDPOINT, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1")
     s3.create_bucket(Bucket=bucket)
@@ -56,9 +63,20 @@ def boto(bucket, src, out):
     except ClientError as error:
         assert error.response["Error"]["Code"] == "PreconditionFailed", error
     s3.copy_object(Bucket=bucket, Key="copy", CopySource={"Bucket": bucket, "Key": "odd name+%&.bin"})
-    assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == open(os.path.join(src, "odd name+%&.bin"), "rb").read()
-    gone = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": k} for k in [*SIZES, "once", "copy"]]})
-    assert not gone.get("Errors"), gone
+    body = open(os.path.join(src, "odd name+%&.bin"), "rb").read()
+    assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == body
+    put = s3.put_object(Bucket=bucket, Key="dir/ä b+c", Body=body, Metadata={"colour": "green"}, ContentType="text/x")
+    assert put["ETag"].strip('"') == hashlib.md5(body).hexdigest()
+    got = s3.get_object(Bucket=bucket, Key="dir/ä b+c")
+    assert got["Body"].read() == body and got["Metadata"] == {"colour": "green"} and got["ContentType"] == "text/x"
+    assert s3.head_object(Bucket=bucket, Key="dir/large.bin")["ETag"].strip('"').endswith("-3")
+    signed = boto3.client("s3", endpoint_url=ENDPOINT, aws_access_key_id=ACCESS, aws_secret_access_key=SECRET, region_name="us-east-1",
+                          config=Config(signature_version="s3v4"))
+    url = signed.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "copy"}, ExpiresIn=60)
+    assert urllib.request.urlopen(url).read() == body
+    gone = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": k} for k in [*SIZES, "once", "copy", "dir/ä b+c"]]})
+    assert not gone.get("Errors") and len(gone["Deleted"]) == len(SIZES) + 3, gone
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
     s3.delete_bucket(Bucket=bucket)
 
 
@@ -73,6 +91,7 @@ def aws(bucket, src, out):
         assert got.read() == want.read()[10:20]
     run("aws", "s3", "sync", "--no-progress", f"s3://{bucket}/", out, env=env)
     same_tree(src, out)
+    run("aws", "s3", "mv", f"s3://{bucket}/small.bin", f"s3://{bucket}/moved", env=env)
     run("aws", "s3", "rb", "--force", f"s3://{bucket}", env=env)
 
 

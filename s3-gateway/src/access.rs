@@ -11,6 +11,7 @@ use scopes::{Denied, Identity, Operation};
 
 use crate::errors::Refusal;
 use crate::gate::{Admitted, now_ms};
+use crate::key::{BucketName, ObjectKey};
 use crate::service::Halt;
 use crate::sessions::Sessions;
 
@@ -78,12 +79,17 @@ pub(crate) const RECORDED: &[&str] = &[
     "DeleteObject",
     "DeleteObjects",
     "GetObject",
-    "ListObjects",
-    "ListObjectsV2",
     "PutObject",
     "UploadPart",
     "UploadPartCopy",
 ];
+
+/// Whether an identity may do an operation of the table, now.
+pub(crate) fn may(identity: &Identity, operation: &str, bucket: Option<&str>) -> Result<(), Refusal> {
+    let row = TABLE.iter().find(|(name, _)| *name == operation);
+    let (_, needs) = row.ok_or_else(Refusal::access_denied)?;
+    decide(identity, *needs, bucket, now_ms()).map_err(|denied| Refusal::from(&denied))
+}
 
 /// Decides one row for one bucket.
 pub(crate) fn decide(
@@ -167,17 +173,11 @@ impl Access {
             .get::<Admitted>()
             .cloned()
             .ok_or_else(Refusal::access_denied)?;
-        let bucket = context.s3_path().get_bucket_name();
-        let wanted = context.s3_op().name();
-        let Some((operation, needs)) = TABLE.iter().find(|(name, _)| *name == wanted) else {
-            let message = "A header you provided implies functionality that is not implemented";
-            return Err(Refusal::not_implemented(message).into());
-        };
-        admitted.name(operation);
-        // One parse: what the gate measured and what s3s routes must be the same names.
-        let target = &admitted.target;
-        let same = bucket == target.bucket.as_ref().map(crate::key::BucketName::as_str)
-            && context.s3_path().get_object_key() == target.key.as_ref().map(crate::key::ObjectKey::as_str);
+        // One parse: what the gate measured and judged and what s3s routes must be the same operation on the same names.
+        let (path, target) = (context.s3_path(), &admitted.target);
+        let same = context.s3_op().name() == admitted.operation
+            && path.get_bucket_name() == target.bucket.as_ref().map(BucketName::as_str)
+            && path.get_object_key() == target.key.as_ref().map(ObjectKey::as_str);
         if !same {
             return Err(Refusal::access_denied().into());
         }
@@ -185,7 +185,12 @@ impl Access {
         if owner.is_some_and(|owner| owner.as_bytes() != admitted.identity.vault().to_string().as_bytes()) {
             return Err(Refusal::from(&Denied::Scope).into());
         }
-        decide(&admitted.identity, *needs, bucket, now_ms()).map_err(|denied| Refusal::from(&denied).into())
+        // The gate asked before it read the body, which takes its time.
+        Ok(may(
+            &admitted.identity,
+            admitted.operation,
+            path.get_bucket_name(),
+        )?)
     }
 }
 

@@ -343,6 +343,9 @@ impl From<&SessionError> for Refusal {
             SessionError::ChecksumDiffers => {
                 Self::new(400, "BadDigest", "The checksum you specified did not match the calculated checksum.")
             }
+            SessionError::SizeDiffers { .. } => Self::invalid_request(format!(
+                "The x-amz-mp-object-size you specified is not the object's: {said}"
+            )),
             SessionError::Conflict { .. } => Self::new(
                 409,
                 "ConditionalRequestConflict",

@@ -2,8 +2,8 @@
 //!
 //! What passes carries an `Admitted` in its extensions and nothing of its credentials: the part behind has no way
 //! to authenticate by itself and denies whatever comes without one. Short bodies are read and checked whole here,
-//! within limits that hold before a byte is kept; objects and parts stream on as a `CheckedBody`. It decides who,
-//! not whether they may: rights are decided behind it, in `access.rs`.
+//! within limits that hold before a byte is kept; objects and parts stream on as a `CheckedBody`. Who it is, which
+//! operation it is (`route.rs`) and whether they may (`access.rs`) is decided before a byte of a body is read.
 
 mod admit;
 mod drain;
@@ -13,7 +13,7 @@ mod traffic;
 pub use traffic::{STATUS_CLASSES, Traffic};
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -91,6 +91,8 @@ pub struct Admitted(Arc<Facts>);
 pub struct Facts {
     /// Who.
     pub identity: Identity,
+    /// S3's name of the operation.
+    pub operation: &'static str,
     /// A random id, in the answer as `x-amz-request-id`.
     pub operation_id: [u8; 16],
     /// When the request's head had arrived.
@@ -118,7 +120,6 @@ pub struct Facts {
     recorded: AtomicBool,
     // Given back when the request is over.
     _hold: Option<Hold>,
-    operation: OnceLock<&'static str>,
     refusal: Mutex<Option<Refusal>>,
 }
 
@@ -131,16 +132,6 @@ impl std::ops::Deref for Admitted {
 }
 
 impl Facts {
-    /// Notes the operation's name, once it is known.
-    pub fn name(&self, operation: &'static str) {
-        let _ = self.operation.set(operation);
-    }
-
-    /// The operation's name, if it is known.
-    pub fn operation(&self) -> Option<&'static str> {
-        self.operation.get().copied()
-    }
-
     /// Notes that the operation's record is made, so that the gate makes none.
     pub fn mark_recorded(&self) {
         self.recorded.store(true, Ordering::Relaxed);
@@ -243,7 +234,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 let (response, code) = self.ended(&admitted, response, &about).await;
                 self.log(
                     &passage,
-                    admitted.operation(),
+                    Some(admitted.operation),
                     Some(&admitted.identity),
                     &response,
                     code.as_deref(),
@@ -254,10 +245,11 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 let response = refuse(&refused.refusal, &about);
                 let code = &*refused.refusal.code;
                 let bucket = refused.bucket.as_ref().map(BucketName::as_str);
+                let (identity, operation) = (refused.identity.as_ref(), refused.operation);
                 self.keeper
-                    .refused(refused.identity.as_ref(), "Refused", bucket, code);
+                    .refused(identity, operation.unwrap_or("Refused"), bucket, code);
                 self.traffic.refused.fetch_add(1, Ordering::Relaxed);
-                self.log(&passage, None, refused.identity.as_ref(), &response, Some(code));
+                self.log(&passage, operation, identity, &response, Some(code));
                 response
             }
         }
@@ -287,10 +279,9 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             return (response, code);
         }
         if let Some(code) = &code {
-            let operation = admitted.operation().unwrap_or(UNKNOWN);
             let bucket = admitted.target.bucket.as_ref().map(BucketName::as_str);
             self.keeper
-                .refused(Some(&admitted.identity), operation, bucket, code);
+                .refused(Some(&admitted.identity), admitted.operation, bucket, code);
         } else if let Err(refusal) = self.keeper.noted(admitted).await {
             // No answer without its record.
             response = refuse(&refusal, about);
@@ -326,7 +317,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
 }
 
 /// The name in a record of a request that is no operation this gateway knows.
-pub(crate) const UNKNOWN: &str = "Unknown";
+const UNKNOWN: &str = "Unknown";
 
 /// Milliseconds since 1970 by this machine's clock.
 pub(crate) fn now_ms() -> u64 {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::auth::{AuthError, SigningCredential};
 use crate::errors::Refusal;
-use crate::gate::{Admitted, Gatekeeper, UNKNOWN};
+use crate::gate::{Admitted, Gatekeeper};
 use crate::key::BucketName;
 use crate::session::Caller;
 use crate::sessions::Sessions;
@@ -39,9 +39,8 @@ impl Gatekeeper for Sessions {
                 operation_id: admitted.operation_id,
                 started: admitted.started,
             };
-            let operation = admitted.operation().unwrap_or(UNKNOWN);
             let bucket = admitted.target.bucket.as_ref().map(BucketName::as_str);
-            let noted = session.noted(&caller, operation, bucket).await;
+            let noted = session.noted(&caller, admitted.operation, bucket).await;
             noted.map_err(|error| Refusal::from(&error))
         })
     }

@@ -237,7 +237,7 @@ impl Operations {
         match answer {
             Ok(response) => {
                 if let Some(admitted) = admitted
-                    && admitted.operation().is_some_and(|name| RECORDED.contains(&name))
+                    && RECORDED.contains(&admitted.operation)
                 {
                     admitted.mark_recorded();
                 }

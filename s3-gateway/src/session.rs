@@ -44,7 +44,7 @@ pub use put::{NewObject, Stored};
 pub use read::ReadStream;
 pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};
-pub use uploads::{NewUpload, PartsPage, StoredPart};
+pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
 
 use budget::Budget;
 use engine::erasure::Coder;

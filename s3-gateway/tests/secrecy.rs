@@ -11,7 +11,7 @@ use engine::disk::{Disk, RealDisk};
 use rig::{Opening, Rig, object_key};
 use s3_gateway::session::{
     Bucket, CollectOptions, CompletePart, Completion, Condition, CopyChanges, NewCredential, NewObject,
-    NewUpload,
+    NewPart, NewUpload,
 };
 use scopes::{OperationSet, ScopeSet, Window};
 use std::path::{Path, PathBuf};
@@ -147,8 +147,14 @@ async fn everything(rig: &Rig) {
     let mut stream = session.stream(&bucket).await.unwrap();
     stream.write(body(40_000).into()).await.unwrap();
     let part = stream.finish().await.unwrap();
+    let new = NewPart {
+        number: 1,
+        etag_md5: [1; 16],
+        checksum: None,
+        operation: "UploadPart",
+    };
     let stored = session
-        .put_part(caller, (&bucket, &key, id), 1, part, [1; 16], None)
+        .put_part(caller, (&bucket, &key, id), new, part)
         .await
         .unwrap();
     let parts = vec![CompletePart {
@@ -182,17 +188,6 @@ async fn everything(rig: &Rig) {
     rig.get(&bucket, &format!("{KEY}/32")).await.unwrap();
     rig.get(&bucket, &format!("{KEY}/absent")).await.unwrap_err();
     session.refused(Some(&caller.identity), "GetObject", Some(BUCKET), "AccessDenied");
-    session
-        .list(
-            caller,
-            &bucket,
-            &vault::index::ListQuery {
-                max_keys: 10,
-                ..Default::default()
-            },
-        )
-        .await
-        .unwrap();
     rig.delete(&bucket, &format!("{KEY}/5000")).await.unwrap();
     session.checkpoint().await.unwrap();
     session
@@ -267,7 +262,6 @@ async fn every_operation_has_a_record_whose_receipt_verifies_offline() {
         "CompleteMultipartUpload",
         "CopyObject",
         "GetObject",
-        "ListObjects",
         "DeleteObject",
         "IndexCheckpoint",
     ] {

@@ -61,6 +61,36 @@ async fn a_key_does_what_it_was_made_for_until_it_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_key_that_may_read_changes_nothing_in_any_way() {
+    let place = Place::new();
+    let running = place.up();
+    let mut root = running.client(&place.root_key()).await;
+    make_bucket(&mut root, "photos").await;
+    put(&mut root, "photos", "a", content("a", 10)).await.unwrap();
+    let made = place.json(["key", "create", "--scope", "photos", "--op", "read"]);
+    let mut reader = running.client(&key_of(&made)).await;
+    assert_eq!(get(&mut reader, "photos", "a").await.unwrap(), content("a", 10));
+    let copied = http::HeaderName::from_static("x-amz-copy-source");
+    for call in [
+        Call::new(Method::PUT, "photos", "b"),
+        Call::new(Method::PUT, "photos", "a"),
+        Call::new(Method::PUT, "photos", "b").header(copied, "photos/a"),
+        Call::new(Method::DELETE, "photos", "a"),
+        Call::new(Method::POST, "photos", "").query("delete", ""),
+        Call::new(Method::POST, "photos", "b").query("uploads", ""),
+        Call::new(Method::PUT, "letters", ""),
+        Call::new(Method::DELETE, "photos", ""),
+        Call::new(Method::GET, "photos", ""),
+    ] {
+        let what = format!("{call:?}");
+        let answer = reader.fetch(call).await;
+        assert_eq!(refusal(answer), (403, "AccessDenied".to_owned()), "{what}");
+    }
+    assert_eq!(list(&mut root, "photos").await, [("a".to_owned(), 10)].into());
+    assert_eq!(get(&mut root, "photos", "a").await.unwrap(), content("a", 10));
+}
+
+#[tokio::test]
 async fn commands_do_the_same_whether_a_process_serves_or_not() {
     let place = Place::new();
     place.up().stop();

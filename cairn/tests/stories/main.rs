@@ -6,6 +6,8 @@
 
 mod clients;
 mod drives;
+mod failed_flush;
+mod front;
 mod keys;
 mod kill;
 mod process;

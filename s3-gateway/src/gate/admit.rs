@@ -2,15 +2,17 @@
 //!
 //! Before the signature holds, nothing is read but the head, and nothing is said but why it does not hold.
 
+use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request};
 use scopes::Identity;
 
 use super::forward::{hoist, rewrite, take_metadata};
-use super::{Admitted, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Target, now_ms};
+use super::{Admitted, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Target, UNKNOWN, now_ms};
+use crate::access::may;
 use crate::auth::canonical::{Query, decode_utf8};
 use crate::auth::chunked::Decoder;
 use crate::auth::payload::Payload;
@@ -22,6 +24,7 @@ use crate::errors::Refusal;
 use crate::hold::{Hold, Holds};
 use crate::host::Peer;
 use crate::key::{BucketName, NameError, ObjectKey};
+use crate::route::{self, Level};
 
 /// The largest object of one PUT and the largest part, in bytes.
 pub(super) const PUT_BYTES_MAX: u64 = 5 << 30;
@@ -34,6 +37,7 @@ pub(super) const SHORT_XML_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Refused {
     pub(super) refusal: Refusal,
     pub(super) identity: Option<Identity>,
+    pub(super) operation: Option<&'static str>,
     pub(super) bucket: Option<BucketName>,
 }
 
@@ -42,6 +46,7 @@ impl<T: Into<Refusal>> From<T> for Refused {
         Self {
             refusal: refusal.into(),
             identity: None,
+            operation: None,
             bucket: None,
         }
     }
@@ -75,14 +80,20 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         let found = self.keeper.credential(pending.access_key_id().to_owned()).await;
         let verified = found.and_then(|found| self.verifier.finish(pending, found));
         let verified = verified.map_err(|e| Refusal::from(&e))?;
-        let mut bucket = None;
+        let (mut operation, mut bucket) = (None, None);
         let passed = async {
-            let (target, bucket_in_host) = self.target(&parts.headers, &path)?;
-            bucket.clone_from(&target.bucket);
             hoist(&mut parts.headers, &query, verified.place)?;
-            let origin = origin(&parts.headers, tls);
-            let plan = Plan::new(&parts.method, &parts.headers, &query, &target, verified.payload)?;
+            let names = self.names(&parts.headers, &path);
+            let copies = parts.headers.contains_key("x-amz-copy-source");
+            let routed = route::operation(&parts.method, names.level(), &query, copies);
+            operation = routed.as_ref().ok().copied();
+            let target = names.target(&mut bucket).map_err(|e| Refusal::from(&e))?;
+            let (routed, bucket_in_host) = (routed?, names.bucket_in_host);
             let identity = verified.identity.clone();
+            // Before a byte of the body is read.
+            may(&identity, routed, bucket.as_ref().map(BucketName::as_str))?;
+            let origin = origin(&parts.headers, tls);
+            let plan = Plan::new(routed, &parts.headers, verified.payload)?;
             let hold = plan.hold(&self.holds).await?;
             let body = plan.check(body, &verified, self.config.body_patience);
             let body = body.with_holds(self.holds.clone());
@@ -107,7 +118,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 bucket_in_host,
                 recorded: AtomicBool::new(false),
                 _hold: hold,
-                operation: OnceLock::new(),
+                operation: routed,
                 refusal: Mutex::new(None),
             };
             let admitted = Admitted(Arc::new(facts));
@@ -118,38 +129,63 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         passed.map_err(|refusal| Refused {
             refusal,
             identity: Some(verified.identity),
+            operation: operation.or(Some(UNKNOWN)),
             bucket,
         })
     }
 
-    /// The bucket and the object key that the host and the path name, and whether the host named the bucket.
-    fn target(&self, headers: &HeaderMap, path: &str) -> Result<(Target, bool), Refusal> {
+    /// The names in the host and the path.
+    fn names<'a>(&self, headers: &HeaderMap, path: &'a str) -> Names<'a> {
         let host = headers
             .get(HOST)
             .and_then(|h| h.to_str().ok())
             .unwrap_or_default();
         let rest = path.strip_prefix('/').unwrap_or(path);
-        let (bucket, key, in_host) = match self.config.hosts.bucket(host) {
-            Some(bucket) => (bucket, rest, true),
+        match self.config.hosts.bucket(host) {
+            Some(bucket) => Names {
+                bucket: bucket.into(),
+                key: rest,
+                bucket_in_host: true,
+            },
             None => {
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-                (bucket.to_owned(), key, false)
+                Names {
+                    bucket: bucket.into(),
+                    key,
+                    bucket_in_host: false,
+                }
             }
-        };
-        if bucket.is_empty() {
-            return if key.is_empty() {
-                Ok((Target::default(), false))
-            } else {
-                Err((&NameError::BucketName).into())
-            };
         }
-        let bucket = BucketName::parse(&bucket).map_err(|e| Refusal::from(&e))?;
-        let key = (!key.is_empty()).then(|| ObjectKey::parse(key)).transpose();
-        let target = Target {
-            bucket: Some(bucket),
-            key: key.map_err(|e| Refusal::from(&e))?,
-        };
-        Ok((target, in_host))
+    }
+}
+
+/// The bucket and the object key that a request names, and whether the host named the bucket.
+struct Names<'a> {
+    bucket: Cow<'a, str>,
+    key: &'a str,
+    bucket_in_host: bool,
+}
+
+impl Names<'_> {
+    fn level(&self) -> Level {
+        match (self.bucket.is_empty(), self.key.is_empty()) {
+            (true, true) => Level::Service,
+            (false, true) => Level::Bucket,
+            (_, false) => Level::Object,
+        }
+    }
+
+    /// Parses the names; the bucket is handed out even if the object key is none.
+    fn target(&self, bucket: &mut Option<BucketName>) -> Result<Target, NameError> {
+        if self.level() == Level::Service {
+            return Ok(Target::default());
+        }
+        *bucket = Some(BucketName::parse(&self.bucket)?);
+        let key = (!self.key.is_empty()).then(|| ObjectKey::parse(self.key));
+        Ok(Target {
+            bucket: bucket.clone(),
+            key: key.transpose()?,
+        })
     }
 }
 
@@ -201,15 +237,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(
-        method: &Method,
-        headers: &HeaderMap,
-        query: &Query,
-        target: &Target,
-        payload: Payload,
-    ) -> Result<Self, Refusal> {
-        let limit = limit(method, headers, query, target);
-        let declared = declared(method, headers, query, limit.is_none()).map_err(|e| Refusal::from(&e))?;
+    fn new(operation: &str, headers: &HeaderMap, payload: Payload) -> Result<Self, Refusal> {
+        let limit = limit(operation);
+        let declared = declared(operation, headers, limit.is_none()).map_err(|e| Refusal::from(&e))?;
         if declared.trailer.is_some() && !payload.has_trailer() {
             let message = "x-amz-trailer was sent with a body that can carry no trailer";
             return Err(Refusal::invalid_request(message));
@@ -269,13 +299,8 @@ impl Plan {
 }
 
 /// What the headers say of the body's digests.
-fn declared(
-    method: &Method,
-    headers: &HeaderMap,
-    query: &Query,
-    streams: bool,
-) -> Result<Declared, ChecksumError> {
-    if *method == Method::POST && query.has("uploadId") {
+fn declared(operation: &str, headers: &HeaderMap, streams: bool) -> Result<Declared, ChecksumError> {
+    if operation == "CompleteMultipartUpload" {
         // The checksum headers of a completion are the object's, not the body's.
         let mut own = headers.clone();
         Algorithm::ALL.into_iter().for_each(|algorithm| {
@@ -297,22 +322,12 @@ fn declared(
 }
 
 /// How long a body may be that is read whole; `None` for the objects and parts that stream.
-fn limit(method: &Method, headers: &HeaderMap, query: &Query, target: &Target) -> Option<usize> {
-    let has_key = target.key.is_some();
-    if *method == Method::PUT && has_key {
-        let about_it = ["acl", "legal-hold", "retention", "tagging"]
-            .iter()
-            .any(|name| query.has(name));
-        let copy = headers.contains_key("x-amz-copy-source");
-        return (about_it || copy).then_some(SHORT_XML_BYTES_MAX);
+fn limit(operation: &str) -> Option<usize> {
+    match operation {
+        "PutObject" | "UploadPart" => None,
+        "CompleteMultipartUpload" | "DeleteObjects" => Some(LONG_XML_BYTES_MAX),
+        _ => Some(SHORT_XML_BYTES_MAX),
     }
-    let long =
-        *method == Method::POST && ((has_key && query.has("uploadId")) || (!has_key && query.has("delete")));
-    Some(if long {
-        LONG_XML_BYTES_MAX
-    } else {
-        SHORT_XML_BYTES_MAX
-    })
 }
 
 /// A header that states a length.

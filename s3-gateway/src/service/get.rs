@@ -11,6 +11,7 @@ use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutpu
 use s3s::{Body, S3Request, S3Response};
 use vault::object::{Manifest, Object};
 
+use super::multipart;
 use super::object::{
     check_read_headers, check_version, etag, put_checksum, put_header, put_metadata, signed, timestamp,
 };
@@ -26,6 +27,63 @@ struct Selection {
     /// `Content-Range`, when it is not the whole object.
     content_range: Option<String>,
     parts_count: Option<i32>,
+    /// Whether it is the whole object, asked for as such.
+    whole: bool,
+}
+
+impl Selection {
+    const fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+/// An object that may be read, and what of it.
+struct Found {
+    bucket: Bucket,
+    stored: Stored,
+    selection: Selection,
+    /// Everything but the length, the range, the ETag and the time.
+    headers: HeaderMap,
+}
+
+impl Found {
+    /// Finds the object and judges the request's conditions; the same for a read and a look.
+    async fn find<T>(
+        asked: &Asked,
+        request: &S3Request<T>,
+        version_id: Option<&str>,
+        part_number: Option<i32>,
+    ) -> Result<Self, Halt> {
+        check_read_headers(&request.headers)?;
+        check_version(version_id)?;
+        let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let stored = asked.session.object(&bucket, key).await?;
+        check_conditions(asked, &stored.object)?;
+        let selection = select(asked, &bucket, &stored, part_number).await?;
+        let headers = headers_of(&stored.object, &selection, &request.headers, request.uri.query())?;
+        Ok(Self {
+            bucket,
+            stored,
+            selection,
+            headers,
+        })
+    }
+}
+
+/// The fields that both answers have under the same names.
+macro_rules! answer {
+    ($output:ident, $found:ident, $($body:tt)*) => {
+        $output {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: Some(signed($found.selection.bytes())),
+            content_range: $found.selection.content_range,
+            e_tag: Some(etag(&$found.stored.object)),
+            last_modified: Some(timestamp($found.stored.object.modified_ms)),
+            parts_count: $found.selection.parts_count,
+            $($body)*
+            ..Default::default()
+        }
+    };
 }
 
 impl Operations {
@@ -34,30 +92,13 @@ impl Operations {
         asked: Asked,
         request: S3Request<GetObjectInput>,
     ) -> Answer<GetObjectOutput> {
-        check_read_headers(&request.headers)?;
-        check_version(request.input.version_id.as_deref())?;
-        let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        let stored = asked.session.object(&bucket, key).await?;
-        let object = &stored.object;
-        check_conditions(&asked, object)?;
-        let selection = select(&asked, &bucket, &stored, request.input.part_number).await?;
-        let headers = headers_of(object, &selection, &request.headers, request.uri.query())?;
-        let length = selection.range.end - selection.range.start;
-        let stream = asked
-            .session
-            .read(&asked.caller, &bucket, &stored, selection.range);
-        let body = open_body(stream, length).await?;
-        let output = GetObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            body: Some(body),
-            content_length: Some(signed(length)),
-            content_range: selection.content_range,
-            e_tag: Some(etag(object)),
-            last_modified: Some(timestamp(object.modified_ms)),
-            parts_count: selection.parts_count,
-            ..Default::default()
-        };
-        Ok(S3Response::with_headers(output, headers))
+        let input = &request.input;
+        let found = Found::find(&asked, &request, input.version_id.as_deref(), input.part_number).await?;
+        let (caller, range) = (&asked.caller, found.selection.range.clone());
+        let stream = asked.session.read(caller, &found.bucket, &found.stored, range);
+        let body = Some(open_body(stream, found.selection.bytes()).await?);
+        let output = answer!(GetObjectOutput, found, body,);
+        Ok(S3Response::with_headers(output, found.headers))
     }
 
     pub(super) async fn head_object(
@@ -65,24 +106,10 @@ impl Operations {
         asked: Asked,
         request: S3Request<HeadObjectInput>,
     ) -> Answer<HeadObjectOutput> {
-        check_read_headers(&request.headers)?;
-        check_version(request.input.version_id.as_deref())?;
-        let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        let stored = asked.session.object(&bucket, key).await?;
-        let object = &stored.object;
-        check_conditions(&asked, object)?;
-        let selection = select(&asked, &bucket, &stored, request.input.part_number).await?;
-        let headers = headers_of(object, &selection, &request.headers, request.uri.query())?;
-        let output = HeadObjectOutput {
-            accept_ranges: Some("bytes".to_owned()),
-            content_length: Some(signed(selection.range.end - selection.range.start)),
-            content_range: selection.content_range,
-            e_tag: Some(etag(object)),
-            last_modified: Some(timestamp(object.modified_ms)),
-            parts_count: selection.parts_count,
-            ..Default::default()
-        };
-        Ok(S3Response::with_headers(output, headers))
+        let input = &request.input;
+        let found = Found::find(&asked, &request, input.version_id.as_deref(), input.part_number).await?;
+        let output = answer!(HeadObjectOutput, found,);
+        Ok(S3Response::with_headers(output, found.headers))
     }
 }
 
@@ -139,12 +166,14 @@ async fn select(
             range: 0..total,
             content_range: None,
             parts_count: None,
+            whole: true,
         }),
         (None, Some(spec)) => match spec.within(total) {
             Some(range) => Ok(Selection {
                 content_range: content_range(&range, total),
                 range,
                 parts_count: None,
+                whole: false,
             }),
             None => {
                 let mut headers = HeaderMap::new();
@@ -153,12 +182,14 @@ async fn select(
             }
         },
         (Some(number), None) => {
+            let number = multipart::part_number(number)?;
             let manifest = asked.session.manifest(bucket, stored).await?;
             let range = part_range(object, &manifest, number)?;
             Ok(Selection {
                 content_range: content_range(&range, total),
                 range,
                 parts_count,
+                whole: false,
             })
         }
     }
@@ -170,7 +201,7 @@ fn content_range(range: &Range<u64>, total: u64) -> Option<String> {
 }
 
 /// The bytes of one part.
-fn part_range(object: &Object, manifest: &Manifest, number: i32) -> Result<Range<u64>, Halt> {
+fn part_range(object: &Object, manifest: &Manifest, number: u16) -> Result<Range<u64>, Halt> {
     let none = || {
         Halt::from(Refusal::new(
             416,
@@ -178,9 +209,7 @@ fn part_range(object: &Object, manifest: &Manifest, number: i32) -> Result<Range
             "The requested partnumber is not satisfiable",
         ))
     };
-    let place = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
-    let place =
-        place.ok_or_else(|| Refusal::invalid_argument("Part number must be an integer from 1 to 10000"))?;
+    let place = usize::from(number) - 1;
     if !object.multipart {
         return if place == 0 {
             Ok(0..object.plaintext_bytes)
@@ -216,7 +245,7 @@ fn headers_of(
         .is_some_and(|mode| mode.as_bytes() == b"ENABLED");
     if let Some(checksum) = &object.checksum
         && enabled
-        && selection.content_range.is_none()
+        && selection.whole
     {
         put_checksum(&mut headers, checksum, object.parts);
     }

@@ -74,7 +74,7 @@ impl Operations {
         let marker = input.marker.clone().filter(|marker| !marker.is_empty());
         let query = query(input.prefix.as_ref(), input.delimiter.as_ref(), marker, max_keys);
         let bucket = asked.bucket().await?;
-        let page = asked.session.list(&asked.caller, &bucket, &query).await?;
+        let page = asked.session.list(&bucket, &query).await?;
         let owner = owner(&asked);
         let written = |text: &String| encoding.write(text);
         let output = ListObjectsOutput {
@@ -117,7 +117,7 @@ impl Operations {
             max_keys,
         );
         let bucket = asked.bucket().await?;
-        let page = asked.session.list(&asked.caller, &bucket, &query).await?;
+        let page = asked.session.list(&bucket, &query).await?;
         let owner = input.fetch_owner.unwrap_or(false).then(|| owner(&asked));
         let written = |text: &String| encoding.write(text);
         let count = page.objects.len() + page.common_prefixes.len();

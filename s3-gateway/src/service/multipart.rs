@@ -19,9 +19,9 @@ use super::object::{
 };
 use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::encode_path;
-use crate::checksum::{Algorithm, Value};
+use crate::checksum::{Algorithm, ChecksumError, Value};
 use crate::errors::Refusal;
-use crate::session::{CompletePart, Completion, NewUpload, SessionError, StoredPart};
+use crate::session::{CompletePart, Completion, NewPart, NewUpload, SessionError, StoredPart};
 
 /// The highest part number.
 const PARTS_MAX: i32 = 10_000;
@@ -73,12 +73,14 @@ impl Operations {
         let announced = upload.checksum_algorithm.map(sent_algorithm);
         let (stream, digests) = receive(&asked, &bucket, announced, request.input.body).await?;
         check_algorithm(&upload, digests.checksum.as_ref())?;
-        let checksum = digests.checksum.as_ref().and_then(stored_checksum);
-        let (target, md5) = ((&bucket, key, id), md5_of(&digests)?);
-        let part = asked
-            .session
-            .put_part(&asked.caller, target, number, stream, md5, checksum)
-            .await?;
+        let new = NewPart {
+            number,
+            etag_md5: md5_of(&digests)?,
+            checksum: digests.checksum.as_ref().and_then(stored_checksum),
+            operation: "UploadPart",
+        };
+        let target = (&bucket, key, id);
+        let part = asked.session.put_part(&asked.caller, target, new, stream).await?;
         let output = UploadPartOutput {
             e_tag: Some(ETag::Strong(part.entry.etag())),
             ..Default::default()
@@ -112,7 +114,7 @@ impl Operations {
         }
         let parts = listed.iter().map(complete_part).collect::<Result<Vec<_>, _>>()?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        let expected = expected_checksum(&request.headers)?;
+        let expected = expected_checksum(&request.headers, parts.len())?;
         if let Some(asked_for) = input.checksum_type.as_ref().map(ChecksumType::as_str) {
             let upload = match asked.session.upload(&bucket, key, id).await {
                 // The session knows whether it was completed before.
@@ -369,20 +371,26 @@ fn complete_part(part: &CompletedPart) -> Result<CompletePart, Halt> {
 
 /// The checksum of the whole object that the client expects; the gate left these headers alone because here they
 /// are not the body's.
-fn expected_checksum(headers: &http::HeaderMap) -> Result<Option<Checksum>, Halt> {
+fn expected_checksum(headers: &http::HeaderMap, parts: usize) -> Result<Option<Checksum>, Halt> {
+    let mut expected = None;
     for algorithm in Algorithm::ALL {
-        let Some(text) = headers
-            .get(algorithm.header())
-            .and_then(|value| value.to_str().ok())
-        else {
-            continue;
-        };
-        // A composite checksum comes with the number of parts behind it.
-        let bare = text.split_once('-').map_or(text, |(value, _)| value);
+        let mut values = headers.get_all(algorithm.header()).iter();
+        let Some(text) = values.next() else { continue };
+        if expected.is_some() || values.next().is_some() {
+            return Err(Refusal::from(&ChecksumError::Several).into());
+        }
+        // A composite checksum may come with the number of parts behind it.
+        let text = text.to_str().unwrap_or_default();
+        let (bare, count) = text
+            .split_once('-')
+            .map_or((text, None), |(bare, n)| (bare, Some(n)));
         let value = Value::parse(algorithm, bare).map_err(|error| Refusal::from(&error))?;
-        return Ok(stored_checksum(&value));
+        if count.is_some_and(|count| count.parse() != Ok(parts)) {
+            return Err(SessionError::ChecksumDiffers.into());
+        }
+        expected = stored_checksum(&value);
     }
-    Ok(None)
+    Ok(expected)
 }
 
 fn listed_part(stored: &StoredPart) -> Part {

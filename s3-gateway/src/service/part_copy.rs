@@ -10,6 +10,7 @@ use super::{Answer, Asked, Halt, Operations};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::RangeSpec;
 use crate::errors::Refusal;
+use crate::session::NewPart;
 
 /// The largest part, in bytes.
 const PART_BYTES_MAX: u64 = 5 << 30;
@@ -43,13 +44,14 @@ impl Operations {
             .restream((&from, &stored), range, &bucket, &mut observe)
             .await?;
         let digests = hasher.finish();
-        let checksum = digests.checksum.as_ref().and_then(stored_checksum);
+        let new = NewPart {
+            number,
+            etag_md5: md5_of(&digests)?,
+            checksum: digests.checksum.as_ref().and_then(stored_checksum),
+            operation: "UploadPartCopy",
+        };
         let target = (&bucket, key, id);
-        let md5 = md5_of(&digests)?;
-        let part = asked
-            .session
-            .put_part(&asked.caller, target, number, stream, md5, checksum)
-            .await?;
+        let part = asked.session.put_part(&asked.caller, target, new, stream).await?;
         let mut result = CopyPartResult {
             e_tag: Some(ETag::Strong(part.entry.etag())),
             last_modified: Some(timestamp(part.entry.modified_ms)),

@@ -207,11 +207,12 @@ fn assemble(
     version: vault::object::VersionId,
 ) -> Result<Object, SessionError> {
     let plaintext_bytes = chosen.iter().map(|part| part.entry.part.plaintext_bytes).sum();
-    if completion
+    if let Some(expected) = completion
         .expected_bytes
-        .is_some_and(|expected| expected != plaintext_bytes)
+        .filter(|bytes| *bytes != plaintext_bytes)
     {
-        return Err(SessionError::ChecksumDiffers);
+        let bytes = plaintext_bytes;
+        return Err(SessionError::SizeDiffers { expected, bytes });
     }
     let md5s: Vec<[u8; 16]> = chosen.iter().map(|part| part.entry.etag_md5).collect();
     let checksum = object_checksum(upload, chosen)?;

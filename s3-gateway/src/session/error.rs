@@ -50,6 +50,14 @@ pub enum SessionError {
     /// A checksum over the whole object or the parts is not what the client expects.
     #[error("the checksum of the assembled object is not the expected one")]
     ChecksumDiffers,
+    /// The assembled object is not as long as the client expects.
+    #[error("the parts make {bytes} bytes, and {expected} were expected")]
+    SizeDiffers {
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes of the parts.
+        bytes: u64,
+    },
     /// The slot was contended for longer than this gateway retries.
     #[error("the object was changed by others {attempts} times in a row")]
     Conflict {

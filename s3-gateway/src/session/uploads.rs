@@ -29,6 +29,19 @@ pub struct NewUpload {
     pub composite: bool,
 }
 
+/// What is known of a part before it is stored.
+#[derive(Debug, Clone)]
+pub struct NewPart {
+    /// Its number, 1 to 10,000.
+    pub number: u16,
+    /// The MD5 of its bytes.
+    pub etag_md5: [u8; 16],
+    /// The checksum of its bytes.
+    pub checksum: Option<Checksum>,
+    /// S3's name of the operation, for the record: a part is uploaded or copied.
+    pub operation: &'static str,
+}
+
 /// A part as it was stored.
 #[derive(Debug, Clone)]
 pub struct StoredPart {
@@ -86,21 +99,13 @@ impl Session {
         &self,
         caller: &Caller,
         target: (&Bucket, &ObjectKey, UploadId),
-        number: u16,
+        new: NewPart,
         body: FinishedStream,
-        etag_md5: [u8; 16],
-        checksum: Option<Checksum>,
     ) -> Result<StoredPart, SessionError> {
         let (bucket, key, id) = target;
         self.upload(bucket, key, id).await?;
         let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
-        let part = NewPart {
-            id,
-            number,
-            etag_md5,
-            checksum,
-        };
-        detached(async move { inner.put_part(&caller, &bucket, part, body).await }).await
+        detached(async move { inner.put_part(&caller, (&bucket, id), new, body).await }).await
     }
 
     /// An upload in progress. Nothing is written down.
@@ -167,13 +172,6 @@ impl Session {
         let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
         detached(async move { inner.abort_upload(&caller, &bucket, id).await }).await
     }
-}
-
-struct NewPart {
-    id: UploadId,
-    number: u16,
-    etag_md5: [u8; 16],
-    checksum: Option<Checksum>,
 }
 
 impl Inner {
@@ -251,20 +249,20 @@ impl Inner {
     async fn put_part(
         self: &Arc<Self>,
         caller: &Caller,
-        bucket: &Bucket,
+        (bucket, id): (&Bucket, UploadId),
         new: NewPart,
         body: FinishedStream,
     ) -> Result<StoredPart, SessionError> {
         let bytes = body.bytes();
-        self.check_quota(bytes.saturating_add(self.open_bytes(bucket, &new)?))?;
+        self.check_quota(bytes.saturating_add(self.open_bytes(bucket, id, new.number)?))?;
         let part = body.part(new.number, Some(new.etag_md5), new.checksum);
         let mut entry = PartEntry {
-            upload: new.id,
+            upload: id,
             modified_ms: now_ms(),
             etag_md5: new.etag_md5,
             part,
         };
-        let address = self.keyring.part_address(bucket.scope, new.id, new.number);
+        let address = self.keyring.part_address(bucket.scope, id, new.number);
         let (head, _guard) = ClaimHead::new(self, caller.operation_id, address, bucket.epoch);
         let mut claimed = entry.clone();
         let claim_bytes_max = CLAIM_HEAD_BYTES + 56 * (body.tail.chunks.len() + 2) + entry.encode().len();
@@ -294,15 +292,15 @@ impl Inner {
             let now = self.bucket_now(bucket)?;
             let upload = self
                 .index
-                .upload(bucket.scope, new.id)?
+                .upload(bucket.scope, id)?
                 .ok_or(SessionError::NoSuchUpload)?;
             let current = self
                 .index
-                .part(bucket.scope, new.id, new.number)?
+                .part(bucket.scope, id, new.number)?
                 .map(|part| part.sequence);
             let note = Note {
                 bytes,
-                ..Note::of("UploadPart", Some(&bucket.name), Purpose::Write)
+                ..Note::of(new.operation, Some(&bucket.name), Purpose::Write)
             };
             let packs = written(bucket.scope, &pins);
             let append = Commit::new(&self.keyring, caller.operation_id, self.lease)
@@ -318,12 +316,12 @@ impl Inner {
     }
 
     /// Plaintext bytes of the other parts of an upload, where a quota makes them count.
-    fn open_bytes(&self, bucket: &Bucket, new: &NewPart) -> Result<u64, SessionError> {
+    fn open_bytes(&self, bucket: &Bucket, id: UploadId, number: u16) -> Result<u64, SessionError> {
         if self.quota_bytes.is_none() {
             return Ok(0);
         }
-        let parts = self.all_parts(bucket, new.id)?;
-        let others = parts.iter().filter(|part| part.entry.part.number != new.number);
+        let parts = self.all_parts(bucket, id)?;
+        let others = parts.iter().filter(|part| part.entry.part.number != number);
         Ok(others.map(|part| part.entry.part.plaintext_bytes).sum())
     }
 

@@ -242,7 +242,7 @@ pub async fn observe(rig: &Rig) -> Result<Seen, String> {
             ..ListQuery::default()
         };
         loop {
-            let page = session.list(&rig.caller, &bucket, &query).await.map_err(text)?;
+            let page = session.list(&bucket, &query).await.map_err(text)?;
             for listed in &page.objects {
                 let key = &listed.object.key;
                 let stored = session.object(&bucket, &object_key(key)).await.map_err(text)?;

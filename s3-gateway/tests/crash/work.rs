@@ -6,7 +6,7 @@ use engine::disk::Disk;
 use engine::view::{MemoryView, View};
 use s3_gateway::session::{
     Bucket, Caller, CollectOptions, CompletePart, Completion, Condition, CopyChanges, ETagMatch,
-    FinishedStream, NewObject, NewUpload, SessionError, Stored,
+    FinishedStream, NewObject, NewPart, NewUpload, SessionError, Stored,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -277,9 +277,13 @@ impl Work {
                 async |caller| {
                     let stream = self.stream(bucket, body).await?;
                     let session = &self.rig.session;
-                    session
-                        .put_part(caller, (bucket, key, id), number, stream, md5, None)
-                        .await
+                    let new = NewPart {
+                        number,
+                        etag_md5: md5,
+                        checksum: None,
+                        operation: "UploadPart",
+                    };
+                    session.put_part(caller, (bucket, key, id), new, stream).await
                 },
             )
             .await;

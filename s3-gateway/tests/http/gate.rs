@@ -1,11 +1,8 @@
 //! The gate, request by request: every way in which a request may lie gets the code that S3 documents, and nothing
 //! of it reaches the inside as success.
 
-#[path = "support/mod.rs"]
-mod support;
-
+use crate::client::{Ask, Bench, HOST, signed_chunks};
 use http::Method;
-use support::{Ask, Bench, HOST, signed_chunks};
 
 const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
 const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";

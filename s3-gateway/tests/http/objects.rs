@@ -1,28 +1,15 @@
 //! Objects through the whole gateway: what is written, read, copied and deleted, and on which conditions.
 
-mod rig;
-#[path = "support/shop.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "each test file uses its own part"
-)]
-mod shop;
-#[path = "support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::client::Ask;
+use crate::rig::body;
+use crate::shop::{Shop, get, post, put, refused};
 use futures::StreamExt as _;
 use http::Method;
 use http_body_util::{BodyExt as _, StreamBody};
-use rig::body;
 use s3_gateway::body::RawBody;
 use scopes::ScopeSet;
-use shop::{Shop, get, post, put, refused};
-use support::Ask;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_comes_back_with_everything_it_was_given() {

@@ -1,18 +1,12 @@
 //! The listener over real sockets: answers in one piece, limits in time and number, TLS files, and its end.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-#[path = "support/mod.rs"]
-mod support;
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request};
-use http_body_util::BodyExt as _;
-use s3_gateway::body::RawBody;
+use crate::client::{Ask, Bench};
+use crate::wire::{rest, wire};
+use http::Method;
 use s3_gateway::server::{ServerConfig, TlsError, acceptor, serve};
-use support::{Ask, Bench};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -46,27 +40,6 @@ fn impatient() -> ServerConfig {
         drain: Duration::from_millis(500),
         ..ServerConfig::default()
     }
-}
-
-/// A request as bytes on the wire.
-async fn wire(request: Request<RawBody>) -> Vec<u8> {
-    let (parts, body) = request.into_parts();
-    let mut out = format!("{} {} HTTP/1.1\r\n", parts.method, parts.uri).into_bytes();
-    for (name, value) in &parts.headers {
-        out.extend_from_slice(format!("{name}: ").as_bytes());
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&body.collect().await.unwrap().to_bytes());
-    out
-}
-
-/// Reads until the other end closes.
-async fn rest(stream: &mut TcpStream) -> String {
-    let mut all = Vec::new();
-    let _ = stream.read_to_end(&mut all).await;
-    String::from_utf8_lossy(&all).into_owned()
 }
 
 #[tokio::test]

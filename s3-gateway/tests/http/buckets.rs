@@ -1,23 +1,10 @@
 //! Buckets through the whole gateway: rights, listings, multi-delete, multipart uploads.
 
-mod rig;
-#[path = "support/shop.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "each test file uses its own part"
-)]
-mod shop;
-#[path = "support/mod.rs"]
-mod support;
-
+use crate::client::{Ask, REGION};
+use crate::rig::body;
+use crate::shop::{Shop, get, post, put, refused};
 use http::Method;
-use rig::body;
 use scopes::{OperationSet, ScopeSet};
-use shop::{Shop, get, post, put, refused};
-use support::{Ask, REGION};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_credential_learns_nothing_of_what_exists() {

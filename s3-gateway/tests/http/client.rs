@@ -2,14 +2,7 @@
 //!
 //! The signer shares no code with the gateway's verifier, so that both would have to be wrong in the same way.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "shared by test files, each of which uses its own part"
-)]
-
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,20 +22,20 @@ use sha2::{Digest as _, Sha256};
 use time::UtcDateTime;
 use zeroize::Zeroizing;
 
-pub const KEY: &str = "CAIRNTESTKEY";
-pub const SECRET: &str = "a secret of the tests";
-pub const REGION: &str = "us-east-1";
-pub const HOST: &str = "127.0.0.1:9000";
+pub(crate) const KEY: &str = "CAIRNTESTKEY";
+pub(crate) const SECRET: &str = "a secret of the tests";
+pub(crate) const REGION: &str = "us-east-1";
+pub(crate) const HOST: &str = "127.0.0.1:9000";
 
 /// One credential, which may be changed, and what was noted as refused.
 #[derive(Clone)]
-pub struct Book {
-    pub credential: Arc<Mutex<Credential>>,
-    pub refused: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Book {
+    pub(crate) credential: Arc<Mutex<Credential>>,
+    pub(crate) refused: Arc<Mutex<Vec<String>>>,
 }
 
 impl Book {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut credential = Credential::without_rights(VaultId([1; 16]), 0);
         credential.operations = OperationSet::all();
         credential.scopes = ScopeSet::All;
@@ -74,18 +67,18 @@ impl Gatekeeper for Book {
 
 /// What reached the inside.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
-    pub uri: String,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
-    pub md5: Option<[u8; 16]>,
-    pub checksum: Option<String>,
-    pub metadata: Vec<(String, String)>,
+pub(crate) struct Seen {
+    pub(crate) uri: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    pub(crate) md5: Option<[u8; 16]>,
+    pub(crate) checksum: Option<String>,
+    pub(crate) metadata: Vec<(String, String)>,
 }
 
 /// Reads the body to its end, as an object's handler does, and keeps what it saw.
 #[derive(Clone, Default)]
-pub struct Inside(pub Arc<Mutex<Vec<Seen>>>);
+pub(crate) struct Inside(pub(crate) Arc<Mutex<Vec<Seen>>>);
 
 impl Inner for Inside {
     fn answer(&self, request: Request<ForwardBody>) -> BoxFuture<'_, Response<AnswerBody>> {
@@ -126,21 +119,21 @@ impl Inner for Inside {
 }
 
 /// A gate over both.
-pub struct Bench {
-    pub gate: Arc<Gate<Book, Inside>>,
-    pub book: Book,
-    pub inside: Inside,
+pub(crate) struct Bench {
+    pub(crate) gate: Arc<Gate<Book, Inside>>,
+    pub(crate) book: Book,
+    pub(crate) inside: Inside,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_hosts(Hosts::new(
             &["s3.example.org".to_owned()],
             &["10.0.0.1".parse().unwrap()],
         ))
     }
 
-    pub fn with_hosts(hosts: Hosts) -> Self {
+    pub(crate) fn with_hosts(hosts: Hosts) -> Self {
         let config = GateConfig {
             region: REGION.to_owned(),
             hosts,
@@ -155,11 +148,11 @@ impl Bench {
         }
     }
 
-    pub async fn send(&self, request: Request<RawBody>) -> Reply {
+    pub(crate) async fn send(&self, request: Request<RawBody>) -> Reply {
         self.send_from("127.0.0.1", request).await
     }
 
-    pub async fn send_from(&self, address: &str, request: Request<RawBody>) -> Reply {
+    pub(crate) async fn send_from(&self, address: &str, request: Request<RawBody>) -> Reply {
         let peer = Peer {
             address: address.parse().unwrap(),
             tls: false,
@@ -168,21 +161,21 @@ impl Bench {
     }
 
     /// What reached the inside last; the list is emptied.
-    pub fn seen(&self) -> Option<Seen> {
+    pub(crate) fn seen(&self) -> Option<Seen> {
         self.inside.0.lock().unwrap().drain(..).next_back()
     }
 }
 
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub text: String,
-    pub body: Bytes,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+    pub(crate) body: Bytes,
 }
 
 impl Reply {
-    pub async fn of(response: Response<AnswerBody>) -> Self {
+    pub(crate) async fn of(response: Response<AnswerBody>) -> Self {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8_lossy(&body).into_owned();
@@ -195,12 +188,12 @@ impl Reply {
     }
 
     /// A header as text; empty if there is none.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// What stands in the elements of this name.
-    pub fn all(&self, element: &str) -> Vec<String> {
+    pub(crate) fn all(&self, element: &str) -> Vec<String> {
         let (open, close) = (format!("<{element}>"), format!("</{element}>"));
         let parts = self.text.split(&open).skip(1);
         parts
@@ -208,7 +201,7 @@ impl Reply {
             .collect()
     }
 
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let between = self
             .text
             .split_once("<Code>")
@@ -216,12 +209,12 @@ impl Reply {
         between.map(|(code, _)| code.to_owned()).unwrap_or_default()
     }
 
-    pub fn outcome(&self) -> (u16, String) {
+    pub(crate) fn outcome(&self) -> (u16, String) {
         (self.status, self.code())
     }
 }
 
-pub fn hmac(key: &[u8], data: &str) -> [u8; 32] {
+pub(crate) fn hmac(key: &[u8], data: &str) -> [u8; 32] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     mac.update(data.as_bytes());
     mac.finalize().into_bytes().into()
@@ -232,45 +225,45 @@ fn one_space(value: &str) -> String {
     value.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-pub fn sha256(data: &[u8]) -> String {
+pub(crate) fn sha256(data: &[u8]) -> String {
     hex::encode(Sha256::digest(data))
 }
 
 /// A request under construction, and how it will be signed.
 #[derive(Clone)]
-pub struct Ask {
-    pub method: Method,
+pub(crate) struct Ask {
+    pub(crate) method: Method,
     /// The path as it goes over the wire.
-    pub path: String,
+    pub(crate) path: String,
     /// Query pairs, encoded.
-    pub query: Vec<(String, String)>,
-    pub headers: Vec<(String, String)>,
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// Headers that are sent but not signed.
-    pub unsigned: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub(crate) unsigned: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
     /// Bytes in one frame of the body.
-    pub portion: usize,
-    pub payload: String,
-    pub region: String,
-    pub service: String,
-    pub key: String,
-    pub secret: String,
+    pub(crate) portion: usize,
+    pub(crate) payload: String,
+    pub(crate) region: String,
+    pub(crate) service: String,
+    pub(crate) key: String,
+    pub(crate) secret: String,
     /// Seconds from now.
-    pub skew_s: i64,
+    pub(crate) skew_s: i64,
     /// Headers left out of SignedHeaders although they are sent.
-    pub leave_out: Vec<String>,
+    pub(crate) leave_out: Vec<String>,
 }
 
 /// The pieces that chunk signatures go on from.
-pub struct Signed {
-    pub signature: String,
-    pub time: String,
-    pub scope: String,
-    pub signing_key: [u8; 32],
+pub(crate) struct Signed {
+    pub(crate) signature: String,
+    pub(crate) time: String,
+    pub(crate) scope: String,
+    pub(crate) signing_key: [u8; 32],
 }
 
 impl Ask {
-    pub fn new(method: Method, path: &str) -> Self {
+    pub(crate) fn new(method: Method, path: &str) -> Self {
         Self {
             method,
             path: path.to_owned(),
@@ -289,24 +282,24 @@ impl Ask {
         }
     }
 
-    pub fn body(mut self, body: &[u8]) -> Self {
+    pub(crate) fn body(mut self, body: &[u8]) -> Self {
         self.body = body.to_vec();
         self.payload = sha256(body);
         self.set("content-length", &body.len().to_string())
     }
 
-    pub fn set(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(have, _)| have != name);
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    pub fn query(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn query(mut self, name: &str, value: &str) -> Self {
         self.query.push((name.into(), value.into()));
         self
     }
 
-    pub fn payload(mut self, payload: &str) -> Self {
+    pub(crate) fn payload(mut self, payload: &str) -> Self {
         self.payload = payload.into();
         self
     }
@@ -319,7 +312,7 @@ impl Ask {
         (scope, key)
     }
 
-    pub fn time(&self) -> String {
+    pub(crate) fn time(&self) -> String {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
@@ -334,16 +327,15 @@ impl Ask {
         let mut query = query.to_vec();
         query.sort();
         let query: Vec<String> = query.iter().map(|(n, v)| format!("{n}={v}")).collect();
-        let mut headers: Vec<_> = self
-            .headers
-            .iter()
-            .filter(|(name, _)| !self.leave_out.contains(name))
-            .collect();
-        headers.sort();
-        let names: Vec<&str> = headers.iter().map(|(n, _)| n.as_str()).collect();
+        let signed = |name: &str| !self.leave_out.iter().any(|left| left == name);
+        let mut headers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (name, value) in self.headers.iter().filter(|(name, _)| signed(name)) {
+            headers.entry(name).or_default().push(one_space(value));
+        }
+        let names: Vec<&str> = headers.keys().copied().collect();
         let lines: String = headers
             .iter()
-            .map(|(n, v)| format!("{n}:{}\n", one_space(v)))
+            .map(|(n, values)| format!("{n}:{}\n", values.join(",")))
             .collect();
         let (names, query) = (names.join(";"), query.join("&"));
         (
@@ -370,7 +362,7 @@ impl Ask {
     }
 
     /// Signs in the header. `frame` makes the body out of the signature, for signed chunks.
-    pub fn signed_with(mut self, frame: impl FnOnce(&Signed, &[u8]) -> Vec<u8>) -> Request<RawBody> {
+    pub(crate) fn signed_with(mut self, frame: impl FnOnce(&Signed, &[u8]) -> Vec<u8>) -> Request<RawBody> {
         let time = self.time();
         let payload = self.payload.clone();
         self = self
@@ -387,12 +379,12 @@ impl Ask {
         self.build()
     }
 
-    pub fn signed(self) -> Request<RawBody> {
+    pub(crate) fn signed(self) -> Request<RawBody> {
         self.signed_with(|_, body| body.to_vec())
     }
 
     /// Signs in the query.
-    pub fn presigned(mut self, expires_s: u64) -> Request<RawBody> {
+    pub(crate) fn presigned(mut self, expires_s: u64) -> Request<RawBody> {
         let time = self.time();
         let (scope, _) = self.scope_at(&time);
         let (_, names) = self.canonical(&self.query, "");
@@ -409,7 +401,7 @@ impl Ask {
     }
 
     /// Sends it as it is.
-    pub fn build(self) -> Request<RawBody> {
+    pub(crate) fn build(self) -> Request<RawBody> {
         let query: Vec<String> = self.query.iter().map(|(n, v)| format!("{n}={v}")).collect();
         let uri = if query.is_empty() {
             self.path
@@ -432,7 +424,7 @@ impl Ask {
 }
 
 /// Frames a body as signed chunks.
-pub fn signed_chunks(signed: &Signed, body: &[u8], chunk: usize, trailers: Option<&str>) -> Vec<u8> {
+pub(crate) fn signed_chunks(signed: &Signed, body: &[u8], chunk: usize, trailers: Option<&str>) -> Vec<u8> {
     let mut previous = signed.signature.clone();
     let mut out = Vec::new();
     let parts = body.chunks(chunk).chain(std::iter::once(&[][..]));

@@ -1,0 +1,231 @@
+//! Which S3 operation a request is, from its method, its path, its query and one header.
+//!
+//! Decided at the gate, before a byte of the body is read; s3s routes by the same parts behind it, and where the two
+//! differ the request is refused (`access.rs`). Stricter than s3s: a sub-resource that has no operation here is never
+//! taken for the plain operation on the bucket or the object, which would delete or overwrite it. Source: the request
+//! syntax of each action in the S3 API reference.
+
+use http::Method;
+
+use crate::auth::canonical::Query;
+use crate::errors::Refusal;
+
+/// What a path names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// The service.
+    Service,
+    /// A bucket.
+    Bucket,
+    /// An object.
+    Object,
+}
+
+/// The operation of a request, under the name that `access.rs` has for it.
+pub(crate) fn operation(
+    method: &Method,
+    level: Level,
+    query: &Query,
+    copies: bool,
+) -> Result<&'static str, Refusal> {
+    let mut asked = SUB_RESOURCES.iter().filter(|name| query.has(name));
+    let sub_resource = asked.next().copied();
+    if asked.next().is_some() {
+        return Err(not_implemented());
+    }
+    match sub_resource {
+        None => plain(method, level, query, copies),
+        Some("uploadId") if *method == Method::PUT && level == Level::Object => {
+            match (query.has("partNumber"), copies) {
+                (true, false) => Ok("UploadPart"),
+                (true, true) => Ok("UploadPartCopy"),
+                (false, _) => Err(Refusal::invalid_argument(
+                    "This operation does not accept an uploadId without a partNumber.",
+                )),
+            }
+        }
+        Some(sub_resource) => ROWS
+            .iter()
+            .find(|(row, ..)| *row == (method.as_str(), level, sub_resource))
+            .map(|(_, operation)| *operation)
+            .ok_or_else(not_implemented),
+    }
+}
+
+/// Without a sub-resource.
+fn plain(method: &Method, level: Level, query: &Query, copies: bool) -> Result<&'static str, Refusal> {
+    let is = |name: &str, value: &str| query.pairs().any(|pair| pair == (name, value));
+    match (method.as_str(), level) {
+        ("GET", Level::Service) if is("x-id", "ListDirectoryBuckets") => Err(not_implemented()),
+        ("GET", Level::Service) => Ok("ListBuckets"),
+        ("GET", Level::Bucket) if is("list-type", "2") => Ok("ListObjectsV2"),
+        ("GET", Level::Bucket) => Ok("ListObjects"),
+        ("GET", Level::Object) => Ok("GetObject"),
+        ("HEAD", Level::Bucket) => Ok("HeadBucket"),
+        ("HEAD", Level::Object) => Ok("HeadObject"),
+        ("PUT", Level::Bucket) => Ok("CreateBucket"),
+        ("PUT", Level::Object) if query.has("partNumber") => Err(Refusal::invalid_argument(
+            "This operation does not accept a partNumber without an uploadId.",
+        )),
+        ("PUT", Level::Object) => Ok(if copies { "CopyObject" } else { "PutObject" }),
+        ("DELETE", Level::Bucket) => Ok("DeleteBucket"),
+        ("DELETE", Level::Object) => Ok("DeleteObject"),
+        _ => {
+            let message = "The specified method is not allowed against this resource.";
+            Err(Refusal::new(405, "MethodNotAllowed", message))
+        }
+    }
+}
+
+fn not_implemented() -> Refusal {
+    Refusal::not_implemented("A header you provided implies functionality that is not implemented")
+}
+
+type Row = ((&'static str, Level, &'static str), &'static str);
+
+/// Sub-resources with an operation here.
+const ROWS: &[Row] = &[
+    (("DELETE", Level::Object, "uploadId"), "AbortMultipartUpload"),
+    (
+        ("GET", Level::Bucket, "accelerate"),
+        "GetBucketAccelerateConfiguration",
+    ),
+    (("GET", Level::Bucket, "acl"), "GetBucketAcl"),
+    (("GET", Level::Bucket, "cors"), "GetBucketCors"),
+    (("GET", Level::Bucket, "encryption"), "GetBucketEncryption"),
+    (
+        ("GET", Level::Bucket, "lifecycle"),
+        "GetBucketLifecycleConfiguration",
+    ),
+    (("GET", Level::Bucket, "location"), "GetBucketLocation"),
+    (("GET", Level::Bucket, "logging"), "GetBucketLogging"),
+    (
+        ("GET", Level::Bucket, "notification"),
+        "GetBucketNotificationConfiguration",
+    ),
+    (
+        ("GET", Level::Bucket, "object-lock"),
+        "GetObjectLockConfiguration",
+    ),
+    (
+        ("GET", Level::Bucket, "ownershipControls"),
+        "GetBucketOwnershipControls",
+    ),
+    (("GET", Level::Bucket, "policy"), "GetBucketPolicy"),
+    (
+        ("GET", Level::Bucket, "publicAccessBlock"),
+        "GetPublicAccessBlock",
+    ),
+    (("GET", Level::Bucket, "replication"), "GetBucketReplication"),
+    (
+        ("GET", Level::Bucket, "requestPayment"),
+        "GetBucketRequestPayment",
+    ),
+    (("GET", Level::Bucket, "tagging"), "GetBucketTagging"),
+    (("GET", Level::Bucket, "uploads"), "ListMultipartUploads"),
+    (("GET", Level::Bucket, "versioning"), "GetBucketVersioning"),
+    (("GET", Level::Bucket, "website"), "GetBucketWebsite"),
+    (("GET", Level::Object, "acl"), "GetObjectAcl"),
+    (("GET", Level::Object, "tagging"), "GetObjectTagging"),
+    (("GET", Level::Object, "uploadId"), "ListParts"),
+    (("POST", Level::Bucket, "delete"), "DeleteObjects"),
+    (("POST", Level::Object, "uploadId"), "CompleteMultipartUpload"),
+    (("POST", Level::Object, "uploads"), "CreateMultipartUpload"),
+];
+
+/// Every query parameter that makes a request another operation.
+const SUB_RESOURCES: [&str; 39] = [
+    "abac",
+    "accelerate",
+    "acl",
+    "analytics",
+    "attributes",
+    "cors",
+    "delete",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "location",
+    "logging",
+    "metadataConfiguration",
+    "metadataInventoryTable",
+    "metadataJournalTable",
+    "metadataTable",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "renameObject",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "session",
+    "tagging",
+    "torrent",
+    "uploadId",
+    "uploads",
+    "versioning",
+    "versions",
+    "website",
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::access::TABLE;
+
+    fn of(method: &str, level: Level, query: &str) -> Result<&'static str, u16> {
+        let query = Query::parse(Some(query)).unwrap();
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        operation(&method, level, &query, false).map_err(|refusal| refusal.status)
+    }
+
+    #[test]
+    fn every_operation_of_the_table_is_reached_and_no_other() {
+        let mut reached = BTreeSet::new();
+        for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
+            for level in [Level::Service, Level::Bucket, Level::Object] {
+                for copies in [false, true] {
+                    let plain = ["", "list-type=2", "uploadId=1&partNumber=1"];
+                    for query in plain.into_iter().chain(SUB_RESOURCES) {
+                        let query = Query::parse(Some(query)).unwrap();
+                        let method = Method::from_bytes(method.as_bytes()).unwrap();
+                        reached.extend(operation(&method, level, &query, copies));
+                    }
+                }
+            }
+        }
+        let table: BTreeSet<&str> = TABLE.iter().map(|(name, _)| *name).collect();
+        assert_eq!(reached, table);
+    }
+
+    #[test]
+    fn an_unknown_sub_resource_never_touches_the_bucket_or_the_object() {
+        for name in SUB_RESOURCES {
+            for (method, level) in [
+                ("PUT", Level::Bucket),
+                ("PUT", Level::Object),
+                ("DELETE", Level::Bucket),
+                ("DELETE", Level::Object),
+            ] {
+                let plain = of(method, level, "").unwrap();
+                assert_ne!(of(method, level, name), Ok(plain), "{method} ?{name}");
+            }
+        }
+        assert_eq!(of("PUT", Level::Object, "partNumber=1"), Err(400));
+        assert_eq!(of("PUT", Level::Object, "uploadId=1"), Err(400));
+        assert_eq!(of("DELETE", Level::Object, "uploadId=1&tagging"), Err(501));
+        assert_eq!(of("POST", Level::Object, ""), Err(405));
+        assert_eq!(of("HEAD", Level::Service, ""), Err(405));
+        assert_eq!(of("PUT", Level::Object, "x-id=PutObject"), Ok("PutObject"));
+    }
+}

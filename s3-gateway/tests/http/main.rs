@@ -1,0 +1,21 @@
+//! The gateway over HTTP: every operation and every refusal, asked by a client that signs for itself.
+//!
+//! `gate` and `server` stand in front of a service that only says what reached it, the others in front of an open
+//! vault on a real directory.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod bad_input;
+mod buckets;
+mod client;
+mod gate;
+mod multipart;
+mod objects;
+mod oracle;
+mod records;
+#[path = "../rig/mod.rs"]
+mod rig;
+mod server;
+mod shop;
+mod tls;
+mod trouble;
+mod wire;
