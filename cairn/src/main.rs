@@ -1,6 +1,8 @@
 //! The `cairn` program: parses the command line, starts logging and the runtime, and turns the outcome into an exit
 //! status.
 
+mod allocator;
+
 use std::process::ExitCode;
 
 use cairn::cli::{Cli, Command};
@@ -9,12 +11,8 @@ use clap::Parser;
 use serde_json::json;
 use tracing::Level;
 
-// Chunks and shards are made on one thread and dropped on another all the time, which glibc's allocator answers with
-// page faults.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::give_back_soon();
     let cli = Cli::parse();
     let json = cli.global.json;
     let level = if matches!(cli.command, Command::Up(_)) {
