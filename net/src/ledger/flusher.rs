@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use super::compact::Compaction;
 use super::frames::{KIND_APPEND, KIND_RECORDS_THROUGH};
 use super::replay::replay;
-use super::reserve::Reserve;
 use super::state::{Answer, Fence, Request, Shared};
 use super::{LedgerConfig, LedgerError};
+use crate::reserve::Reserve;
 
 /// Most requests of a turn.
 const REQUESTS_MAX: usize = 1_024;
@@ -61,10 +61,12 @@ impl Flusher {
         dir: &Path,
         config: &LedgerConfig,
     ) -> Self {
+        let mut reserve = Reserve::find(disk, dir, "the ledger", config.reserve_bytes);
+        reserve.refill();
         Self {
             shared,
             log,
-            reserve: Reserve::open(disk, dir, config.reserve_bytes),
+            reserve,
             compaction: Compaction::new(config.segments_min),
             dirty: false,
         }
