@@ -12,7 +12,7 @@ use crash::work::{Draw, ROOT, Work};
 use crash::{History, Seen, observe};
 use engine::disk::{CrashChoice, Disk, RealDisk, SimDisk};
 use engine::slots::{Address, Append, EntryKind, Outcome, Sequence, Write};
-use engine::view::{SledView, View};
+use engine::view::{MemoryView, SledView, View};
 use net::ledger::LedgerConfig;
 use net::{Ledger, LocalLedger};
 use rig::{DRIVES, Opening, Rig, body, drive_dir, keyring};
@@ -410,5 +410,35 @@ async fn objects_of_a_bucket_that_another_of_its_name_replaced_come_back_where_t
     assert_eq!(rig.get(&bucket, "old").await.unwrap(), b"of the first");
     assert_eq!(rig.delete(&bucket, "old").await, Ok(true));
     rig.session.delete_bucket(&rig.caller, made).await.unwrap();
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_that_is_newer_than_a_ledger_put_back_from_a_copy_is_made_anew() {
+    let disk = SimDisk::new(82);
+    let view: Arc<dyn View> = Arc::new(MemoryView::new());
+    let open = async |disk: &SimDisk| {
+        let opening = Opening {
+            view: Some(Arc::clone(&view)),
+            ..Opening::tiny(true)
+        };
+        let rig = Rig::open_with(Arc::new(disk.clone()), Path::new(ROOT), opening).await;
+        rig.unwrap()
+    };
+    let rig = open(&disk).await;
+    let bucket = rig.bucket("home").await;
+    rig.put(&bucket, "before", b"in both").await.unwrap();
+    rig.recorder.flush().await.unwrap();
+    let copy = disk.crash_state(disk.ops(), CrashChoice::KeepAll);
+    // As many appends as the next start makes, so that sequences alone tell nothing.
+    rig.delete(&bucket, "before").await.unwrap();
+    let newer = rig.ledger.position();
+    rig.close().await;
+    let rig = open(&copy).await;
+    assert!(rig.ledger.position() >= newer, "the copy has caught up");
+    let bucket = rig.session.bucket("home").await.unwrap();
+    assert_eq!(rig.get(&bucket, "before").await.unwrap(), b"in both");
+    rig.put(&bucket, "after", b"goes on").await.unwrap();
+    assert_eq!(rig.get(&bucket, "after").await.unwrap(), b"goes on");
     rig.close().await;
 }

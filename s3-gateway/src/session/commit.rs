@@ -231,9 +231,39 @@ impl Inner {
             }
             tokio::task::block_in_place(|| loader.entries(&page, &resolved))?;
         }
-        loader.finish(through)?;
+        loader.finish(through, self.operation_at(through).await?)?;
         self.applied.store(through.0, Ordering::Release);
         self.reloading.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// The operation of the append with this sequence, while the ledger holds it.
+    async fn operation_at(&self, sequence: Sequence) -> Result<Option<[u8; 16]>, SessionError> {
+        let before = Sequence(sequence.0.saturating_sub(1));
+        let appends = match self.ledger.tail(before, 1).await? {
+            Tail::Appends(appends) => appends,
+            Tail::Compacted => return Ok(None),
+        };
+        let append = appends.first().filter(|append| append.sequence == sequence);
+        Ok(append.map(|append| append.operation))
+    }
+
+    /// Empties a view that does not stand on this ledger, as after the ledger was put back from a copy: only if the last append
+    /// in the view is the ledger's append of that sequence is everything before it the same.
+    pub(crate) async fn check_view(&self) -> Result<(), SessionError> {
+        let through = self.index.applied_through()?;
+        if through == Sequence(0) {
+            return Ok(());
+        }
+        let known = self.index.applied_operation()?;
+        if known.is_none() || known != self.operation_at(through).await? {
+            tracing::warn!(
+                through = through.0,
+                "the object index is not of this ledger and is made anew"
+            );
+            self.index.clear()?;
+            self.applied.store(0, Ordering::Release);
+        }
         Ok(())
     }
 
