@@ -3,7 +3,8 @@
 //! Pure: it decides no client condition (the caller did, on the rows it hands in) and talks to no ledger.
 //!
 //! Invariants. Every append expects the state of each slot that it decided on, so the ledger's answer is a true
-//! compare-and-swap. A write into a bucket expects the bucket, so nothing lands in a deleted one. An append that refers to
+//! compare-and-swap; a write that decided on nothing ([`Over::Anything`]) expects nothing of what it replaces, for the index
+//! releases the packs of whatever stands there when the append is applied. A write into a bucket expects the bucket, so nothing lands in a deleted one. An append that refers to
 //! packs written before expects both an entry that keeps them alive and, as far as there is room, the packs; the
 //! collector removes a pack's entry only at the sequence that it planned on, so one of the two loses.
 //!
@@ -63,6 +64,21 @@ pub struct Packs {
     /// Those that it refers to and does not write, with the sequence of their entries. What is beyond the limit of an
     /// append is left out; the caller pins those before it reads the rows.
     pub relied_on: Vec<(ScopeId, PackId, Sequence)>,
+}
+
+/// What a write expects of the slot that it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Nothing: it takes the place of whatever stands there at its turn.
+    Anything,
+    /// The entry of this sequence, or none: a decision was made on it.
+    Row(Option<Sequence>),
+}
+
+impl From<Option<Sequence>> for Over {
+    fn from(row: Option<Sequence>) -> Self {
+        Self::Row(row)
+    }
 }
 
 /// An entry that the collector moved: the same value with other extents.
@@ -139,7 +155,7 @@ impl<'a> Commit<'a> {
         self.finish(&Packs::default())
     }
 
-    /// Writes an object over what the row says stands there: `current` is its sequence, if any.
+    /// Writes an object over what stands there.
     ///
     /// # Errors
     /// [`CommitError`].
@@ -147,12 +163,12 @@ impl<'a> Commit<'a> {
         mut self,
         bucket: &Stored<Bucket>,
         object: &Object,
-        current: Option<Sequence>,
+        over: impl Into<Over>,
         packs: &Packs,
         random: Random<'_>,
     ) -> Result<Append, CommitError> {
         self.expect_bucket(bucket);
-        self.write_object(bucket, object, current, random)?;
+        self.write_object(bucket, object, over.into(), random)?;
         self.finish(packs)
     }
 
@@ -165,22 +181,25 @@ impl<'a> Commit<'a> {
         bucket: &Stored<Bucket>,
         source: (&str, Sequence),
         object: &Object,
-        current: Option<Sequence>,
+        over: impl Into<Over>,
         packs: &Packs,
         random: Random<'_>,
     ) -> Result<Append, CommitError> {
         self.expect_bucket(bucket);
-        if source.0 != object.key {
+        let over = if source.0 == object.key {
+            Over::Row(Some(source.1))
+        } else {
             let address = self
                 .keyring
                 .object_address(bucket.value.scope, source.0.as_bytes());
             self.expect(address, Some(source.1));
-        }
-        self.write_object(bucket, object, current, random)?;
+            over.into()
+        };
+        self.write_object(bucket, object, over, random)?;
         self.finish(packs)
     }
 
-    /// Deletes an object as the row says it stands.
+    /// Deletes an object.
     ///
     /// # Errors
     /// [`CommitError`].
@@ -188,10 +207,10 @@ impl<'a> Commit<'a> {
         mut self,
         scope: ScopeId,
         key: &str,
-        current: Sequence,
+        over: impl Into<Over>,
     ) -> Result<Append, CommitError> {
         let address = self.keyring.object_address(scope, key.as_bytes());
-        self.expect(address, Some(current));
+        self.expect_over(address, over.into());
         self.remove(address);
         self.finish(&Packs::default())
     }
@@ -214,7 +233,7 @@ impl<'a> Commit<'a> {
         self.finish(packs)
     }
 
-    /// Writes a part over what the row says stands under its number.
+    /// Writes a part over what stands under its number.
     ///
     /// # Errors
     /// [`CommitError`].
@@ -223,7 +242,7 @@ impl<'a> Commit<'a> {
         bucket: &Stored<Bucket>,
         upload: &Stored<Upload>,
         part: &PartEntry,
-        current: Option<Sequence>,
+        over: impl Into<Over>,
         packs: &Packs,
         random: Random<'_>,
     ) -> Result<Append, CommitError> {
@@ -233,7 +252,7 @@ impl<'a> Commit<'a> {
         self.expect_bucket(bucket);
         self.expect_upload(bucket, upload);
         let address = self.part_address(bucket, upload, part.part.number);
-        self.expect(address, current);
+        self.expect_over(address, over.into());
         self.seal(address, bucket.value.epoch, &part.encode(), random)?;
         self.finish(packs)
     }
@@ -251,13 +270,13 @@ impl<'a> Commit<'a> {
         used: &[(u16, Sequence)],
         unused: &[u16],
         object: &Object,
-        current: Option<Sequence>,
+        over: impl Into<Over>,
         packs: &Packs,
         random: Random<'_>,
     ) -> Result<Append, CommitError> {
         self.expect_bucket(bucket);
         let address = self.expect_upload(bucket, upload);
-        self.write_object(bucket, object, current, random)?;
+        self.write_object(bucket, object, over.into(), random)?;
         self.remove(address);
         for (number, sequence) in used {
             let part = self.part_address(bucket, upload, *number);
@@ -369,7 +388,7 @@ impl<'a> Commit<'a> {
         &mut self,
         bucket: &Stored<Bucket>,
         object: &Object,
-        current: Option<Sequence>,
+        over: Over,
         random: Random<'_>,
     ) -> Result<(), CommitError> {
         if object.manifest.names_this_pack() {
@@ -378,7 +397,7 @@ impl<'a> Commit<'a> {
         let address = self
             .keyring
             .object_address(bucket.value.scope, object.key.as_bytes());
-        self.expect(address, current);
+        self.expect_over(address, over);
         self.seal(address, bucket.value.epoch, &object.encode(), random)
     }
 
@@ -397,6 +416,12 @@ impl<'a> Commit<'a> {
     fn part_address(&self, bucket: &Stored<Bucket>, upload: &Stored<Upload>, number: u16) -> Address {
         self.keyring
             .part_address(bucket.value.scope, upload.value.id, number)
+    }
+
+    fn expect_over(&mut self, address: Address, over: Over) {
+        if let Over::Row(current) = over {
+            self.expect(address, current);
+        }
     }
 
     fn expect(&mut self, address: Address, current: Option<Sequence>) {

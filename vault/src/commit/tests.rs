@@ -20,7 +20,7 @@ fn a_put_is_a_compare_and_swap_on_what_it_was_decided_on() {
         vault.run(|commit, random| commit.put_object(&bucket, &object("k", vec![]), None, &none(), random));
     assert_eq!(stale, Err(Expectation::Absent(address)));
     vault.put(&object("k", vec![part(0, 5, 1)])).unwrap();
-    let stale = vault.run(|commit, _| commit.delete_object(SCOPE, "k", first));
+    let stale = vault.run(|commit, _| commit.delete_object(SCOPE, "k", Some(first)));
     assert_eq!(stale, Err(Expectation::At(address, first)));
     vault.delete("k").unwrap();
     assert!(vault.index.object(SCOPE, "k").unwrap().is_none());
