@@ -16,6 +16,8 @@ pub(super) enum Fault {
     FailReads,
     /// Each waits until the fault ends.
     StuckReads,
+    /// Each question which file it is waits until the fault ends.
+    StuckStats,
 }
 
 /// The switch of a disk.
@@ -30,21 +32,24 @@ impl Switch {
         self.fault.1.notify_all();
     }
 
+    fn wait_while(&self, stuck: Fault) {
+        let fault = self.fault.0.lock().unwrap();
+        let ended = self.fault.1.wait_while(fault, |fault| *fault == stuck);
+        drop(ended.unwrap());
+    }
+
     fn read(&self) -> io::Result<()> {
         let fault = self.fault.0.lock().unwrap();
         match *fault {
-            Fault::None => {}
+            Fault::None | Fault::StuckStats => {}
             Fault::SlowReads => {
                 drop(fault);
                 std::thread::sleep(READ_TAKES);
             }
             Fault::FailReads => return Err(io::Error::other("injected")),
             Fault::StuckReads => {
-                let ended = self
-                    .fault
-                    .1
-                    .wait_while(fault, |fault| *fault == Fault::StuckReads);
-                drop(ended.unwrap());
+                drop(fault);
+                self.wait_while(Fault::StuckReads);
             }
         }
         Ok(())
@@ -67,6 +72,10 @@ impl FaultyDisk {
                 fault: Arc::new((Mutex::new(Fault::None), Condvar::new())),
             },
         }
+    }
+
+    pub(super) fn unlink(&self, dir: &Path) {
+        self.inner.unlink(dir);
     }
 
     pub(super) fn fault(&self) -> Switch {
@@ -146,6 +155,9 @@ impl DiskFile for FaultyFile {
         self.inner.is_linked()
     }
     fn identity(&self) -> io::Result<FileIdentity> {
+        if let Some(switch) = &self.switch {
+            switch.wait_while(Fault::StuckStats);
+        }
         self.inner.identity()
     }
 }
@@ -208,5 +220,30 @@ async fn a_stuck_drive_does_not_take_the_runtime_with_it() {
     while stuck.under_way.is_stuck(Duration::ZERO) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn a_drive_that_does_not_answer_delays_no_other_drives_check() {
+    let disk = Arc::new(FaultyDisk::new(43, &dir(0)));
+    let fault = disk.fault();
+    let cluster = Cluster::open(
+        Arc::clone(&disk) as Arc<dyn Disk>,
+        config(Path::new("/d"), 6, true),
+    )
+    .await
+    .unwrap();
+    fault.set(Fault::StuckStats);
+    for (gone, left) in [(3, 5), (4, 4)] {
+        disk.unlink(&dir(gone));
+        let lost = async {
+            while cluster.present() > left {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let noticed = tokio::time::timeout(Duration::from_secs(20), lost).await;
+        assert!(noticed.is_ok(), "the checker waits for the stuck drive");
+    }
+    fault.set(Fault::None);
     cluster.close().await;
 }
