@@ -115,3 +115,24 @@ async fn a_drive_whose_flush_failed_is_wiped_only_when_no_pack_needs_it() {
     }
     cluster.close().await;
 }
+
+#[tokio::test]
+async fn a_drive_that_packs_need_is_wiped_when_the_risk_is_accepted() {
+    let root = tempfile::tempdir().unwrap();
+    let (cluster, stored) = real(root.path()).await;
+    std::fs::remove_dir_all(root.path().join("0")).unwrap();
+    std::fs::remove_dir_all(root.path().join("1")).unwrap();
+    cluster.check_drives().await;
+    let drive = cluster.inner.drives[3].present().unwrap();
+    drive.mark_lost(LostReason::WriteFailed);
+    let accepted = RepairOptions {
+        accept_risk: true,
+        ..RECREATE
+    };
+    let report = cluster.repair(&packs(&stored), &accepted, &mut |_| {}).await;
+    let report = report.unwrap();
+    assert!(report.packs_unreadable > 0, "{report:?}");
+    assert_eq!(cluster.present(), 6);
+    put(&cluster, 99, &[500; 4]).await.unwrap();
+    cluster.close().await;
+}
