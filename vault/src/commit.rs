@@ -14,15 +14,16 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use engine::codec::DecodeError;
 use engine::pack::PackId;
 use engine::slots::{
-    Address, Append, AppendLimit, EXPECTATIONS_MAX, Expectation, RecordPart, Sequence, Write,
+    Address, Append, AppendLimit, EXPECTATIONS_MAX, EntryKind, Expectation, RecordPart, Sequence, Write,
 };
 use scopes::ScopeId;
 
 use crate::Random;
 use crate::checkpoint::CheckpointPointer;
-use crate::index::Stored;
+use crate::index::{Stored, check_entry};
 use crate::keys::{FIRST_EPOCH, Keyring, pack_address};
 use crate::object::{Bucket, Object, PartEntry, Upload};
 use crate::value::ValueError;
@@ -43,6 +44,14 @@ pub enum CommitError {
     /// A manifest says "this pack", which has a meaning in a claim only.
     #[error("a manifest names its pack as this pack")]
     ThisPack,
+    /// What was to be written would not read back. Nothing is appended that no index could apply.
+    #[error("an entry of kind {kind:?} would not read back: {source}")]
+    Unreadable {
+        /// The kind of the entry.
+        kind: EntryKind,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
 }
 
 /// A pack that the append makes known, or one whose entry it writes again because its claim is in it.
@@ -105,18 +114,15 @@ impl<'a> Commit<'a> {
     /// An append of this operation under this lease. Attempts at one operation share its id.
     pub fn new(keyring: &'a Keyring, operation: [u8; 16], lease: u64) -> Self {
         let vault = keyring.vault().0;
-        let (expectations, writes) = (Vec::new(), Vec::new());
-        Self {
-            keyring,
-            append: Append {
-                operation,
-                lease,
-                vault,
-                expectations,
-                writes,
-                record: None,
-            },
-        }
+        let append = Append {
+            operation,
+            lease,
+            vault,
+            expectations: Vec::new(),
+            writes: Vec::new(),
+            record: None,
+        };
+        Self { keyring, append }
     }
 
     /// Carries the operation's record to the activity log.
@@ -279,9 +285,7 @@ impl<'a> Commit<'a> {
         self.write_object(bucket, object, over.into(), random)?;
         self.remove(address);
         for (number, sequence) in used {
-            let part = self.part_address(bucket, upload, *number);
-            self.expect(part, Some(*sequence));
-            self.remove(part);
+            self.remove_seen(self.part_address(bucket, upload, *number), *sequence);
         }
         for number in unused {
             self.remove(self.part_address(bucket, upload, *number));
@@ -330,9 +334,7 @@ impl<'a> Commit<'a> {
     /// [`CommitError`].
     pub fn retire_packs(mut self, dead: &[(ScopeId, PackId, Sequence)]) -> Result<Append, CommitError> {
         for (scope, id, sequence) in dead {
-            let address = pack_address(*scope, id);
-            self.expect(address, Some(*sequence));
-            self.remove(address);
+            self.remove_seen(pack_address(*scope, id), *sequence);
         }
         self.finish(&Packs::default())
     }
@@ -343,8 +345,7 @@ impl<'a> Commit<'a> {
     /// [`CommitError`].
     pub fn remove_orphans(mut self, orphans: &[(Address, Sequence)]) -> Result<Append, CommitError> {
         for (address, sequence) in orphans {
-            self.expect(*address, Some(*sequence));
-            self.remove(*address);
+            self.remove_seen(*address, *sequence);
         }
         self.finish(&Packs::default())
     }
@@ -365,6 +366,7 @@ impl<'a> Commit<'a> {
         }
         let address = self.keyring.checkpoint_address();
         self.expect(address, current);
+        self.check(&address, &pointer.encode())?;
         self.write(address, Bytes::from(pointer.seal(self.keyring, random)?));
         self.finish(packs)
     }
@@ -380,6 +382,9 @@ impl<'a> Commit<'a> {
         value: Option<Bytes>,
     ) -> Result<Append, CommitError> {
         self.expect(address, current);
+        if let Some(value) = &value {
+            self.check(&address, value)?;
+        }
         self.append.writes.push(Write { address, value });
         self.finish(&Packs::default())
     }
@@ -439,9 +444,17 @@ impl<'a> Commit<'a> {
         plain: &[u8],
         random: Random<'_>,
     ) -> Result<(), CommitError> {
+        self.check(&address, plain)?;
         let sealed = self.keyring.seal_value(&address, epoch, plain, random)?;
         self.write(address, Bytes::from(sealed));
         Ok(())
+    }
+
+    fn check(&self, address: &Address, plain: &[u8]) -> Result<(), CommitError> {
+        check_entry(self.keyring, address, plain).map_err(|source| CommitError::Unreadable {
+            kind: address.kind,
+            source,
+        })
     }
 
     fn write(&mut self, address: Address, value: Bytes) {
@@ -449,6 +462,12 @@ impl<'a> Commit<'a> {
             address,
             value: Some(value),
         });
+    }
+
+    /// Removes an entry as it was seen.
+    fn remove_seen(&mut self, address: Address, sequence: Sequence) {
+        self.expect(address, Some(sequence));
+        self.remove(address);
     }
 
     fn remove(&mut self, address: Address) {
@@ -460,7 +479,9 @@ impl<'a> Commit<'a> {
         let mut written = BTreeSet::new();
         for pack in &packs.written {
             if written.insert(pack.id) {
-                self.write(pack_address(pack.scope, &pack.id), pack.entry.clone());
+                let address = pack_address(pack.scope, &pack.id);
+                self.check(&address, &pack.entry)?;
+                self.write(address, pack.entry.clone());
             }
         }
         let room = EXPECTATIONS_MAX.saturating_sub(self.append.expectations.len());

@@ -15,6 +15,9 @@ use engine::codec::DecodeError;
 use engine::slots::{Address, AppliedAppend, Entry, EntryKind, Sequence};
 use engine::view::{View, ViewError};
 
+use crate::checkpoint::CheckpointPointer;
+use crate::claim::ClaimValue;
+use crate::credential::SealedCredential;
 use crate::keys::Keyring;
 use crate::object::Manifest;
 use crate::value::OpenError;
@@ -34,6 +37,20 @@ pub use list::{ListPage, ListQuery, ListedObject, UploadPage, UploadQuery};
 pub use load::{LoadReport, Loader};
 pub use packs::{PackRow, PackUse};
 pub use query::{Owner, StatementRow, Stored, Usage};
+
+/// Whether a value reads back as an entry at this address, in the clear as the ledger has it or before it is sealed. A value
+/// that does not must never be appended: nothing could apply it.
+pub(crate) fn check_entry(keyring: &Keyring, address: &Address, plain: &[u8]) -> Result<(), DecodeError> {
+    match address.kind {
+        EntryKind::Pack => apply::check_pack(keyring.vault(), address, plain).map(drop),
+        EntryKind::Statement if *address == keyring.checkpoint_address() => {
+            CheckpointPointer::decode(plain).map(drop)
+        }
+        EntryKind::Statement => SealedCredential::decode(plain).map(drop),
+        EntryKind::Lease => Ok(()),
+        kind => ClaimValue::decode(kind as u8, plain).map(drop),
+    }
+}
 
 /// Manifests that stand in streams of their own, read and decoded by the caller, by the address of their object.
 pub type Resolved = HashMap<Address, Manifest>;
