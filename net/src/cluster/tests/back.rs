@@ -14,8 +14,7 @@ const RECREATE: RepairOptions = RepairOptions {
 };
 
 async fn real(root: &Path) -> (Cluster, Vec<Stored>) {
-    let disk = Arc::new(RealDisk);
-    let cluster = Cluster::open(disk, config(root, 6, true)).await.unwrap();
+    let cluster = open_at(RealDisk, config(root, 6, true)).await;
     let mut stored = Vec::new();
     for seed in 0..8 {
         let sizes: &[usize] = if seed % 2 == 0 { &[3_000; 5] } else { &[200] };
@@ -94,9 +93,7 @@ async fn a_drive_whose_flush_failed_is_wiped_only_when_no_pack_needs_it() {
     assert!(root.path().join("3/log").exists());
     cluster.close().await;
     // A restart takes it as it is, and every pack is whole again.
-    let cluster = Cluster::open(Arc::new(RealDisk), config(root.path(), 6, false))
-        .await
-        .unwrap();
+    let cluster = open_at(RealDisk, config(root.path(), 6, false)).await;
     let report = cluster
         .repair(&packs(&stored), &RECREATE, &mut |_| {})
         .await

@@ -83,6 +83,16 @@ impl FaultyDisk {
     }
 }
 
+/// A cluster of six drives, one of which can fail, with a pack on it.
+pub(super) async fn with_faulty_drive(seed: u64, number: usize) -> (Cluster, Switch, [Stored; 1]) {
+    let disk = FaultyDisk::new(seed, &dir(number));
+    let fault = disk.fault();
+    let cluster = open_at(disk, config(Path::new("/d"), 6, true)).await;
+    let stored = [put(&cluster, 1, &[9_000; 4]).await.unwrap()];
+    settle(&cluster, &stored).await;
+    (cluster, fault, stored)
+}
+
 const READ_TAKES: Duration = Duration::from_millis(400);
 
 struct FaultyFile {
@@ -164,13 +174,7 @@ impl DiskFile for FaultyFile {
 
 #[tokio::test]
 async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
-    let disk = FaultyDisk::new(41, &dir(2));
-    let fault = disk.fault();
-    let cluster = Cluster::open(Arc::new(disk), config(Path::new("/d"), 6, true))
-        .await
-        .unwrap();
-    let stored = [put(&cluster, 1, &[9_000; 4]).await.unwrap()];
-    settle(&cluster, &stored).await;
+    let (cluster, fault, stored) = with_faulty_drive(41, 2).await;
     let slow = cluster.inner.drives[2].id;
     let on_slow = |range: &LaneRange| stored[0].entry.drives[usize::from(range.lane)] == slow;
     let Some((range, chunk)) = stored[0].chunks.iter().find(|(range, _)| on_slow(range)) else {
@@ -194,13 +198,7 @@ async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
 
 #[tokio::test]
 async fn a_stuck_drive_does_not_take_the_runtime_with_it() {
-    let disk = FaultyDisk::new(42, &dir(2));
-    let fault = disk.fault();
-    let cluster = Cluster::open(Arc::new(disk), config(Path::new("/d"), 6, true))
-        .await
-        .unwrap();
-    let stored = [put(&cluster, 1, &[9_000; 4]).await.unwrap()];
-    settle(&cluster, &stored).await;
+    let (cluster, fault, stored) = with_faulty_drive(42, 2).await;
     let stuck = Arc::clone(&cluster.inner.drives[2]);
     assert_reads(&cluster, &stored[0]).await;
     fault.set(Fault::StuckReads);
