@@ -29,6 +29,8 @@ const REQUESTS_MAX: usize = 1_024;
 const TURN_BYTES_MAX: usize = 1 << 20;
 /// A closing frame is written after so long without a write.
 const IDLE: Duration = Duration::from_secs(1);
+/// Room of its own segment that a full ledger keeps for the lease of the next start.
+const LEASE_ROOM_BYTES: u64 = 4 << 10;
 /// How long an idle flusher sleeps; a request wakes it.
 const ASLEEP: Duration = Duration::from_secs(60);
 
@@ -185,7 +187,7 @@ impl Flusher {
         reply: Reply<Answer>,
         mut turn: Turn,
     ) -> Result<Turn, Fence> {
-        if !self.has_space(urgent) {
+        if !self.has_space(append, urgent) {
             refuse(reply, LedgerError::Full);
             return Ok(turn);
         }
@@ -291,15 +293,17 @@ impl Flusher {
     }
 
     /// Whether an append may be decided: always while the reserve is held; without it only urgent ones, into space
-    /// that was seen to be there.
-    fn has_space(&mut self, urgent: bool) -> bool {
+    /// that was seen to be there: what the log reserved before, or what the disk gives.
+    fn has_space(&mut self, append: &Append, urgent: bool) -> bool {
         if self.reserve.is_held() {
             return true;
         }
         self.reserve.refill();
         let held = self.reserve.is_held();
         self.shared.counters.full.store(!held, Ordering::Relaxed);
-        held || (urgent && self.reserve.probe())
+        held || urgent
+            && (self.log.reserved_room() >= append.encoded_bytes_at_most() as u64 + LEASE_ROOM_BYTES
+                || self.reserve.probe())
     }
 
     /// Whatever the log says other than that it is full means that it cannot be trusted.
