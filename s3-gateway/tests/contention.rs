@@ -1,7 +1,5 @@
 //! Writers of one key without a condition: none waits for another, none is refused, and what they supersede is released.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 mod rig;
 
 use engine::disk::{Disk, SimDisk};
