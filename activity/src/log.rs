@@ -92,7 +92,7 @@ pub struct Opened {
     /// What the log under it found. Unless it was `clean`, records of the last second may be missing: the owner
     /// writes a gap record.
     pub recovery: Recovery,
-    /// Entries that no checkpoint had covered; they are covered now.
+    /// Entries that no checkpoint had covered; they are covered now, unless the disk is full.
     pub uncovered: u64,
 }
 
@@ -133,7 +133,8 @@ pub struct ActivityLog {
 
 impl ActivityLog {
     /// Opens the log in `dir`, or makes one with the random `fresh_log_id`. Afterwards every entry is covered by a
-    /// durable checkpoint. That no other process has it open is the caller's lock to ensure.
+    /// durable checkpoint; on a full disk the next [`Self::sync_and_checkpoint`] that finds space sees to that. That no
+    /// other process has it open is the caller's lock to ensure.
     ///
     /// # Errors
     /// [`OpenError`]; a damaged log is named and left as it is.
@@ -193,7 +194,11 @@ impl ActivityLog {
             shared: Arc::new(shared),
         };
         if is_new || uncovered > 0 {
-            opened.write_checkpoint()?;
+            match opened.write_checkpoint() {
+                // Readers have the head that is published, and the next sync tries again.
+                Ok(_) | Err(LogError::Full { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok((opened, Opened { recovery, uncovered }))
     }

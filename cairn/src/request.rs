@@ -15,6 +15,8 @@ pub enum Request {
     Repair {
         /// Drives to make anew, absolute.
         replace: Vec<String>,
+        /// Also when packs become unreadable by it.
+        accept_risk: bool,
     },
     /// `cairn scrub`.
     Scrub,

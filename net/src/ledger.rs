@@ -9,7 +9,6 @@ mod flusher;
 mod frames;
 pub mod local;
 mod replay;
-mod reserve;
 mod snapshot;
 mod state;
 mod tail;

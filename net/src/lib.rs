@@ -11,6 +11,7 @@ mod entry;
 mod latency;
 pub mod ledger;
 mod queue;
+mod reserve;
 
 pub use cluster::{
     Cluster, ClusterConfig, DriveConfig, LaneRange, PutError, ReadError, StoredPack, VerifiedRange,
@@ -18,3 +19,4 @@ pub use cluster::{
 pub use engine::slots::AppliedAppend;
 pub use entry::{DriveId, PackEntry};
 pub use ledger::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
+pub use reserve::Reserve;

@@ -256,6 +256,7 @@ impl Session {
             index,
             view: parts.view,
         });
+        inner.check_view().await?;
         inner.catch_up().await?;
         if inner.recorder.was_unclean() {
             inner.record_gap_in_time().await?;

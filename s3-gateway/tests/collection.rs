@@ -7,8 +7,10 @@
 
 mod rig;
 
-use engine::disk::{Disk, RealDisk};
-use rig::{Rig, body};
+use engine::disk::{Disk, RealDisk, SimDisk};
+use engine::view::{MemoryView, View};
+use net::Ledger;
+use rig::{Opening, Rig, body};
 use s3_gateway::session::{Bucket, CollectOptions, GcReport, SessionError};
 use std::path::Path;
 use std::sync::Arc;
@@ -136,4 +138,41 @@ async fn half_of_many_64_kib_objects_deleted_and_collected_is_within_the_bound()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_many_4_mib_objects_deleted_and_collected_is_within_the_bound() {
     half_deleted(objects(32), 4 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_that_finds_nothing_to_do_writes_nothing() {
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::unrecorded(5));
+    let view: Arc<dyn View> = Arc::new(MemoryView::new());
+    let open = async |create| {
+        let opening = Opening {
+            view: Some(Arc::clone(&view)),
+            ..Opening::tiny(create)
+        };
+        let rig = Rig::open_with(Arc::clone(&disk), Path::new("/vault"), opening).await;
+        rig.unwrap()
+    };
+    let rig = open(true).await;
+    let bucket = rig.bucket("quiet").await;
+    for number in 0..20 {
+        rig.put(&bucket, &format!("o{number}"), &body(number, 3_000))
+            .await
+            .unwrap();
+    }
+    rig.delete(&bucket, "o3").await.unwrap();
+    collect(&rig).await;
+    for round in 0..3 {
+        let position = rig.ledger.position();
+        assert_eq!(collect(&rig).await.packs_deleted, 0);
+        assert_eq!(rig.ledger.position(), position, "round {round}");
+    }
+    rig.close().await;
+    let rig = open(false).await;
+    let position = rig.ledger.position();
+    collect(&rig).await;
+    assert_eq!(rig.ledger.position(), position, "after a restart");
+    rig.delete(&bucket, "o4").await.unwrap();
+    collect(&rig).await;
+    assert!(rig.ledger.position().0 > position.0 + 1, "a deletion is told");
+    rig.close().await;
 }

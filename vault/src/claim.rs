@@ -243,9 +243,15 @@ impl TrailerBuilder {
         }
     }
 
-    /// Adds a claim; extents in the pack itself say "this pack".
+    /// Adds a claim; extents in the pack itself say "this pack". One that would not read back is left out, for it would take
+    /// the whole trailer with it; its commit is refused for the same reason ([`crate::commit::CommitError::Unreadable`]).
     pub fn push(&mut self, claim: &Claim) {
-        claim.encode(&mut self.claims);
+        let mut own = Writer::new();
+        claim.encode(&mut own);
+        if Claim::decode(&mut Reader::new(own.as_slice())).is_err() {
+            return;
+        }
+        self.claims.fixed(own.as_slice());
         self.count += 1;
     }
 

@@ -3,7 +3,8 @@
 //! Pure: it decides no client condition (the caller did, on the rows it hands in) and talks to no ledger.
 //!
 //! Invariants. Every append expects the state of each slot that it decided on, so the ledger's answer is a true
-//! compare-and-swap. A write into a bucket expects the bucket, so nothing lands in a deleted one. An append that refers to
+//! compare-and-swap; a write that decided on nothing ([`Over::Anything`]) expects nothing of what it replaces, for the index
+//! releases the packs of whatever stands there when the append is applied. A write into a bucket expects the bucket, so nothing lands in a deleted one. An append that refers to
 //! packs written before expects both an entry that keeps them alive and, as far as there is room, the packs; the
 //! collector removes a pack's entry only at the sequence that it planned on, so one of the two loses.
 //!
@@ -13,15 +14,16 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use engine::codec::DecodeError;
 use engine::pack::PackId;
 use engine::slots::{
-    Address, Append, AppendLimit, EXPECTATIONS_MAX, Expectation, RecordPart, Sequence, Write,
+    Address, Append, AppendLimit, EXPECTATIONS_MAX, EntryKind, Expectation, RecordPart, Sequence, Write,
 };
 use scopes::ScopeId;
 
 use crate::Random;
 use crate::checkpoint::CheckpointPointer;
-use crate::index::Stored;
+use crate::index::{Stored, check_entry};
 use crate::keys::{FIRST_EPOCH, Keyring, pack_address};
 use crate::object::{Bucket, Object, PartEntry, Upload};
 use crate::value::ValueError;
@@ -42,6 +44,14 @@ pub enum CommitError {
     /// A manifest says "this pack", which has a meaning in a claim only.
     #[error("a manifest names its pack as this pack")]
     ThisPack,
+    /// What was to be written would not read back. Nothing is appended that no index could apply.
+    #[error("an entry of kind {kind:?} would not read back: {source}")]
+    Unreadable {
+        /// The kind of the entry.
+        kind: EntryKind,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
 }
 
 /// A pack that the append makes known, or one whose entry it writes again because its claim is in it.
@@ -63,6 +73,21 @@ pub struct Packs {
     /// Those that it refers to and does not write, with the sequence of their entries. What is beyond the limit of an
     /// append is left out; the caller pins those before it reads the rows.
     pub relied_on: Vec<(ScopeId, PackId, Sequence)>,
+}
+
+/// What a write expects of the slot that it writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Nothing: it takes the place of whatever stands there at its turn.
+    Anything,
+    /// The entry of this sequence, or none: a decision was made on it.
+    Row(Option<Sequence>),
+}
+
+impl From<Option<Sequence>> for Over {
+    fn from(row: Option<Sequence>) -> Self {
+        Self::Row(row)
+    }
 }
 
 /// An entry that the collector moved: the same value with other extents.
@@ -89,18 +114,15 @@ impl<'a> Commit<'a> {
     /// An append of this operation under this lease. Attempts at one operation share its id.
     pub fn new(keyring: &'a Keyring, operation: [u8; 16], lease: u64) -> Self {
         let vault = keyring.vault().0;
-        let (expectations, writes) = (Vec::new(), Vec::new());
-        Self {
-            keyring,
-            append: Append {
-                operation,
-                lease,
-                vault,
-                expectations,
-                writes,
-                record: None,
-            },
-        }
+        let append = Append {
+            operation,
+            lease,
+            vault,
+            expectations: Vec::new(),
+            writes: Vec::new(),
+            record: None,
+        };
+        Self { keyring, append }
     }
 
     /// Carries the operation's record to the activity log.
@@ -139,7 +161,7 @@ impl<'a> Commit<'a> {
         self.finish(&Packs::default())
     }
 
-    /// Writes an object over what the row says stands there: `current` is its sequence, if any.
+    /// Writes an object over what stands there.
     ///
     /// # Errors
     /// [`CommitError`].
@@ -147,12 +169,12 @@ impl<'a> Commit<'a> {
         mut self,
         bucket: &Stored<Bucket>,
         object: &Object,
-        current: Option<Sequence>,
+        over: impl Into<Over>,
         packs: &Packs,
         random: Random<'_>,
     ) -> Result<Append, CommitError> {
         self.expect_bucket(bucket);
-        self.write_object(bucket, object, current, random)?;
+        self.write_object(bucket, object, over.into(), random)?;
         self.finish(packs)
     }
 
@@ -165,22 +187,25 @@ impl<'a> Commit<'a> {
         bucket: &Stored<Bucket>,
         source: (&str, Sequence),
         object: &Object,
-        current: Option<Sequence>,
+        over: impl Into<Over>,
         packs: &Packs,
         random: Random<'_>,
     ) -> Result<Append, CommitError> {
         self.expect_bucket(bucket);
-        if source.0 != object.key {
+        let over = if source.0 == object.key {
+            Over::Row(Some(source.1))
+        } else {
             let address = self
                 .keyring
                 .object_address(bucket.value.scope, source.0.as_bytes());
             self.expect(address, Some(source.1));
-        }
-        self.write_object(bucket, object, current, random)?;
+            over.into()
+        };
+        self.write_object(bucket, object, over, random)?;
         self.finish(packs)
     }
 
-    /// Deletes an object as the row says it stands.
+    /// Deletes an object.
     ///
     /// # Errors
     /// [`CommitError`].
@@ -188,10 +213,10 @@ impl<'a> Commit<'a> {
         mut self,
         scope: ScopeId,
         key: &str,
-        current: Sequence,
+        over: impl Into<Over>,
     ) -> Result<Append, CommitError> {
         let address = self.keyring.object_address(scope, key.as_bytes());
-        self.expect(address, Some(current));
+        self.expect_over(address, over.into());
         self.remove(address);
         self.finish(&Packs::default())
     }
@@ -214,7 +239,7 @@ impl<'a> Commit<'a> {
         self.finish(packs)
     }
 
-    /// Writes a part over what the row says stands under its number.
+    /// Writes a part over what stands under its number.
     ///
     /// # Errors
     /// [`CommitError`].
@@ -223,7 +248,7 @@ impl<'a> Commit<'a> {
         bucket: &Stored<Bucket>,
         upload: &Stored<Upload>,
         part: &PartEntry,
-        current: Option<Sequence>,
+        over: impl Into<Over>,
         packs: &Packs,
         random: Random<'_>,
     ) -> Result<Append, CommitError> {
@@ -233,7 +258,7 @@ impl<'a> Commit<'a> {
         self.expect_bucket(bucket);
         self.expect_upload(bucket, upload);
         let address = self.part_address(bucket, upload, part.part.number);
-        self.expect(address, current);
+        self.expect_over(address, over.into());
         self.seal(address, bucket.value.epoch, &part.encode(), random)?;
         self.finish(packs)
     }
@@ -251,18 +276,16 @@ impl<'a> Commit<'a> {
         used: &[(u16, Sequence)],
         unused: &[u16],
         object: &Object,
-        current: Option<Sequence>,
+        over: impl Into<Over>,
         packs: &Packs,
         random: Random<'_>,
     ) -> Result<Append, CommitError> {
         self.expect_bucket(bucket);
         let address = self.expect_upload(bucket, upload);
-        self.write_object(bucket, object, current, random)?;
+        self.write_object(bucket, object, over.into(), random)?;
         self.remove(address);
         for (number, sequence) in used {
-            let part = self.part_address(bucket, upload, *number);
-            self.expect(part, Some(*sequence));
-            self.remove(part);
+            self.remove_seen(self.part_address(bucket, upload, *number), *sequence);
         }
         for number in unused {
             self.remove(self.part_address(bucket, upload, *number));
@@ -311,9 +334,7 @@ impl<'a> Commit<'a> {
     /// [`CommitError`].
     pub fn retire_packs(mut self, dead: &[(ScopeId, PackId, Sequence)]) -> Result<Append, CommitError> {
         for (scope, id, sequence) in dead {
-            let address = pack_address(*scope, id);
-            self.expect(address, Some(*sequence));
-            self.remove(address);
+            self.remove_seen(pack_address(*scope, id), *sequence);
         }
         self.finish(&Packs::default())
     }
@@ -324,8 +345,7 @@ impl<'a> Commit<'a> {
     /// [`CommitError`].
     pub fn remove_orphans(mut self, orphans: &[(Address, Sequence)]) -> Result<Append, CommitError> {
         for (address, sequence) in orphans {
-            self.expect(*address, Some(*sequence));
-            self.remove(*address);
+            self.remove_seen(*address, *sequence);
         }
         self.finish(&Packs::default())
     }
@@ -346,6 +366,7 @@ impl<'a> Commit<'a> {
         }
         let address = self.keyring.checkpoint_address();
         self.expect(address, current);
+        self.check(&address, &pointer.encode())?;
         self.write(address, Bytes::from(pointer.seal(self.keyring, random)?));
         self.finish(packs)
     }
@@ -361,6 +382,9 @@ impl<'a> Commit<'a> {
         value: Option<Bytes>,
     ) -> Result<Append, CommitError> {
         self.expect(address, current);
+        if let Some(value) = &value {
+            self.check(&address, value)?;
+        }
         self.append.writes.push(Write { address, value });
         self.finish(&Packs::default())
     }
@@ -369,7 +393,7 @@ impl<'a> Commit<'a> {
         &mut self,
         bucket: &Stored<Bucket>,
         object: &Object,
-        current: Option<Sequence>,
+        over: Over,
         random: Random<'_>,
     ) -> Result<(), CommitError> {
         if object.manifest.names_this_pack() {
@@ -378,7 +402,7 @@ impl<'a> Commit<'a> {
         let address = self
             .keyring
             .object_address(bucket.value.scope, object.key.as_bytes());
-        self.expect(address, current);
+        self.expect_over(address, over);
         self.seal(address, bucket.value.epoch, &object.encode(), random)
     }
 
@@ -399,6 +423,12 @@ impl<'a> Commit<'a> {
             .part_address(bucket.value.scope, upload.value.id, number)
     }
 
+    fn expect_over(&mut self, address: Address, over: Over) {
+        if let Over::Row(current) = over {
+            self.expect(address, current);
+        }
+    }
+
     fn expect(&mut self, address: Address, current: Option<Sequence>) {
         let expectation = match current {
             Some(sequence) => Expectation::At(address, sequence),
@@ -414,9 +444,17 @@ impl<'a> Commit<'a> {
         plain: &[u8],
         random: Random<'_>,
     ) -> Result<(), CommitError> {
+        self.check(&address, plain)?;
         let sealed = self.keyring.seal_value(&address, epoch, plain, random)?;
         self.write(address, Bytes::from(sealed));
         Ok(())
+    }
+
+    fn check(&self, address: &Address, plain: &[u8]) -> Result<(), CommitError> {
+        check_entry(self.keyring, address, plain).map_err(|source| CommitError::Unreadable {
+            kind: address.kind,
+            source,
+        })
     }
 
     fn write(&mut self, address: Address, value: Bytes) {
@@ -424,6 +462,12 @@ impl<'a> Commit<'a> {
             address,
             value: Some(value),
         });
+    }
+
+    /// Removes an entry as it was seen.
+    fn remove_seen(&mut self, address: Address, sequence: Sequence) {
+        self.expect(address, Some(sequence));
+        self.remove(address);
     }
 
     fn remove(&mut self, address: Address) {
@@ -435,7 +479,9 @@ impl<'a> Commit<'a> {
         let mut written = BTreeSet::new();
         for pack in &packs.written {
             if written.insert(pack.id) {
-                self.write(pack_address(pack.scope, &pack.id), pack.entry.clone());
+                let address = pack_address(pack.scope, &pack.id);
+                self.check(&address, &pack.entry)?;
+                self.write(address, pack.entry.clone());
             }
         }
         let room = EXPECTATIONS_MAX.saturating_sub(self.append.expectations.len());

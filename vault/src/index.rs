@@ -12,9 +12,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use engine::codec::DecodeError;
-use engine::slots::{Address, AppliedAppend, Entry, Sequence};
+use engine::slots::{Address, AppliedAppend, Entry, EntryKind, Sequence};
 use engine::view::{View, ViewError};
 
+use crate::checkpoint::CheckpointPointer;
+use crate::claim::ClaimValue;
+use crate::credential::SealedCredential;
 use crate::keys::Keyring;
 use crate::object::Manifest;
 use crate::value::OpenError;
@@ -34,6 +37,20 @@ pub use list::{ListPage, ListQuery, ListedObject, UploadPage, UploadQuery};
 pub use load::{LoadReport, Loader};
 pub use packs::{PackRow, PackUse};
 pub use query::{Owner, StatementRow, Stored, Usage};
+
+/// Whether a value reads back as an entry at this address, in the clear as the ledger has it or before it is sealed. A value
+/// that does not must never be appended: nothing could apply it.
+pub(crate) fn check_entry(keyring: &Keyring, address: &Address, plain: &[u8]) -> Result<(), DecodeError> {
+    match address.kind {
+        EntryKind::Pack => apply::check_pack(keyring.vault(), address, plain).map(drop),
+        EntryKind::Statement if *address == keyring.checkpoint_address() => {
+            CheckpointPointer::decode(plain).map(drop)
+        }
+        EntryKind::Statement => SealedCredential::decode(plain).map(drop),
+        EntryKind::Lease => Ok(()),
+        kind => ClaimValue::decode(kind as u8, plain).map(drop),
+    }
+}
 
 /// Manifests that stand in streams of their own, read and decoded by the caller, by the address of their object.
 pub type Resolved = HashMap<Address, Manifest>;
@@ -137,6 +154,33 @@ impl Index {
         row.map_or(Ok(Sequence(0)), |row| Ok(rows::read_sequence(&row)?))
     }
 
+    /// The operation of that append, which no other append of any ledger has; nothing if the index does not know it.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn applied_operation(&self) -> Result<Option<[u8; 16]>, IndexError> {
+        let row = self.view.get(rows::OPERATION)?;
+        Ok(row.and_then(|row| row.try_into().ok()))
+    }
+
+    /// The last append that changed anything of this vault that an index checkpoint tells: all but packs, leases and the
+    /// checkpoint itself. After a load the append that was loaded, as nobody knows better.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn changed_through(&self) -> Result<Sequence, IndexError> {
+        let row = self.view.get(rows::CHANGED)?;
+        row.map_or(Ok(Sequence(0)), |row| Ok(rows::read_sequence(&row)?))
+    }
+
+    /// Empties the index: it is of another ledger, or of another past of this one.
+    ///
+    /// # Errors
+    /// [`IndexError::View`].
+    pub fn clear(&self) -> Result<(), IndexError> {
+        self.reset(Vec::new())
+    }
+
     /// The manifests that [`Self::apply`] will need: of each object among the writes whose parts are in a stream of
     /// their own, that stream.
     ///
@@ -188,6 +232,10 @@ impl Index {
             }
             through = append.sequence;
             let own = append.vault == self.keyring.vault().0;
+            if own && append.writes.iter().any(|write| self.is_told(&write.address)) {
+                batch.put(rows::CHANGED.to_vec(), rows::sequence(through));
+            }
+            batch.put(rows::OPERATION.to_vec(), append.operation.to_vec());
             let mut applier = apply::Applier {
                 keyring: &self.keyring,
                 batch: &mut batch,
@@ -206,6 +254,12 @@ impl Index {
         }
         batch.put(rows::APPLIED.to_vec(), rows::sequence(through));
         Ok(self.view.apply(batch.into_changes())?)
+    }
+
+    /// Whether an index checkpoint tells of entries at this address.
+    fn is_told(&self, address: &Address) -> bool {
+        !matches!(address.kind, EntryKind::Pack | EntryKind::Lease)
+            && *address != self.keyring.checkpoint_address()
     }
 
     /// Empties the view and puts these rows and the identity in.

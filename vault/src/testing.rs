@@ -162,7 +162,7 @@ impl TestVault {
 
     pub(crate) fn delete(&mut self, key: &str) -> Result<Sequence, Expectation> {
         let current = self.index.object(SCOPE, key).unwrap().unwrap().sequence;
-        self.run(|commit, _| commit.delete_object(SCOPE, key, current))
+        self.run(|commit, _| commit.delete_object(SCOPE, key, Some(current)))
     }
 }
 

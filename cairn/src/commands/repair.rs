@@ -16,7 +16,11 @@ pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Fai
         .iter()
         .map(|dir| dir.display().to_string())
         .collect();
-    let report = ask(global, "repair", Request::Repair { replace }).await?;
+    let request = Request::Repair {
+        replace,
+        accept_risk: args.accept_risk,
+    };
+    let report = ask(global, "repair", request).await?;
     let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
     let complete = report.get("complete").and_then(Value::as_bool).unwrap_or(false);
     if global.json {

@@ -101,6 +101,20 @@ fn show(rebuilt: &Rebuilt) {
             report.maybe_undeleted
         ),
     });
+    if !report.buckets_made.is_empty() {
+        print_line(format!(
+            "  {} made for objects whose bucket was deleted or replaced: what is in them may have been deleted too",
+            report.buckets_made.join(", ")
+        ));
+    }
+    for id in &report.credentials_revoked {
+        print_line(format!(
+            "  access key {id} was in force at the checkpoint and may have been revoked since: it is revoked now"
+        ));
+    }
+    print_line(
+        "  the root key is the one of the checkpoint, if it had one: revoke it again if you did since; make others with `cairn key create`",
+    );
 }
 
 /// Reads key files only: it needs no lock and disturbs no running process.

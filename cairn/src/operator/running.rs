@@ -31,7 +31,9 @@ impl Operator {
         let runtime = self.runtime.as_ref();
         match request {
             Request::Status => status::status(runtime, &self.front).await,
-            Request::Repair { replace } => tend::repair(runtime, replace, on_step).await,
+            Request::Repair { replace, accept_risk } => {
+                tend::repair(runtime, replace, accept_risk, on_step).await
+            }
             Request::Scrub => tend::scrub(runtime, on_step).await,
             Request::Gc => tend::gc(runtime, on_step).await,
             Request::KeyCreate(new) => access::create(runtime, new).await,

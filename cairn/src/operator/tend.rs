@@ -16,6 +16,7 @@ use crate::runtime::Runtime;
 pub(super) async fn repair(
     runtime: &Runtime,
     replace: Vec<String>,
+    accept_risk: bool,
     on_step: OnStep<'_>,
 ) -> Result<Value, OperatorError> {
     let _alone = alone(runtime)?;
@@ -31,7 +32,7 @@ pub(super) async fn repair(
         recreate: true,
         replace,
         deep: false,
-        accept_risk: false,
+        accept_risk,
     };
     let mut show = |progress: Progress| {
         let note = format!("{} shards rebuilt", progress.shards_rebuilt);

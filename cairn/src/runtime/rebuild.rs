@@ -63,6 +63,8 @@ impl Rebuilt {
             "checkpoint_ms": self.report.checkpoint_ms,
             "packs_cut_off": self.report.packs_cut_off,
             "trailers_lost": self.report.trailers_lost,
+            "scopes_made": self.report.buckets_made,
+            "revoked_access_key_ids": self.report.credentials_revoked,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::footer::FooterBuilder;
-use super::frame::KIND_HEAD;
+use super::frame::{KIND_CLOSING, KIND_HEAD, checksum_parts};
 use super::head::{HEAD_FRAME_BYTES, check_head, segment_name, segment_number};
 use super::scan::{ScanPlan, Scanned, scan_segment};
 use super::segment::{READ_AHEAD_BYTES, Window, look_beyond, read_footer};
@@ -17,7 +17,7 @@ use super::{
     DAMAGED_MAX, FrameHeader, FrameInfo, HEADER_BYTES, HeaderFault, LogConfig, OnDamage, OpenError, Position,
     Recovery, SegmentInfo, Stretch,
 };
-use crate::disk::{Disk, DiskFile, OpenMode, is_unreadable, read_exact_at};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full, is_unreadable, read_exact_at};
 
 /// The segment that is being filled.
 pub(super) struct OpenSegment {
@@ -296,7 +296,7 @@ impl Opening<'_> {
         visit: &mut dyn FnMut(FrameInfo),
     ) -> Result<Option<OpenSegment>, OpenError> {
         let file = self.open(number, OpenMode::ReadWrite)?;
-        let scanned = self.scan(Arc::clone(&file), number, false, visit)?;
+        let mut scanned = self.scan(Arc::clone(&file), number, false, visit)?;
         let mut allocated = file.len()?;
         if scanned.end == 0 {
             // Its head cannot be read, and nothing after it: kept as it is, never written again.
@@ -313,12 +313,16 @@ impl Opening<'_> {
             );
             return Ok(None);
         }
+        // What was read may so far be in the system's cache only; from here on it counts as durable.
+        write_again(&file, scanned.durable_to, scanned.end)?;
+        if scanned.torn.is_some() && scanned.has_damage_before_end() {
+            file.sync_data()?;
+            scanned.end = self.close_over(&*file, number, scanned.end)?;
+        }
         if scanned.torn.is_some() || (scanned.sealed && allocated != scanned.end) {
             file.set_len(scanned.end)?;
             allocated = scanned.end;
         }
-        // What was read may so far be in the system's cache only; from here on it counts as durable.
-        write_again(&file, scanned.durable_to, scanned.end)?;
         file.sync_data()?;
         self.recovery.torn = scanned.torn.or(self.recovery.torn);
         self.recovery.clean = scanned.clean && scanned.torn.is_none();
@@ -340,6 +344,35 @@ impl Opening<'_> {
             allocated,
             footer,
         }))
+    }
+
+    /// Writes a closing frame over the first bytes of a torn tail, durably, and returns where it ends. The tail may hold the only
+    /// header that says that a damaged stretch had been durable: once it is cut off, another opening would take the
+    /// stretch for a torn tail and everything behind it for nothing.
+    fn close_over(&self, file: &dyn DiskFile, segment: u32, end: u64) -> Result<u64, OpenError> {
+        let Ok(offset) = u32::try_from(end) else {
+            return Ok(end);
+        };
+        let position = Position::new(segment, offset);
+        let header = FrameHeader {
+            kind: KIND_CLOSING,
+            log_id: self.log_id,
+            run: self.run_max + 1,
+            position,
+            durable_to: position,
+            payload_bytes: 0,
+            tag_bytes: 0,
+            payload_checksum: checksum_parts(self.log_id, &[], &[]),
+        };
+        match file.write_all_at(&[&header.encode()], end) {
+            Ok(()) => {
+                file.sync_data()?;
+                Ok(end + HEADER_BYTES as u64)
+            }
+            // Not even the room of the tail: the log opens all the same.
+            Err(error) if is_full(&error) => Ok(end),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -48,6 +48,11 @@ impl Scanned {
             self.durable_to = self.durable_to.max(u64::from(durable_to.offset()));
         }
     }
+
+    pub(super) fn has_damage_before_end(&self) -> bool {
+        let before = |stretch: &Stretch| u64::from(stretch.position.offset()) < self.end;
+        self.damaged.iter().any(before)
+    }
 }
 
 enum Step {

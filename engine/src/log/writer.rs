@@ -233,6 +233,15 @@ impl Log {
         open + self.shared.sealed_totals().1
     }
 
+    /// Bytes of frames that can be appended without asking the disk for more.
+    pub fn reserved_room(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| {
+            let footer = open.footer.bytes_with(Some(TAG_BYTES_MAX));
+            let most = self.segment_bytes().saturating_sub(footer);
+            open.allocated.min(most).saturating_sub(open.end)
+        })
+    }
+
     /// Bytes that are reserved at a time.
     pub fn preallocate_bytes(&self) -> u64 {
         u64::from(self.config.preallocate_bytes)

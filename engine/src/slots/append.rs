@@ -132,7 +132,7 @@ impl Append {
     }
 
     /// An upper bound of the encoded length in bytes, without encoding.
-    fn encoded_bytes_at_most(&self) -> usize {
+    pub fn encoded_bytes_at_most(&self) -> usize {
         const LENGTH: usize = 4;
         // The sequence counts too, so that what is admitted also fits in its applied form.
         let fixed = 8 + 16 + 8 + 16 + 1 + 2 * LENGTH;

@@ -61,6 +61,8 @@ pub(super) struct LocalDrive {
     pub(super) latency: Latency,
     pub(super) under_way: UnderWay,
     full: AtomicBool,
+    /// Held while it is checked whether the drive is there.
+    pub(super) checking: Arc<tokio::sync::Mutex<()>>,
     state: RwLock<State>,
 }
 
@@ -74,6 +76,7 @@ impl LocalDrive {
             latency: Latency::default(),
             under_way: UnderWay::default(),
             full: AtomicBool::new(false),
+            checking: Arc::default(),
             state: RwLock::new(State::Lost(None)),
         }
     }

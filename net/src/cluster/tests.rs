@@ -40,8 +40,11 @@ fn config(root: &Path, drives: usize, create: bool) -> ClusterConfig {
 }
 
 async fn open(disk: &SimDisk, drives: usize, create: bool) -> Cluster {
-    let config = config(Path::new("/d"), drives, create);
-    Cluster::open(Arc::new(disk.clone()), config).await.unwrap()
+    open_at(disk.clone(), config(Path::new("/d"), drives, create)).await
+}
+
+async fn open_at(disk: impl Disk + 'static, config: ClusterConfig) -> Cluster {
+    Cluster::open(Arc::new(disk), config).await.unwrap()
 }
 
 fn dir(number: usize) -> PathBuf {
@@ -249,7 +252,7 @@ async fn swapped_directories_keep_their_drives_and_foreign_ones_are_refused() {
     cluster.close().await;
     let mut swapped = config(Path::new("/d"), 6, false);
     swapped.drives.reverse();
-    let cluster = Cluster::open(Arc::new(disk.clone()), swapped).await.unwrap();
+    let cluster = open_at(disk.clone(), swapped).await;
     assert_reads(&cluster, &stored[0]).await;
     cluster.close().await;
     let mut foreign = config(Path::new("/d"), 6, false);

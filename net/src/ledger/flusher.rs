@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 use super::compact::Compaction;
 use super::frames::{KIND_APPEND, KIND_RECORDS_THROUGH};
 use super::replay::replay;
-use super::reserve::Reserve;
 use super::state::{Answer, Fence, Request, Shared};
 use super::{LedgerConfig, LedgerError};
+use crate::reserve::Reserve;
 
 /// Most requests of a turn.
 const REQUESTS_MAX: usize = 1_024;
@@ -29,6 +29,8 @@ const REQUESTS_MAX: usize = 1_024;
 const TURN_BYTES_MAX: usize = 1 << 20;
 /// A closing frame is written after so long without a write.
 const IDLE: Duration = Duration::from_secs(1);
+/// Room of its own segment that a full ledger keeps for the lease of the next start.
+const LEASE_ROOM_BYTES: u64 = 4 << 10;
 /// How long an idle flusher sleeps; a request wakes it.
 const ASLEEP: Duration = Duration::from_secs(60);
 
@@ -61,10 +63,12 @@ impl Flusher {
         dir: &Path,
         config: &LedgerConfig,
     ) -> Self {
+        let mut reserve = Reserve::find(disk, dir, "the ledger", config.reserve_bytes);
+        reserve.refill();
         Self {
             shared,
             log,
-            reserve: Reserve::open(disk, dir, config.reserve_bytes),
+            reserve,
             compaction: Compaction::new(config.segments_min),
             dirty: false,
         }
@@ -183,7 +187,7 @@ impl Flusher {
         reply: Reply<Answer>,
         mut turn: Turn,
     ) -> Result<Turn, Fence> {
-        if !self.has_space(urgent) {
+        if !self.has_space(append, urgent) {
             refuse(reply, LedgerError::Full);
             return Ok(turn);
         }
@@ -289,15 +293,17 @@ impl Flusher {
     }
 
     /// Whether an append may be decided: always while the reserve is held; without it only urgent ones, into space
-    /// that was seen to be there.
-    fn has_space(&mut self, urgent: bool) -> bool {
+    /// that was seen to be there: what the log reserved before, or what the disk gives.
+    fn has_space(&mut self, append: &Append, urgent: bool) -> bool {
         if self.reserve.is_held() {
             return true;
         }
         self.reserve.refill();
         let held = self.reserve.is_held();
         self.shared.counters.full.store(!held, Ordering::Relaxed);
-        held || (urgent && self.reserve.probe())
+        held || urgent
+            && (self.log.reserved_room() >= append.encoded_bytes_at_most() as u64 + LEASE_ROOM_BYTES
+                || self.reserve.probe())
     }
 
     /// Whatever the log says other than that it is full means that it cannot be trusted.

@@ -162,7 +162,13 @@ impl Inner {
         self.rounds(start, thresholds, report, progress).await?;
         if options.everything {
             // What was moved left claims-only packs and old checkpoints behind; a last checkpoint settles them.
-            self.write_checkpoint().await?;
+            let unsettled = self
+                .planned(self.pins.pinned(), thresholds)
+                .await?
+                .waiting_for_checkpoint;
+            if unsettled > 0 || self.checkpoint_due(options)? {
+                self.write_checkpoint().await?;
+            }
             for _ in 0..LAST_ROUNDS_MAX {
                 let last = self.planned(self.pins.pinned(), thresholds).await?;
                 self.retire(&last.dead_packs, report).await?;
@@ -240,11 +246,11 @@ impl Inner {
 
     fn checkpoint_due(&self, options: CollectOptions) -> Result<bool, SessionError> {
         let through = self.index.checkpoint()?.map_or(0, |row| row.value.through.0);
-        let since = self.applied().0.saturating_sub(through);
+        let changed = self.index.changed_through()?.0;
         Ok(if options.everything {
-            since > 1
+            changed > through
         } else {
-            since >= CHECKPOINT_EVERY
+            changed > through && self.applied().0.saturating_sub(through) >= CHECKPOINT_EVERY
         })
     }
 

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vault::commit::{Packs, WrittenPack};
+use vault::commit::{Over, Packs, WrittenPack};
 use vault::index::Resolved;
 use vault::object::{Object, Part};
 
@@ -47,6 +47,25 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// What a write under this condition expects of the object that it was decided on: without a condition nothing, so that
+    /// writers of one key never wait for each other.
+    pub(crate) fn over(&self, current: Option<Sequence>) -> Over {
+        match self {
+            Self::None => Over::Anything,
+            Self::IfMatch(_) | Self::IfNoneMatch(_) => Over::Row(current),
+        }
+    }
+
+    /// What a client hears whose write met contention [`ATTEMPTS_MAX`] times.
+    pub(crate) fn contended(&self) -> SessionError {
+        match self {
+            Self::None => SessionError::Busy,
+            Self::IfMatch(_) | Self::IfNoneMatch(_) => SessionError::Conflict {
+                attempts: ATTEMPTS_MAX,
+            },
+        }
+    }
+
     /// Decides the condition on what is there now.
     pub(crate) fn check(&self, current: Option<&Object>) -> Result<(), SessionError> {
         let matches = |wanted: &ETagMatch| match (wanted, current) {
@@ -231,9 +250,39 @@ impl Inner {
             }
             tokio::task::block_in_place(|| loader.entries(&page, &resolved))?;
         }
-        loader.finish(through)?;
+        loader.finish(through, self.operation_at(through).await?)?;
         self.applied.store(through.0, Ordering::Release);
         self.reloading.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// The operation of the append with this sequence, while the ledger holds it.
+    async fn operation_at(&self, sequence: Sequence) -> Result<Option<[u8; 16]>, SessionError> {
+        let before = Sequence(sequence.0.saturating_sub(1));
+        let appends = match self.ledger.tail(before, 1).await? {
+            Tail::Appends(appends) => appends,
+            Tail::Compacted => return Ok(None),
+        };
+        let append = appends.first().filter(|append| append.sequence == sequence);
+        Ok(append.map(|append| append.operation))
+    }
+
+    /// Empties a view that does not stand on this ledger, as after the ledger was put back from a copy: only if the last append
+    /// in the view is the ledger's append of that sequence is everything before it the same.
+    pub(crate) async fn check_view(&self) -> Result<(), SessionError> {
+        let through = self.index.applied_through()?;
+        if through == Sequence(0) {
+            return Ok(());
+        }
+        let known = self.index.applied_operation()?;
+        if known.is_none() || known != self.operation_at(through).await? {
+            tracing::warn!(
+                through = through.0,
+                "the object index is not of this ledger and is made anew"
+            );
+            self.index.clear()?;
+            self.applied.store(0, Ordering::Release);
+        }
         Ok(())
     }
 

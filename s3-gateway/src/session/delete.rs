@@ -70,13 +70,11 @@ impl Inner {
             condition.check(Some(&current.value))?;
             let append = Commit::new(&self.keyring, caller.operation_id, self.lease)
                 .with_record(self.record_part(caller, note)?)
-                .delete_object(bucket.scope, key.as_str(), current.sequence)?;
+                .delete_object(bucket.scope, key.as_str(), condition.over(Some(current.sequence)))?;
             if let Submitted::Applied(_) = self.submit(append, &[], Urgency::Frees).await? {
                 return Ok(true);
             }
         }
-        Err(SessionError::Conflict {
-            attempts: ATTEMPTS_MAX,
-        })
+        Err(condition.contended())
     }
 }

@@ -375,6 +375,7 @@ impl Inner {
             let current = self.index.object(bucket.scope, &object.key)?;
             condition.check(current.as_ref().map(|current| &current.value))?;
             let current = current.map(|current| current.sequence);
+            let over = condition.over(current);
             let note = Note {
                 bytes: object.plaintext_bytes,
                 result: Some(manifest_hash(&object.manifest)),
@@ -385,34 +386,25 @@ impl Inner {
             let random = &mut fill_random;
             let append = match change {
                 Change::Put | Change::CopyAcross => {
-                    commit.put_object(&bucket_now, &object, current, &packs, random)
+                    commit.put_object(&bucket_now, &object, over, &packs, random)
                 }
                 Change::Copy { source, sequence } => {
                     if source == &object.key && current != Some(*sequence) {
                         // The source is what is copied onto itself: `copy` looks whether it is still the same version.
                         return Err(SessionError::Conflict { attempts: 1 });
                     }
-                    commit.copy_object(&bucket_now, (source, *sequence), &object, current, &packs, random)
+                    commit.copy_object(&bucket_now, (source, *sequence), &object, over, &packs, random)
                 }
-                Change::Complete { upload, used, unused } => commit.complete_upload(
-                    &bucket_now,
-                    upload,
-                    used,
-                    unused,
-                    &object,
-                    current,
-                    &packs,
-                    random,
-                ),
+                Change::Complete { upload, used, unused } => {
+                    commit.complete_upload(&bucket_now, upload, used, unused, &object, over, &packs, random)
+                }
             }?;
             if let Submitted::Applied(sequence) = self.submit(append, &pins, Urgency::Normal).await? {
                 return Ok(Stored { object, sequence });
             }
             self.still_possible(bucket, change)?;
         }
-        Err(SessionError::Conflict {
-            attempts: ATTEMPTS_MAX,
-        })
+        Err(condition.contended())
     }
 
     /// After a conflict: whether what the change stands on is still there.

@@ -1,38 +1,39 @@
 //! Rebuilding a vault's ledger entries from its drives and its root key alone: the newest index checkpoint and the claims
 //! written since.
 //!
-//! Reads no ledger and opens no object. Invariant: every entry that goes into the new ledger names packs that were found on
-//! the drives, under the drives they were found on.
+//! Reads no ledger and opens no object. Invariants: every entry that goes into the new ledger names packs that were found on
+//! the drives, under the drives they were found on; no credential comes back in force, and no object without a bucket.
 
-use super::{Progress, SessionError, fill_random};
-use bytes::Bytes;
+mod batch;
+mod doubts;
+mod pages;
+
+use super::{Progress, SessionError};
+use batch::Batch;
+use doubts::Doubts;
 use engine::pack::PackId;
-use engine::slots::{Address, Append, EntryKind, Outcome, Sequence, Write};
+use engine::slots::{EntryKind, Sequence};
 use net::cluster::StoredPack;
 use net::{Cluster, LaneRange, Ledger, PackEntry};
+use pages::CheckpointPages;
 use scopes::ScopeId;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointReader};
+use vault::checkpoint::CheckpointPointer;
 use vault::claim::{ClaimValue, Trailer};
 use vault::keys::{Keyring, pack_address};
 use vault::object::{Manifest, PackRef};
 use vault::rebuild::{ClaimSet, FoundClaim, RebuiltEntry, newest_checkpoint};
 use vault::seal::StreamOpener;
-use vault::value::is_clear;
 
 /// Packs listed from the drives in one go.
 const PAGE_PACKS: usize = 512;
 /// How far a new ledger begins above the newest claim.
 const SEQUENCE_MARGIN: u64 = 1 << 32;
-/// Entries written with one append.
-const BATCH_ENTRIES: usize = 512;
-/// Value bytes written with one append.
-const BATCH_BYTES: usize = 1 << 20;
 
 /// What a rebuild brought back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RebuildReport {
     /// Packs of the vault found on the drives.
     pub packs: u64,
@@ -51,6 +52,11 @@ pub struct RebuildReport {
     pub objects: u64,
     /// Buckets brought back.
     pub buckets: u64,
+    /// Of these, buckets made for objects whose own bucket has no entry: it was deleted, or replaced by another of its name.
+    pub buckets_made: Vec<String>,
+    /// Access key ids that the checkpoint knows as in force. Whether they were revoked since cannot be known, so they came back
+    /// revoked, and other credentials are to be made in their place.
+    pub credentials_revoked: Vec<String>,
 }
 
 /// What a rebuild works with.
@@ -90,8 +96,8 @@ pub async fn marks(cluster: &Arc<Cluster>, keyrings: &[Keyring]) -> Result<Marks
             .each_pack(
                 |_| true,
                 &mut RebuildReport::default(),
-                async |_, _, claims: Vec<FoundClaim>| {
-                    for found in claims {
+                async |_, _, found: Found| {
+                    for found in found.claims {
                         let through = match &found.claim.value {
                             ClaimValue::Checkpoint(pointer) => pointer.through,
                             _ => found.claim.after,
@@ -126,6 +132,14 @@ struct Rebuild {
     parts: RebuildParts,
 }
 
+/// What a pack's trailer says.
+#[derive(Default)]
+struct Found {
+    /// The name of the pack's scope.
+    scope_name: Option<String>,
+    claims: Vec<FoundClaim>,
+}
+
 /// The drives as one vault reads them without a ledger.
 struct Drives<'a> {
     keyring: &'a Keyring,
@@ -138,7 +152,7 @@ impl Drives<'_> {
         &self,
         wanted: impl Fn(&StoredPack) -> bool,
         report: &mut RebuildReport,
-        mut visit: impl AsyncFnMut(PackEntry, ScopeId, Vec<FoundClaim>) -> Result<(), SessionError>,
+        mut visit: impl AsyncFnMut(PackEntry, ScopeId, Found) -> Result<(), SessionError>,
     ) -> Result<(), SessionError> {
         let all_there = self.cluster.present() == self.cluster.layout().len();
         let mut after = None;
@@ -158,15 +172,15 @@ impl Drives<'_> {
                     continue;
                 };
                 report.packs += 1;
-                let claims = match self.claims(&entry, ScopeId(pack.scope)).await {
-                    Ok(claims) => claims,
+                let found = match self.claims(&entry, ScopeId(pack.scope)).await {
+                    Ok(found) => found,
                     Err(error) => {
                         tracing::warn!(pack = %entry.summary.id, %error, "a pack's claims cannot be read");
                         report.trailers_lost += 1;
-                        Vec::new()
+                        Found::default()
                     }
                 };
-                visit(entry, ScopeId(pack.scope), claims).await?;
+                visit(entry, ScopeId(pack.scope), found).await?;
             }
             match page.next {
                 Some(next) => after = Some(next),
@@ -175,9 +189,9 @@ impl Drives<'_> {
         }
     }
 
-    async fn claims(&self, entry: &PackEntry, scope: ScopeId) -> Result<Vec<FoundClaim>, SessionError> {
+    async fn claims(&self, entry: &PackEntry, scope: ScopeId) -> Result<Found, SessionError> {
         let Some(place) = &entry.summary.geometry.trailer else {
-            return Ok(Vec::new());
+            return Ok(Found::default());
         };
         let range = LaneRange {
             lane: place.lane,
@@ -200,15 +214,15 @@ impl Drives<'_> {
                 })?
             }
         };
-        Ok(trailer
-            .claims
-            .into_iter()
-            .map(|claim| FoundClaim {
-                pack: id,
-                scope,
-                claim,
-            })
-            .collect())
+        let of_pack = |claim| FoundClaim {
+            pack: id,
+            scope,
+            claim,
+        };
+        Ok(Found {
+            scope_name: Some(trailer.scope_name),
+            claims: trailer.claims.into_iter().map(of_pack).collect(),
+        })
     }
 }
 
@@ -225,9 +239,9 @@ impl Rebuild {
             .each_pack(
                 |pack| pack.scope == wide.0,
                 &mut report,
-                async |entry: PackEntry, _: ScopeId, claims: Vec<FoundClaim>| {
+                async |entry: PackEntry, _: ScopeId, found: Found| {
                     packs.insert(entry.summary.id, entry);
-                    wide_claims.extend(claims);
+                    wide_claims.extend(found.claims);
                     Ok(())
                 },
             )
@@ -246,6 +260,7 @@ impl Rebuild {
         let through = pointer.as_ref().map_or(Sequence(0), |pointer| pointer.through);
         let mut claims = ClaimSet::since(through);
         let mut batch = Batch::new(&self.parts);
+        let mut doubts = Doubts::new(&self.parts.keyring);
         report = RebuildReport {
             checkpoint_ms: pointer.as_ref().map(|pointer| pointer.written_ms),
             ..RebuildReport::default()
@@ -261,20 +276,27 @@ impl Rebuild {
             .each_pack(
                 |_| true,
                 &mut report,
-                async |entry: PackEntry, scope: ScopeId, found: Vec<FoundClaim>| {
+                async |entry: PackEntry, scope: ScopeId, found: Found| {
                     seen += 1;
                     if seen % 256 == 0 {
                         progress(note(seen, "reading claims"));
                     }
-                    found.into_iter().for_each(|claim| claims.add(claim));
+                    doubts.note_name(scope, found.scope_name);
+                    found.claims.into_iter().for_each(|claim| claims.add(claim));
                     batch
                         .put(pack_address(scope, &entry.summary.id), entry.encode().into())
                         .await
                 },
             )
             .await?;
-        self.merge(claims, pointer, packs, &mut batch, &mut report)
+        self.merge((claims, pointer, packs), &mut doubts, &mut batch, &mut report)
             .await?;
+        for bucket in doubts.missing_buckets() {
+            report.buckets += 1;
+            report.buckets_made.push(bucket.name.clone());
+            batch.put_bucket(&bucket).await?;
+        }
+        report.credentials_revoked = doubts.into_credentials();
         batch.flush().await?;
         progress(note(report.packs, "done"));
         Ok(report)
@@ -283,9 +305,8 @@ impl Rebuild {
     /// Streams the checkpoint through the claims into the ledger.
     async fn merge(
         &self,
-        claims: ClaimSet,
-        pointer: Option<CheckpointPointer>,
-        packs: HashMap<PackId, PackEntry>,
+        (claims, pointer, packs): (ClaimSet, Option<CheckpointPointer>, HashMap<PackId, PackEntry>),
+        doubts: &mut Doubts<'_>,
         batch: &mut Batch<'_>,
         report: &mut RebuildReport,
     ) -> Result<(), SessionError> {
@@ -300,11 +321,7 @@ impl Rebuild {
             }
         };
         let merging = tokio::task::spawn_blocking(move || {
-            let checkpoint = CheckpointPages {
-                reader: CheckpointReader::new(),
-                incoming: &mut incoming,
-                ended: false,
-            };
+            let checkpoint = CheckpointPages::new(&mut incoming);
             claims.merge(checkpoint, &mut |entry| {
                 out.blocking_send(entry).map_err(|_| SessionError::Internal {
                     what: "the rebuild stopped",
@@ -313,14 +330,17 @@ impl Rebuild {
         });
         let wide = self.parts.keyring.checkpoint_address();
         // It owns its end of the channel, so that an error here ends the merge and the reader too.
-        let (report_of, batch_of, keyring) = (&mut *report, &mut *batch, &self.parts.keyring);
+        let (report_of, batch_of) = (&mut *report, &mut *batch);
         let writer = async move {
             while let Some(entry) = entries.recv().await {
                 report_of.objects += u64::from(entry.address.kind == EntryKind::ObjectCurrent);
                 report_of.buckets += u64::from(entry.address.kind == EntryKind::Bucket);
                 // Pack entries were written as the drives have them now; the checkpoint this came from is of the old ledger.
-                if entry.address.kind != EntryKind::Pack && entry.address != wide {
-                    batch_of.put_rebuilt(keyring, &entry).await?;
+                if entry.address.kind != EntryKind::Pack
+                    && entry.address != wide
+                    && let Some(entry) = doubts.weigh(entry)
+                {
+                    batch_of.put_rebuilt(&entry).await?;
                 }
             }
             Ok::<(), SessionError>(())
@@ -385,105 +405,6 @@ impl Rebuild {
             }
         }
         Ok(())
-    }
-}
-
-/// The checkpoint's entries, as its pages come in.
-struct CheckpointPages<'a> {
-    reader: CheckpointReader,
-    incoming: &'a mut mpsc::Receiver<Result<Vec<u8>, SessionError>>,
-    ended: bool,
-}
-
-impl Iterator for CheckpointPages<'_> {
-    type Item = Result<CheckpointEntry, SessionError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        const MALFORMED: SessionError = SessionError::Internal {
-            what: "a checkpoint that does not decode",
-        };
-        loop {
-            match self.reader.next_entry() {
-                Ok(Some(entry)) => return Some(Ok(entry)),
-                Ok(None) if self.ended => return None,
-                Ok(None) => {}
-                Err(_) => return Some(Err(MALFORMED)),
-            }
-            match self.incoming.blocking_recv() {
-                Some(Ok(page)) => self.reader.feed(&page),
-                Some(Err(error)) => return Some(Err(error)),
-                None => {
-                    self.ended = true;
-                    let whole = std::mem::take(&mut self.reader);
-                    if whole.through().is_some() && whole.finish().is_err() {
-                        return Some(Err(MALFORMED));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Entries on their way into the ledger, many to an append.
-struct Batch<'a> {
-    parts: &'a RebuildParts,
-    writes: Vec<Write>,
-    bytes: usize,
-}
-
-impl<'a> Batch<'a> {
-    const fn new(parts: &'a RebuildParts) -> Self {
-        Self {
-            parts,
-            writes: Vec::new(),
-            bytes: 0,
-        }
-    }
-
-    async fn put_rebuilt(&mut self, keyring: &Keyring, entry: &RebuiltEntry) -> Result<(), SessionError> {
-        let value = if is_clear(entry.address.kind) {
-            Bytes::copy_from_slice(&entry.value)
-        } else {
-            keyring
-                .seal_value(&entry.address, entry.epoch, &entry.value, &mut fill_random)?
-                .into()
-        };
-        self.put(entry.address, value).await
-    }
-
-    async fn put(&mut self, address: Address, value: Bytes) -> Result<(), SessionError> {
-        self.bytes += value.len();
-        self.writes.push(Write {
-            address,
-            value: Some(value),
-        });
-        if self.writes.len() >= BATCH_ENTRIES || self.bytes >= BATCH_BYTES {
-            self.flush().await?;
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), SessionError> {
-        if self.writes.is_empty() {
-            return Ok(());
-        }
-        let mut operation = [0; 16];
-        fill_random(&mut operation);
-        self.bytes = 0;
-        let append = Append {
-            operation,
-            lease: self.parts.lease,
-            vault: self.parts.keyring.vault().0,
-            expectations: Vec::new(),
-            writes: std::mem::take(&mut self.writes),
-            record: None,
-        };
-        match self.parts.ledger.append(append).await? {
-            Outcome::Applied { .. } => Ok(()),
-            _ => Err(SessionError::Internal {
-                what: "the new ledger refused an entry",
-            }),
-        }
     }
 }
 

@@ -6,16 +6,14 @@
 //! durable within [`SYNC_EVERY`].
 
 mod owner;
-mod reserve;
 
 use activity::{ActivityLog, ActivityReader, LogIdentity};
 use bytes::Bytes;
 use engine::disk::{Disk, is_full};
-use engine::log::{LogConfig, LogError};
+use engine::log::LogConfig;
 use engine::slots::Sequence;
-use net::Ledger;
+use net::{Ledger, Reserve};
 use owner::Owner;
-use reserve::Reserve;
 use scopes::Wallet;
 use std::path::Path;
 use std::sync::Arc;
@@ -118,6 +116,7 @@ impl Recorder {
         let mut reserve = Reserve::find(
             Arc::clone(&disk),
             dir,
+            "the activity log",
             RESERVE_BYTES.min(u64::from(config.segment_bytes)),
         );
         let (log, opened) = match open() {
@@ -234,13 +233,9 @@ impl Recorder {
     }
 }
 
-/// Whether a log did not open for want of space.
+/// Whether a log did not open for want of space, as a new one on a full disk.
 fn is_for_space(error: &activity::OpenError) -> bool {
-    match error {
-        activity::OpenError::Checkpoint(LogError::Full { .. }) => true,
-        activity::OpenError::Log(engine::log::OpenError::Io(error)) => is_full(error),
-        _ => false,
-    }
+    matches!(error, activity::OpenError::Log(engine::log::OpenError::Io(error)) if is_full(error))
 }
 
 /// Bytes of a record body in front of the sealed part: vault id 16, record id 16.

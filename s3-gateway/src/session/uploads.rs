@@ -14,7 +14,7 @@ use activity::Purpose;
 use engine::slots::Sequence;
 use std::sync::Arc;
 use vault::claim::ClaimValue;
-use vault::commit::Commit;
+use vault::commit::{Commit, Over};
 use vault::index::{UploadPage, UploadQuery};
 use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Lock, PartEntry, Upload, UploadId};
 
@@ -294,10 +294,6 @@ impl Inner {
                 .index
                 .upload(bucket.scope, id)?
                 .ok_or(SessionError::NoSuchUpload)?;
-            let current = self
-                .index
-                .part(bucket.scope, id, new.number)?
-                .map(|part| part.sequence);
             let note = Note {
                 bytes,
                 ..Note::of(new.operation, Some(&bucket.name), Purpose::Write)
@@ -305,14 +301,19 @@ impl Inner {
             let packs = written(bucket.scope, &pins);
             let append = Commit::new(&self.keyring, caller.operation_id, self.lease)
                 .with_record(self.record_part(caller, note)?)
-                .put_part(&now.row(), &upload, &entry, current, &packs, &mut fill_random)?;
+                .put_part(
+                    &now.row(),
+                    &upload,
+                    &entry,
+                    Over::Anything,
+                    &packs,
+                    &mut fill_random,
+                )?;
             if let Submitted::Applied(sequence) = self.submit(append, &pins, Urgency::Normal).await? {
                 return Ok(StoredPart { entry, sequence });
             }
         }
-        Err(SessionError::Conflict {
-            attempts: ATTEMPTS_MAX,
-        })
+        Err(SessionError::Busy)
     }
 
     /// Plaintext bytes of the other parts of an upload, where a quota makes them count.

@@ -2,6 +2,8 @@ use engine::pack::PackId;
 use engine::slots::Expectation;
 
 use super::*;
+use crate::claim::{Claim, ClaimValue, Trailer, TrailerBuilder};
+use crate::keys::credential_address;
 use crate::object::samples::{self, object, part, part_entry, upload};
 use crate::object::{Manifest, PackRef};
 use crate::testing::{SCOPE, TestVault, keyring, seeded, written_pack};
@@ -20,7 +22,7 @@ fn a_put_is_a_compare_and_swap_on_what_it_was_decided_on() {
         vault.run(|commit, random| commit.put_object(&bucket, &object("k", vec![]), None, &none(), random));
     assert_eq!(stale, Err(Expectation::Absent(address)));
     vault.put(&object("k", vec![part(0, 5, 1)])).unwrap();
-    let stale = vault.run(|commit, _| commit.delete_object(SCOPE, "k", first));
+    let stale = vault.run(|commit, _| commit.delete_object(SCOPE, "k", Some(first)));
     assert_eq!(stale, Err(Expectation::At(address, first)));
     vault.delete("k").unwrap();
     assert!(vault.index.object(SCOPE, "k").unwrap().is_none());
@@ -217,4 +219,75 @@ fn a_moved_entry_keeps_its_value_and_changes_its_packs() {
     assert_eq!(vault.index.pack(&to).unwrap().unwrap().live_bytes, 21);
     let again = vault.run(|commit, random| commit.move_entries(&moved, &packs, random));
     assert_eq!(again, Err(Expectation::At(address, at)));
+}
+
+#[test]
+fn an_entry_that_would_not_read_back_is_not_appended_and_its_claim_spoils_no_trailer() {
+    let vault = TestVault::new();
+    let mut wrong = object("k", vec![part(0, 5, 1)]);
+    wrong.plaintext_bytes += 1;
+    let keyring = keyring();
+    let commit = || Commit::new(&keyring, [0; 16], 1);
+    let refused = commit().put_object(&vault.bucket(), &wrong, None, &none(), &mut seeded(1));
+    let of_object = |refused: &Result<Append, CommitError>| {
+        matches!(
+            refused,
+            Err(CommitError::Unreadable {
+                kind: EntryKind::ObjectCurrent,
+                ..
+            })
+        )
+    };
+    assert!(of_object(&refused), "{refused:?}");
+    let moved = Moved {
+        address: keyring.object_address(SCOPE, b"k"),
+        sequence: Sequence(1),
+        epoch: 1,
+        value: wrong.encode(),
+    };
+    let refused = commit().move_entries(&[moved], &none(), &mut seeded(1));
+    assert!(of_object(&refused), "{refused:?}");
+    let mut pack = written_pack(SCOPE, PackId([7; 32]), 21, 5);
+    pack.entry = pack.entry.slice(..60);
+    let packs = Packs {
+        written: vec![pack],
+        ..none()
+    };
+    let good = object("k", vec![part(0, 5, 1)]);
+    let refused = commit().put_object(&vault.bucket(), &good, None, &packs, &mut seeded(1));
+    assert!(
+        matches!(
+            refused,
+            Err(CommitError::Unreadable {
+                kind: EntryKind::Pack,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let address = credential_address(keyring.vault(), "id");
+    let refused = commit().statement(address, None, Some(bytes::Bytes::from_static(&[2, 9])));
+    assert!(
+        matches!(
+            refused,
+            Err(CommitError::Unreadable {
+                kind: EntryKind::Statement,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+
+    let claim = |object: &Object| Claim {
+        slot: [1; 16],
+        epoch: 1,
+        clock_ms: 1,
+        after: Sequence(1),
+        operation: [1; 16],
+        value: ClaimValue::Object(object.clone()),
+    };
+    let mut trailer = TrailerBuilder::new("scope");
+    trailer.push(&claim(&wrong));
+    trailer.push(&claim(&good));
+    assert_eq!(Trailer::decode(&trailer.encode()).unwrap().claims, [claim(&good)]);
 }

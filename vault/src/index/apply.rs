@@ -136,14 +136,7 @@ impl Applier<'_, '_> {
             address: *address,
             source,
         };
-        let (vault, id) = pack_head(value).map_err(malformed)?;
-        if vault != self.keyring.vault() || pack_address(ScopeId(address.scope), &id) != *address {
-            return Err(malformed(DecodeError::BadValue {
-                what: "pack id or vault",
-                got: 0,
-            }));
-        }
-        super::packs::total_bytes(value).map_err(malformed)?;
+        let id = check_pack(self.keyring.vault(), address, value).map_err(malformed)?;
         let slot = SlotRow {
             row: rows::pack(&id),
             ..SlotRow::default()
@@ -292,6 +285,19 @@ pub(super) fn indirect(
         Manifest::Indirect { stream, .. } => Some((*address, *stream)),
         Manifest::Inline(_) => None,
     })
+}
+
+/// The pack of an entry's value, which must be of this vault and stand where it belongs.
+pub(super) fn check_pack(vault: VaultId, address: &Address, value: &[u8]) -> Result<PackId, DecodeError> {
+    let (of, id) = pack_head(value)?;
+    if of != vault || pack_address(ScopeId(address.scope), &id) != *address {
+        return Err(DecodeError::BadValue {
+            what: "pack id or vault",
+            got: 0,
+        });
+    }
+    super::packs::total_bytes(value)?;
+    Ok(id)
 }
 
 /// Vault and pack id of a pack entry's value.

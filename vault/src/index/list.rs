@@ -91,48 +91,25 @@ impl Index {
             name: |key| Some(Cow::Borrowed(key)),
         };
         let (prefix, delimiter) = (query.prefix.as_bytes(), query.delimiter.as_bytes());
-        let mut page = ListPage::default();
-        let from = match query.start_after.as_deref() {
-            None => names.base.clone(),
-            Some(marker) => match from_marker(&names, marker.as_bytes(), prefix, delimiter) {
-                Some(from) => from,
-                None => return Ok(page),
-            },
+        let from = match query.start_after.as_deref().map(str::as_bytes) {
+            None => Some(names.base.clone()),
+            Some(marker) if is_group(marker, prefix, delimiter) => after_group(&names, marker),
+            Some(marker) => Some([names.base.as_slice(), marker, &[0]].concat()),
         };
-        if query.max_keys == 0 {
-            return Ok(page);
-        }
-        grouped(
-            &*self.view,
-            &names,
-            Narrowed {
-                prefix,
-                delimiter,
-                from,
-            },
-            |item| {
-                if page.objects.len() + page.common_prefixes.len() == query.max_keys {
-                    page.truncated = true;
-                    return Ok(false);
-                }
-                match item {
-                    Item::Group(group) => {
-                        let group = text(group)?;
-                        page.next = Some(group.clone());
-                        page.common_prefixes.push(group);
-                    }
-                    Item::Row(value) => {
-                        let (sequence, plain) = rows::read_sequenced(value)?;
-                        let object = Listed::decode(plain)?;
-                        page.next = Some(object.key.clone());
-                        page.objects.push(ListedObject { sequence, object });
-                    }
-                }
-                Ok(true)
-            },
-        )?;
-        page.next = page.next.filter(|_| page.truncated);
-        Ok(page)
+        let read = |row: &[u8]| {
+            let (sequence, plain) = rows::read_sequenced(row)?;
+            let object = Listed::decode(plain)?;
+            Ok((object.key.clone(), ListedObject { sequence, object }))
+        };
+        let found = self.page((&names, prefix, delimiter), from, query.max_keys, read, |group| {
+            group
+        })?;
+        Ok(ListPage {
+            objects: found.items,
+            common_prefixes: found.common_prefixes,
+            truncated: found.truncated,
+            next: found.next,
+        })
     }
 
     /// Lists a scope's uploads in progress.
@@ -146,62 +123,88 @@ impl Index {
             name: |key| rows::upload_of(key).map(|(name, _)| Cow::Owned(name)),
         };
         let (prefix, delimiter) = (query.prefix.as_bytes(), query.delimiter.as_bytes());
-        let mut page = UploadPage::default();
-        let from = match (query.key_marker.as_deref(), query.upload_marker) {
+        let marker = query.key_marker.as_deref().map(str::as_bytes);
+        let from = match (marker, query.upload_marker) {
             (None, _) => Some(names.base.clone()),
-            (Some(marker), Some(id)) => prefix_end(&rows::upload(scope, marker.as_bytes(), id)),
-            (Some(marker), None) => from_upload_marker(&names, marker.as_bytes(), prefix, delimiter),
+            (Some(marker), Some(id)) => prefix_end(&rows::upload(scope, marker, id)),
+            (Some(marker), None) if is_group(marker, prefix, delimiter) => after_group(&names, marker),
+            (Some(marker), None) => {
+                prefix_end(&[names.base.as_slice(), &rows::escaped(marker), rows::TERMINATOR].concat())
+            }
         };
-        let Some(from) = from.filter(|_| query.max_uploads > 0) else {
+        let read = |row: &[u8]| {
+            let upload = Upload::decode(rows::read_sequenced(row)?.1)?;
+            Ok(((upload.key.clone(), Some(upload.id)), upload))
+        };
+        let found = self.page(
+            (&names, prefix, delimiter),
+            from,
+            query.max_uploads,
+            read,
+            |group| (group, None),
+        )?;
+        Ok(UploadPage {
+            uploads: found.items,
+            common_prefixes: found.common_prefixes,
+            truncated: found.truncated,
+            next: found.next,
+        })
+    }
+
+    /// Fills a page of at most `max` items and common prefixes from a row on. `read` makes an item of a row's value, and says
+    /// where the page after it goes on, as `after` does for a common prefix.
+    fn page<T, N>(
+        &self,
+        (names, prefix, delimiter): (&RowNames, &[u8], &[u8]),
+        from: Option<Vec<u8>>,
+        max: usize,
+        read: impl Fn(&[u8]) -> Result<(N, T), IndexError>,
+        after: impl Fn(String) -> N,
+    ) -> Result<Page<T, N>, IndexError> {
+        let mut page = Page {
+            items: Vec::new(),
+            common_prefixes: Vec::new(),
+            truncated: false,
+            next: None,
+        };
+        let Some(from) = from.filter(|_| max > 0) else {
             return Ok(page);
         };
-        grouped(
-            &*self.view,
-            &names,
-            Narrowed {
-                prefix,
-                delimiter,
-                from,
-            },
-            |item| {
-                if page.uploads.len() + page.common_prefixes.len() == query.max_uploads {
-                    page.truncated = true;
-                    return Ok(false);
+        let narrowed = Narrowed {
+            prefix,
+            delimiter,
+            from,
+        };
+        grouped(&*self.view, names, narrowed, |item| {
+            if page.items.len() + page.common_prefixes.len() == max {
+                page.truncated = true;
+                return Ok(false);
+            }
+            match item {
+                Item::Group(group) => {
+                    let group = text(group)?;
+                    page.next = Some(after(group.clone()));
+                    page.common_prefixes.push(group);
                 }
-                match item {
-                    Item::Group(group) => {
-                        let group = text(group)?;
-                        page.next = Some((group.clone(), None));
-                        page.common_prefixes.push(group);
-                    }
-                    Item::Row(value) => {
-                        let upload = Upload::decode(rows::read_sequenced(value)?.1)?;
-                        page.next = Some((upload.key.clone(), Some(upload.id)));
-                        page.uploads.push(upload);
-                    }
+                Item::Row(value) => {
+                    let (next, item) = read(value)?;
+                    page.next = Some(next);
+                    page.items.push(item);
                 }
-                Ok(true)
-            },
-        )?;
+            }
+            Ok(true)
+        })?;
         page.next = page.next.filter(|_| page.truncated);
         Ok(page)
     }
 }
 
-/// The first row after a marker; none if there can be no such row.
-fn from_marker(names: &RowNames, marker: &[u8], prefix: &[u8], delimiter: &[u8]) -> Option<Vec<u8>> {
-    if is_group(marker, prefix, delimiter) {
-        return after_group(names, marker);
-    }
-    Some([names.base.as_slice(), marker, &[0]].concat())
-}
-
-/// As [`from_marker`], where more follows a name in its row.
-fn from_upload_marker(names: &RowNames, marker: &[u8], prefix: &[u8], delimiter: &[u8]) -> Option<Vec<u8>> {
-    if is_group(marker, prefix, delimiter) {
-        return after_group(names, marker);
-    }
-    prefix_end(&[names.base.as_slice(), &rows::escaped(marker), rows::TERMINATOR].concat())
+/// A page of either listing.
+struct Page<T, N> {
+    items: Vec<T>,
+    common_prefixes: Vec<String>,
+    truncated: bool,
+    next: Option<N>,
 }
 
 fn is_group(marker: &[u8], prefix: &[u8], delimiter: &[u8]) -> bool {

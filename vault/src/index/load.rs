@@ -85,11 +85,11 @@ impl Loader<'_> {
         Ok(self.index.view.apply(batch.into_changes())?)
     }
 
-    /// Ends the load: the index is as of `through`.
+    /// Ends the load: the index is as of `through`, the append of this `operation`, if the ledger still says which it was.
     ///
     /// # Errors
     /// [`IndexError::Unopenable`] when an entry did not open though its scope is one of this vault.
-    pub fn finish(self, through: Sequence) -> Result<LoadReport, IndexError> {
+    pub fn finish(self, through: Sequence, operation: Option<[u8; 16]>) -> Result<LoadReport, IndexError> {
         for (scope, (address, source)) in self.unopened {
             if self.index.bucket_of_scope(ScopeId(scope))?.is_some() {
                 return Err(IndexError::Unopenable { address, source });
@@ -97,6 +97,8 @@ impl Loader<'_> {
         }
         self.index.view.apply(vec![
             (rows::APPLIED.to_vec(), Some(rows::sequence(through))),
+            (rows::CHANGED.to_vec(), Some(rows::sequence(through))),
+            (rows::OPERATION.to_vec(), operation.map(|id| id.to_vec())),
             (rows::LOADING.to_vec(), None),
         ])?;
         Ok(self.report)

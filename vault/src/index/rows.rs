@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `m` name | identity, applied sequence, loading mark |
+//! | `m` name | identity; sequence and operation of the last applied append; sequence of the last change that a checkpoint must know; loading mark |
 //! | `b` bucket name | sequence, Bucket |
 //! | `c` scope | bucket name |
 //! | `o` scope, object key | sequence, Object; so a scan is in true byte order |
@@ -28,6 +28,8 @@ use crate::object::{PARTS_MAX, UploadId};
 
 pub(super) const IDENTITY: &[u8] = b"midentity";
 pub(super) const APPLIED: &[u8] = b"mapplied";
+pub(super) const OPERATION: &[u8] = b"moperation";
+pub(super) const CHANGED: &[u8] = b"mchanged";
 pub(super) const LOADING: &[u8] = b"mloading";
 
 pub(super) const BUCKETS: &[u8] = b"b";
@@ -37,7 +39,7 @@ pub(super) const PARTS: &[u8] = b"q";
 pub(super) const UPLOADS: &[u8] = b"u";
 
 /// Grows when rows change, so that a view of an older program is built anew.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// The longest row key or name inside a row.
 const KEY_BYTES_MAX: usize = 8192;
 /// The most packs that one entry refers to.

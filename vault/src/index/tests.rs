@@ -135,7 +135,7 @@ proptest! {
         for page in vault.ledger.snapshot().chunks(7) {
             loader.entries(page, &Resolved::new()).unwrap();
         }
-        loader.finish(Sequence(vault.ledger.sequence)).unwrap();
+        loader.finish(Sequence(vault.ledger.sequence), None).unwrap();
         for index in [&vault.index, &reloaded] {
             prop_assert_eq!(index.applied_through().unwrap(), Sequence(vault.ledger.sequence));
             let mut live: BTreeMap<PackId, (u64, u64)> = BTreeMap::new();
@@ -286,7 +286,7 @@ fn a_manifest_in_a_stream_of_its_own_keeps_all_its_packs_alive() {
 fn a_copy_of_the_view_for_another_vault_or_half_loaded_starts_empty() {
     let view: Arc<dyn View> = Arc::new(MemoryView::new());
     let index = Index::new(Arc::clone(&view), keyring()).unwrap();
-    index.load().unwrap().finish(Sequence(7)).unwrap();
+    index.load().unwrap().finish(Sequence(7), None).unwrap();
     assert_eq!(
         Index::new(Arc::clone(&view), keyring())
             .unwrap()
@@ -296,7 +296,7 @@ fn a_copy_of_the_view_for_another_vault_or_half_loaded_starts_empty() {
     );
     let other = Index::new(Arc::clone(&view), keyring_of(9)).unwrap();
     assert_eq!(other.applied_through().unwrap(), Sequence(0));
-    other.load().unwrap().finish(Sequence(8)).unwrap();
+    other.load().unwrap().finish(Sequence(8), None).unwrap();
     drop(other.load().unwrap());
     assert_eq!(
         Index::new(view, keyring_of(9))

@@ -260,3 +260,43 @@ fn a_disk_that_reads_nothing_is_refused_and_nothing_is_removed() {
     assert!(seen.iter().map(number_of).eq(0..=20), "{}", seen.len());
     assert_eq!(log.segments().len(), names.len() + 1);
 }
+
+/// Three frames of which the second is damaged, and a last one that alone says so and does not read itself.
+fn damaged_before_a_torn_tail() -> SimDisk {
+    let disk = SimDisk::new(3);
+    let large = config(65_536, OnDamage::Skip);
+    let (mut log, ..) = open(&disk, large).unwrap();
+    let places: Vec<Position> = (0..3).map(|number| append(&mut log, number).unwrap()).collect();
+    log.sync().unwrap();
+    let last = append(&mut log, 3).unwrap();
+    drop(log);
+    for place in [places[1], last] {
+        assert!(disk.flip_bit(&segment_path(0), u64::from(place.offset()) + 70));
+    }
+    disk.crash_state(disk.ops(), CrashChoice::KeepAll)
+}
+
+#[test]
+fn a_second_opening_judges_damage_before_a_torn_tail_as_the_first_did_whenever_that_was_cut_short() {
+    let large = config(65_536, OnDamage::Skip);
+    let disk = damaged_before_a_torn_tail();
+    let (_, first, seen) = open(&disk, large).unwrap();
+    assert_eq!((seen.len(), first.damaged_count), (2, 1));
+    assert!(first.torn.is_some());
+    for at_op in 0..=disk.ops() {
+        let seeded = (0..8).map(CrashChoice::Seeded);
+        for choice in [CrashChoice::KeepAll, CrashChoice::DropAll]
+            .into_iter()
+            .chain(seeded)
+        {
+            let state = disk.crash_state(at_op, choice);
+            let (mut log, again, seen_again) = open(&state, large).unwrap();
+            assert_eq!(seen_again, seen, "after change {at_op}, {choice:?}");
+            assert_eq!(again.damaged, first.damaged, "after change {at_op}, {choice:?}");
+            append(&mut log, 9).unwrap();
+            log.close().unwrap();
+            let (_, last, seen_last) = open(&state, large).unwrap();
+            assert_eq!((seen_last.len(), last.damaged_count), (3, 1));
+        }
+    }
+}

@@ -14,8 +14,7 @@ const RECREATE: RepairOptions = RepairOptions {
 };
 
 async fn real(root: &Path) -> (Cluster, Vec<Stored>) {
-    let disk = Arc::new(RealDisk);
-    let cluster = Cluster::open(disk, config(root, 6, true)).await.unwrap();
+    let cluster = open_at(RealDisk, config(root, 6, true)).await;
     let mut stored = Vec::new();
     for seed in 0..8 {
         let sizes: &[usize] = if seed % 2 == 0 { &[3_000; 5] } else { &[200] };
@@ -94,9 +93,7 @@ async fn a_drive_whose_flush_failed_is_wiped_only_when_no_pack_needs_it() {
     assert!(root.path().join("3/log").exists());
     cluster.close().await;
     // A restart takes it as it is, and every pack is whole again.
-    let cluster = Cluster::open(Arc::new(RealDisk), config(root.path(), 6, false))
-        .await
-        .unwrap();
+    let cluster = open_at(RealDisk, config(root.path(), 6, false)).await;
     let report = cluster
         .repair(&packs(&stored), &RECREATE, &mut |_| {})
         .await
@@ -113,5 +110,26 @@ async fn a_drive_whose_flush_failed_is_wiped_only_when_no_pack_needs_it() {
     for stored in &stored {
         assert_reads(&cluster, stored).await;
     }
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn a_drive_that_packs_need_is_wiped_when_the_risk_is_accepted() {
+    let root = tempfile::tempdir().unwrap();
+    let (cluster, stored) = real(root.path()).await;
+    std::fs::remove_dir_all(root.path().join("0")).unwrap();
+    std::fs::remove_dir_all(root.path().join("1")).unwrap();
+    cluster.check_drives().await;
+    let drive = cluster.inner.drives[3].present().unwrap();
+    drive.mark_lost(LostReason::WriteFailed);
+    let accepted = RepairOptions {
+        accept_risk: true,
+        ..RECREATE
+    };
+    let report = cluster.repair(&packs(&stored), &accepted, &mut |_| {}).await;
+    let report = report.unwrap();
+    assert!(report.packs_unreadable > 0, "{report:?}");
+    assert_eq!(cluster.present(), 6);
+    put(&cluster, 99, &[500; 4]).await.unwrap();
     cluster.close().await;
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use engine::pack::PackId;
 
-use super::slow::{Fault, FaultyDisk};
+use super::slow::{Fault, with_faulty_drive};
 use super::*;
 use crate::cluster::drive::DriveFailure;
 
@@ -23,13 +23,7 @@ fn lookup(
 
 #[tokio::test]
 async fn a_failing_read_neither_deletes_nor_blames_a_shard() {
-    let disk = FaultyDisk::new(51, &dir(2));
-    let fault = disk.fault();
-    let cluster = Cluster::open(Arc::new(disk), config(Path::new("/d"), 6, true))
-        .await
-        .unwrap();
-    let stored = [put(&cluster, 1, &[9_000; 4]).await.unwrap()];
-    settle(&cluster, &stored).await;
+    let (cluster, fault, stored) = with_faulty_drive(51, 2).await;
     fault.set(Fault::FailReads);
     let entry = Arc::new(stored[0].entry.clone());
     let index = (0..6)

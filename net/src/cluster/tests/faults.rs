@@ -7,9 +7,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_acknowledged_onto_removed_drives() {
     let root = tempfile::tempdir().unwrap();
-    let cluster = Cluster::open(Arc::new(RealDisk), config(root.path(), 6, true))
-        .await
-        .unwrap();
+    let cluster = open_at(RealDisk, config(root.path(), 6, true)).await;
     let removed = Arc::new(AtomicBool::new(false));
     let writers = (0..4u8).map(|writer| {
         let (cluster, removed) = (cluster.clone(), Arc::clone(&removed));
@@ -40,9 +38,7 @@ async fn nothing_is_acknowledged_onto_removed_drives() {
     assert_eq!(cluster.present(), 4);
     cluster.close().await;
     // What is really there, as a new process finds it.
-    let cluster = Cluster::open(Arc::new(RealDisk), config(root.path(), 6, false))
-        .await
-        .unwrap();
+    let cluster = open_at(RealDisk, config(root.path(), 6, false)).await;
     for stored in &acknowledged {
         assert_reads(&cluster, stored).await;
     }

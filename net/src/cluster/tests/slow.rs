@@ -16,6 +16,8 @@ pub(super) enum Fault {
     FailReads,
     /// Each waits until the fault ends.
     StuckReads,
+    /// Each question which file it is waits until the fault ends.
+    StuckStats,
 }
 
 /// The switch of a disk.
@@ -30,21 +32,24 @@ impl Switch {
         self.fault.1.notify_all();
     }
 
+    fn wait_while(&self, stuck: Fault) {
+        let fault = self.fault.0.lock().unwrap();
+        let ended = self.fault.1.wait_while(fault, |fault| *fault == stuck);
+        drop(ended.unwrap());
+    }
+
     fn read(&self) -> io::Result<()> {
         let fault = self.fault.0.lock().unwrap();
         match *fault {
-            Fault::None => {}
+            Fault::None | Fault::StuckStats => {}
             Fault::SlowReads => {
                 drop(fault);
                 std::thread::sleep(READ_TAKES);
             }
             Fault::FailReads => return Err(io::Error::other("injected")),
             Fault::StuckReads => {
-                let ended = self
-                    .fault
-                    .1
-                    .wait_while(fault, |fault| *fault == Fault::StuckReads);
-                drop(ended.unwrap());
+                drop(fault);
+                self.wait_while(Fault::StuckReads);
             }
         }
         Ok(())
@@ -69,9 +74,23 @@ impl FaultyDisk {
         }
     }
 
+    pub(super) fn unlink(&self, dir: &Path) {
+        self.inner.unlink(dir);
+    }
+
     pub(super) fn fault(&self) -> Switch {
         self.switch.clone()
     }
+}
+
+/// A cluster of six drives, one of which can fail, with a pack on it.
+pub(super) async fn with_faulty_drive(seed: u64, number: usize) -> (Cluster, Switch, [Stored; 1]) {
+    let disk = FaultyDisk::new(seed, &dir(number));
+    let fault = disk.fault();
+    let cluster = open_at(disk, config(Path::new("/d"), 6, true)).await;
+    let stored = [put(&cluster, 1, &[9_000; 4]).await.unwrap()];
+    settle(&cluster, &stored).await;
+    (cluster, fault, stored)
 }
 
 const READ_TAKES: Duration = Duration::from_millis(400);
@@ -146,19 +165,16 @@ impl DiskFile for FaultyFile {
         self.inner.is_linked()
     }
     fn identity(&self) -> io::Result<FileIdentity> {
+        if let Some(switch) = &self.switch {
+            switch.wait_while(Fault::StuckStats);
+        }
         self.inner.identity()
     }
 }
 
 #[tokio::test]
 async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
-    let disk = FaultyDisk::new(41, &dir(2));
-    let fault = disk.fault();
-    let cluster = Cluster::open(Arc::new(disk), config(Path::new("/d"), 6, true))
-        .await
-        .unwrap();
-    let stored = [put(&cluster, 1, &[9_000; 4]).await.unwrap()];
-    settle(&cluster, &stored).await;
+    let (cluster, fault, stored) = with_faulty_drive(41, 2).await;
     let slow = cluster.inner.drives[2].id;
     let on_slow = |range: &LaneRange| stored[0].entry.drives[usize::from(range.lane)] == slow;
     let Some((range, chunk)) = stored[0].chunks.iter().find(|(range, _)| on_slow(range)) else {
@@ -182,13 +198,7 @@ async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
 
 #[tokio::test]
 async fn a_stuck_drive_does_not_take_the_runtime_with_it() {
-    let disk = FaultyDisk::new(42, &dir(2));
-    let fault = disk.fault();
-    let cluster = Cluster::open(Arc::new(disk), config(Path::new("/d"), 6, true))
-        .await
-        .unwrap();
-    let stored = [put(&cluster, 1, &[9_000; 4]).await.unwrap()];
-    settle(&cluster, &stored).await;
+    let (cluster, fault, stored) = with_faulty_drive(42, 2).await;
     let stuck = Arc::clone(&cluster.inner.drives[2]);
     assert_reads(&cluster, &stored[0]).await;
     fault.set(Fault::StuckReads);
@@ -208,5 +218,30 @@ async fn a_stuck_drive_does_not_take_the_runtime_with_it() {
     while stuck.under_way.is_stuck(Duration::ZERO) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn a_drive_that_does_not_answer_delays_no_other_drives_check() {
+    let disk = Arc::new(FaultyDisk::new(43, &dir(0)));
+    let fault = disk.fault();
+    let cluster = Cluster::open(
+        Arc::clone(&disk) as Arc<dyn Disk>,
+        config(Path::new("/d"), 6, true),
+    )
+    .await
+    .unwrap();
+    fault.set(Fault::StuckStats);
+    for (gone, left) in [(3, 5), (4, 4)] {
+        disk.unlink(&dir(gone));
+        let lost = async {
+            while cluster.present() > left {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let noticed = tokio::time::timeout(Duration::from_secs(20), lost).await;
+        assert!(noticed.is_ok(), "the checker waits for the stuck drive");
+    }
+    fault.set(Fault::None);
     cluster.close().await;
 }

@@ -3,12 +3,11 @@
 //! Invariants: a full disk ends nothing; what cannot be written then waits here, bounded, or is refused, and the ledger keeps
 //! the records that travelled with its appends until they are taken over. Everything else that fails is final.
 
-use super::reserve::Reserve;
 use super::{Command, FEED_MAX, PreparedRecord, QUEUE_MAX, RecorderError, Reply, SYNC_EVERY, record_id_of};
 use activity::{ActivityLog, AppendError, NewEntry, RecordId};
 use engine::log::LogError;
 use engine::slots::Sequence;
-use net::{Ledger, LedgerError, Tail};
+use net::{Ledger, LedgerError, Reserve, Tail};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -71,11 +70,13 @@ impl Owner {
         fence: watch::Sender<Option<RecorderError>>,
         reserve: Reserve,
     ) -> Self {
+        // What an opening on a full disk could not sign is signed as soon as there is space.
+        let uncovered = log.len() > log.reader().len();
         Self {
             log,
             ledger,
             fed,
-            dirty_since: None,
+            dirty_since: uncovered.then(Instant::now),
             owes_ledger: false,
             idle: false,
             fence,
