@@ -372,7 +372,7 @@ async fn no_credential_but_the_owners_comes_back_in_force_and_the_rebuild_names_
     let report = rebuild(&disk).await;
     assert_eq!(report.credentials_revoked, [revoked_later.clone()]);
     let rig = reopen(&disk, Opening::tiny(false)).await.unwrap();
-    for id in [root, revoked_later, revoked_before] {
+    for id in [root.clone(), revoked_later, revoked_before] {
         let found = rig.session.credential(&id).unwrap().unwrap();
         assert_eq!(found.credential.revoked, id != root, "{}", found.credential.label);
     }
