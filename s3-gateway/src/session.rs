@@ -67,8 +67,8 @@ use vault::keys::Keyring;
 /// Packs coded at the same time, over all streams: as many as a small machine has cores.
 const CODING_MAX: usize = 2;
 
-/// Lane buffers of 2 MiB kept for the next packs: two packs of the default code.
-const LANE_BUFFERS_MAX: usize = 12;
+/// Lane buffers of 2 MiB kept for the next packs: three packs of the default code, as many as one stream has under way.
+const LANE_BUFFERS_MAX: usize = 18;
 
 /// How far along a long operation is.
 #[derive(Debug, Clone, PartialEq, Eq)]

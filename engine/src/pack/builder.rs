@@ -105,6 +105,13 @@ impl PackBuilder {
         }
     }
 
+    /// Expects a full pack: each lane gets all its memory now, instead of growing to it.
+    pub fn expect_full(&mut self) {
+        for lane in &mut self.lanes {
+            lane.grow(SHARD_BYTES_MAX.saturating_sub(lane.len()));
+        }
+    }
+
     /// Expects a trailer of about so many bytes: chunks placed from now on leave lane 0 that much shorter than the others, so
     /// that the trailer makes no lane the longest.
     pub fn expect_trailer(&mut self, bytes: usize) {

@@ -157,7 +157,8 @@ impl StreamWriter {
             return Ok(());
         };
         self.room.merge(room);
-        let builder = PackBuilder::with_pool(self.inner.code, &self.inner.lanes);
+        let mut builder = PackBuilder::with_pool(self.inner.code, &self.inner.lanes);
+        builder.expect_full();
         self.gather.spread(builder)
     }
 
