@@ -15,6 +15,8 @@ pub use sim::{CrashChoice, SimDisk};
 use std::io;
 use std::path::Path;
 
+use bytes::Bytes;
+
 /// The largest file that [`Disk::read_small`] reads, in bytes.
 pub const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -76,6 +78,16 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Reads at `offset`; fewer bytes than asked for only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads exactly `bytes` bytes at `offset`, of which there are many that will not be read again soon: around the system's
+    /// page cache where that can be done.
+    fn read_around_cache(&self, bytes: usize, offset: u64) -> io::Result<Bytes> {
+        let mut buffer = vec![0; bytes];
+        if self.read_at(&mut buffer, offset)? < bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.drop_cached(offset, bytes as u64);
+        Ok(Bytes::from(buffer))
+    }
     /// Writes the parts one after another from `offset`. After an error any of the bytes may have been written.
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
     /// Makes content and length durable. After an error nothing may be assumed about unsynced writes, ever again.

@@ -5,12 +5,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::OnceLock;
 
-use rustix::fs::{Advice, FallocateFlags};
+use bytes::{Buf, Bytes};
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
 
-use super::{Disk, DiskFile, FileIdentity, OpenMode};
+use super::{Disk, DiskFile, FileIdentity, OpenMode, read_exact_at};
 
 /// The machine's own file systems.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,7 +58,10 @@ impl Disk for RealDisk {
             .read(true)
             .write(mode != OpenMode::Read)
             .create_new(mode == OpenMode::CreateNew);
-        Ok(Box::new(RealFile(options.open(path)?)))
+        Ok(Box::new(RealFile {
+            file: options.open(path)?,
+            direct: OnceLock::new(),
+        }))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -84,14 +90,59 @@ impl Disk for RealDisk {
     }
 }
 
-struct RealFile(File);
+/// Direct reads are of whole multiples of this, in offset, length and memory: no disk asks for more.
+const DIRECT_ALIGN: usize = 4096;
+
+struct RealFile {
+    file: File,
+    /// The same file opened for direct reads, once one was asked for; none where the file system has no such thing.
+    direct: OnceLock<Option<File>>,
+}
 
 impl RealFile {
+    /// The file for direct reads. Opened by its descriptor, as its name may lead elsewhere by now.
+    fn direct(&self) -> Option<&File> {
+        let open = || {
+            let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
+        };
+        self.direct.get_or_init(open).as_ref()
+    }
+
+    /// Reads whole aligned pages around the bytes asked for; none if this file takes no direct reads.
+    fn read_direct(&self, bytes: usize, offset: u64) -> Option<io::Result<Bytes>> {
+        let file = self.direct()?;
+        let head = usize::try_from(offset % DIRECT_ALIGN as u64).ok()?;
+        let pages = (head + bytes).next_multiple_of(DIRECT_ALIGN);
+        let mut buffer = vec![0; pages + DIRECT_ALIGN];
+        let from = buffer.as_ptr().align_offset(DIRECT_ALIGN);
+        let into = buffer.get_mut(from..from.checked_add(pages)?)?;
+        let mut read = 0;
+        while read < head + bytes {
+            match file.read_at(into.get_mut(read..)?, offset - head as u64 + read as u64) {
+                Ok(0) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
+                // What comes after a read that ends between two pages is the end of the file.
+                Ok(more) if more % DIRECT_ALIGN != 0 && read + more < head + bytes => {
+                    return Some(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return None,
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let mut buffer = Bytes::from(buffer);
+        buffer.advance(from + head);
+        buffer.truncate(bytes);
+        Some(Ok(buffer))
+    }
+
     /// Several parts in one system call where it takes them all; what is left goes part by part.
     fn write_vectored_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let mut written = loop {
-            match rustix::io::pwritev(&self.0, &slices, offset) {
+            match rustix::io::pwritev(&self.file, &slices, offset) {
                 Ok(bytes) => break bytes,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
@@ -100,7 +151,7 @@ impl RealFile {
         let mut at = offset;
         for part in parts {
             if let Some(rest) = part.get(written..).filter(|rest| !rest.is_empty()) {
-                self.0.write_all_at(rest, at.saturating_add(written as u64))?;
+                self.file.write_all_at(rest, at.saturating_add(written as u64))?;
             }
             written = written.saturating_sub(part.len());
             at = at.saturating_add(part.len() as u64);
@@ -113,7 +164,7 @@ impl DiskFile for RealFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut read = 0;
         while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, offset.saturating_add(read as u64)) {
+            match self.file.read_at(rest, offset.saturating_add(read as u64)) {
                 Ok(0) => break,
                 Ok(bytes) => read += bytes,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -123,38 +174,48 @@ impl DiskFile for RealFile {
         Ok(read)
     }
 
+    fn read_around_cache(&self, bytes: usize, offset: u64) -> io::Result<Bytes> {
+        if let Some(read) = self.read_direct(bytes, offset) {
+            return read;
+        }
+        let mut buffer = vec![0; bytes];
+        read_exact_at(self, &mut buffer, offset)?;
+        self.drop_cached(offset, bytes as u64);
+        Ok(Bytes::from(buffer))
+    }
+
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         match parts {
-            [single] => self.0.write_all_at(single, offset),
+            [single] => self.file.write_all_at(single, offset),
             _ => self.write_vectored_at(parts, offset),
         }
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn drop_cached(&self, offset: u64, bytes: u64) {
         if let Some(bytes) = NonZeroU64::new(bytes) {
             // A file system without a page cache refuses, and there is nothing to drop.
-            let _ = rustix::fs::fadvise(&self.0, offset, Some(bytes), Advice::DontNeed);
+            let _ = rustix::fs::fadvise(&self.file, offset, Some(bytes), Advice::DontNeed);
         }
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        self.file.set_len(bytes)
     }
 
     fn allocate(&self, offset: u64, bytes: u64) -> io::Result<()> {
         loop {
-            match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), offset, bytes) {
+            match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), offset, bytes) {
                 Ok(()) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
                 // A file system without reservations: only the length is kept, and a write may find the disk full.
                 Err(rustix::io::Errno::OPNOTSUPP) => {
                     let end = offset.saturating_add(bytes);
                     return if self.len()? < end {
-                        self.0.set_len(end)
+                        self.file.set_len(end)
                     } else {
                         Ok(())
                     };
@@ -165,22 +226,56 @@ impl DiskFile for RealFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn allocated_bytes(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.blocks().saturating_mul(512))
+        Ok(self.file.metadata()?.blocks().saturating_mul(512))
     }
 
     fn is_linked(&self) -> io::Result<bool> {
-        Ok(self.0.metadata()?.nlink() > 0)
+        Ok(self.file.metadata()?.nlink() > 0)
     }
 
     fn identity(&self) -> io::Result<FileIdentity> {
-        let metadata = self.0.metadata()?;
+        let metadata = self.file.metadata()?;
         Ok(FileIdentity {
             device: metadata.dev(),
             inode: metadata.ino(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_around_the_cache_see_what_was_written_at_any_offset_and_end_with_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = RealDisk.open(&path, OpenMode::CreateNew).unwrap();
+        let content: Vec<u8> = (0..50_001_u32).map(|at| (at * 7 % 251) as u8).collect();
+        file.write_all_at(&[&content], 0).unwrap();
+        for (offset, bytes) in [
+            (0, 50_001),
+            (0, 4096),
+            (1, 4096),
+            (4095, 2),
+            (8192, 41_809),
+            (50_000, 1),
+            (777, 0),
+        ] {
+            let read = file.read_around_cache(bytes, offset as u64).unwrap();
+            assert_eq!(&read[..], &content[offset..offset + bytes], "{bytes} at {offset}");
+        }
+        for (offset, bytes) in [(0, 50_002), (49_152, 850), (50_001, 1), (1 << 20, 10)] {
+            let error = file.read_around_cache(bytes, offset).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof, "{bytes} at {offset}");
+        }
+        file.write_all_at(&[b"changed"], 9_000).unwrap();
+        assert_eq!(&file.read_around_cache(7, 9_000).unwrap()[..], b"changed");
+        let read = file.read_around_cache(300, 5).unwrap();
+        assert!(read.try_into_mut().is_ok(), "it can be opened in place");
     }
 }

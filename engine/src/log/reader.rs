@@ -332,12 +332,14 @@ impl LogReader {
                 bytes: u64::from(bytes),
             });
         }
-        let mut buffer = vec![0; usize::try_from(bytes).unwrap_or(0)];
         let file = self.shared.file(segment)?;
-        read_exact_at(&*file, &mut buffer, offset).map_err(|source| ReadError::Io { segment, source })?;
+        let failed = |source| ReadError::Io { segment, source };
+        let wanted = usize::try_from(bytes).unwrap_or(0);
         if bytes >= LARGE_BYTES_MIN {
-            file.drop_cached(offset, u64::from(bytes));
+            return file.read_around_cache(wanted, offset).map_err(failed);
         }
+        let mut buffer = vec![0; wanted];
+        read_exact_at(&*file, &mut buffer, offset).map_err(failed)?;
         Ok(Bytes::from(buffer))
     }
 
