@@ -113,8 +113,8 @@ pub struct RepairArgs {
     /// Make a lost drive anew, at the place given with `up --drive` [repeatable]
     #[arg(long, value_name = "DIR")]
     pub replace: Vec<PathBuf>,
-    /// Make a drive anew even if packs are lost for good by it, whose last shards may lie in its directory
-    #[arg(long)]
+    /// Make the drives of --replace anew even if packs are lost for good by it, whose last shards may lie there
+    #[arg(long, requires = "replace")]
     pub accept_risk: bool,
 }
 

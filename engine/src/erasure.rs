@@ -208,9 +208,10 @@ impl Coder {
         wanted: &[usize],
         outputs: &mut [&mut [u8]],
     ) -> Result<(), ReconstructError> {
-        let Some(bytes) = outputs.first().map(|output| output.len()) else {
+        if wanted.is_empty() && outputs.is_empty() {
             return Ok(());
-        };
+        }
+        let bytes = outputs.first().map_or(0, |output| output.len());
         self.check(bytes, sources, wanted)?;
         if outputs.len() != wanted.len() || outputs.iter().any(|output| output.len() != bytes) {
             return Err(ReconstructError::Outputs {

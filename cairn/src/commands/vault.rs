@@ -112,9 +112,11 @@ fn show(rebuilt: &Rebuilt) {
             "  access key {id} was in force at the checkpoint and may have been revoked since: it is revoked now"
         ));
     }
-    print_line(
-        "  the root key is the one of the checkpoint, if it had one: revoke it again if you did since; make others with `cairn key create`",
-    );
+    for id in &report.root_credentials {
+        print_line(format!(
+            "  root key {id} is in force as it was at the checkpoint: if you replaced it since, revoke it again with `cairn key revoke {id}`"
+        ));
+    }
 }
 
 /// Reads key files only: it needs no lock and disturbs no running process.

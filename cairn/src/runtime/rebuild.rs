@@ -65,6 +65,7 @@ impl Rebuilt {
             "trailers_lost": self.report.trailers_lost,
             "scopes_made": self.report.buckets_made,
             "revoked_access_key_ids": self.report.credentials_revoked,
+            "root_access_key_ids_in_force": self.report.root_credentials,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::footer::FooterBuilder;
-use super::frame::{KIND_CLOSING, KIND_HEAD, checksum_parts};
+use super::frame::{ALIGN, KIND_CLOSING, KIND_HEAD, checksum_parts};
 use super::head::{HEAD_FRAME_BYTES, check_head, segment_name, segment_number};
 use super::scan::{ScanPlan, Scanned, scan_segment};
 use super::segment::{READ_AHEAD_BYTES, Window, look_beyond, read_footer};
@@ -314,10 +314,17 @@ impl Opening<'_> {
             return Ok(None);
         }
         // What was read may so far be in the system's cache only; from here on it counts as durable.
-        write_again(&file, scanned.durable_to, scanned.end)?;
+        let mut from = scanned.durable_to;
+        for stretch in &scanned.damaged {
+            // What is damaged is left as it is: it may not even read.
+            let at = u64::from(stretch.position.offset());
+            write_again(&file, from, at.min(scanned.end))?;
+            from = from.max(at.saturating_add(stretch.bytes));
+        }
+        write_again(&file, from, scanned.end)?;
         if scanned.torn.is_some() && scanned.has_damage_before_end() {
             file.sync_data()?;
-            scanned.end = self.close_over(&*file, number, scanned.end)?;
+            scanned.end = self.close_over(&*file, number, scanned.end, allocated)?;
         }
         if scanned.torn.is_some() || (scanned.sealed && allocated != scanned.end) {
             file.set_len(scanned.end)?;
@@ -348,23 +355,32 @@ impl Opening<'_> {
 
     /// Writes a closing frame over the first bytes of a torn tail, durably, and returns where it ends. The tail may hold the only
     /// header that says that a damaged stretch had been durable: once it is cut off, another opening would take the
-    /// stretch for a torn tail and everything behind it for nothing.
-    fn close_over(&self, file: &dyn DiskFile, segment: u32, end: u64) -> Result<u64, OpenError> {
-        let Ok(offset) = u32::try_from(end) else {
+    /// stretch for a torn tail and everything behind it for nothing. A header behind the whole file says so first, for writing over
+    /// that one may tear it.
+    fn close_over(
+        &self,
+        file: &dyn DiskFile,
+        segment: u32,
+        end: u64,
+        file_bytes: u64,
+    ) -> Result<u64, OpenError> {
+        let behind = file_bytes.max(end).next_multiple_of(ALIGN);
+        let (Ok(end_offset), Ok(behind)) = (u32::try_from(end), u32::try_from(behind)) else {
             return Ok(end);
         };
-        let position = Position::new(segment, offset);
-        let header = FrameHeader {
+        let closing = |offset: u32| FrameHeader {
             kind: KIND_CLOSING,
             log_id: self.log_id,
             run: self.run_max + 1,
-            position,
-            durable_to: position,
+            position: Position::new(segment, offset),
+            durable_to: Position::new(segment, end_offset),
             payload_bytes: 0,
             tag_bytes: 0,
             payload_checksum: checksum_parts(self.log_id, &[], &[]),
         };
-        match file.write_all_at(&[&header.encode()], end) {
+        let write = |offset: u32| file.write_all_at(&[&closing(offset).encode()], u64::from(offset));
+        let first = write(behind).and_then(|()| file.sync_data());
+        match first.and_then(|()| write(end_offset)) {
             Ok(()) => {
                 file.sync_data()?;
                 Ok(end + HEADER_BYTES as u64)

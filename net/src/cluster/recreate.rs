@@ -60,9 +60,11 @@ impl Inner {
                 Tried::StillLost => {}
             }
         }
-        // Last, when everything else that has shards is back.
-        for drive in doubtful {
-            if !options.accept_risk {
+        // Last, when everything else that has shards is back; and those to be given up after those that are not.
+        let given_up = |drive: &&Arc<LocalDrive>| options.accept_risk && options.replace.contains(&drive.dir);
+        let (named, others): (Vec<_>, Vec<_>) = doubtful.into_iter().partition(given_up);
+        for drive in others.into_iter().chain(named) {
+            if !given_up(&drive) {
                 let packs = self.packs_that_need(drive, packs).await?;
                 if packs > 0 {
                     let dir = drive.dir.clone();

@@ -102,8 +102,8 @@ pub enum RepairError {
     },
     /// Recreating a drive would throw away what its directory still holds, and too few other drives hold it.
     #[error(
-        "{} was not recreated: {packs} packs have too few shards on the other drives; bring those back first, restart to use it as it is, or give them up with --accept-risk",
-        dir.display()
+        "{} was not recreated: {packs} packs have too few shards on the other drives; bring those back first, restart to use it as it is, or give them up with --replace {} --accept-risk",
+        dir.display(), dir.display()
     )]
     AtRisk {
         /// The directory.

@@ -124,7 +124,7 @@ impl Flusher {
             let through = self.shared.table().records_through;
             if through > 0 {
                 wrote = self
-                    .write(KIND_RECORDS_THROUGH, &through.to_le_bytes())?
+                    .write_spare(KIND_RECORDS_THROUGH, &through.to_le_bytes())?
                     .is_some();
             }
             let frames = self.log.reader().frames_with_payload(Position::new(oldest, 0));
@@ -143,7 +143,7 @@ impl Flusher {
         for entries in live {
             wrote = true;
             let (payload, ranges) = encode_carried(&entries);
-            let Some(frame) = self.write(KIND_CARRIED, &payload)? else {
+            let Some(frame) = self.write_spare(KIND_CARRIED, &payload)? else {
                 // No space: begin this segment again later. What was copied is superseded garbage then.
                 self.compaction.restart();
                 self.compaction.rest();

@@ -31,6 +31,8 @@ const TURN_BYTES_MAX: usize = 1 << 20;
 const IDLE: Duration = Duration::from_secs(1);
 /// Room of its own segment that a full ledger keeps for the lease of the next start.
 const LEASE_ROOM_BYTES: u64 = 4 << 10;
+/// What a frame has beyond its payload, padding included.
+const FRAME_OVERHEAD_BYTES: u64 = 72;
 /// How long an idle flusher sleeps; a request wakes it.
 const ASLEEP: Duration = Duration::from_secs(60);
 
@@ -161,7 +163,11 @@ impl Flusher {
                 self.lease(&holder, now_ms, above, reply)
             }
             Request::RecordsThrough { sequence, reply } => {
-                match self.write(KIND_RECORDS_THROUGH, &sequence.0.to_le_bytes())? {
+                if sequence.0 <= self.shared.table().records_through {
+                    turn.done.push(reply);
+                    return Ok(turn);
+                }
+                match self.write_spare(KIND_RECORDS_THROUGH, &sequence.0.to_le_bytes())? {
                     Some(_) => {
                         turn.wrote = true;
                         let mut table = self.shared.table_mut();
@@ -290,6 +296,18 @@ impl Flusher {
                 Err(error) => return Err(self.fence(&error)),
             }
         }
+    }
+
+    /// As [`Self::write`], for frames that can wait: while the reserve is not held they leave the room for a lease alone.
+    pub(super) fn write_spare(&mut self, kind: u8, payload: &[u8]) -> Result<Option<Position>, Fence> {
+        let frame = payload.len() as u64 + FRAME_OVERHEAD_BYTES;
+        if self.reserve.is_held()
+            || self.log.reserved_room() >= frame + LEASE_ROOM_BYTES
+            || self.reserve.probe()
+        {
+            return self.write(kind, payload);
+        }
+        Ok(None)
     }
 
     /// Whether an append may be decided: always while the reserve is held; without it only urgent ones, into space

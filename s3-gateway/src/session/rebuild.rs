@@ -2,7 +2,8 @@
 //! written since.
 //!
 //! Reads no ledger and opens no object. Invariants: every entry that goes into the new ledger names packs that were found on
-//! the drives, under the drives they were found on; no credential comes back in force, and no object without a bucket.
+//! the drives, under the drives they were found on; no credential but the owner's root key comes
+//! back in force, and no object without a bucket.
 
 mod batch;
 mod doubts;
@@ -57,6 +58,8 @@ pub struct RebuildReport {
     /// Access key ids that the checkpoint knows as in force. Whether they were revoked since cannot be known, so they came back
     /// revoked, and other credentials are to be made in their place.
     pub credentials_revoked: Vec<String>,
+    /// Access key ids of the owner's credentials, which are in force as they were at the checkpoint.
+    pub root_credentials: Vec<String>,
 }
 
 /// What a rebuild works with.
@@ -296,7 +299,7 @@ impl Rebuild {
             report.buckets_made.push(bucket.name.clone());
             batch.put_bucket(&bucket).await?;
         }
-        report.credentials_revoked = doubts.into_credentials();
+        (report.credentials_revoked, report.root_credentials) = doubts.into_credentials();
         batch.flush().await?;
         progress(note(report.packs, "done"));
         Ok(report)

@@ -122,9 +122,18 @@ async fn a_drive_that_packs_need_is_wiped_when_the_risk_is_accepted() {
     cluster.check_drives().await;
     let drive = cluster.inner.drives[3].present().unwrap();
     drive.mark_lost(LostReason::WriteFailed);
-    let accepted = RepairOptions {
+    let unnamed = RepairOptions {
         accept_risk: true,
         ..RECREATE
+    };
+    let refused = cluster.repair(&packs(&stored), &unnamed, &mut |_| {}).await;
+    assert!(
+        matches!(refused, Err(RepairError::AtRisk { .. })),
+        "a drive that was not named"
+    );
+    let accepted = RepairOptions {
+        replace: vec![root.path().join("3")],
+        ..unnamed
     };
     let report = cluster.repair(&packs(&stored), &accepted, &mut |_| {}).await;
     let report = report.unwrap();

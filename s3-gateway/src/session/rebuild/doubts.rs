@@ -2,7 +2,7 @@
 //! comes back in force but the owner's own, which whoever holds `keys/` could make anew; a bucket may have been deleted, or replaced by another of its name, so its objects come back in a
 //! bucket made for them.
 //!
-//! Pure. Invariants: what is in doubt opens nothing, and loses nothing.
+//! Pure. Invariants: what is in doubt loses nothing, and opens nothing but to the owner's root key, which the report names.
 
 use super::super::{fill_random, now_ms};
 use engine::slots::EntryKind;
@@ -27,6 +27,7 @@ pub(super) struct Doubts<'a> {
     /// Scopes that objects stand in.
     with_objects: HashSet<ScopeId>,
     credentials: Vec<String>,
+    owners: Vec<String>,
 }
 
 impl<'a> Doubts<'a> {
@@ -37,6 +38,7 @@ impl<'a> Doubts<'a> {
             buckets: HashMap::new(),
             with_objects: HashSet::new(),
             credentials: Vec::new(),
+            owners: Vec::new(),
         }
     }
 
@@ -91,10 +93,11 @@ impl<'a> Doubts<'a> {
             .collect()
     }
 
-    /// Access key ids of the credentials that were in force.
-    pub(super) fn into_credentials(mut self) -> Vec<String> {
+    /// Access key ids of the credentials that were in force and are revoked now, and of the owner's, which are in force again.
+    pub(super) fn into_credentials(mut self) -> (Vec<String>, Vec<String>) {
         self.credentials.sort_unstable();
-        self.credentials
+        self.owners.sort_unstable();
+        (self.credentials, self.owners)
     }
 
     fn free_name(&self, scope: ScopeId) -> String {
@@ -114,9 +117,12 @@ impl<'a> Doubts<'a> {
         free.next().unwrap_or(hex)
     }
 
-    /// The credential's entry, revoked.
+    /// The credential's entry, revoked unless it is the owner's.
     fn revoked(&mut self, entry: &RebuiltEntry) -> Result<Vec<u8>, CredentialError> {
         let opened = SealedCredential::decode(&entry.value)?.open_copy(self.keyring, &entry.address)?;
+        if opened.credential.owner && !opened.credential.revoked {
+            self.owners.push(opened.access_key_id.expose().to_owned());
+        }
         if opened.credential.revoked || opened.credential.owner {
             return Ok(entry.value.to_vec());
         }
