@@ -275,7 +275,7 @@ impl ActivityLog {
         let tag = encode_checkpoint_tag(signed.checkpoint());
         self.log
             .append(CHECKPOINT_KIND, &tag, &[signed.note().as_bytes()])?;
-        self.log.sync()?;
+        self.log.sync_linked()?;
         let mut state = self.shared.state_mut();
         state.published = Arc::clone(&signed);
         state.published_through = through;

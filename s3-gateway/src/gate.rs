@@ -3,7 +3,8 @@
 //! What passes carries an `Admitted` in its extensions and nothing of its credentials: the part behind has no way
 //! to authenticate by itself and denies whatever comes without one. Short bodies are read and checked whole here,
 //! within limits that hold before a byte is kept; objects and parts stream on as a `CheckedBody`. Who it is, which
-//! operation it is (`route.rs`) and whether they may (`access.rs`) is decided before a byte of a body is read.
+//! operation it is (`route.rs`) and whether they may (`access.rs`) is decided before a byte of a body is read; the right to
+//! a copy's source behind the gate, for such a request has no body that anybody reads on.
 
 mod admit;
 mod drain;

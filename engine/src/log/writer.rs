@@ -182,6 +182,23 @@ impl Log {
         Ok(end)
     }
 
+    /// As [`Log::sync`], for a log whose loss nothing else makes good: what is durable in a file that has no name any more is
+    /// lost with the process, so that fences the log too.
+    pub fn sync_linked(&mut self) -> Result<Position, LogError> {
+        let end = self.sync()?;
+        match self.is_linked() {
+            Ok(true) => Ok(end),
+            Ok(false) => {
+                let removed = io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the file was removed while it was in use",
+                );
+                Err(self.fence(end.segment(), removed))
+            }
+            Err(error) => Err(self.fence(end.segment(), error)),
+        }
+    }
+
     /// After a second without appends: makes what was written durable and ends it with a closing frame. Does nothing
     /// when nothing was appended since the last one. With [`LogError::Full`] everything is durable and only the closing frame
     /// is missing; the log goes on.

@@ -348,7 +348,7 @@ impl Flusher {
     /// Flushes, commits, publishes and answers.
     fn finish(&mut self, turn: Turn) -> Result<(), Fence> {
         if turn.wrote {
-            if let Err(error) = self.log.sync() {
+            if let Err(error) = self.log.sync_linked() {
                 return Err(self.fence(&error));
             }
             self.shared.counters.flushes.fetch_add(1, Ordering::Relaxed);

@@ -180,6 +180,20 @@ async fn after_a_failed_flush_nothing_is_acknowledged() {
 }
 
 #[tokio::test]
+async fn nothing_is_acknowledged_into_files_that_were_removed() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("ledger");
+    let disk: Arc<dyn Disk> = Arc::new(engine::disk::RealDisk);
+    let (ledger, _) = LocalLedger::open(disk, &dir, config(1 << 20)).unwrap();
+    let lease = ledger.take_lease("test", 5).await.unwrap();
+    ledger.append(put(lease, 1, 1, b"before")).await.unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    let outcome = ledger.append(put(lease, 2, 2, b"lost")).await;
+    assert_eq!(outcome, Err(LedgerError::Fenced));
+    ledger.fenced().await;
+}
+
+#[tokio::test]
 async fn a_full_disk_refuses_appends_lets_urgent_ones_through_and_recovers() {
     let disk = SimDisk::unrecorded(4);
     let ledger = open(&disk, 1 << 20);
