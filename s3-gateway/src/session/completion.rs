@@ -134,7 +134,6 @@ impl Inner {
         let stored = self.all_parts(bucket, id)?;
         let chosen = choose(&stored, &completion.parts)?;
         let object = assemble(upload, &chosen, completion, self.new_version())?;
-        self.check_quota(object.plaintext_bytes)?;
         let parts = chosen.iter().map(|part| part.entry.part.clone()).collect();
         let becoming = Becoming {
             object,

@@ -440,11 +440,12 @@ impl Inner {
         }
     }
 
-    /// Plaintext bytes of all current objects.
+    /// Plaintext bytes of all current objects and of the parts of open uploads.
     pub(crate) fn used_bytes(&self) -> Result<u64, SessionError> {
         let mut bytes = 0u64;
         for bucket in self.index.buckets()? {
-            bytes = bytes.saturating_add(self.index.usage(bucket.value.scope)?.bytes);
+            let usage = self.index.usage(bucket.value.scope)?;
+            bytes = bytes.saturating_add(usage.bytes).saturating_add(usage.open_bytes);
         }
         Ok(bytes)
     }

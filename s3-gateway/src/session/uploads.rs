@@ -254,7 +254,11 @@ impl Inner {
         body: FinishedStream,
     ) -> Result<StoredPart, SessionError> {
         let bytes = body.bytes();
-        self.check_quota(bytes.saturating_add(self.open_bytes(bucket, id, new.number)?))?;
+        let there = self.index.part(bucket.scope, id, new.number)?;
+        let there = there.map_or(0, |part| part.value.part.plaintext_bytes);
+        if bytes > there {
+            self.check_quota(bytes - there)?;
+        }
         let part = body.part(new.number, Some(new.etag_md5), new.checksum);
         let mut entry = PartEntry {
             upload: id,
@@ -314,16 +318,6 @@ impl Inner {
             }
         }
         Err(SessionError::Busy)
-    }
-
-    /// Plaintext bytes of the other parts of an upload, where a quota makes them count.
-    fn open_bytes(&self, bucket: &Bucket, id: UploadId, number: u16) -> Result<u64, SessionError> {
-        if self.quota_bytes.is_none() {
-            return Ok(0);
-        }
-        let parts = self.all_parts(bucket, id)?;
-        let others = parts.iter().filter(|part| part.entry.part.number != number);
-        Ok(others.map(|part| part.entry.part.plaintext_bytes).sum())
     }
 
     pub(crate) fn all_parts(&self, bucket: &Bucket, id: UploadId) -> Result<Vec<StoredPart>, SessionError> {

@@ -110,6 +110,17 @@ async fn the_quota_counts_the_parts_of_an_upload_and_gives_back_what_is_deleted(
     let etag = shop.ask(part("1", &one)).await.header("etag").to_owned();
     let over = refused("QuotaExceeded", 403);
     assert_eq!(shop.ask(part("2", &one)).await.outcome(), over);
+    let another = shop.ask(post("/bkt/other", "uploads", "", "")).await;
+    let another = another.all("UploadId").pop().unwrap();
+    let elsewhere = put("/bkt/other", &one)
+        .query("partNumber", "1")
+        .query("uploadId", &another);
+    assert_eq!(
+        shop.ask(elsewhere).await.outcome(),
+        over,
+        "parts of all uploads count together"
+    );
+    assert_eq!(shop.put("/bkt/p", &one).await.outcome(), over);
     assert_eq!(
         shop.ask(part("1", &one)).await.status,
         200,

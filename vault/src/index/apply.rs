@@ -95,8 +95,9 @@ impl Applier<'_, '_> {
                 let row = rows::part(scope, entry.upload, entry.part.number);
                 let slot = SlotRow {
                     row,
+                    second: None,
+                    plaintext_bytes: entry.part.plaintext_bytes,
                     packs,
-                    ..SlotRow::default()
                 };
                 self.replace(address, slot, rows::sequenced(sequence, &plain))
             }
@@ -122,6 +123,7 @@ impl Applier<'_, '_> {
                 .and_then(|row| row.split_first_chunk::<1>())
         {
             self.batch.remove(rows::join(&[b"n", scope.1]));
+            self.batch.remove(rows::join(&[b"w", scope.1]));
         }
         self.batch.remove(held.row);
         if let Some(second) = held.second {
@@ -193,15 +195,15 @@ impl Applier<'_, '_> {
                 (live.saturating_add(*bytes), entries.saturating_add(1))
             })?;
         }
-        if address.kind == EntryKind::ObjectCurrent {
-            self.change(rows::usage(ScopeId(address.scope)), |objects, bytes| {
-                (
-                    objects.saturating_add(1),
-                    bytes.saturating_add(slot.plaintext_bytes),
-                )
-            })?;
-        }
-        Ok(())
+        let Some(counted) = counters_of(address) else {
+            return Ok(());
+        };
+        self.change(counted, |number, bytes| {
+            (
+                number.saturating_add(1),
+                bytes.saturating_add(slot.plaintext_bytes),
+            )
+        })
     }
 
     fn uncount(&mut self, address: &Address, slot: &SlotRow) -> Result<(), IndexError> {
@@ -211,15 +213,15 @@ impl Applier<'_, '_> {
                 (live.saturating_sub(*bytes), entries.saturating_sub(1))
             })?;
         }
-        if address.kind == EntryKind::ObjectCurrent {
-            self.change(rows::usage(ScopeId(address.scope)), |objects, bytes| {
-                (
-                    objects.saturating_sub(1),
-                    bytes.saturating_sub(slot.plaintext_bytes),
-                )
-            })?;
-        }
-        Ok(())
+        let Some(counted) = counters_of(address) else {
+            return Ok(());
+        };
+        self.change(counted, |number, bytes| {
+            (
+                number.saturating_sub(1),
+                bytes.saturating_sub(slot.plaintext_bytes),
+            )
+        })
     }
 
     /// Changes a row of two counters; one that counts nothing is removed.
@@ -305,4 +307,14 @@ pub(super) fn pack_head(value: &[u8]) -> Result<(VaultId, PackId), DecodeError> 
     let mut reader = Reader::new(value);
     reader.version(1)?;
     Ok((VaultId(reader.fixed()?), PackId(reader.fixed()?)))
+}
+
+/// The row that counts the entries of an address's kind and their plaintext bytes.
+fn counters_of(address: &Address) -> Option<Vec<u8>> {
+    let scope = ScopeId(address.scope);
+    match address.kind {
+        EntryKind::ObjectCurrent => Some(rows::usage(scope)),
+        EntryKind::Part => Some(rows::open_parts(scope)),
+        _ => None,
+    }
 }

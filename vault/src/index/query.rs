@@ -24,6 +24,8 @@ pub struct Usage {
     pub objects: u64,
     /// Their plaintext bytes.
     pub bytes: u64,
+    /// Plaintext bytes of the parts of open uploads.
+    pub open_bytes: u64,
 }
 
 /// A statement as the ledger has it.
@@ -157,7 +159,13 @@ impl Index {
     pub fn usage(&self, scope: ScopeId) -> Result<Usage, IndexError> {
         let row = self.view.get(&rows::usage(scope))?;
         let (objects, bytes) = rows::read_counters(row.as_deref())?;
-        Ok(Usage { objects, bytes })
+        let parts = self.view.get(&rows::open_parts(scope))?;
+        let (_, open_bytes) = rows::read_counters(parts.as_deref())?;
+        Ok(Usage {
+            objects,
+            bytes,
+            open_bytes,
+        })
     }
 
     /// The statement at an address, as the ledger has it.

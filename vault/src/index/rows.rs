@@ -15,6 +15,7 @@
 //! | `s` address | [`SlotRow`]: a removal in the ledger names only the slot |
 //! | `t` scope, slot | sequence, statement |
 //! | `n` scope | objects u64, their plaintext bytes u64 |
+//! | `w` scope | parts of open uploads u64, their plaintext bytes u64 |
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -39,7 +40,7 @@ pub(super) const PARTS: &[u8] = b"q";
 pub(super) const UPLOADS: &[u8] = b"u";
 
 /// Grows when rows change, so that a view of an older program is built anew.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The longest row key or name inside a row.
 const KEY_BYTES_MAX: usize = 8192;
 /// The most packs that one entry refers to.
@@ -115,6 +116,10 @@ pub(super) fn statement(address: &Address) -> Vec<u8> {
 
 pub(super) fn usage(scope: ScopeId) -> Vec<u8> {
     join(&[b"n", &scope.0])
+}
+
+pub(super) fn open_parts(scope: ScopeId) -> Vec<u8> {
+    join(&[b"w", &scope.0])
 }
 
 fn address_bytes(address: &Address) -> Vec<u8> {

@@ -147,7 +147,7 @@ proptest! {
                 }
             }
             let bytes = model.values().map(|object| object.plaintext_bytes).sum();
-            prop_assert_eq!(index.usage(SCOPE).unwrap(), Usage { objects: model.len() as u64, bytes });
+            prop_assert_eq!(index.usage(SCOPE).unwrap(), Usage { objects: model.len() as u64, bytes, open_bytes: 0 });
             index.packs(&mut |pack| {
                 assert_eq!((pack.live_bytes, pack.references), live.get(&pack.id).copied().unwrap_or_default());
                 assert_eq!(index.refs_of_pack(&pack.id, 100).unwrap().len() as u64, pack.references);
