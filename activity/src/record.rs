@@ -196,7 +196,7 @@ pub enum Purpose {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Compute {
-    /// Processor time in milliseconds, below 2^53.
+    /// Processor time in milliseconds, below 2^53; 0 where it was not measured, as in gateways, whose operations share threads.
     pub cpu_ms: u64,
     /// Whole units of GPU work, below 2^53. Storage uses none.
     pub gpu_units: u64,

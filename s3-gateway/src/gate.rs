@@ -96,8 +96,6 @@ pub struct Facts {
     pub operation: &'static str,
     /// A random id, in the answer as `x-amz-request-id`.
     pub operation_id: [u8; 16],
-    /// When the request's head had arrived.
-    pub started: Instant,
     /// The names in the request.
     pub target: Target,
     /// Conditions on the target.

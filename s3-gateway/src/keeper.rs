@@ -37,7 +37,6 @@ impl Gatekeeper for Sessions {
             let caller = Caller {
                 identity: admitted.identity.clone(),
                 operation_id: admitted.operation_id,
-                started: admitted.started,
             };
             let bucket = admitted.target.bucket.as_ref().map(BucketName::as_str);
             let noted = session.noted(&caller, admitted.operation, bucket).await;

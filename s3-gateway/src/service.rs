@@ -223,7 +223,6 @@ impl Operations {
         let caller = Caller {
             identity: admitted.identity.clone(),
             operation_id: admitted.operation_id,
-            started: admitted.started,
         };
         Ok(Asked {
             admitted,

@@ -129,8 +129,6 @@ pub struct Caller {
     pub identity: Identity,
     /// The client operation; attempts share it.
     pub operation_id: [u8; 16],
-    /// When the request came in.
-    pub started: Instant,
 }
 
 impl Caller {
@@ -141,7 +139,6 @@ impl Caller {
         Self {
             identity,
             operation_id,
-            started: Instant::now(),
         }
     }
 }

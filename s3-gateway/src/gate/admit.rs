@@ -105,7 +105,6 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             let facts = Facts {
                 identity,
                 operation_id: passage.operation_id,
-                started: passage.started,
                 target,
                 conditions: Preconditions::take(headers),
                 source_conditions: Preconditions::take_copy_source(headers),

@@ -42,7 +42,6 @@ pub(crate) struct Note {
 struct Agent {
     name: String,
     operation_id: [u8; 16],
-    took: Duration,
 }
 
 impl Note {
@@ -96,11 +95,7 @@ impl Session {
         let mut operation_id = [0; 16];
         fill_random(&mut operation_id);
         let name = identity.map_or_else(|| "anonymous".to_owned(), Identity::agent);
-        let agent = Agent {
-            name,
-            operation_id,
-            took: Duration::ZERO,
-        };
+        let agent = Agent { name, operation_id };
         let note = Note {
             status: code.to_owned().into(),
             ..Note::of(operation, scope, Purpose::Read)
@@ -212,10 +207,8 @@ impl Inner {
             agent: agent.name.clone(),
             vault_scope: vault_scope(self.vault, note.scope.as_deref().unwrap_or("*")),
             operation: note.operation.to_owned(),
-            compute: Compute {
-                cpu_ms: u64::try_from(agent.took.as_millis()).unwrap_or(u64::MAX),
-                gpu_units: 0,
-            },
+            // Not measured: operations share threads, and many share one pack.
+            compute: Compute::default(),
             result_hash: note.result.map_or(ResultHash::None, ResultHash::Blake3),
             signatures: Vec::new(),
             grant_id: None,
@@ -253,7 +246,6 @@ impl Agent {
         Self {
             name: "gateway".to_owned(),
             operation_id,
-            took: Duration::ZERO,
         }
     }
 
@@ -261,7 +253,6 @@ impl Agent {
         Self {
             name: caller.identity.agent(),
             operation_id: caller.operation_id,
-            took: caller.started.elapsed(),
         }
     }
 }
