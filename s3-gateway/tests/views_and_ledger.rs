@@ -370,8 +370,8 @@ async fn no_credential_but_the_owners_comes_back_in_force_and_the_rebuild_names_
     let history = work.finish().await;
     let disk = history.disk.crash_state(history.disk.ops(), CrashChoice::KeepAll);
     let report = rebuild(&disk).await;
-    assert_eq!(report.credentials_revoked, [revoked_later.clone()]);
-    assert_eq!(report.root_credentials, [root.clone()]);
+    assert_eq!(report.credentials_revoked, std::slice::from_ref(&revoked_later));
+    assert_eq!(report.root_credentials, std::slice::from_ref(&root));
     let rig = reopen(&disk, Opening::tiny(false)).await.unwrap();
     for id in [root.clone(), revoked_later, revoked_before] {
         let found = rig.session.credential(&id).unwrap().unwrap();
