@@ -68,6 +68,18 @@ pub enum DataDirError {
         /// The file.
         path: String,
     },
+    /// A start that did not come far.
+    #[error("{dir} holds no vault yet: `cairn up --data {dir}` makes one")]
+    Empty {
+        /// The directory.
+        dir: String,
+    },
+    /// Its `FORMAT` is gone.
+    #[error("{dir} holds data but its FORMAT file is gone: `cairn up --data {dir}` writes it again")]
+    FormatAbsent {
+        /// The directory.
+        dir: String,
+    },
     /// Drives without a ledger.
     #[error(
         "{dir} has drives but no ledger/, which says what is on them: `cairn vault rebuild --data {dir}` makes it anew from keys/ and the drives"
@@ -110,8 +122,13 @@ impl DataDir {
     /// Locks the data directory at `root`; refuses a place that has none.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
         if !root.join(FORMAT_FILE).exists() {
-            return Err(DataDirError::Absent {
-                dir: root.display().to_string(),
+            let dir = root.display().to_string();
+            let holds_data = ["keys", "ledger", "drives"]
+                .iter()
+                .any(|name| holds_something(&root.join(name)));
+            return Err(match holds_data {
+                true => DataDirError::FormatAbsent { dir },
+                false => DataDirError::Absent { dir },
             });
         }
         Self::open_at(root, false)
@@ -300,7 +317,7 @@ fn check_format(root: &Path, create: bool) -> Result<(), DataDirError> {
     Ok(())
 }
 
-fn holds_something(directory: &Path) -> bool {
+pub(crate) fn holds_something(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }
 

@@ -51,6 +51,12 @@ pub enum KeyStoreError {
         /// The file.
         path: String,
     },
+    /// An export is sealed, and no passphrase was given.
+    #[error("{path} is sealed: give its passphrase with --opened-with")]
+    SealedExport {
+        /// The file.
+        path: String,
+    },
     /// The passphrase file has no passphrase.
     #[error("{path}: the first line of the passphrase file is empty")]
     EmptyPassphrase {
@@ -196,30 +202,31 @@ impl KeyStore {
         })
     }
 
-    /// Takes a vault's keys from another place. The log seed in them stays there: two processes must never sign for
-    /// one log.
-    pub fn import(&mut self, mut keyfile: Keyfile, name: Option<String>) -> Result<&Keyfile, KeyStoreError> {
-        keyfile.activity_seed = match self.activity_seed() {
-            Some(seed) => Seed::from_bytes(*seed),
-            None => Seed::from_bytes(*random()?),
-        };
+    /// Takes a vault's keys from an export. Its log seed signs here only if it comes back to the activity log that it signed, for
+    /// two processes must never sign for one log: `restores` says that there is one whose keys were lost.
+    pub fn import(
+        &mut self,
+        mut keyfile: Keyfile,
+        name: Option<String>,
+        restores: bool,
+    ) -> Result<&Keyfile, KeyStoreError> {
+        match self.activity_seed() {
+            Some(seed) => keyfile.activity_seed = Seed::from_bytes(*seed),
+            None if restores => {}
+            None => keyfile.activity_seed = Seed::from_bytes(*random()?),
+        }
         if let Some(name) = name {
             keyfile.name = name;
         }
         self.add(keyfile)
     }
 
-    /// The bytes of a vault's keys for another place, sealed if a passphrase is given. The log seed in them is a new
-    /// one, which signs for no log.
+    /// The bytes of a vault's keys for a backup or another place, sealed if a passphrase is given.
     pub fn export(
         keyfile: &Keyfile,
         passphrase: Option<&Passphrase>,
     ) -> Result<Zeroizing<Vec<u8>>, KeyStoreError> {
-        let copy = Keyfile {
-            activity_seed: Seed::from_bytes(*random()?),
-            ..keyfile.clone()
-        };
-        encode(&copy, passphrase)
+        encode(keyfile, passphrase)
     }
 
     fn add(&mut self, keyfile: Keyfile) -> Result<&Keyfile, KeyStoreError> {

@@ -149,10 +149,9 @@ impl Runtime {
         let mut keys = KeyStore::open(&data.keys(), passphrase)?;
         if keys.keyfiles().is_empty() {
             if !create {
-                return Err(DataDirError::KeysAbsent {
-                    dir: data.root().display().to_string(),
-                }
-                .into());
+                // With data in it the directory was refused above.
+                let dir = data.root().display().to_string();
+                return Err(DataDirError::Empty { dir }.into());
             }
             keys.create(FIRST_VAULT)?;
         }

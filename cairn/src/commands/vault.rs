@@ -10,9 +10,9 @@ use crate::cli::{ExportKeyArgs, GlobalArgs, ImportKeyArgs, RebuildArgs, VaultCom
 use crate::commands::key::print_pair;
 use crate::commands::reach::{ask, passphrase};
 use crate::commands::status::vaults;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, holds_something};
 use crate::exit::Failure;
-use crate::key_store::{KeyStore, open_keyfile};
+use crate::key_store::{KeyStore, KeyStoreError, open_keyfile};
 use crate::output::{Progress, print_json, print_line};
 use crate::request::Request;
 use crate::runtime::rebuild::{RebuildOptions, Rebuilt, rebuild};
@@ -112,6 +112,9 @@ fn show(rebuilt: &Rebuilt) {
             "  access key {id} was in force at the checkpoint and may have been revoked since: it is revoked now"
         ));
     }
+    if report.root_credentials.is_empty() {
+        print_line("  no root key came back: the next `cairn up` makes one and prints it");
+    }
     for id in &report.root_credentials {
         print_line(format!(
             "  root key {id} is in force as it was at the checkpoint: if you replaced it since, revoke it again with `cairn key revoke {id}`"
@@ -128,7 +131,13 @@ fn export(global: &GlobalArgs, args: &ExportKeyArgs) -> Result<(), Failure> {
     let keyfile = store.choose(args.vault.vault.as_deref())?;
     let seal = passphrase(args.seal_with.as_deref())?;
     let bytes = KeyStore::export(keyfile, seal.as_ref())?;
-    write_new(&args.out, &bytes).map_err(|error| Failure::file(&args.out, error))?;
+    write_new(&args.out, &bytes).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::Incomplete(format!(
+            "{} is there already and was not written over: give another name",
+            args.out.display()
+        )),
+        _ => Failure::file(&args.out, error),
+    })?;
     if global.json {
         print_json(&json!({
             "vault_id": keyfile.vault.to_string(),
@@ -154,9 +163,12 @@ fn import(global: &GlobalArgs, args: ImportKeyArgs) -> Result<(), Failure> {
     let data = DataDir::create_or_open(&global.data)?;
     let bytes = Zeroizing::new(std::fs::read(&args.file).map_err(|error| Failure::file(&args.file, error))?);
     let opened_with = passphrase(args.opened_with.as_deref())?;
-    let keyfile = open_keyfile(&args.file, &bytes, opened_with.as_ref())?;
+    let keyfile = open_keyfile(&args.file, &bytes, opened_with.as_ref()).map_err(|error| match error {
+        KeyStoreError::Sealed { path } => Failure::from(KeyStoreError::SealedExport { path }),
+        error => error.into(),
+    })?;
     let mut store = KeyStore::open(&data.keys(), passphrase(global.passphrase_file.as_deref())?)?;
-    let imported = store.import(keyfile, args.name)?;
+    let imported = store.import(keyfile, args.name, holds_something(&data.activity()))?;
     if global.json {
         print_json(&json!({"vault_id": imported.vault.to_string(), "name": imported.name}));
     } else {

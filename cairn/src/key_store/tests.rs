@@ -84,7 +84,7 @@ fn a_passphrase_seals_plain_files_when_they_are_next_opened() {
 }
 
 #[test]
-fn an_exported_key_opens_the_vault_elsewhere_but_signs_for_no_log() {
+fn an_exported_key_opens_the_vault_elsewhere_but_signs_only_where_its_log_is() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut source = KeyStore::open(here.path(), None).unwrap();
     let original = source.create("main").unwrap().clone();
@@ -94,12 +94,21 @@ fn an_exported_key_opens_the_vault_elsewhere_but_signs_for_no_log() {
     let opened = open_keyfile(Path::new("export"), &bytes, Some(&secret)).unwrap();
     let mut target = KeyStore::open(there.path(), None).unwrap();
     target.create("main").unwrap();
-    let taken = target.import(opened.clone(), None);
+    let taken = target.import(opened.clone(), None, false);
     assert!(matches!(taken, Err(KeyStoreError::NameTaken { .. })));
-    let imported = target.import(opened, Some("second".to_owned())).unwrap();
+    let imported = target
+        .import(opened.clone(), Some("second".to_owned()), true)
+        .unwrap();
     assert_eq!(imported.root.expose(), original.root.expose());
     assert_ne!(imported.activity_seed.expose(), original.activity_seed.expose());
     KeyStore::open(there.path(), None).unwrap();
+    for restores in [false, true] {
+        let empty = tempfile::tempdir().unwrap();
+        let mut target = KeyStore::open(empty.path(), None).unwrap();
+        let imported = target.import(opened.clone(), None, restores).unwrap();
+        let same = imported.activity_seed.expose() == original.activity_seed.expose();
+        assert_eq!(same, restores);
+    }
 }
 
 #[test]

@@ -40,6 +40,15 @@ pub(crate) async fn settle(
         }
     }
     if !there {
+        let known = session.credentials()?;
+        if known
+            .iter()
+            .any(|row| row.access_key_id == fixed.access_key_id && row.credential.revoked)
+        {
+            tracing::warn!(
+                "the access key that CAIRN_ACCESS_KEY names was revoked and is in force again: change the variable if it should not be"
+            );
+        }
         make(session, Some(fixed)).await?;
     }
     for row in live.iter().filter(|row| row.access_key_id != fixed.access_key_id) {

@@ -107,3 +107,50 @@ async fn after_a_rebuild_the_activity_log_goes_on() {
         .count();
     assert_eq!(puts, 21, "the old records are there and the new one is added");
 }
+
+#[tokio::test]
+async fn keys_that_were_lost_come_back_from_their_export_and_the_activity_log_goes_on() {
+    let place = Place::new();
+    let running = place.up();
+    let key = place.root_key();
+    let mut client = running.client(&key).await;
+    make_bucket(&mut client, "first").await;
+    put(&mut client, "first", "kept", content("x", 9_000))
+        .await
+        .unwrap();
+    let backup = place.root().join("backup");
+    let backup = backup.to_str().unwrap();
+    place.json(["vault", "export-key", "--out", backup]);
+    drop(client);
+    running.stop();
+    std::fs::remove_dir_all(place.data().join("keys")).unwrap();
+    let output = place.run(["ls"]);
+    assert!(text(&output).contains("backup of keys/"), "{}", text(&output));
+    place.json(["vault", "import-key", backup]);
+    let running = place.up();
+    let mut client = running.client(&key).await;
+    assert_eq!(
+        get(&mut client, "first", "kept").await.unwrap(),
+        content("x", 9_000)
+    );
+    let listed = place.json(["activity", "list"]);
+    let kinds: Vec<_> = listed["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| &record["operation"])
+        .collect();
+    assert!(kinds.iter().any(|kind| *kind == "PutObject"), "{kinds:?}");
+}
+
+#[test]
+fn a_start_that_did_not_come_far_leaves_nothing_that_looks_like_lost_data() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = place.run(["up", "--s3", &address]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let output = place.run(["ls"]);
+    assert!(text(&output).contains("`cairn up"), "{}", text(&output));
+    place.up().stop();
+}
