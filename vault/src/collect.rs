@@ -88,6 +88,8 @@ pub struct CollectPlan {
     pub merge: Vec<PlannedPack>,
     /// Packs without references that only wait for a checkpoint to settle their claims.
     pub waiting_for_checkpoint: u64,
+    /// Bytes of chunks and trailers in those packs.
+    pub waiting_bytes: u64,
     /// Whether there is more than fits one plan.
     pub more: bool,
 }
@@ -122,6 +124,7 @@ pub fn plan(index: &Index, holds: Holds<'_>, thresholds: Thresholds) -> Result<C
         if pack.references == 0 {
             if pack.sequence > settled {
                 plan.waiting_for_checkpoint += 1;
+                plan.waiting_bytes = plan.waiting_bytes.saturating_add(pack.total_bytes);
             } else if plan.dead_packs.len() < thresholds.packs_max {
                 plan.dead_packs.push(planned(&pack));
             } else {

@@ -32,6 +32,9 @@ const MOVES_MAX: u32 = 3;
 const LAST_ROUNDS_MAX: usize = 1_000;
 /// Appends after which the background writes an index checkpoint.
 const CHECKPOINT_EVERY: u64 = 50_000;
+/// The background also writes one when dead packs that wait for it hold more than this, and an eighth of what is alive.
+const WAITING_BYTES_MIN: u64 = 16 << 20;
+const WAITING_SHARE: u64 = 8;
 /// Packs retired with one append, and listed from the drives in one go.
 const RETIRE_MAX: usize = 1_024;
 
@@ -160,15 +163,17 @@ impl Inner {
         }
         // What others write from here on is for the next collection, or one on a busy vault would not end.
         self.rounds(start, thresholds, report, progress).await?;
-        if options.everything {
-            // What was moved left claims-only packs and old checkpoints behind; a last checkpoint settles them.
-            let unsettled = self
-                .planned(self.pins.pinned(), thresholds)
-                .await?
-                .waiting_for_checkpoint;
-            if unsettled > 0 || self.checkpoint_due(options)? {
-                self.write_checkpoint().await?;
-            }
+        // What was moved left claims-only packs and old checkpoints behind; a last checkpoint settles them.
+        let left = self.planned(self.pins.pinned(), thresholds).await?;
+        let settle = if options.everything {
+            left.waiting_for_checkpoint > 0 || self.checkpoint_due(options)?
+        } else {
+            left.waiting_bytes > WAITING_BYTES_MIN.max(self.used_bytes()? / WAITING_SHARE)
+        };
+        if settle {
+            self.write_checkpoint().await?;
+        }
+        if settle || options.everything {
             for _ in 0..LAST_ROUNDS_MAX {
                 let last = self.planned(self.pins.pinned(), thresholds).await?;
                 self.retire(&last.dead_packs, report).await?;
