@@ -166,6 +166,11 @@ impl Figures {
             "Packs known to lack shards",
             status.packs_at_risk,
         )?;
+        page.gauge(
+            "packs_unreadable",
+            "Packs known to lack more shards than their parity",
+            status.packs_unreadable,
+        )?;
         page.counter("drive_flushes", "Flushes of drives", status.flushes)?;
         page.counter("packs_put", "Packs acknowledged", status.packs_put)?;
         page.counter("shards_put", "Shards made durable", status.shards_put)?;

@@ -21,6 +21,7 @@ mod recreate;
 mod repair;
 mod scrub;
 mod status;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -50,6 +51,7 @@ pub use read::{LaneRange, ReadError};
 pub use repair::{PackStream, Progress, RepairError, RepairOptions, RepairReport, packs_of};
 pub use scrub::{PackLookup, ScrubReport};
 pub use status::{ClusterStatus, DriveState, DriveStatus};
+pub use tally::Tally;
 pub use verify::{BadShard, VerifiedRange};
 
 /// Draws log ids for new logs; each call must give a fresh random number.

@@ -56,7 +56,9 @@ async fn every_pattern_of_lost_drives_reads_back_or_is_a_clear_error() {
                     read += 1;
                 }
                 Err(error) => {
-                    assert_eq!(error, SessionError::Unreadable { have: 3, need: 4 }, "{size}");
+                    // Stored shards only: a small pack has fewer than the code's six, and needs fewer.
+                    let one_short = |need| error == SessionError::Unreadable { have: need - 1, need };
+                    assert!((1..=4).any(one_short), "{size}: {error:?}");
                     assert_eq!(lost.len(), 3, "{size} without {lost:?}");
                     unreadable += 1;
                 }

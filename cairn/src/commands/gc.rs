@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::byte_size::ByteSize;
 use crate::cli::GlobalArgs;
 use crate::commands::reach::ask;
+use crate::commands::status::count;
 use crate::exit::Failure;
 use crate::output::{print_json, print_line};
 use crate::request::Request;
@@ -28,18 +29,18 @@ fn show(report: &Value) {
     let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
     let size = |name: &str| ByteSize(number(name));
     print_line(format!(
-        "{} packs deleted, {} freed",
-        number("packs_deleted"),
-        size("bytes_freed")
-    ));
-    print_line(format!(
-        "{} rewritten, {:.2} for each byte freed",
-        ByteSize(number("bytes_moved").saturating_add(number("bytes_rewritten"))),
-        report.get("rewrite_ratio").and_then(Value::as_f64).unwrap_or(0.0)
-    ));
-    print_line(format!(
-        "{} allocated for {} of live data",
+        "{} deleted, {} given back: {} allocated before, {} now, for {} of live data",
+        count(number("packs_deleted"), "pack"),
+        size("bytes_freed"),
+        size("allocated_bytes_before"),
         size("allocated_bytes"),
         size("live_bytes")
     ));
+    let moved = number("bytes_moved").saturating_add(number("bytes_rewritten"));
+    if moved > 0 {
+        print_line(format!(
+            "{} of live data moved to free whole segments",
+            ByteSize(moved)
+        ));
+    }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::byte_size::ByteSize;
 use crate::cli::{GlobalArgs, RepairArgs};
 use crate::commands::reach::ask;
-use crate::commands::status::list;
+use crate::commands::status::{count, list, unreadable};
 use crate::exit::Failure;
 use crate::layout::absolute;
 use crate::output::{print_json, print_line};
@@ -30,9 +30,9 @@ pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Fai
             print_line(format!("made anew: {drive}"));
         }
         print_line(format!(
-            "{} packs, {} shards checked, {} rebuilt ({})",
-            number("packs"),
-            number("shards_checked"),
+            "{}, {} checked, {} rebuilt ({})",
+            count(number("packs"), "pack"),
+            count(number("shards_checked"), "shard"),
             number("shards_rebuilt"),
             ByteSize(number("bytes_rebuilt"))
         ));
@@ -47,7 +47,7 @@ pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Fai
         .iter()
         .filter_map(Value::as_str)
         .collect();
-    let mut message = format!("{} shards are still missing", number("shards_missing"));
+    let mut message = format!("{} still missing", count(number("shards_missing"), "shard"));
     if !lost.is_empty() {
         message += &format!(
             "; lost drives: {}. Bring them back, or make them anew with `cairn repair --replace DIR`",
@@ -55,10 +55,8 @@ pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Fai
         );
     }
     if number("packs_unreadable") > 0 {
-        message += &format!(
-            "; {} packs have lost more shards than their parity",
-            number("packs_unreadable")
-        );
+        message += "; ";
+        message += &unreadable(number("packs_unreadable"));
     }
     Err(Failure::Incomplete(message))
 }

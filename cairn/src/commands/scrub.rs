@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::byte_size::ByteSize;
 use crate::cli::GlobalArgs;
 use crate::commands::reach::ask;
+use crate::commands::status::{count, unreadable};
 use crate::exit::Failure;
 use crate::output::{print_json, print_line};
 use crate::request::Request;
@@ -16,18 +17,30 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
         print_json(&report);
     } else {
         print_line(format!(
-            "{} shards checked ({}), {} bad, {} rebuilt, {} of no pack and deleted",
-            number("shards_checked"),
+            "{} checked ({}), {} bad, {} rebuilt, {} of no pack and deleted",
+            count(number("shards_checked"), "shard"),
             ByteSize(number("bytes_checked")),
             number("shards_bad"),
             number("shards_rebuilt"),
             number("shards_orphaned")
         ));
     }
-    match number("shards_unrepaired") {
-        0 => Ok(()),
-        left => Err(Failure::Incomplete(format!(
-            "{left} bad shards could not be rebuilt: try `cairn repair`"
-        ))),
+    let (left, missing) = (number("shards_unrepaired"), number("shards_missing"));
+    let mut wrong = Vec::new();
+    if left > 0 {
+        wrong.push(format!("{} could not be rebuilt", count(left, "bad shard")));
     }
+    if missing > 0 {
+        wrong.push(format!("{} missing", count(missing, "shard")));
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let next = "`cairn repair` brings back what can be brought back";
+    let mut message = format!("{}: {next}", wrong.join(", "));
+    if number("packs_unreadable") > 0 {
+        message += "; ";
+        message += &unreadable(number("packs_unreadable"));
+    }
+    Err(Failure::Incomplete(message))
 }

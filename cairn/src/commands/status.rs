@@ -19,33 +19,25 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
     let size = |pointer: &str| ByteSize(number(pointer)).to_string();
 
-    print_line(format!(
-        "{} ({}), {}",
-        text("/data"),
-        text("/endpoint"),
-        text("/code")
-    ));
+    let running = status.get("running").and_then(Value::as_bool).unwrap_or(false);
+    let endpoint = if running { text("/endpoint") } else { "not running" };
+    print_line(format!("{} ({endpoint}), {}", text("/data"), text("/code")));
     print_line(format!("  {}", text("/survives")));
+    if !running {
+        print_line("  nothing is running, so nothing is served: `cairn up` starts it");
+    }
     match status.get("writes_refused_because").and_then(Value::as_str) {
         Some(reason) => print_line(format!(
             "  WRITES ARE REFUSED: {reason}. `cairn repair` brings drives back"
         )),
+        None if !running => {}
         None => print_line("  reads and writes are served"),
     }
     print_line("");
     drives(&status).print(2);
     print_line("");
     let mut rest = Table::new(&["", ""]);
-    let at_risk = number("/packs/at_risk");
-    let risk = match at_risk {
-        0 => "none at risk".to_owned(),
-        _ => format!(
-            "{at_risk} at risk, up to {} shards of a pack missing, {} unreadable: `cairn repair` brings them back",
-            number("/packs/missing_shards_max"),
-            number("/packs/unreadable")
-        ),
-    };
-    rest.row(["packs".to_owned(), format!("{}, {risk}", number("/packs/total"))]);
+    rest.row(["packs".to_owned(), packs(&status)]);
     rest.row([
         "space".to_owned(),
         format!(
@@ -76,6 +68,51 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     print_line("");
     vaults(&status).print(2);
     Ok(())
+}
+
+/// How many packs there are, and what is missing of them.
+fn packs(status: &Value) -> String {
+    let number = |name: &str| {
+        let figure = status.get("packs").and_then(|packs| packs.get(name));
+        figure.and_then(Value::as_u64).unwrap_or(0)
+    };
+    let (at_risk, lost) = (number("at_risk"), number("unreadable"));
+    let mut line = format!("{}, ", number("total"));
+    if at_risk == 0 {
+        return line + "none at risk";
+    }
+    line += &format!(
+        "{at_risk} at risk, {} of {} missing",
+        number("shards_missing"),
+        count(number("shards"), "shard")
+    );
+    let mendable = at_risk.saturating_sub(lost);
+    if mendable > 0 {
+        line += &format!("; `cairn repair` makes {} whole again", count(mendable, "pack"));
+    }
+    if lost > 0 {
+        line += &format!("; {}", unreadable(lost));
+    }
+    line
+}
+
+/// What packs that lost more shards than their parity mean to their owner, and what to do.
+pub(super) fn unreadable(packs: u64) -> String {
+    let have = if packs == 1 { "has" } else { "have" };
+    format!(
+        "{} {have} lost more shards than parity makes up for: objects there cannot be read, and `cairn repair` cannot \
+         rebuild them, until a lost drive is back with its data. Bring one back, or put those objects again (`cairn get` \
+         of an object says whether it can be read)",
+        count(packs, "pack")
+    )
+}
+
+/// A number of things, in words: one of them has no s.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
 }
 
 fn drives(status: &Value) -> Table {

@@ -1,13 +1,10 @@
 //! Figures for people and programs: `status`, `vault list`, `scope list`.
 
-use std::collections::HashSet;
-
-use futures::StreamExt;
+use net::Ledger;
 use net::cluster::{DriveState, DriveStatus, packs_of};
-use net::{DriveId, Ledger, PackEntry};
 use serde_json::{Value, json};
 
-use crate::operator::{ErrorCode, OperatorError};
+use crate::operator::{OperatorError, tend};
 use crate::runtime::Runtime;
 use crate::serve::S3Front;
 
@@ -18,14 +15,21 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
     let cluster = runtime.cluster.status();
     let ledger = runtime.ledger.status();
     let reader = runtime.recorder.reader();
-    let lost: HashSet<DriveId> = cluster
-        .drives
-        .iter()
-        .filter(|drive| drive.state == DriveState::Lost)
-        .map(|drive| drive.id)
-        .collect();
-    let risk = packs_at_risk(runtime, &lost).await?;
+    let is_lost = |drive: &&DriveStatus| drive.state == DriveState::Lost;
+    let lost = cluster.drives.iter().filter(is_lost).count();
+    let tally = runtime
+        .cluster
+        .tally(&|| packs_of(&runtime.ledger))
+        .await
+        .map_err(tend::failed)?;
     let code = runtime.layout.code;
+    let (survives, may_lose) = survives(
+        code.data(),
+        code.parity(),
+        cluster.drives.len(),
+        lost,
+        tally.missing_max,
+    );
     let writes = runtime.cluster.writable();
     let sum = |figure: fn(&DriveStatus) -> u64| cluster.drives.iter().map(figure).sum::<u64>();
     Ok(json!({
@@ -35,7 +39,10 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         "endpoint": front.endpoint(),
         "uptime_seconds": runtime.since.elapsed().as_secs(),
         "code": code.to_string(),
-        "survives": survives(code.data(), code.parity(), cluster.drives.len()),
+        "running": front.endpoint().is_some(),
+        "survives": survives,
+        "drives_lost": lost,
+        "drives_may_lose": may_lose,
         "writable": writes.is_ok(),
         "writes_refused_because": writes.err().map(|error| error.to_string()),
         "drives": cluster.drives.iter().map(drive_json).collect::<Vec<_>>(),
@@ -43,10 +50,12 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         "garbage_bytes": sum(|drive| drive.garbage_bytes),
         "allocated_bytes": sum(|drive| drive.allocated_bytes),
         "packs": {
-            "total": risk.packs,
-            "at_risk": risk.at_risk.max(cluster.packs_at_risk),
-            "missing_shards_max": risk.missing_max.max(cluster.missing_shards_max),
-            "unreadable": risk.unreadable,
+            "total": tally.packs,
+            "at_risk": tally.at_risk,
+            "missing_shards_max": tally.missing_max,
+            "shards": tally.shards,
+            "shards_missing": tally.missing,
+            "unreadable": tally.unreadable,
         },
         "ledger": {
             "sequence": ledger.position,
@@ -95,11 +104,26 @@ pub(super) async fn scopes(runtime: &Runtime, vault: Option<&str>) -> Result<Val
     Ok(json!({"vault_id": session.vault().to_string(), "scopes": rows}))
 }
 
-/// What the layout survives, in a sentence.
-pub(super) fn survives(data: usize, parity: usize, drives: usize) -> String {
-    let need = data + parity.div_ceil(2);
-    let writes = drives.saturating_sub(need);
-    format!("reads survive the loss of any {parity} of {drives} drives, writes go on with {writes} lost")
+/// What the layout survives and what is left of that, in a sentence; and how many more drives may go before something
+/// cannot be read. `missing_max` is the most shards that one pack lacks, on lost drives or elsewhere.
+pub(super) fn survives(
+    data: usize,
+    parity: usize,
+    drives: usize,
+    lost: usize,
+    missing_max: usize,
+) -> (String, usize) {
+    let writes = drives.saturating_sub(data + parity.div_ceil(2));
+    let more = parity.saturating_sub(lost.max(missing_max));
+    let now = match (lost, missing_max) {
+        (0, 0) => String::new(),
+        (0, _) => format!("; shards are missing now, so {more} more may go"),
+        (1, _) => format!("; 1 is lost now, so {more} more may go"),
+        _ => format!("; {lost} are lost now, so {more} more may go"),
+    };
+    let made =
+        format!("reads survive the loss of any {parity} of {drives} drives, writes go on with {writes} lost");
+    (made + &now, more)
 }
 
 fn drive_json(drive: &DriveStatus) -> Value {
@@ -122,54 +146,30 @@ fn drive_json(drive: &DriveStatus) -> Value {
     })
 }
 
-#[derive(Default)]
-struct Risk {
-    packs: u64,
-    at_risk: u64,
-    unreadable: u64,
-    missing_max: usize,
-}
-
-/// Counts the packs with shards on lost drives. The cluster itself knows only of those lost while it ran.
-async fn packs_at_risk(runtime: &Runtime, lost: &HashSet<DriveId>) -> Result<Risk, OperatorError> {
-    let mut risk = Risk::default();
-    let mut packs = packs_of(&runtime.ledger);
-    while let Some(entry) = packs.next().await {
-        let entry = entry.map_err(|error| OperatorError::new(ErrorCode::Failed, error.to_string()))?;
-        risk.add(&entry, lost);
-    }
-    Ok(risk)
-}
-
-impl Risk {
-    fn add(&mut self, entry: &PackEntry, lost: &HashSet<DriveId>) {
-        self.packs += 1;
-        let geometry = &entry.summary.geometry;
-        let missing = entry
-            .drives
-            .iter()
-            .enumerate()
-            .filter(|(index, drive)| lost.contains(*drive) && !geometry.is_implied(*index))
-            .count();
-        if missing > 0 {
-            self.at_risk += 1;
-            self.missing_max = self.missing_max.max(missing);
-        }
-        if missing > geometry.code.parity() {
-            self.unreadable += 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::survives;
 
     #[test]
-    fn the_default_layout_says_what_it_survives() {
+    fn the_layout_says_what_it_survives_and_how_many_more_may_go() {
+        let made = "reads survive the loss of any 2 of 6 drives, writes go on with 1 lost";
+        let said = |lost, missing_max| survives(4, 2, 6, lost, missing_max);
+        assert_eq!(said(0, 0), (made.to_owned(), 2));
         assert_eq!(
-            survives(4, 2, 6),
-            "reads survive the loss of any 2 of 6 drives, writes go on with 1 lost"
+            said(1, 1),
+            (format!("{made}; 1 is lost now, so 1 more may go"), 1)
+        );
+        assert_eq!(
+            said(2, 2),
+            (format!("{made}; 2 are lost now, so 0 more may go"), 0)
+        );
+        assert_eq!(
+            said(6, 3),
+            (format!("{made}; 6 are lost now, so 0 more may go"), 0)
+        );
+        assert_eq!(
+            said(0, 2),
+            (format!("{made}; shards are missing now, so 0 more may go"), 0)
         );
     }
 }

@@ -84,8 +84,13 @@ pub(super) async fn scrub(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Valu
         });
     };
     let report = runtime.cluster.scrub(&lookup, &mut show).await.map_err(failed)?;
+    // The drives only know what they have: what they should have is asked of the ledger.
+    let packs = || packs_of(&runtime.ledger);
+    let tally = runtime.cluster.tally(&packs).await.map_err(failed)?;
     Ok(json!({
-        "clean": report.unrepaired == 0,
+        "clean": report.unrepaired == 0 && tally.missing == 0,
+        "shards_missing": tally.missing,
+        "packs_unreadable": tally.unreadable,
         "shards_checked": report.shards_checked,
         "bytes_checked": report.bytes_checked,
         "shards_bad": report.shards_bad,
@@ -99,6 +104,7 @@ pub(super) async fn scrub(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Valu
 pub(super) async fn gc(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Value, OperatorError> {
     let _alone = alone(runtime)?;
     let mut totals = Totals::default();
+    let before = allocated(runtime);
     for session in runtime.sessions.all() {
         let show = |progress: s3_gateway::session::Progress| {
             on_step(Step {
@@ -115,20 +121,18 @@ pub(super) async fn gc(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Value, 
         totals.bytes_moved += report.bytes_moved;
         totals.incomplete |= report.incomplete;
         totals.bytes_rewritten += report.bytes_rewritten;
-        totals.bytes_freed += report.bytes_freed;
         totals.live_bytes += report.live_bytes;
-        // The drives are the same for every vault: the last figure is the newest.
-        totals.allocated_bytes = report.allocated_bytes;
     }
+    let after = allocated(runtime);
     Ok(json!({
         "complete": !totals.incomplete,
         "packs_deleted": totals.packs_deleted,
         "bytes_moved": totals.bytes_moved,
         "bytes_rewritten": totals.bytes_rewritten,
-        "bytes_freed": totals.bytes_freed,
-        "allocated_bytes": totals.allocated_bytes,
+        "bytes_freed": before.saturating_sub(after),
+        "allocated_bytes_before": before,
+        "allocated_bytes": after,
         "live_bytes": totals.live_bytes,
-        "rewrite_ratio": ratio(totals.bytes_moved.saturating_add(totals.bytes_rewritten), totals.bytes_freed),
     }))
 }
 
@@ -138,18 +142,13 @@ struct Totals {
     incomplete: bool,
     bytes_moved: u64,
     bytes_rewritten: u64,
-    bytes_freed: u64,
-    allocated_bytes: u64,
     live_bytes: u64,
 }
 
-/// Bytes rewritten for each byte freed; 0 when nothing was freed.
-fn ratio(rewritten: u64, freed: u64) -> f64 {
-    if freed == 0 {
-        0.0
-    } else {
-        rewritten as f64 / freed as f64
-    }
+/// Bytes that the files of all drives take now.
+fn allocated(runtime: &Runtime) -> u64 {
+    let status = runtime.cluster.status();
+    status.drives.iter().map(|drive| drive.allocated_bytes).sum()
 }
 
 fn alone(runtime: &Runtime) -> Result<MutexGuard<'_, ()>, OperatorError> {
@@ -161,6 +160,6 @@ fn alone(runtime: &Runtime) -> Result<MutexGuard<'_, ()>, OperatorError> {
     })
 }
 
-fn failed(error: impl std::fmt::Display) -> OperatorError {
+pub(super) fn failed(error: impl std::fmt::Display) -> OperatorError {
     OperatorError::new(ErrorCode::Failed, error.to_string())
 }

@@ -87,7 +87,7 @@ async fn three_lost_drives_are_an_error_and_never_wrong_bytes() {
     let output = place.run(["repair"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output).contains("lost more shards than their parity"),
+        text(&output).contains("lost more shards than parity makes up for"),
         "{}",
         text(&output)
     );
@@ -111,7 +111,9 @@ async fn a_flipped_byte_on_a_drive_is_found_and_mended_by_scrub() {
     bytes[at] ^= 0x10;
     std::fs::write(&segment, bytes).unwrap();
     let running = place.up();
-    let report = place.json(["scrub"]);
+    // Opening the drive may have noticed it before: then the shard is missing, which scrub tells and repair mends.
+    let report: serde_json::Value = serde_json::from_slice(&place.run(["scrub", "--json"]).stdout).unwrap();
+    assert_eq!(report["clean"], report["shards_missing"] == 0, "{report}");
     let repaired = place.json(["repair"]);
     assert_eq!(repaired["complete"], true, "{report} {repaired}");
     let found = report["shards_rebuilt"].as_u64().unwrap() + repaired["shards_rebuilt"].as_u64().unwrap();

@@ -10,6 +10,7 @@ mod failed_flush;
 mod front;
 mod keys;
 mod kill;
+mod loss;
 mod process;
 mod rebuild;
 mod receipts;

@@ -67,6 +67,15 @@ fn gc_gives_back_what_was_deleted() {
     );
     assert_eq!(live, 12 << 20);
     assert!(allocated as f64 <= 1.2 * 1.5 * live as f64, "{report}");
+    let before = report["allocated_bytes_before"].as_u64().unwrap();
+    assert!(before > allocated, "{report}");
+    assert_eq!(
+        report["bytes_freed"],
+        before - allocated,
+        "net, and no more than that"
+    );
+    let shown = place.json(["status"]);
+    assert_eq!(shown["allocated_bytes"], allocated, "as status says it");
     drop(running);
 }
 

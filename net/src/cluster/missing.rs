@@ -108,6 +108,11 @@ impl Missing {
         }
     }
 
+    /// Whether a pack was deleted a while ago at most.
+    pub(super) fn is_deleted(&self, pack: PackId) -> bool {
+        self.lock().deleted.contains(&pack)
+    }
+
     /// A pack is put: it counts again, also if one of the same content was deleted before.
     pub(super) fn revive(&self, pack: PackId) {
         let mut known = self.lock();
@@ -179,15 +184,11 @@ impl Missing {
             .collect()
     }
 
-    /// How many packs lack shards, and the most that one of them lacks.
-    pub(super) fn figures(&self) -> (u64, usize) {
+    /// How many packs are known to lack shards, and how many of them lack more than their parity.
+    pub(super) fn figures(&self) -> (u64, u64) {
         let known = self.lock();
-        let worst = known
-            .packs
-            .values()
-            .map(|lack| lack.indexes.len())
-            .max()
-            .unwrap_or(0);
-        (known.packs.len() as u64 + known.overflow, worst)
+        let is_unreadable = |lack: &&Lack| lack.indexes.len() > lack.entry.summary.geometry.code.parity();
+        let unreadable = known.packs.values().filter(is_unreadable).count() as u64;
+        (known.packs.len() as u64 + known.overflow, unreadable)
     }
 }

@@ -48,11 +48,11 @@ pub enum ReadError {
         lane_bytes: u32,
     },
     /// Too few shards of the pack are there.
-    #[error("{have} shards are there and {need} are needed to read")]
+    #[error("{have} of the {need} stored shards needed to read are there")]
     NotEnoughShards {
-        /// Shards that could be read, implied ones included.
+        /// Stored shards that could be read. Implied ones are not counted: they are there without any drive.
         have: usize,
-        /// Shards that are needed.
+        /// Stored shards that are needed: the code's k less the implied ones.
         need: usize,
     },
     /// The shards that are there do not give the bytes that the pack's hashes name.
@@ -61,6 +61,18 @@ pub enum ReadError {
         /// The shard.
         index: usize,
     },
+}
+
+impl ReadError {
+    /// Too few shards, where `have` counts those that could be read, implied ones included.
+    pub(super) fn too_few(entry: &PackEntry, have: usize) -> Self {
+        let code = entry.summary.geometry.code;
+        let implied = code.shards() - entry.stored().count();
+        Self::NotEnoughShards {
+            have: have.saturating_sub(implied),
+            need: code.data().saturating_sub(implied),
+        }
+    }
 }
 
 /// A byte range of one lane.
@@ -304,7 +316,7 @@ impl Inner {
                     self.missing.add(entry, [index]);
                 }
                 Ok(Some((_, Err(_)))) | Err(_) => {}
-                Ok(None) if holders.is_empty() => return Err(ReadError::NotEnoughShards { have, need }),
+                Ok(None) if holders.is_empty() => return Err(ReadError::too_few(entry, have)),
                 Ok(None) => {}
             }
             if let Some(next) = holders.pop() {
@@ -316,11 +328,11 @@ impl Inner {
         let sources = sources(entry, &read);
         let mut rebuilt = coder
             .reconstruct(range.bytes as usize, &sources, &[want])
-            .map_err(|_| ReadError::NotEnoughShards { have, need })?;
+            .map_err(|_| ReadError::too_few(entry, have))?;
         rebuilt
             .pop()
             .map(Bytes::from)
-            .ok_or(ReadError::NotEnoughShards { have, need })
+            .ok_or(ReadError::too_few(entry, have))
     }
 }
 

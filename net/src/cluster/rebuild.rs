@@ -114,10 +114,7 @@ impl Inner {
             }
         }
         if have < code.data() {
-            return Err(ReadError::NotEnoughShards {
-                have,
-                need: code.data(),
-            });
+            return Err(ReadError::too_few(entry, have));
         }
         Ok(gathered)
     }
@@ -145,12 +142,12 @@ impl Inner {
     ) -> Result<Vec<Bytes>, ReadError> {
         let coder = self.coder(entry.summary.geometry.code);
         let entry = Arc::clone(entry);
-        let need = entry.summary.geometry.code.data();
+        let failed = ReadError::too_few(&entry, 0);
         let computing = tokio::task::spawn_blocking(move || {
             let shard_bytes = entry.summary.geometry.shard_bytes as usize;
             let computed = coder
                 .reconstruct(shard_bytes, &sources(&entry, &shards), &want)
-                .map_err(|_| ReadError::NotEnoughShards { have: 0, need })?;
+                .map_err(|_| failed)?;
             for (index, shard) in want.iter().zip(&computed) {
                 if entry.summary.hash(*index) != Some(ShardHash::of(shard)) {
                     return Err(ReadError::Wrong { index: *index });
@@ -158,9 +155,7 @@ impl Inner {
             }
             Ok(computed.into_iter().map(Bytes::from).collect())
         });
-        computing
-            .await
-            .unwrap_or(Err(ReadError::NotEnoughShards { have: 0, need }))
+        computing.await.unwrap_or(Err(failed))
     }
 
     /// Makes missing shards again on the drives that are there, and replaces those of them that are there and damaged.
@@ -186,10 +181,7 @@ impl Inner {
         if want.is_empty() {
             return Ok(rebuilt);
         }
-        let scope = self.scope_of(entry).ok_or(ReadError::NotEnoughShards {
-            have: 0,
-            need: entry.summary.geometry.code.data(),
-        })?;
+        let scope = self.scope_of(entry).ok_or(ReadError::too_few(entry, 0))?;
         let computed = self.compute(entry, gathered.shards, want.clone()).await?;
         // A rebuilt shard of a live pack is put under a lease that drives still accept.
         let lease = entry.lease.max(self.lowest_lease.load(Ordering::Relaxed));

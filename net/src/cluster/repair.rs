@@ -150,6 +150,13 @@ impl Cluster {
         }
         pass.census().await?;
         let mut report = pass.report;
+        if report.packs_unreadable > 0 {
+            let packs = report.packs_unreadable;
+            tracing::warn!(
+                packs,
+                "packs could not be rebuilt: they have lost more shards than their parity"
+            );
+        }
         report.lost = self.lost_dirs();
         Ok(report)
     }
@@ -309,6 +316,10 @@ impl Pass<'_, '_, '_> {
                 // The census names it again.
                 Some(Err(error @ ReadError::Wrong { .. })) => {
                     tracing::error!(%error, "a pack could not be rebuilt")
+                }
+                // Counted, and said once, at the end.
+                Some(Err(error @ ReadError::NotEnoughShards { .. })) => {
+                    tracing::debug!(%error, "a pack has too few shards to be rebuilt");
                 }
                 Some(Err(error)) => tracing::warn!(%error, "a pack could not be rebuilt"),
                 None => {}

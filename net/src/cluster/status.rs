@@ -51,10 +51,10 @@ pub struct DriveStatus {
 pub struct ClusterStatus {
     /// Every drive of the layout.
     pub drives: Vec<DriveStatus>,
-    /// Packs known to lack shards. Packs on drives that were lost at the start are only known after a repair's census.
+    /// Packs known to lack shards, which takes a census after the start; [`Cluster::tally`] counts them all.
     pub packs_at_risk: u64,
-    /// The most shards that one of them lacks.
-    pub missing_shards_max: usize,
+    /// Of these, packs known to lack more than their parity.
+    pub packs_unreadable: u64,
     /// Flushes of drives since the start.
     pub flushes: u64,
     /// Packs acknowledged since the start.
@@ -75,14 +75,14 @@ impl Cluster {
     /// Figures of now.
     pub fn status(&self) -> ClusterStatus {
         let inner = &self.inner;
-        let (packs_at_risk, missing_shards_max) = inner.missing.figures();
+        let (packs_at_risk, packs_unreadable) = inner.missing.figures();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         ClusterStatus {
             drives: (0..inner.drives.len())
                 .filter_map(|number| self.drive_status(number))
                 .collect(),
             packs_at_risk,
-            missing_shards_max,
+            packs_unreadable,
             flushes: inner.flushers().values().map(|flusher| flusher.flushes()).sum(),
             packs_put: count(&inner.counters.packs_put),
             shards_put: count(&inner.counters.shards_put),

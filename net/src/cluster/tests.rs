@@ -6,6 +6,7 @@ mod faults;
 mod mending;
 mod order;
 mod slow;
+mod tally;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
