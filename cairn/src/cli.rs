@@ -44,7 +44,7 @@ pub struct GlobalArgs {
         value_name = "DIR"
     )]
     pub data: PathBuf,
-    /// Print one JSON value on stdout
+    /// Print one JSON value on stdout (`up`: on one line, followed by the line `ready`)
     #[arg(long, global = true)]
     pub json: bool,
     /// The file whose first line opens keys/, or seals it on the first start
@@ -66,6 +66,9 @@ pub struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start everything in one process: drives, ledger, S3 gateway, admin port
+    ///
+    /// Prints `ready` as its last line once requests are served. With --json it prints one JSON value on one line before
+    /// that, so that a program reads the first line and then waits for `ready`.
     Up(Box<UpArgs>),
     /// Show drives, space and what is at risk
     Status,
@@ -144,10 +147,10 @@ pub struct KeyCreateArgs {
     #[arg(long = "op", value_name = "LIST", required = true)]
     pub operations: String,
     /// How long it works, from now (or from --starts-in)
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub expires: Option<Span>,
     /// When it begins to work, from now
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub starts_in: Option<Span>,
     /// A name for people
     #[arg(long, default_value = "", value_name = "TEXT")]
@@ -277,7 +280,7 @@ pub struct GetArgs {
     #[arg(default_value = "-")]
     pub file: PathBuf,
     /// Bytes FROM-TO, both included, as in an HTTP range
-    #[arg(long, value_name = "FROM-TO")]
+    #[arg(long, value_name = "FROM-TO", allow_hyphen_values = true)]
     pub range: Option<String>,
     #[command(flatten)]
     /// The vault.
@@ -315,7 +318,7 @@ pub struct ActivityListArgs {
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
     /// Only the records of the last DURATION
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub since: Option<Span>,
     /// Only records of this operation
     #[arg(long, value_name = "NAME")]

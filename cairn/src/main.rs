@@ -48,7 +48,14 @@ fn report(failure: &Failure, json: bool) {
     if json && !matches!(failure, Failure::Incomplete(_)) {
         cairn::output::print_json(&json!({"error": {"message": failure.to_string()}}));
     }
-    eprintln!("cairn: {failure}");
+    let sentence = failure.to_string();
+    // The reader of a configuration file points at its lines; every other failure is one sentence, and may hold names
+    // that came from clients.
+    let shown = match failure {
+        Failure::Config(_) => sentence,
+        _ => cairn::output::printable(sentence),
+    };
+    eprintln!("cairn: {shown}");
 }
 
 const SHUTDOWN_WAIT: std::time::Duration = std::time::Duration::from_secs(2);

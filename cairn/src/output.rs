@@ -126,17 +126,21 @@ impl Progress {
     /// Shows a step.
     pub fn show(&self, step: Step) {
         if step.total > 0 && self.bar.length() != Some(step.total) {
-            let template = "{prefix} [{bar:32}] {pos}/{len} {msg} ({eta})";
+            let template = "{prefix} [{bar:32}] {pos}/{len} {msg}, {eta} left";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 self.bar.set_style(style.progress_chars("=> "));
             }
             self.bar.set_length(step.total);
         }
         self.bar.set_position(step.done);
+        let unit = match step.unit.strip_suffix('s') {
+            Some(one) if step.total == 1 => one,
+            _ => &step.unit,
+        };
         let note = if step.note.is_empty() {
-            step.unit
+            unit.to_owned()
         } else {
-            format!("{}, {}", step.unit, step.note)
+            format!("{unit}, {}", step.note)
         };
         self.bar.set_message(note);
     }

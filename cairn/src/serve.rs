@@ -113,7 +113,15 @@ impl S3Port {
             ),
             None => None,
         };
-        let failed = |error: std::io::Error| RuntimeError::Gateway(format!("--s3 {}: {error}", config.s3));
+        let failed = |error: std::io::Error| {
+            let hint = match error.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "; another program listens there: choose another with --s3 ADDRESS:PORT"
+                }
+                _ => "",
+            };
+            RuntimeError::Gateway(format!("--s3 {}: {error}{hint}", config.s3))
+        };
         let listener = TcpListener::bind(config.s3).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {

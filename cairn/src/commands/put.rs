@@ -15,7 +15,7 @@ use crate::cli::{GlobalArgs, PutArgs};
 use crate::commands::place::split;
 use crate::commands::reach::S3Connection;
 use crate::exit::Failure;
-use crate::output::{Progress, print_json, print_line};
+use crate::output::{Progress, print_json, print_line, printable};
 use crate::request::Step;
 use crate::s3_client::{Call, ClientError, S3Client, upload_id};
 
@@ -34,7 +34,8 @@ pub(super) async fn run(global: &GlobalArgs, args: PutArgs) -> Result<(), Failur
     if global.json {
         print_json(&json!({"scope": scope, "key": object_key, "bytes": bytes, "etag": etag}));
     } else {
-        print_line(format!("{scope}/{object_key}: {bytes} bytes"));
+        let place = printable(format!("{scope}/{object_key}"));
+        print_line(format!("{place}: {bytes} bytes"));
     }
     Ok(())
 }

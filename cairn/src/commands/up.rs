@@ -77,6 +77,7 @@ pub(super) async fn run(global: &GlobalArgs, args: &UpArgs) -> Result<(), Failur
     // The socket goes with its task.
     let _ = control.await;
     runtime.close().await;
+    tracing::info!("stopped");
     Ok(())
 }
 

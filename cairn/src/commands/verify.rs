@@ -19,9 +19,24 @@ pub(super) fn run(global: &GlobalArgs, args: &VerifyArgs) -> Result<(), Failure>
         None => None,
     };
     let bytes = read(&args.receipt)?;
-    let verified = Receipt::parse(&bytes)
-        .and_then(|receipt| receipt.verify(pinned.as_ref()))
-        .map_err(|error| Failure::Incomplete(format!("the receipt does not hold: {error}")))?;
+    let held = if bytes.is_empty() {
+        Err("the file is empty".to_owned())
+    } else {
+        let receipt = Receipt::parse(&bytes);
+        let held = receipt.and_then(|receipt| receipt.verify(pinned.as_ref()));
+        held.map_err(|error| error.to_string())
+    };
+    let verified = match held {
+        Ok(verified) => verified,
+        Err(reason) => {
+            if global.json {
+                print_json(&json!({"valid": false, "reason": reason}));
+            }
+            return Err(Failure::Incomplete(format!(
+                "the receipt does not hold: {reason}"
+            )));
+        }
+    };
     let record = serde_json::to_value(&verified.record)
         .map_err(|error| Failure::Incomplete(format!("the record cannot be shown: {error}")))?;
     if global.json {
@@ -42,7 +57,9 @@ pub(super) fn run(global: &GlobalArgs, args: &VerifyArgs) -> Result<(), Failure>
             print_line(format!("  {name:<13} {}", printable(value)));
         }
     }
-    print_line(format!("  entry {} of {}", verified.index, verified.tree_size));
+    // The log counts from 0, people from 1.
+    let place = verified.index.saturating_add(1);
+    print_line(format!("  entry {place} of {}", verified.tree_size));
     print_line(format!("log key: {}", verified.key));
     if !verified.pinned {
         print_line(
