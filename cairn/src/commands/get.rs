@@ -1,6 +1,6 @@
 //! `cairn get`: an object becomes a file or goes to stdout, through the S3 gateway and the root key.
 //!
-//! Invariant: a file appears under its name only when it is whole.
+//! Invariants: a file appears under its name only when it is whole; nothing but a plain file is ever replaced.
 
 use std::path::{Path, PathBuf};
 
@@ -55,6 +55,12 @@ async fn fetch(connection: &mut S3Connection, call: Call, target: &Path) -> Resu
         .and_then(|value| value.to_str().ok()?.parse().ok());
     if target == Path::new("-") {
         return copy(body, &mut tokio::io::stdout(), length, target).await;
+    }
+    if std::fs::metadata(target).is_ok_and(|found| !found.is_file()) {
+        // A device or a pipe is written to, not replaced.
+        let opened = tokio::fs::OpenOptions::new().write(true).open(target).await;
+        let mut file = opened.map_err(|error| Failure::file(target, error))?;
+        return copy(body, &mut file, length, target).await;
     }
     let fresh = beside(target);
     let failed = |error| Failure::file(target, error);

@@ -99,3 +99,31 @@ fn the_bench_runs_against_a_server_of_its_own() {
         "nothing is left behind"
     );
 }
+
+#[test]
+fn what_is_no_plain_file_is_written_to_and_never_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    let place = Place::new();
+    let running = place.up();
+    place.json(["scope", "create", "first"]);
+    let (source, pipe) = (place.root().join("source"), place.root().join("pipe"));
+    let bytes = content("source", 100_000);
+    std::fs::write(&source, &bytes).unwrap();
+    place.json(["put", source.to_str().unwrap(), "first/source"]);
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    // Held open for both, so that neither end waits for the other to come.
+    let mut held = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut read = vec![0; 100_000];
+        std::io::Read::read_exact(&mut held, &mut read).map(|()| read)
+    });
+    place.json(["get", "first/source", pipe.to_str().unwrap()]);
+    assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    assert!(reader.join().unwrap().unwrap() == bytes);
+    running.stop();
+}

@@ -21,7 +21,7 @@ use vault::commit::Commit;
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Garbage share of a drive's segment from which `gc` rewrites it, and the background does.
 const SEGMENT_GARBAGE_THOROUGH: f64 = 0.05;
-const SEGMENT_GARBAGE_BACKGROUND: f64 = 0.40;
+const SEGMENT_GARBAGE_BACKGROUND: f64 = 0.30;
 /// Bytes that one round rewrites on the drives.
 const COMPACT_BYTES_MAX: u64 = 1 << 30;
 /// The most rounds one call makes; each makes progress or is the last.
