@@ -221,6 +221,13 @@ impl Sources<'_> {
         let proxies = self.list(&args.trusted_proxies, "CAIRN_TRUSTED_PROXY", &file.trusted_proxy);
         let domains = self.list(&args.domains, "CAIRN_DOMAIN", &file.domain);
         let quota = self.bytes(args.quota, "CAIRN_QUOTA", "--quota", file.quota)?;
+        if quota == Some(0) {
+            return Err(setting(
+                "--quota",
+                "0",
+                "at least one byte, for example 500GiB; no quota unless given",
+            ));
+        }
         let memory = self.bytes(
             args.upload_memory,
             "CAIRN_UPLOAD_MEMORY",

@@ -49,7 +49,7 @@ impl Refusal {
     }
 
     /// A part of S3 that this gateway does not have.
-    pub fn not_implemented(message: &'static str) -> Self {
+    pub fn not_implemented(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(501, "NotImplemented", message)
     }
 

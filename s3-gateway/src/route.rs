@@ -31,7 +31,9 @@ pub(crate) fn operation(
     let mut asked = SUB_RESOURCES.iter().filter(|name| query.has(name));
     let sub_resource = asked.next().copied();
     if asked.next().is_some() {
-        return Err(not_implemented());
+        return Err(Refusal::not_implemented(
+            "A request for several sub-resources at once is not implemented",
+        ));
     }
     match sub_resource {
         None => plain(method, level, query, copies),
@@ -48,7 +50,7 @@ pub(crate) fn operation(
             .iter()
             .find(|(row, ..)| *row == (method.as_str(), level, sub_resource))
             .map(|(_, operation)| *operation)
-            .ok_or_else(not_implemented),
+            .ok_or_else(|| not_implemented(method, level, sub_resource)),
     }
 }
 
@@ -56,7 +58,9 @@ pub(crate) fn operation(
 fn plain(method: &Method, level: Level, query: &Query, copies: bool) -> Result<&'static str, Refusal> {
     let is = |name: &str, value: &str| query.pairs().any(|pair| pair == (name, value));
     match (method.as_str(), level) {
-        ("GET", Level::Service) if is("x-id", "ListDirectoryBuckets") => Err(not_implemented()),
+        ("GET", Level::Service) if is("x-id", "ListDirectoryBuckets") => Err(Refusal::not_implemented(
+            "ListDirectoryBuckets is not implemented",
+        )),
         ("GET", Level::Service) => Ok("ListBuckets"),
         ("GET", Level::Bucket) if is("list-type", "2") => Ok("ListObjectsV2"),
         ("GET", Level::Bucket) => Ok("ListObjects"),
@@ -77,8 +81,14 @@ fn plain(method: &Method, level: Level, query: &Query, copies: bool) -> Result<&
     }
 }
 
-fn not_implemented() -> Refusal {
-    Refusal::not_implemented("A header you provided implies functionality that is not implemented")
+/// Names what was asked for: the sub-resource is one of the table's words, never the client's.
+fn not_implemented(method: &Method, level: Level, sub_resource: &str) -> Refusal {
+    let level = match level {
+        Level::Service => "the service",
+        Level::Bucket => "a bucket",
+        Level::Object => "an object",
+    };
+    Refusal::not_implemented(format!("{method} ?{sub_resource} of {level} is not implemented"))
 }
 
 type Row = ((&'static str, Level, &'static str), &'static str);
@@ -221,6 +231,9 @@ mod tests {
                 assert_ne!(of(method, level, name), Ok(plain), "{method} ?{name}");
             }
         }
+        let query = Query::parse(Some("policy")).unwrap();
+        let refusal = operation(&Method::PUT, Level::Bucket, &query, false).unwrap_err();
+        assert_eq!(refusal.message, "PUT ?policy of a bucket is not implemented");
         assert_eq!(of("PUT", Level::Object, "partNumber=1"), Err(400));
         assert_eq!(of("PUT", Level::Object, "uploadId=1"), Err(400));
         assert_eq!(of("DELETE", Level::Object, "uploadId=1&tagging"), Err(501));

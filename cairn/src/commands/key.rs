@@ -44,6 +44,11 @@ pub(super) async fn run(global: &GlobalArgs, command: KeyCommand) -> Result<(), 
 }
 
 async fn create(global: &GlobalArgs, args: KeyCreateArgs) -> Result<(), Failure> {
+    if args.label.chars().count() > LABEL_CHARS_MAX || args.label.chars().any(char::is_control) {
+        return Err(Failure::Usage(format!(
+            "--label: at most {LABEL_CHARS_MAX} characters, without control characters"
+        )));
+    }
     let request = Request::KeyCreate(NewKey {
         vault: args.vault.vault,
         scopes: args.scopes,
@@ -88,6 +93,7 @@ async fn show(global: &GlobalArgs, args: KeyShowArgs) -> Result<(), Failure> {
     } else {
         print_pair(&answer);
         print_line(format!("status      {}", text(&answer, "status")));
+        print_line(format!("agent       {}", agent(&answer)));
     }
     Ok(())
 }
@@ -99,7 +105,15 @@ pub(super) fn print_pair(answer: &Value) {
 }
 
 fn keys(answer: &Value) -> Table {
-    let mut table = Table::new(&["access key", "label", "status", "scopes", "operations", "expires"]);
+    let mut table = Table::new(&[
+        "access key",
+        "label",
+        "status",
+        "scopes",
+        "operations",
+        "expires",
+        "agent",
+    ]);
     for key in list(answer, "keys") {
         let words = |name: &str| {
             let items: Vec<&str> = list(key, name).iter().filter_map(Value::as_str).collect();
@@ -108,7 +122,7 @@ fn keys(answer: &Value) -> Table {
         let is_root = key.get("root").and_then(Value::as_bool).unwrap_or(false);
         table.row([
             text(key, "access_key_id").to_owned(),
-            text(key, "label").to_owned(),
+            text(key, "label").chars().take(LABEL_CHARS_MAX).collect(),
             text(key, "status").to_owned(),
             words("scopes"),
             if is_root {
@@ -119,9 +133,15 @@ fn keys(answer: &Value) -> Table {
             key.get("expires_ms")
                 .and_then(Value::as_u64)
                 .map_or("never".to_owned(), moment),
+            agent(key),
         ]);
     }
     table
+}
+
+/// What the records of a key's requests call it: `activity list` shows no access key.
+fn agent(key: &Value) -> String {
+    format!("credential:{}", text(key, "name"))
 }
 
 /// A time in ms since 1970, as RFC 3339.
@@ -141,6 +161,9 @@ fn text<'a>(value: &'a Value, name: &str) -> &'a str {
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
+
+/// A label is a column of `key list`.
+const LABEL_CHARS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -65,6 +65,14 @@ async fn a_receipt_holds_offline_and_no_changed_byte_passes() {
         Some(2)
     );
 
+    let empty = verify(&place, b"", &["--json"]);
+    assert_eq!(empty.status.code(), Some(1));
+    let answer: serde_json::Value = serde_json::from_slice(&empty.stdout).unwrap();
+    assert_eq!(
+        (answer["valid"].as_bool(), answer["reason"].as_str()),
+        (Some(false), Some("the file is empty"))
+    );
+
     // Every byte in the room that owns receipts; here a sample through the whole program.
     for at in (0..receipt.len()).step_by(receipt.len() / 40) {
         let mut changed = receipt.clone();
