@@ -78,9 +78,16 @@ pub trait Disk: Send + Sync {
 pub trait DiskFile: Send + Sync {
     /// Reads at `offset`; fewer bytes than asked for only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Reads exactly `bytes` bytes at `offset` without the system's page cache; none where that cannot be done.
+    fn read_direct(&self, _bytes: usize, _offset: u64) -> Option<io::Result<Bytes>> {
+        None
+    }
     /// Reads exactly `bytes` bytes at `offset`, of which there are many that will not be read again soon: around the system's
     /// page cache where that can be done.
     fn read_around_cache(&self, bytes: usize, offset: u64) -> io::Result<Bytes> {
+        if let Some(read) = self.read_direct(bytes, offset) {
+            return read;
+        }
         let mut buffer = vec![0; bytes];
         if self.read_at(&mut buffer, offset)? < bytes {
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use bytes::{Buf, Bytes};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
 
-use super::{Disk, DiskFile, FileIdentity, OpenMode, read_exact_at};
+use super::{Disk, DiskFile, FileIdentity, OpenMode};
 
 /// The machine's own file systems.
 #[derive(Debug, Clone, Copy, Default)]
@@ -110,34 +110,6 @@ impl RealFile {
         self.direct.get_or_init(open).as_ref()
     }
 
-    /// Reads whole aligned pages around the bytes asked for; none if this file takes no direct reads.
-    fn read_direct(&self, bytes: usize, offset: u64) -> Option<io::Result<Bytes>> {
-        let file = self.direct()?;
-        let head = usize::try_from(offset % DIRECT_ALIGN as u64).ok()?;
-        let pages = (head + bytes).next_multiple_of(DIRECT_ALIGN);
-        let mut buffer = vec![0; pages + DIRECT_ALIGN];
-        let from = buffer.as_ptr().align_offset(DIRECT_ALIGN);
-        let into = buffer.get_mut(from..from.checked_add(pages)?)?;
-        let mut read = 0;
-        while read < head + bytes {
-            match file.read_at(into.get_mut(read..)?, offset - head as u64 + read as u64) {
-                Ok(0) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
-                // What comes after a read that ends between two pages is the end of the file.
-                Ok(more) if more % DIRECT_ALIGN != 0 && read + more < head + bytes => {
-                    return Some(Err(io::ErrorKind::UnexpectedEof.into()));
-                }
-                Ok(more) => read += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        let mut buffer = Bytes::from(buffer);
-        buffer.advance(from + head);
-        buffer.truncate(bytes);
-        Some(Ok(buffer))
-    }
-
     /// Several parts in one system call where it takes them all; what is left goes part by part.
     fn write_vectored_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
         let slices: Vec<IoSlice<'_>> = parts.iter().map(|part| IoSlice::new(part)).collect();
@@ -174,14 +146,32 @@ impl DiskFile for RealFile {
         Ok(read)
     }
 
-    fn read_around_cache(&self, bytes: usize, offset: u64) -> io::Result<Bytes> {
-        if let Some(read) = self.read_direct(bytes, offset) {
-            return read;
+    /// Reads whole aligned pages around the bytes asked for.
+    fn read_direct(&self, bytes: usize, offset: u64) -> Option<io::Result<Bytes>> {
+        let file = self.direct()?;
+        let head = usize::try_from(offset % DIRECT_ALIGN as u64).ok()?;
+        let pages = (head + bytes).next_multiple_of(DIRECT_ALIGN);
+        let mut buffer = vec![0; pages + DIRECT_ALIGN];
+        let from = buffer.as_ptr().align_offset(DIRECT_ALIGN);
+        let into = buffer.get_mut(from..from.checked_add(pages)?)?;
+        let mut read = 0;
+        while read < head + bytes {
+            match file.read_at(into.get_mut(read..)?, offset - head as u64 + read as u64) {
+                Ok(0) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
+                // What comes after a read that ends between two pages is the end of the file.
+                Ok(more) if more % DIRECT_ALIGN != 0 && read + more < head + bytes => {
+                    return Some(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => return None,
+                Err(error) => return Some(Err(error)),
+            }
         }
-        let mut buffer = vec![0; bytes];
-        read_exact_at(self, &mut buffer, offset)?;
-        self.drop_cached(offset, bytes as u64);
-        Ok(Bytes::from(buffer))
+        let mut buffer = Bytes::from(buffer);
+        buffer.advance(from + head);
+        buffer.truncate(bytes);
+        Some(Ok(buffer))
     }
 
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
