@@ -2,12 +2,13 @@
 
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource};
 use s3s::{S3Request, S3Response};
-use vault::object::{ChecksumKind, ObjectChecksum};
+use vault::object::{ChecksumKind, Lock, ObjectChecksum};
 
 use super::object::{
-    check_version, check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm,
-    stored_checksum, timestamp, write_condition,
+    check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm, stored_checksum, timestamp,
+    write_condition,
 };
+use super::versions::{find_version, version_id};
 use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
@@ -39,7 +40,15 @@ impl Operations {
         let key = asked.key()?;
         let (from, stored) = find_source(&asked, &input.copy_source).await?;
         let wanted = wanted_algorithm(input.checksum_algorithm.as_ref().map(|a| a.as_str()))?;
-        if from.scope == bucket.scope && stored.object.key == key.as_str() && !replace && wanted.is_none() {
+        let older = matches!(
+            &input.copy_source,
+            CopySource::Bucket {
+                version_id: Some(_),
+                ..
+            }
+        );
+        let onto_itself = from.scope == bucket.scope && stored.object.key == key.as_str() && !older;
+        if onto_itself && !replace && wanted.is_none() {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata, storage class, website redirect location or encryption \
                            attributes.";
@@ -67,6 +76,8 @@ impl Operations {
         }
         Ok(S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
+            copy_source_version_id: version_id(&from, &stored.object),
+            version_id: version_id(&bucket, &copied.object),
             ..Default::default()
         }))
     }
@@ -93,6 +104,8 @@ impl Job {
                 metadata: self.metadata,
                 checksum: None,
                 etag_md5: None,
+                tags: None,
+                lock: Lock::default(),
             };
             return Ok(asked
                 .session
@@ -111,6 +124,8 @@ impl Job {
             metadata: self.metadata.unwrap_or_else(|| source.metadata.clone()),
             etag_md5: md5_of(&digests)?,
             checksum: digests.checksum.as_ref().and_then(stored_checksum),
+            tags: source.tags.clone(),
+            ..NewObject::default()
         };
         Ok(asked
             .session
@@ -130,10 +145,16 @@ pub(super) async fn find_source(asked: &Asked, source: &CopySource) -> Result<(S
     else {
         return Err(Refusal::not_implemented("Access points are not implemented").into());
     };
-    check_version(version_id.as_deref())?;
     let key = Key::parse(key)?;
     let bucket = asked.session.bucket(bucket).await?;
-    let stored = asked.session.object(&bucket, &key).await?;
+    let stored = match find_version(asked, &bucket, &key, version_id.as_deref()).await {
+        Err(halt) if halt.refusal.status == 405 => {
+            let message =
+                "The source of a copy request may not specifically refer to a delete marker by version id.";
+            return Err(Refusal::invalid_request(message).into());
+        }
+        found => found?,
+    };
     let conditions = &asked.admitted.source_conditions;
     match conditions.judge(&stored.object.etag(), stored.object.modified_ms) {
         Verdict::Hold => Ok((bucket, stored)),

@@ -6,6 +6,7 @@ use s3s::{S3Request, S3Response};
 use super::copy::find_source;
 use super::multipart::{part_number, upload_id};
 use super::object::{check_write_headers, md5_of, sent_algorithm, stored_checksum, timestamp};
+use super::versions::version_id;
 use super::{Answer, Asked, Halt, Operations};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::RangeSpec;
@@ -69,6 +70,7 @@ impl Operations {
         }
         Ok(S3Response::new(UploadPartCopyOutput {
             copy_part_result: Some(result),
+            copy_source_version_id: version_id(&from, &stored.object),
             ..Default::default()
         }))
     }

@@ -7,6 +7,7 @@ use vault::object::{ChecksumKind, ObjectChecksum};
 use super::object::{
     check_write_headers, etag, md5_of, put_checksum, receive, stored_checksum, write_condition,
 };
+use super::versions::version_id;
 use super::{Answer, Asked, Operations};
 use crate::session::{Condition, NewObject, SessionError};
 
@@ -34,6 +35,7 @@ impl Operations {
             metadata: asked.admitted.metadata.clone(),
             etag_md5: md5_of(&digests)?,
             checksum: checksum.clone(),
+            ..NewObject::default()
         };
         let stored = asked
             .session
@@ -41,6 +43,7 @@ impl Operations {
             .await?;
         let output = PutObjectOutput {
             e_tag: Some(etag(&stored.object)),
+            version_id: version_id(&bucket, &stored.object),
             ..Default::default()
         };
         let mut response = S3Response::new(output);
