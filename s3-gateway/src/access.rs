@@ -60,6 +60,7 @@ pub(crate) const TABLE: &[(&str, Needs)] = &[
     ("HeadObject", Needs::Right(Operation::Read)),
     ("ListBuckets", Needs::InForce),
     ("ListMultipartUploads", Needs::Right(Operation::List)),
+    ("ListObjectVersions", Needs::Right(Operation::List)),
     ("ListObjects", Needs::Right(Operation::List)),
     ("ListObjectsV2", Needs::Right(Operation::List)),
     ("ListParts", Needs::Right(Operation::List)),

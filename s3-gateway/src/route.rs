@@ -134,6 +134,7 @@ const ROWS: &[Row] = &[
     (("GET", Level::Bucket, "tagging"), "GetBucketTagging"),
     (("GET", Level::Bucket, "uploads"), "ListMultipartUploads"),
     (("GET", Level::Bucket, "versioning"), "GetBucketVersioning"),
+    (("GET", Level::Bucket, "versions"), "ListObjectVersions"),
     (("GET", Level::Bucket, "website"), "GetBucketWebsite"),
     (("GET", Level::Object, "acl"), "GetObjectAcl"),
     (("GET", Level::Object, "tagging"), "GetObjectTagging"),

@@ -293,7 +293,6 @@ async fn parts_of_s3_that_are_not_here_touch_nothing() {
             "an encryption of an object": put("/bkt/o", b"").query("encryption", "") => "NotImplemented" 501;
             "a lock": put("/bkt/o", b"<LegalHold/>").query("legal-hold", "") => "NotImplemented" 501;
             "a policy": put("/bkt", b"{}").query("policy", "") => "NotImplemented" 501;
-            "versions": get("/bkt").query("versions", "") => "NotImplemented" 501;
             "two sub-resources": delete("/bkt/open").query("tagging", "").query("uploadId", upload) => "NotImplemented" 501;
             "a part of no upload": put("/bkt/o", b"x").query("partNumber", "1") => "InvalidArgument" 400;
             "an upload's part without number": put("/bkt/open", b"x").query("uploadId", upload) => "InvalidArgument" 400;
