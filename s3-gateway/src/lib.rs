@@ -11,6 +11,7 @@ pub mod auth;
 pub mod body;
 pub mod checksum;
 pub mod conditions;
+mod encoded_word;
 pub mod errors;
 pub mod gate;
 mod hold;

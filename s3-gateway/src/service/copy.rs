@@ -4,6 +4,7 @@ use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource};
 use s3s::{S3Request, S3Response};
 use vault::object::{ChecksumKind, ObjectChecksum};
 
+use super::encryption::Encryption;
 use super::object::{
     check_version, check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm,
     stored_checksum, timestamp, write_condition,
@@ -37,9 +38,11 @@ impl Operations {
         };
         let bucket = asked.bucket().await?;
         let key = asked.key()?;
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
         let (from, stored) = find_source(&asked, &input.copy_source).await?;
         let wanted = wanted_algorithm(input.checksum_algorithm.as_ref().map(|a| a.as_str()))?;
-        if from.scope == bucket.scope && stored.object.key == key.as_str() && !replace && wanted.is_none() {
+        let changed = replace || wanted.is_some() || encryption.is_some();
+        if from.scope == bucket.scope && stored.object.key == key.as_str() && !changed {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata, storage class, website redirect location or encryption \
                            attributes.";
@@ -52,7 +55,11 @@ impl Operations {
             return Err(Refusal::invalid_request(message).into());
         }
         let job = Job {
-            metadata: replace.then(|| asked.admitted.metadata.clone()),
+            metadata: encryption.keep_in(if replace {
+                asked.admitted.metadata.clone()
+            } else {
+                stored.object.metadata.clone()
+            }),
             compute: wanted.filter(|wanted| !has_checksum(&stored, *wanted)),
             condition,
         };
@@ -65,17 +72,19 @@ impl Operations {
         if let Some(checksum) = &copied.object.checksum {
             result_checksum(&mut result, checksum, copied.object.parts);
         }
-        Ok(S3Response::new(CopyObjectOutput {
+        let mut response = S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
             ..Default::default()
-        }))
+        });
+        encryption.put(&mut response.headers);
+        Ok(response)
     }
 }
 
 /// A copy that may be made.
 struct Job {
-    /// The new metadata, if it is not the source's.
-    metadata: Option<Vec<(String, String)>>,
+    /// The copy's metadata.
+    metadata: Vec<(String, String)>,
     /// A checksum that the source does not have, which is only found by reading it.
     compute: Option<Algorithm>,
     condition: Condition,
@@ -90,7 +99,7 @@ impl Job {
     ) -> Result<Stored, Halt> {
         let Some(algorithm) = self.compute else {
             let changes = CopyChanges {
-                metadata: self.metadata,
+                metadata: Some(self.metadata),
                 checksum: None,
                 etag_md5: None,
             };
@@ -108,7 +117,7 @@ impl Job {
             .await?;
         let digests = hasher.finish();
         let new = NewObject {
-            metadata: self.metadata.unwrap_or_else(|| source.metadata.clone()),
+            metadata: self.metadata,
             etag_md5: md5_of(&digests)?,
             checksum: digests.checksum.as_ref().and_then(stored_checksum),
         };

@@ -12,6 +12,7 @@ use vault::object::{Checksum, ObjectChecksum, Upload, UploadId};
 
 use super::buckets::owner;
 use super::copy::wanted_algorithm;
+use super::encryption::Encryption;
 use super::list::{Encoding, page_size};
 use super::object::{
     check_write_headers, checksum_text, etag, kind_name, md5_of, put_header, receive, sent_algorithm,
@@ -38,8 +39,9 @@ impl Operations {
         let kind = input.checksum_type.as_ref().map(ChecksumType::as_str);
         let composite = is_composite(algorithm, kind)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
         let new = NewUpload {
-            metadata: asked.admitted.metadata.clone(),
+            metadata: encryption.keep_in(asked.admitted.metadata.clone()),
             checksum_algorithm: algorithm.map(stored_algorithm),
             composite,
         };
@@ -56,7 +58,9 @@ impl Operations {
             checksum_type: algorithm.map(|_| ChecksumType::from_static(kind)),
             ..Default::default()
         };
-        Ok(S3Response::new(output))
+        let mut response = S3Response::new(output);
+        encryption.put(&mut response.headers);
+        Ok(response)
     }
 
     pub(super) async fn upload_part(
@@ -86,6 +90,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
+        Encryption::of_metadata(&upload.metadata).put(&mut response.headers);
         if let Some(value) = &digests.checksum {
             put_header(
                 &mut response.headers,
@@ -152,7 +157,9 @@ impl Operations {
         if let Some(checksum) = &object.checksum {
             completed_checksum(&mut output, checksum, object.parts);
         }
-        Ok(S3Response::new(output))
+        let mut response = S3Response::new(output);
+        Encryption::of_metadata(&object.metadata).put(&mut response.headers);
+        Ok(response)
     }
 
     pub(super) async fn abort_multipart_upload(

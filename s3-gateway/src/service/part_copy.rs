@@ -4,6 +4,7 @@ use s3s::dto::{CopyPartResult, ETag, UploadPartCopyInput, UploadPartCopyOutput};
 use s3s::{S3Request, S3Response};
 
 use super::copy::find_source;
+use super::encryption::Encryption;
 use super::multipart::{part_number, upload_id};
 use super::object::{check_write_headers, md5_of, sent_algorithm, stored_checksum, timestamp};
 use super::{Answer, Asked, Halt, Operations};
@@ -67,10 +68,12 @@ impl Operations {
                 Algorithm::Sha256 => result.checksum_sha256 = text,
             }
         }
-        Ok(S3Response::new(UploadPartCopyOutput {
+        let mut response = S3Response::new(UploadPartCopyOutput {
             copy_part_result: Some(result),
             ..Default::default()
-        }))
+        });
+        Encryption::of_metadata(&upload.metadata).put(&mut response.headers);
+        Ok(response)
     }
 }
 

@@ -4,6 +4,7 @@ use s3s::dto::{PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response};
 use vault::object::{ChecksumKind, ObjectChecksum};
 
+use super::encryption::Encryption;
 use super::object::{
     check_write_headers, etag, md5_of, put_checksum, receive, stored_checksum, write_condition,
 };
@@ -19,6 +20,7 @@ impl Operations {
         check_write_headers(&request.headers)?;
         let condition = write_condition(&asked.admitted.conditions)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
         if condition != Condition::None {
             // A first look saves the transfer; what counts is decided with the ledger append.
             let current = match asked.session.object(&bucket, key).await {
@@ -31,7 +33,7 @@ impl Operations {
         let (stream, digests) = receive(&asked, &bucket, None, request.input.body).await?;
         let checksum = digests.checksum.as_ref().and_then(stored_checksum);
         let new = NewObject {
-            metadata: asked.admitted.metadata.clone(),
+            metadata: encryption.keep_in(asked.admitted.metadata.clone()),
             etag_md5: md5_of(&digests)?,
             checksum: checksum.clone(),
         };
@@ -44,6 +46,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
+        encryption.put(&mut response.headers);
         if let Some(checksum) = checksum {
             let checksum = ObjectChecksum {
                 checksum,
