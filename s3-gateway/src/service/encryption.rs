@@ -107,7 +107,8 @@ impl Encryption {
 /// Keys of the client's and of the store exclude each other.
 pub(super) fn check_write(headers: &HeaderMap) -> Result<(), Halt> {
     if headers.contains_key(ALGORITHM) && headers.contains_key(CUSTOMER_ALGORITHM) {
-        let message = "Server side encryption with a customer key and with a key of the store exclude each other";
+        let message =
+            "Server side encryption with a customer key and with a key of the store exclude each other";
         return Err(Refusal::invalid_argument(message).into());
     }
     Ok(())
