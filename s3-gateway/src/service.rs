@@ -6,6 +6,7 @@
 mod buckets;
 mod copy;
 mod delete;
+mod encryption;
 mod get;
 mod list;
 mod multipart;

@@ -6,6 +6,7 @@
 //! visible to everything that asks afterwards.
 
 mod activity_query;
+mod attributes;
 mod buckets;
 mod budget;
 mod checkpoint;
@@ -35,13 +36,14 @@ mod uploads;
 mod versions;
 
 pub use activity_query::{ActivityQuery, OpenedRecord};
+pub use attributes::{Attributes, NewObject};
 pub use collect::{CollectOptions, GcReport};
 pub use commit::{Condition, ETagMatch};
 pub use completion::{CompletePart, Completion, PART_BYTES_MIN};
 pub use copy::CopyChanges;
 pub use credentials::{CredentialRow, NewCredential, OpenCredential, Secret};
 pub use error::SessionError;
-pub use put::{NewObject, Stored};
+pub use put::Stored;
 pub use read::ReadStream;
 pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};

@@ -10,6 +10,7 @@ use http::{HeaderMap, Uri};
 use super::{ForwardBody, Target};
 use crate::auth::Place;
 use crate::auth::canonical::{Query, encode, encode_path};
+use crate::encoded_word;
 use crate::errors::Refusal;
 
 /// Turns `x-amz-*` parameters of a presigned URL into the headers they stand for. They were signed with the query;
@@ -101,7 +102,10 @@ pub(super) fn take_metadata(headers: &mut HeaderMap) -> Result<Vec<(String, Stri
                     .trim(),
             );
         }
-        let value = values.join(",");
+        let mut value = values.join(",");
+        if is_user_metadata(name.as_str()) {
+            value = encoded_word::decode(&value).into_owned();
+        }
         all_bytes += name.as_str().len() + value.len();
         if all_bytes > METADATA_BYTES_MAX {
             return Err(Refusal::metadata_too_large(all_bytes, METADATA_BYTES_MAX));

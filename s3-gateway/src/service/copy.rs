@@ -2,8 +2,9 @@
 
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource};
 use s3s::{S3Request, S3Response};
-use vault::object::{ChecksumKind, Lock, ObjectChecksum};
+use vault::object::{ChecksumKind, ObjectChecksum};
 
+use super::encryption::Encryption;
 use super::object::{
     check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm, stored_checksum, timestamp,
     write_condition,
@@ -13,7 +14,7 @@ use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
 use crate::errors::Refusal;
-use crate::session::{Condition, CopyChanges, NewObject, SessionError, Stored};
+use crate::session::{Attributes, Condition, CopyChanges, NewObject, SessionError, Stored};
 
 /// The largest object that one CopyObject copies, in bytes.
 const COPY_BYTES_MAX: u64 = 5 << 30;
@@ -38,6 +39,7 @@ impl Operations {
         };
         let bucket = asked.bucket().await?;
         let key = asked.key()?;
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
         let (from, stored) = find_source(&asked, &input.copy_source).await?;
         let wanted = wanted_algorithm(input.checksum_algorithm.as_ref().map(|a| a.as_str()))?;
         let older = matches!(
@@ -47,8 +49,8 @@ impl Operations {
                 ..
             }
         );
-        let onto_itself = from.scope == bucket.scope && stored.object.key == key.as_str() && !older;
-        if onto_itself && !replace && wanted.is_none() {
+        let changed = replace || wanted.is_some() || encryption.is_some() || older;
+        if from.scope == bucket.scope && stored.object.key == key.as_str() && !changed {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata, storage class, website redirect location or encryption \
                            attributes.";
@@ -60,11 +62,17 @@ impl Operations {
                            5368709120";
             return Err(Refusal::invalid_request(message).into());
         }
-        let job = Job {
-            metadata: replace.then(|| asked.admitted.metadata.clone()),
+        let mut job = Job {
+            attributes: Attributes {
+                system: encryption.noted(),
+                ..Attributes::copied(&stored.object)
+            },
             compute: wanted.filter(|wanted| !has_checksum(&stored, *wanted)),
             condition,
         };
+        if replace {
+            job.attributes.metadata.clone_from(&asked.admitted.metadata);
+        }
         let copied = job.run(&asked, (&from, &stored), (&bucket, key)).await?;
         let mut result = CopyObjectResult {
             e_tag: Some(etag(&copied.object)),
@@ -74,19 +82,21 @@ impl Operations {
         if let Some(checksum) = &copied.object.checksum {
             result_checksum(&mut result, checksum, copied.object.parts);
         }
-        Ok(S3Response::new(CopyObjectOutput {
+        let mut response = S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
             copy_source_version_id: version_id(&from, &stored.object),
             version_id: version_id(&bucket, &copied.object),
             ..Default::default()
-        }))
+        });
+        encryption.put(&mut response.headers);
+        Ok(response)
     }
 }
 
 /// A copy that may be made.
 struct Job {
-    /// The new metadata, if it is not the source's.
-    metadata: Option<Vec<(String, String)>>,
+    /// What is said of the copy; a source's lock and encryption never go with it.
+    attributes: Attributes,
     /// A checksum that the source does not have, which is only found by reading it.
     compute: Option<Algorithm>,
     condition: Condition,
@@ -101,11 +111,9 @@ impl Job {
     ) -> Result<Stored, Halt> {
         let Some(algorithm) = self.compute else {
             let changes = CopyChanges {
-                metadata: self.metadata,
+                attributes: self.attributes,
                 checksum: None,
                 etag_md5: None,
-                tags: None,
-                lock: Lock::default(),
             };
             return Ok(asked
                 .session
@@ -121,11 +129,9 @@ impl Job {
             .await?;
         let digests = hasher.finish();
         let new = NewObject {
-            metadata: self.metadata.unwrap_or_else(|| source.metadata.clone()),
+            attributes: self.attributes,
             etag_md5: md5_of(&digests)?,
             checksum: digests.checksum.as_ref().and_then(stored_checksum),
-            tags: source.tags.clone(),
-            ..NewObject::default()
         };
         Ok(asked
             .session

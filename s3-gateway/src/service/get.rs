@@ -11,6 +11,7 @@ use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutpu
 use s3s::{Body, S3Request, S3Response};
 use vault::object::{Manifest, Object};
 
+use super::encryption::Encryption;
 use super::multipart;
 use super::object::{check_read_headers, etag, put_checksum, put_header, put_metadata, signed, timestamp};
 use super::versions::{find_version, version_id};
@@ -233,6 +234,7 @@ fn headers_of(
 ) -> Result<HeaderMap, Halt> {
     let mut headers = HeaderMap::new();
     put_metadata(&mut headers, object);
+    Encryption::of_noted(&object.system).put(&mut headers);
     let query = Query::parse(query).map_err(|error| Refusal::from(&error))?;
     for (parameter, header) in OVERRIDES {
         if let Ok(Some(value)) = query.unique(parameter) {

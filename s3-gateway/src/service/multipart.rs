@@ -12,6 +12,7 @@ use vault::object::{Checksum, ObjectChecksum, Upload, UploadId};
 
 use super::buckets::owner;
 use super::copy::wanted_algorithm;
+use super::encryption::Encryption;
 use super::list::{Encoding, page_size};
 use super::object::{
     check_write_headers, checksum_text, etag, kind_name, md5_of, put_header, receive, sent_algorithm,
@@ -22,7 +23,7 @@ use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::encode_path;
 use crate::checksum::{Algorithm, ChecksumError, Value};
 use crate::errors::Refusal;
-use crate::session::{CompletePart, Completion, NewPart, NewUpload, SessionError, StoredPart};
+use crate::session::{Attributes, CompletePart, Completion, NewPart, NewUpload, SessionError, StoredPart};
 
 /// The highest part number.
 const PARTS_MAX: i32 = 10_000;
@@ -39,11 +40,15 @@ impl Operations {
         let kind = input.checksum_type.as_ref().map(ChecksumType::as_str);
         let composite = is_composite(algorithm, kind)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
         let new = NewUpload {
-            metadata: asked.admitted.metadata.clone(),
+            attributes: Attributes {
+                metadata: asked.admitted.metadata.clone(),
+                system: encryption.noted(),
+                ..Attributes::default()
+            },
             checksum_algorithm: algorithm.map(stored_algorithm),
             composite,
-            ..NewUpload::default()
         };
         let id = asked
             .session
@@ -58,7 +63,9 @@ impl Operations {
             checksum_type: algorithm.map(|_| ChecksumType::from_static(kind)),
             ..Default::default()
         };
-        Ok(S3Response::new(output))
+        let mut response = S3Response::new(output);
+        encryption.put(&mut response.headers);
+        Ok(response)
     }
 
     pub(super) async fn upload_part(
@@ -88,6 +95,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
+        Encryption::of_noted(&upload.system).put(&mut response.headers);
         if let Some(value) = &digests.checksum {
             put_header(
                 &mut response.headers,
@@ -155,7 +163,9 @@ impl Operations {
         if let Some(checksum) = &object.checksum {
             completed_checksum(&mut output, checksum, object.parts);
         }
-        Ok(S3Response::new(output))
+        let mut response = S3Response::new(output);
+        Encryption::of_noted(&object.system).put(&mut response.headers);
+        Ok(response)
     }
 
     pub(super) async fn abort_multipart_upload(

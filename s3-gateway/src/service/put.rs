@@ -4,12 +4,13 @@ use s3s::dto::{PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response};
 use vault::object::{ChecksumKind, ObjectChecksum};
 
+use super::encryption::Encryption;
 use super::object::{
     check_write_headers, etag, md5_of, put_checksum, receive, stored_checksum, write_condition,
 };
 use super::versions::version_id;
 use super::{Answer, Asked, Operations};
-use crate::session::{Condition, NewObject, SessionError};
+use crate::session::{Attributes, Condition, NewObject, SessionError};
 
 impl Operations {
     pub(super) async fn put_object(
@@ -20,6 +21,7 @@ impl Operations {
         check_write_headers(&request.headers)?;
         let condition = write_condition(&asked.admitted.conditions)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
         if condition != Condition::None {
             // A first look saves the transfer; what counts is decided with the ledger append.
             let current = match asked.session.object(&bucket, key).await {
@@ -32,10 +34,13 @@ impl Operations {
         let (stream, digests) = receive(&asked, &bucket, None, request.input.body).await?;
         let checksum = digests.checksum.as_ref().and_then(stored_checksum);
         let new = NewObject {
-            metadata: asked.admitted.metadata.clone(),
+            attributes: Attributes {
+                metadata: asked.admitted.metadata.clone(),
+                system: encryption.noted(),
+                ..Attributes::default()
+            },
             etag_md5: md5_of(&digests)?,
             checksum: checksum.clone(),
-            ..NewObject::default()
         };
         let stored = asked
             .session
@@ -47,6 +52,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
+        encryption.put(&mut response.headers);
         if let Some(checksum) = checksum {
             let checksum = ObjectChecksum {
                 checksum,

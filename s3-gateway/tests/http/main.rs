@@ -7,6 +7,7 @@
 mod bad_input;
 mod buckets;
 mod client;
+mod encryption;
 mod gate;
 mod multipart;
 mod objects;
