@@ -199,7 +199,8 @@ pub(crate) struct Inner {
     /// Whether the view is being filled again and shows only a part.
     pub(crate) reloading: AtomicBool,
     pub(crate) refusals: refusals::Refusals,
-    pub(crate) collecting: tokio::sync::Mutex<()>,
+    /// Held while collecting.
+    pub(crate) collecting: tokio::sync::Mutex<collect::Looks>,
     /// Whether the drives were looked through for packs without an entry since the start.
     pub(crate) scanned: AtomicBool,
     pub(crate) checkpointing: tokio::sync::Mutex<()>,
@@ -241,7 +242,7 @@ impl Session {
             applying: tokio::sync::Mutex::new(()),
             reloading: AtomicBool::new(false),
             refusals: refusals::Refusals::new(Instant::now()),
-            collecting: tokio::sync::Mutex::new(()),
+            collecting: tokio::sync::Mutex::default(),
             scanned: AtomicBool::new(false),
             checkpointing: tokio::sync::Mutex::new(()),
             collector: parts.collector.0,
