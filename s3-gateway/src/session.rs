@@ -204,6 +204,8 @@ pub(crate) struct Inner {
     /// Whether the drives were looked through for packs without an entry since the start.
     pub(crate) scanned: AtomicBool,
     pub(crate) checkpointing: tokio::sync::Mutex<()>,
+    /// Objects that the last checkpoint tells of; `u64::MAX` until one is written.
+    pub(crate) checkpoint_objects: AtomicU64,
     pub(crate) collector: Wallet,
     /// The number of the next delete order: above every earlier one's, also of earlier processes.
     pub(crate) next_order: AtomicU64,
@@ -245,6 +247,7 @@ impl Session {
             collecting: tokio::sync::Mutex::default(),
             scanned: AtomicBool::new(false),
             checkpointing: tokio::sync::Mutex::new(()),
+            checkpoint_objects: AtomicU64::new(u64::MAX),
             collector: parts.collector.0,
             next_order: AtomicU64::new(now_ms() << 16),
             lanes: LanePool::new(LANE_BUFFERS_MAX),

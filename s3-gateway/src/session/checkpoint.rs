@@ -12,6 +12,7 @@ use activity::Purpose;
 use bytes::Bytes;
 use engine::slots::{Address, EntryKind, Sequence};
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointWriter};
 use vault::claim::ClaimValue;
@@ -52,6 +53,7 @@ impl Inner {
             claims.settled_below(self.applied())
         };
         let previous = self.index.checkpoint()?;
+        let objects = self.objects()?;
         let place = self.vault_wide_bucket();
         let (mut pointer, tail) = self.stream_entries(&place, through).await?;
         let mut operation = [0; 16];
@@ -90,7 +92,10 @@ impl Inner {
                 &mut fill_random,
             )?;
         match self.submit(append, &pins, Urgency::Frees).await? {
-            Submitted::Applied(_) => Ok(through),
+            Submitted::Applied(_) => {
+                self.checkpoint_objects.store(objects, Ordering::Relaxed);
+                Ok(through)
+            }
             Submitted::Conflict => Err(SessionError::Conflict { attempts: 1 }),
         }
     }

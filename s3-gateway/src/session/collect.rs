@@ -214,7 +214,9 @@ impl Inner {
         // What was moved left claims-only packs and old checkpoints behind; a last checkpoint settles them.
         let settle = match depth {
             Depth::Background => left.bytes > WAITING_BYTES_MIN.max(self.used_bytes()? / WAITING_SHARE),
-            Depth::Idle => left.bytes > self.used_bytes()? / WAITING_SHARE_IDLE,
+            Depth::Idle => {
+                left.bytes.saturating_add(self.outdated_bytes()?) > self.used_bytes()? / WAITING_SHARE_IDLE
+            }
             Depth::Everything => left.packs > 0 || self.checkpoint_due(depth)?,
         };
         if settle {
@@ -306,6 +308,34 @@ impl Inner {
         let changed = self.index.changed_through()?.0;
         let many = self.applied().0.saturating_sub(through) >= CHECKPOINT_EVERY;
         Ok(changed > through && (depth == Depth::Everything || many))
+    }
+
+    /// About so many bytes of the last checkpoint tell of objects that are gone; all of it when nobody knows, as after a start.
+    fn outdated_bytes(&self) -> Result<u64, SessionError> {
+        let Some(row) = self.index.checkpoint()? else {
+            return Ok(0);
+        };
+        if self.index.changed_through()? <= row.value.through {
+            return Ok(0);
+        }
+        let bytes = row.value.stream.plaintext_bytes;
+        let then = self.checkpoint_objects.load(Ordering::Relaxed);
+        let now = self.objects()?.min(then);
+        let outdated = u128::from(bytes) * u128::from(then - now) / u128::from(then.max(1));
+        Ok(if then == u64::MAX {
+            bytes
+        } else {
+            u64::try_from(outdated).unwrap_or(bytes)
+        })
+    }
+
+    /// Current objects of the vault.
+    pub(super) fn objects(&self) -> Result<u64, SessionError> {
+        let mut objects = 0u64;
+        for bucket in self.index.buckets()? {
+            objects = objects.saturating_add(self.index.usage(bucket.value.scope)?.objects);
+        }
+        Ok(objects)
     }
 
     /// Parts and uploads that no append had room to remove.
