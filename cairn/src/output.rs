@@ -33,6 +33,11 @@ pub fn print_line(line: impl AsRef<str>) {
     let _ = out.flush();
 }
 
+/// Prints a line on stderr: what a person should know beside the answer.
+pub fn print_note(line: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+}
+
 /// A table: columns as wide as their widest cell, numbers to the right.
 #[derive(Debug, Default)]
 pub struct Table {

@@ -31,6 +31,7 @@ use crate::errors::Refusal;
 use crate::hold::{Hold, Holds};
 use crate::host::{Hosts, Peer};
 use crate::key::{BucketName, ObjectKey};
+use crate::operations;
 
 /// What the gate asks of the open vault: secrets, and a place for what it refused.
 pub trait Gatekeeper: Send + Sync + 'static {
@@ -246,7 +247,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 let bucket = refused.bucket.as_ref().map(BucketName::as_str);
                 let (identity, operation) = (refused.identity.as_ref(), refused.operation);
                 self.keeper
-                    .refused(identity, operation.unwrap_or("Refused"), bucket, code);
+                    .refused(identity, operation.unwrap_or(operations::REFUSED), bucket, code);
                 self.traffic.refused.fetch_add(1, Ordering::Relaxed);
                 self.log(&passage, operation, identity, &response, Some(code));
                 response
@@ -314,9 +315,6 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         );
     }
 }
-
-/// The name in a record of a request that is no operation this gateway knows.
-const UNKNOWN: &str = "Unknown";
 
 /// Milliseconds since 1970 by this machine's clock.
 pub(crate) fn now_ms() -> u64 {

@@ -17,6 +17,7 @@ mod hold;
 pub mod host;
 mod keeper;
 pub mod key;
+pub mod operations;
 mod route;
 pub mod server;
 pub mod service;

@@ -8,6 +8,7 @@ use super::commit::{Submitted, Urgency, detached, written};
 use super::packer::Submission;
 use super::record::Note;
 use super::{Bucket, Inner, Session, SessionError, StreamWriter, fill_random, now_ms};
+use crate::operations;
 use activity::Purpose;
 use bytes::Bytes;
 use engine::slots::{Address, EntryKind, Sequence};
@@ -81,7 +82,7 @@ impl Inner {
         pins.push(packed.pin);
         let note = Note {
             bytes: pointer.stream.plaintext_bytes,
-            ..Note::of("IndexCheckpoint", None, Purpose::Gc)
+            ..Note::of(operations::INDEX_CHECKPOINT, None, Purpose::Gc)
         };
         let append = Commit::new(&self.keyring, operation, self.lease)
             .with_record(self.own_record_part(note)?)

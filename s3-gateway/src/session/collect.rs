@@ -11,6 +11,7 @@ mod looks;
 use super::commit::{Submitted, Urgency, detached};
 use super::record::Note;
 use super::{Inner, Progress, Session, SessionError, fill_random};
+use crate::operations;
 use activity::Purpose;
 use engine::pack::PackId;
 use engine::slots::Sequence;
@@ -376,7 +377,7 @@ impl Inner {
                 .collect();
             let mut operation = [0; 16];
             fill_random(&mut operation);
-            let note = Note::of("RetirePacks", None, Purpose::Gc);
+            let note = Note::of(operations::RETIRE_PACKS, None, Purpose::Gc);
             let append = Commit::new(&self.keyring, operation, self.lease)
                 .with_record(self.own_record_part(note)?)
                 .retire_packs(&retired)?;
