@@ -167,6 +167,8 @@ struct Passage {
     request_id: String,
     resource: String,
     method: Method,
+    /// The body's length as the client states it, without framing; 0 if it states none.
+    bytes_in: u64,
     started: Instant,
 }
 
@@ -218,6 +220,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             request_id: hex::encode(operation_id),
             resource: request.uri().path().to_owned(),
             method: request.method().clone(),
+            bytes_in: stated_bytes(request.headers()).unwrap_or(0),
             started: Instant::now(),
         };
         let about = About {
@@ -300,15 +303,16 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         code: Option<&str>,
     ) {
         let status = response.status();
-        let bytes = declared_bytes(response);
-        self.traffic.count(operation, status, bytes);
+        let bytes_out = declared_bytes(response);
+        self.traffic.count(operation, status, bytes_out);
         tracing::info!(
             target: "cairn::s3",
             method = passage.method.as_str(),
             operation = operation.unwrap_or("-"),
             status = status.as_u16(),
             code = code.unwrap_or("-"),
-            bytes,
+            bytes_in = passage.bytes_in,
+            bytes_out,
             operation_id = %passage.request_id,
             credential = %identity.map(|i| i.credential_name().to_string()).unwrap_or_default(),
             micros = u64::try_from(passage.started.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -320,6 +324,13 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the headers of a request say of its body's length.
+fn stated_bytes(headers: &http::HeaderMap) -> Option<u64> {
+    let decoded = headers.get("x-amz-decoded-content-length");
+    let stated = decoded.or_else(|| headers.get(http::header::CONTENT_LENGTH))?;
+    stated.to_str().ok()?.parse().ok()
 }
 
 fn declared_bytes(response: &Response<AnswerBody>) -> u64 {

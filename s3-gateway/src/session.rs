@@ -45,6 +45,7 @@ pub use read::ReadStream;
 pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};
 pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
+pub use vault::index::Usage;
 
 use budget::Budget;
 use engine::erasure::Coder;
@@ -311,15 +312,15 @@ impl Session {
         row.map(|row| decode_pack(&row.entry)).transpose()
     }
 
-    /// Objects and plaintext bytes of every bucket.
+    /// What every bucket holds.
     ///
     /// # Errors
     /// When the view cannot be read.
-    pub fn usage(&self) -> Result<Vec<(String, u64, u64)>, SessionError> {
+    pub fn usage(&self) -> Result<Vec<(String, Usage)>, SessionError> {
         let mut usage = Vec::new();
         for bucket in self.inner.index.buckets()? {
             let used = self.inner.index.usage(bucket.value.scope)?;
-            usage.push((bucket.value.name, used.objects, used.bytes));
+            usage.push((bucket.value.name, used));
         }
         Ok(usage)
     }

@@ -76,7 +76,7 @@ pub struct GcReport {
     pub bytes_freed: u64,
     /// Allocated bytes of all drives afterwards.
     pub allocated_bytes: u64,
-    /// Plaintext bytes of all current objects of this vault.
+    /// Plaintext bytes of all current objects of this vault, and of the parts of its open uploads.
     pub live_bytes: u64,
     /// Whether shards of lost drives or unreachable packs were left behind.
     pub incomplete: bool,
