@@ -28,7 +28,7 @@ use vault::commit::Commit;
 /// How often the background collector looks for work.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Garbage share of a drive's segment from which it is rewritten: by `gc` and when nobody writes, and otherwise.
-const SEGMENT_GARBAGE_THOROUGH: f64 = 0.05;
+const SEGMENT_GARBAGE_THOROUGH: f64 = 0.02;
 const SEGMENT_GARBAGE_BACKGROUND: f64 = 0.30;
 /// Bytes that one round rewrites on the drives.
 const COMPACT_BYTES_MAX: u64 = 1 << 30;
@@ -44,7 +44,9 @@ const CHECKPOINT_EVERY: u64 = 50_000;
 const WAITING_BYTES_MIN: u64 = 16 << 20;
 const WAITING_SHARE: u64 = 8;
 /// When nobody writes, this part of what is alive is enough, however little it is.
-const WAITING_SHARE_IDLE: u64 = 50;
+const WAITING_SHARE_IDLE: u64 = 100;
+/// When nobody writes, drives are compacted thoroughly if this part of what lives on them is garbage in all.
+const GARBAGE_SHARE_IDLE: u64 = 50;
 /// Packs retired with one append, and listed from the drives in one go.
 const RETIRE_MAX: usize = 1_024;
 
@@ -434,8 +436,9 @@ impl Inner {
 
     async fn compact(&self, depth: Depth, report: &mut GcReport) {
         let (share, budget) = match depth {
-            Depth::Background => (SEGMENT_GARBAGE_BACKGROUND, COMPACT_BYTES_MAX),
-            Depth::Idle | Depth::Everything => (SEGMENT_GARBAGE_THOROUGH, u64::MAX),
+            Depth::Everything => (SEGMENT_GARBAGE_THOROUGH, u64::MAX),
+            Depth::Idle if self.much_garbage() => (SEGMENT_GARBAGE_THOROUGH, u64::MAX),
+            Depth::Background | Depth::Idle => (SEGMENT_GARBAGE_BACKGROUND, COMPACT_BYTES_MAX),
         };
         let done = self.cluster.compact(share, budget).await;
         report.bytes_rewritten += done.copied_bytes;
@@ -443,6 +446,14 @@ impl Inner {
         if depth != Depth::Background {
             self.cluster.trim().await;
         }
+    }
+
+    /// Whether the garbage on the drives is worth it to write whole segments for a small part each.
+    fn much_garbage(&self) -> bool {
+        let drives = self.cluster.status().drives;
+        let live: u64 = drives.iter().map(|drive| drive.live_bytes).sum();
+        let garbage: u64 = drives.iter().map(|drive| drive.garbage_bytes).sum();
+        garbage > live / GARBAGE_SHARE_IDLE
     }
 
     fn sum_up(&self, report: &mut GcReport) -> Result<(), SessionError> {
