@@ -18,4 +18,5 @@ mod server;
 mod shop;
 mod tls;
 mod trouble;
+mod upload;
 mod wire;
