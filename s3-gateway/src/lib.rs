@@ -18,6 +18,7 @@ mod hold;
 pub mod host;
 mod keeper;
 pub mod key;
+pub mod operations;
 #[cfg_attr(not(test), expect(dead_code, reason = "asked by the access decision next"))]
 mod policy;
 mod route;

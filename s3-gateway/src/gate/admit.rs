@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, Request};
 use scopes::Identity;
 
 use super::forward::{hoist, rewrite, take_metadata};
-use super::{Admitted, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Target, UNKNOWN, now_ms};
+use super::{Admitted, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Target, now_ms};
 use crate::access::may;
 use crate::auth::canonical::{Query, decode_utf8};
 use crate::auth::chunked::Decoder;
@@ -24,6 +24,7 @@ use crate::errors::Refusal;
 use crate::hold::{Hold, Holds};
 use crate::host::Peer;
 use crate::key::{BucketName, NameError, ObjectKey};
+use crate::operations;
 use crate::route::{self, Level};
 
 /// The largest object of one PUT and the largest part, in bytes.
@@ -128,7 +129,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         passed.map_err(|refusal| Refused {
             refusal,
             identity: Some(verified.identity),
-            operation: operation.or(Some(UNKNOWN)),
+            operation: operation.or(Some(operations::UNKNOWN)),
             bucket,
         })
     }
