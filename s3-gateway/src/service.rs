@@ -3,16 +3,19 @@
 //! Every operation takes the `Admitted` that the gate put into the request, finds the vault's session by it, and
 //! answers in S3's words. Rights were decided in `access.rs` before any of this runs.
 
+mod attributes;
 mod buckets;
 mod copy;
 mod delete;
 mod encryption;
 mod get;
 mod list;
+mod lock;
 mod multipart;
 mod object;
 mod part_copy;
 mod put;
+mod tagging;
 mod unset;
 mod versions;
 
@@ -281,6 +284,7 @@ operations! {
     create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
     delete_bucket(DeleteBucketInput) -> DeleteBucketOutput;
     delete_object(DeleteObjectInput) -> DeleteObjectOutput;
+    delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
     get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput)
         -> GetBucketAccelerateConfigurationOutput;
@@ -303,6 +307,8 @@ operations! {
     get_object(GetObjectInput) -> GetObjectOutput;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput;
     get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput;
+    get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
+    get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
     get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput;
     get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput;
     head_bucket(HeadBucketInput) -> HeadBucketOutput;
@@ -315,6 +321,10 @@ operations! {
     list_parts(ListPartsInput) -> ListPartsOutput;
     put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput;
     put_object(PutObjectInput) -> PutObjectOutput;
+    put_object_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput;
+    put_object_lock_configuration(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput;
+    put_object_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput;
+    put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput;
     upload_part(UploadPartInput) -> UploadPartOutput;
     upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput;
 }

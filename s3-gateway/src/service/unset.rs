@@ -62,12 +62,6 @@ unset! {
         owner: Some(owner(asked)),
         ..Default::default()
     });
-    get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput: |_| none(
-        "ObjectLockConfigurationNotFoundError",
-        "Object Lock configuration does not exist for this bucket",
-    );
-    get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput:
-        |_| Ok(GetObjectTaggingOutput { tag_set: Vec::new(), ..Default::default() });
     get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput: |_| none(
         "NoSuchPublicAccessBlockConfiguration",
         "The public access block configuration was not found",
