@@ -314,6 +314,9 @@ impl From<&SessionError> for Refusal {
             SessionError::BucketNotEmpty => {
                 Self::new(409, "BucketNotEmpty", "The bucket you tried to delete is not empty")
             }
+            SessionError::NoSuchVersion => {
+                Self::new(404, "NoSuchVersion", "The specified version does not exist.")
+            }
             SessionError::NoSuchKey => Self::new(404, "NoSuchKey", "The specified key does not exist."),
             SessionError::NoSuchUpload => Self::new(
                 404,

@@ -134,14 +134,15 @@ const ROWS: &[Row] = &[
     (("GET", Level::Bucket, "tagging"), "GetBucketTagging"),
     (("GET", Level::Bucket, "uploads"), "ListMultipartUploads"),
     (("GET", Level::Bucket, "versioning"), "GetBucketVersioning"),
-    (("GET", Level::Bucket, "versions"), "ListObjectVersions"),
     (("GET", Level::Bucket, "website"), "GetBucketWebsite"),
     (("GET", Level::Object, "acl"), "GetObjectAcl"),
     (("GET", Level::Object, "tagging"), "GetObjectTagging"),
     (("GET", Level::Object, "uploadId"), "ListParts"),
+    (("GET", Level::Bucket, "versions"), "ListObjectVersions"),
     (("POST", Level::Bucket, "delete"), "DeleteObjects"),
     (("POST", Level::Object, "uploadId"), "CompleteMultipartUpload"),
     (("POST", Level::Object, "uploads"), "CreateMultipartUpload"),
+    (("PUT", Level::Bucket, "versioning"), "PutBucketVersioning"),
 ];
 
 /// Every query parameter that makes a request another operation.

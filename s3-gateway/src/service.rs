@@ -9,12 +9,12 @@ mod delete;
 mod encryption;
 mod get;
 mod list;
-mod list_versions;
 mod multipart;
 mod object;
 mod part_copy;
 mod put;
 mod unset;
+mod versions;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -313,6 +313,7 @@ operations! {
     list_objects(ListObjectsInput) -> ListObjectsOutput;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     list_parts(ListPartsInput) -> ListPartsOutput;
+    put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput;
     put_object(PutObjectInput) -> PutObjectOutput;
     upload_part(UploadPartInput) -> UploadPartOutput;
     upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput;

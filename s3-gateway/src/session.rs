@@ -32,6 +32,7 @@ mod refusals;
 mod relocate;
 mod stream;
 mod uploads;
+mod versions;
 
 pub use activity_query::{ActivityQuery, OpenedRecord};
 pub use collect::{CollectOptions, GcReport};
@@ -45,6 +46,7 @@ pub use read::ReadStream;
 pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};
 pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
+pub use versions::Deleted;
 
 use budget::Budget;
 use engine::erasure::Coder;
@@ -157,7 +159,7 @@ pub struct Bucket {
     /// The sequence of its entry.
     pub sequence: Sequence,
     /// Settings by name.
-    pub settings: Vec<(String, String)>,
+    pub settings: vault::object::Settings,
 }
 
 impl Bucket {
@@ -307,7 +309,7 @@ impl Session {
         row.map(|row| decode_pack(&row.entry)).transpose()
     }
 
-    /// Objects and plaintext bytes of every bucket.
+    /// Current objects of every bucket, and plaintext bytes of all versions.
     ///
     /// # Errors
     /// When the view cannot be read.
@@ -315,7 +317,8 @@ impl Session {
         let mut usage = Vec::new();
         for bucket in self.inner.index.buckets()? {
             let used = self.inner.index.usage(bucket.value.scope)?;
-            usage.push((bucket.value.name, used.objects, used.bytes));
+            let bytes = used.bytes.saturating_add(used.history_bytes);
+            usage.push((bucket.value.name, used.objects, bytes));
         }
         Ok(usage)
     }

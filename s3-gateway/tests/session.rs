@@ -166,17 +166,7 @@ async fn half_of_many_objects_deleted_leaves_disk_within_the_bound() {
     }
     let gone = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 1;
     for n in (0..count).filter(|n| gone(*n)) {
-        assert!(
-            rig.session
-                .delete_object(
-                    &rig.caller,
-                    &bucket,
-                    &object_key(&format!("o{n}")),
-                    Condition::None
-                )
-                .await
-                .unwrap()
-        );
+        assert!(rig.delete(&bucket, &format!("o{n}")).await.unwrap());
     }
     let report = rig
         .session

@@ -2,13 +2,14 @@
 
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource};
 use s3s::{S3Request, S3Response};
-use vault::object::{ChecksumKind, ObjectChecksum};
+use vault::object::{ChecksumKind, Lock, ObjectChecksum};
 
 use super::encryption::Encryption;
 use super::object::{
-    check_version, check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm,
-    stored_checksum, timestamp, write_condition,
+    check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm, stored_checksum, timestamp,
+    write_condition,
 };
+use super::versions::{find_version, version_id};
 use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
@@ -41,8 +42,15 @@ impl Operations {
         let encryption = Encryption::of_write(&request.headers, &bucket)?;
         let (from, stored) = find_source(&asked, &input.copy_source).await?;
         let wanted = wanted_algorithm(input.checksum_algorithm.as_ref().map(|a| a.as_str()))?;
-        let changed = replace || wanted.is_some() || encryption.is_some();
-        if from.scope == bucket.scope && stored.object.key == key.as_str() && !changed {
+        let older = matches!(
+            &input.copy_source,
+            CopySource::Bucket {
+                version_id: Some(_),
+                ..
+            }
+        );
+        let onto_itself = from.scope == bucket.scope && stored.object.key == key.as_str() && !older;
+        if onto_itself && !replace && wanted.is_none() && !encryption.is_some() {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata, storage class, website redirect location or encryption \
                            attributes.";
@@ -55,11 +63,8 @@ impl Operations {
             return Err(Refusal::invalid_request(message).into());
         }
         let job = Job {
-            metadata: encryption.keep_in(if replace {
-                asked.admitted.metadata.clone()
-            } else {
-                stored.object.metadata.clone()
-            }),
+            metadata: replace.then(|| asked.admitted.metadata.clone()),
+            system: encryption.notes(),
             compute: wanted.filter(|wanted| !has_checksum(&stored, *wanted)),
             condition,
         };
@@ -74,6 +79,8 @@ impl Operations {
         }
         let mut response = S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
+            copy_source_version_id: version_id(&from, &stored.object),
+            version_id: version_id(&bucket, &copied.object),
             ..Default::default()
         });
         encryption.put(&mut response.headers);
@@ -83,8 +90,10 @@ impl Operations {
 
 /// A copy that may be made.
 struct Job {
-    /// The copy's metadata.
-    metadata: Vec<(String, String)>,
+    /// The new metadata, if it is not the source's.
+    metadata: Option<Vec<(String, String)>>,
+    /// What is noted of the copy.
+    system: Vec<(String, String)>,
     /// A checksum that the source does not have, which is only found by reading it.
     compute: Option<Algorithm>,
     condition: Condition,
@@ -99,9 +108,12 @@ impl Job {
     ) -> Result<Stored, Halt> {
         let Some(algorithm) = self.compute else {
             let changes = CopyChanges {
-                metadata: Some(self.metadata),
+                metadata: self.metadata,
                 checksum: None,
                 etag_md5: None,
+                tags: None,
+                lock: Lock::default(),
+                system: self.system,
             };
             return Ok(asked
                 .session
@@ -117,9 +129,12 @@ impl Job {
             .await?;
         let digests = hasher.finish();
         let new = NewObject {
-            metadata: self.metadata,
+            metadata: self.metadata.unwrap_or_else(|| source.metadata.clone()),
+            system: self.system,
             etag_md5: md5_of(&digests)?,
             checksum: digests.checksum.as_ref().and_then(stored_checksum),
+            tags: source.tags.clone(),
+            ..NewObject::default()
         };
         Ok(asked
             .session
@@ -139,10 +154,16 @@ pub(super) async fn find_source(asked: &Asked, source: &CopySource) -> Result<(S
     else {
         return Err(Refusal::not_implemented("Access points are not implemented").into());
     };
-    check_version(version_id.as_deref())?;
     let key = Key::parse(key)?;
     let bucket = asked.session.bucket(bucket).await?;
-    let stored = asked.session.object(&bucket, &key).await?;
+    let stored = match find_version(asked, &bucket, &key, version_id.as_deref()).await {
+        Err(halt) if halt.refusal.status == 405 => {
+            let message =
+                "The source of a copy request may not specifically refer to a delete marker by version id.";
+            return Err(Refusal::invalid_request(message).into());
+        }
+        found => found?,
+    };
     let conditions = &asked.admitted.source_conditions;
     match conditions.judge(&stored.object.etag(), stored.object.modified_ms) {
         Verdict::Hold => Ok((bucket, stored)),

@@ -5,11 +5,13 @@ use s3s::dto::{
     ObjectIdentifier,
 };
 use s3s::{S3Request, S3Response};
+use vault::object::VersionRef;
 
-use super::object::{check_version, write_condition};
+use super::object::write_condition;
+use super::versions::parse_version;
 use super::{Answer, Asked, Halt, Key, Operations};
 use crate::errors::Refusal;
-use crate::session::{Condition, ETagMatch, SessionError};
+use crate::session::{Condition, Deleted, ETagMatch, SessionError};
 
 impl Operations {
     pub(super) async fn delete_object(
@@ -18,21 +20,27 @@ impl Operations {
         request: S3Request<DeleteObjectInput>,
     ) -> Answer<DeleteObjectOutput> {
         let input = &request.input;
-        check_version(input.version_id.as_deref())?;
         if input.if_match_size.is_some() || input.if_match_last_modified_time.is_some() {
             return Err(unsupported());
         }
         let condition = write_condition(&asked.admitted.conditions)?;
         let bucket = asked.bucket().await?;
-        match asked
-            .session
-            .delete_object(&asked.caller, &bucket, asked.key()?, condition)
-            .await
-        {
-            // Deleting what is not there is done already.
-            Ok(_) => Ok(S3Response::new(DeleteObjectOutput::default())),
-            Err(error) => Err(error.into()),
-        }
+        let (session, caller, key) = (&asked.session, &asked.caller, asked.key()?);
+        let deleted = match &input.version_id {
+            None => session.delete_object(caller, &bucket, key, condition).await?,
+            Some(version) => {
+                let version = parse_version(version)?;
+                session
+                    .delete_version(caller, &bucket, key, version, condition)
+                    .await?
+            }
+        };
+        // Deleting what is not there is done already.
+        Ok(S3Response::new(DeleteObjectOutput {
+            delete_marker: deleted.delete_marker.then_some(true),
+            version_id: deleted.version.map(|version| version.to_string()),
+            ..Default::default()
+        }))
     }
 
     pub(super) async fn delete_objects(
@@ -59,29 +67,23 @@ impl Operations {
         let mut errors = Vec::new();
         let (mut names, mut keys) = (Vec::new(), Vec::new());
         for named in named {
-            let name = named.key.clone();
             match one(&named) {
                 Ok(wanted) => {
                     keys.push(wanted);
-                    names.push(name);
+                    names.push(named);
                 }
-                Err(halt) => errors.push(failed(name, halt)),
+                Err(halt) => errors.push(failed(named, halt)),
             }
         }
         let outcomes = asked.session.delete_objects(&asked.caller, &bucket, keys).await;
         let mut deleted = Vec::new();
         for (name, outcome) in names.into_iter().zip(outcomes) {
             match outcome {
-                Ok(_) => deleted.push(DeletedObject {
-                    key: Some(name),
+                Ok(outcome) => deleted.push(said(name, &outcome)),
+                Err(SessionError::NoSuchKey) => deleted.push(DeletedObject {
+                    key: Some(name.key),
                     ..Default::default()
                 }),
-                Err(SessionError::NoSuchKey) => {
-                    deleted.push(DeletedObject {
-                        key: Some(name),
-                        ..Default::default()
-                    });
-                }
                 Err(error) => errors.push(failed(name, error.into())),
             }
         }
@@ -107,8 +109,21 @@ impl Operations {
     }
 }
 
-fn one(named: &ObjectIdentifier) -> Result<(Key, Condition), Halt> {
-    check_version(named.version_id.as_deref())?;
+/// What became of one key, as S3 says it: a marker that was made under its own id, one that was deleted under the id that was
+/// asked for.
+fn said(named: ObjectIdentifier, outcome: &Deleted) -> DeletedObject {
+    let marker = outcome.delete_marker.then_some(true);
+    let version = outcome.version.map(|version| version.to_string());
+    DeletedObject {
+        delete_marker: marker,
+        delete_marker_version_id: version.filter(|_| outcome.delete_marker),
+        key: Some(named.key),
+        version_id: named.version_id,
+    }
+}
+
+fn one(named: &ObjectIdentifier) -> Result<(Key, Option<VersionRef>, Condition), Halt> {
+    let version = named.version_id.as_deref().filter(|id| !id.is_empty());
     if named.size.is_some() || named.last_modified_time.is_some() {
         return Err(unsupported());
     }
@@ -117,15 +132,19 @@ fn one(named: &ObjectIdentifier) -> Result<(Key, Condition), Halt> {
         Some(tag) => Condition::IfMatch(ETagMatch::Tag(tag.value().to_owned())),
         None => Condition::None,
     };
-    Ok((Key::parse(&named.key)?, condition))
+    Ok((
+        Key::parse(&named.key)?,
+        version.map(parse_version).transpose()?,
+        condition,
+    ))
 }
 
-fn failed(key: String, halt: Halt) -> Error {
+fn failed(named: ObjectIdentifier, halt: Halt) -> Error {
     Error {
         code: Some(halt.refusal.code.into_owned()),
-        key: Some(key),
+        key: Some(named.key),
         message: Some(halt.refusal.message.into_owned()),
-        ..Default::default()
+        version_id: named.version_id,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Server-side encryption as S3's headers speak of it: `AES256`, and `aws:kms` with a key id.
 //!
 //! Everything is sealed under the vault's keys whatever a request asks for. The algorithm and the key id that it names
-//! are kept with the object, under the names of the headers that give them back, which are no names of user metadata
-//! or content headers: only this module puts them there. It is not encryption with a key of the client's.
+//! are noted with the object, under the names of the headers that give them back. It is not encryption with a key of the
+//! client's.
 
 use http::HeaderMap;
 
@@ -72,23 +72,14 @@ impl Encryption {
         Ok(Self(said))
     }
 
-    /// What is kept with an object or an upload.
-    pub(super) fn of_metadata(metadata: &[(String, String)]) -> Self {
-        Self(
-            metadata
-                .iter()
-                .filter(|(name, _)| is_ours(name))
-                .cloned()
-                .collect(),
-        )
+    /// What is noted of an object or an upload.
+    pub(super) fn noted(system: &[(String, String)]) -> Self {
+        Self(system.iter().filter(|(name, _)| is_ours(name)).cloned().collect())
     }
 
-    /// Metadata with this encryption, and no other.
-    pub(super) fn keep_in(&self, mut metadata: Vec<(String, String)>) -> Vec<(String, String)> {
-        metadata.retain(|(name, _)| !is_ours(name));
-        metadata.extend(self.0.iter().cloned());
-        metadata.sort();
-        metadata
+    /// What is to be noted.
+    pub(super) fn notes(&self) -> Vec<(String, String)> {
+        self.0.clone()
     }
 
     /// Whether something was asked for.

@@ -11,10 +11,10 @@ use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutpu
 use s3s::{Body, S3Request, S3Response};
 use vault::object::{Manifest, Object};
 
+use super::encryption::Encryption;
 use super::multipart;
-use super::object::{
-    check_read_headers, check_version, etag, put_checksum, put_header, put_metadata, signed, timestamp,
-};
+use super::object::{check_read_headers, etag, put_checksum, put_header, put_metadata, signed, timestamp};
+use super::versions::{find_version, version_id};
 use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::Query;
 use crate::conditions::{Verdict, format_http_date};
@@ -55,9 +55,8 @@ impl Found {
         part_number: Option<i32>,
     ) -> Result<Self, Halt> {
         check_read_headers(&request.headers)?;
-        check_version(version_id)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        let stored = asked.session.object(&bucket, key).await?;
+        let stored = find_version(asked, &bucket, key, version_id).await?;
         check_conditions(asked, &stored.object)?;
         let selection = select(asked, &bucket, &stored, part_number).await?;
         let headers = headers_of(&stored.object, &selection, &request.headers, request.uri.query())?;
@@ -80,6 +79,7 @@ macro_rules! answer {
             e_tag: Some(etag(&$found.stored.object)),
             last_modified: Some(timestamp($found.stored.object.modified_ms)),
             parts_count: $found.selection.parts_count,
+            version_id: version_id(&$found.bucket, &$found.stored.object),
             $($body)*
             ..Default::default()
         }
@@ -234,6 +234,7 @@ fn headers_of(
 ) -> Result<HeaderMap, Halt> {
     let mut headers = HeaderMap::new();
     put_metadata(&mut headers, object);
+    Encryption::noted(&object.system).put(&mut headers);
     let query = Query::parse(query).map_err(|error| Refusal::from(&error))?;
     for (parameter, header) in OVERRIDES {
         if let Ok(Some(value)) = query.unique(parameter) {

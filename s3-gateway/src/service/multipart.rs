@@ -18,6 +18,7 @@ use super::object::{
     check_write_headers, checksum_text, etag, kind_name, md5_of, put_header, receive, sent_algorithm,
     sent_checksum, signed, stored_algorithm, stored_checksum, timestamp, write_condition,
 };
+use super::versions::version_id;
 use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::encode_path;
 use crate::checksum::{Algorithm, ChecksumError, Value};
@@ -41,9 +42,11 @@ impl Operations {
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let encryption = Encryption::of_write(&request.headers, &bucket)?;
         let new = NewUpload {
-            metadata: encryption.keep_in(asked.admitted.metadata.clone()),
+            metadata: asked.admitted.metadata.clone(),
             checksum_algorithm: algorithm.map(stored_algorithm),
             composite,
+            system: encryption.notes(),
+            ..NewUpload::default()
         };
         let id = asked
             .session
@@ -90,7 +93,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
-        Encryption::of_metadata(&upload.metadata).put(&mut response.headers);
+        Encryption::noted(&upload.system).put(&mut response.headers);
         if let Some(value) = &digests.checksum {
             put_header(
                 &mut response.headers,
@@ -148,6 +151,7 @@ impl Operations {
         let object = &stored.object;
         let location = location(&asked, &bucket.name, key.as_str());
         let mut output = CompleteMultipartUploadOutput {
+            version_id: version_id(&bucket, object),
             bucket: Some(bucket.name),
             key: Some(key.as_str().to_owned()),
             e_tag: Some(etag(object)),
@@ -158,7 +162,7 @@ impl Operations {
             completed_checksum(&mut output, checksum, object.parts);
         }
         let mut response = S3Response::new(output);
-        Encryption::of_metadata(&object.metadata).put(&mut response.headers);
+        Encryption::noted(&object.system).put(&mut response.headers);
         Ok(response)
     }
 

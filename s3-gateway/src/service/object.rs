@@ -52,17 +52,6 @@ pub(super) fn check_read_headers(headers: &HeaderMap) -> Result<(), Halt> {
     Ok(())
 }
 
-/// `null` is the only version there is.
-pub(super) fn check_version(version: Option<&str>) -> Result<(), Halt> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some(_) => {
-            let message = "The specified version does not exist.";
-            Err(Refusal::not_found("NoSuchVersion", message).into())
-        }
-    }
-}
-
 /// The condition of a write.
 pub(super) fn write_condition(conditions: &Preconditions) -> Result<Condition, Halt> {
     let unsupported = || {

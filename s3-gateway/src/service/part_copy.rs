@@ -7,6 +7,7 @@ use super::copy::find_source;
 use super::encryption::Encryption;
 use super::multipart::{part_number, upload_id};
 use super::object::{check_write_headers, md5_of, sent_algorithm, stored_checksum, timestamp};
+use super::versions::version_id;
 use super::{Answer, Asked, Halt, Operations};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::RangeSpec;
@@ -70,9 +71,10 @@ impl Operations {
         }
         let mut response = S3Response::new(UploadPartCopyOutput {
             copy_part_result: Some(result),
+            copy_source_version_id: version_id(&from, &stored.object),
             ..Default::default()
         });
-        Encryption::of_metadata(&upload.metadata).put(&mut response.headers);
+        Encryption::noted(&upload.system).put(&mut response.headers);
         Ok(response)
     }
 }

@@ -8,6 +8,7 @@ use super::encryption::Encryption;
 use super::object::{
     check_write_headers, etag, md5_of, put_checksum, receive, stored_checksum, write_condition,
 };
+use super::versions::version_id;
 use super::{Answer, Asked, Operations};
 use crate::session::{Condition, NewObject, SessionError};
 
@@ -33,9 +34,11 @@ impl Operations {
         let (stream, digests) = receive(&asked, &bucket, None, request.input.body).await?;
         let checksum = digests.checksum.as_ref().and_then(stored_checksum);
         let new = NewObject {
-            metadata: encryption.keep_in(asked.admitted.metadata.clone()),
+            metadata: asked.admitted.metadata.clone(),
             etag_md5: md5_of(&digests)?,
             checksum: checksum.clone(),
+            system: encryption.notes(),
+            ..NewObject::default()
         };
         let stored = asked
             .session
@@ -43,6 +46,7 @@ impl Operations {
             .await?;
         let output = PutObjectOutput {
             e_tag: Some(etag(&stored.object)),
+            version_id: version_id(&bucket, &stored.object),
             ..Default::default()
         };
         let mut response = S3Response::new(output);

@@ -55,7 +55,6 @@ unset! {
         |_| Ok(GetBucketRequestPaymentOutput { payer: Some(Payer::from_static(Payer::BUCKET_OWNER)) });
     get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput:
         |_| none("NoSuchTagSet", "The TagSet does not exist");
-    get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput: |_| empty();
     get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput:
         |_| none("NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration");
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput: |asked| Ok(GetObjectAclOutput {

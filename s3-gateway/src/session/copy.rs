@@ -9,10 +9,11 @@ use super::put::{Becoming, Change, Stored};
 use super::stream::FinishedStream;
 use super::{Bucket, Caller, Condition, Inner, Session, SessionError, now_ms};
 use crate::key::ObjectKey;
+use engine::slots::Sequence;
 use futures::stream::StreamExt;
 use std::ops::Range;
 use std::sync::Arc;
-use vault::object::{ChecksumKind, Manifest, Object, ObjectChecksum};
+use vault::object::{ChecksumKind, Lock, Manifest, Object, ObjectChecksum, Versioning};
 
 /// What a copy changes.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,12 @@ pub struct CopyChanges {
     pub checksum: Option<ObjectChecksum>,
     /// The MD5 of the whole object, where the bytes were read to compute `checksum`; the copy then has a plain ETag.
     pub etag_md5: Option<[u8; 16]>,
+    /// New tags; none keeps the source's.
+    pub tags: Option<Vec<(String, String)>>,
+    /// The copy's retention and legal hold; a source's never go with it.
+    pub lock: Lock,
+    /// What the gateway notes of the copy; what it noted of a source never goes with it.
+    pub system: Vec<(String, String)>,
 }
 
 impl Session {
@@ -96,17 +103,7 @@ impl Inner {
                 done => return done,
             }
             let (from, stored) = &mut copy.source;
-            let now = self
-                .index
-                .object(from.scope, &stored.object.key)?
-                .ok_or(SessionError::NoSuchKey)?;
-            if now.value.version != stored.object.version {
-                return Err(SessionError::Conflict { attempts: 1 });
-            }
-            *stored = Stored {
-                object: now.value,
-                sequence: now.sequence,
-            };
+            *stored = self.again(from.scope, stored)?.ok_or(SessionError::NoSuchKey)?;
         }
         Err(SessionError::Conflict {
             attempts: ATTEMPTS_MAX,
@@ -140,10 +137,18 @@ impl Inner {
                 Manifest::Indirect { .. } => Vec::new(),
             };
         }
+        let versioning = self.bucket_now(&bucket)?.settings.versioning();
         let object = &mut becoming.object;
         object.key = key.as_str().to_owned();
         object.version = self.new_version();
+        object.null_version = versioning != Versioning::Enabled;
+        object.superseded = Sequence(0);
+        object.lock = changes.lock;
+        object.system = changes.system;
         object.modified_ms = now_ms();
+        if let Some(tags) = changes.tags {
+            object.tags = tags;
+        }
         if let Some(metadata) = changes.metadata {
             object.metadata = metadata;
         }
@@ -163,8 +168,7 @@ impl Inner {
             .await?;
         let change = if shared {
             Change::Copy {
-                source: stored.object.key.clone(),
-                sequence: stored.sequence,
+                source: Box::new(stored),
             }
         } else {
             Change::CopyAcross

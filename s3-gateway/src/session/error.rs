@@ -19,6 +19,9 @@ pub enum SessionError {
     /// No current object has this object key.
     #[error("there is no such object key")]
     NoSuchKey,
+    /// The object key has no version of this id.
+    #[error("there is no such version")]
+    NoSuchVersion,
     /// No upload of this id is open for this object key.
     #[error("there is no such upload")]
     NoSuchUpload,

@@ -27,6 +27,12 @@ pub struct NewUpload {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// Whether the object's checksum will be over the parts' checksums.
     pub composite: bool,
+    /// Tags of the object to be.
+    pub tags: Vec<(String, String)>,
+    /// Its retention and legal hold.
+    pub lock: Lock,
+    /// What the gateway notes of it.
+    pub system: Vec<(String, String)>,
 }
 
 /// What is known of a part before it is stored.
@@ -217,8 +223,9 @@ impl Inner {
                 ChecksumKind::FullObject
             },
             metadata: new.metadata,
-            tags: Vec::new(),
-            lock: Lock::default(),
+            tags: new.tags,
+            lock: new.lock,
+            system: new.system,
             initiator: caller.identity.agent(),
         };
         let address = self.keyring.upload_address(bucket.scope, id);

@@ -137,7 +137,7 @@ impl Work {
         let new = NewObject {
             metadata: metadata(&body),
             etag_md5: md5_of(&body),
-            checksum: None,
+            ..NewObject::default()
         };
         let body = Arc::new(body);
         let name = &bucket.name;

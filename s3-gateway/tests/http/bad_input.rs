@@ -299,7 +299,8 @@ async fn parts_of_s3_that_are_not_here_touch_nothing() {
             "a POST to an object": Ask::new(Method::POST, "/bkt/o").body(b"") => "MethodNotAllowed" 405;
             "a PATCH": Ask::new(Method::PATCH, "/bkt/o").body(b"x") => "MethodNotAllowed" 405;
             "a look at the service": Ask::new(Method::HEAD, "/") => "" 405;
-            "an old version": get("/bkt/o").query("versionId", "1") => "NoSuchVersion" 404;
+            "no version id": get("/bkt/o").query("versionId", "1") => "InvalidArgument" 400;
+            "an old version": get("/bkt/o").query("versionId", &"0".repeat(32)) => "NoSuchVersion" 404;
             "a storage class": put("/bkt/o", b"x").set("x-amz-storage-class", "ICE") => "InvalidStorageClass" 400;
         }
     })

@@ -455,3 +455,11 @@ pub(crate) fn signed_chunks(signed: &Signed, body: &[u8], chunk: usize, trailers
     out.extend_from_slice(b"\r\n");
     out
 }
+
+/// The text of the first element of this name, up to what follows it.
+pub(crate) fn element(text: &str, name: &str) -> String {
+    let (_, rest) = text
+        .split_once(&format!("<{name}>"))
+        .unwrap_or_else(|| panic!("no {name} in {text}"));
+    rest.split('<').next().unwrap().replace("&quot;", "\"")
+}

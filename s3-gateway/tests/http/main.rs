@@ -19,4 +19,5 @@ mod server;
 mod shop;
 mod tls;
 mod trouble;
+mod versions;
 mod wire;

@@ -198,7 +198,7 @@ async fn copies_keep_or_replace_metadata_and_read_only_what_may_be_read() {
     );
     assert_eq!(
         shop.ask(copy("/bkt/q", "/bkt/p?versionId=1")).await.outcome(),
-        refused("NoSuchVersion", 404)
+        refused("InvalidArgument", 400)
     );
     let unless = copy("/bkt/q", "/bkt/p").set("x-amz-copy-source-if-none-match", "*");
     assert_eq!(shop.ask(unless).await.status, 412);

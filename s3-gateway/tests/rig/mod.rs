@@ -313,10 +313,15 @@ impl Rig {
             .await
     }
 
+    /// Deletes; says whether there was one.
     pub async fn delete(&self, bucket: &Bucket, key: &str) -> Result<bool, SessionError> {
-        self.session
-            .delete_object(&self.caller, bucket, &object_key(key), Condition::None)
-            .await
+        let key = object_key(key);
+        let there = self.session.object(bucket, &key).await.is_ok();
+        let deleted = self
+            .session
+            .delete_object(&self.caller, bucket, &key, Condition::None)
+            .await;
+        deleted.map(|_| there)
     }
 
     pub async fn get(&self, bucket: &Bucket, key: &str) -> Result<Vec<u8>, SessionError> {
