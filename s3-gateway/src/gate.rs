@@ -9,8 +9,10 @@
 mod admit;
 mod drain;
 mod forward;
+mod question;
 mod traffic;
 
+pub use question::{Circumstances, Question};
 pub use traffic::{STATUS_CLASSES, Traffic};
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
-use scopes::Identity;
+use scopes::{Identity, VaultId};
 
 use crate::answer::{About, AnswerBody, finish, refuse};
 use crate::auth::{AuthError, SigningCredential, Verifier, VerifierConfig};
@@ -39,6 +41,9 @@ pub trait Gatekeeper: Send + Sync + 'static {
         &self,
         access_key_id: String,
     ) -> BoxFuture<'_, Result<Option<SigningCredential>, AuthError>>;
+
+    /// Whether what is asked may be done, now: the vault whose bucket it is about, or a refusal.
+    fn decide(&self, question: &Question<'_>) -> Result<VaultId, Refusal>;
 
     /// Writes down an admitted operation that was carried out and that nothing else has written down.
     fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>>;
@@ -92,6 +97,12 @@ pub struct Admitted(Arc<Facts>);
 pub struct Facts {
     /// Who.
     pub identity: Identity,
+    /// The vault whose bucket it is about: the identity's own, unless something was opened to it elsewhere.
+    pub vault: VaultId,
+    /// The version that the request names.
+    pub version: Option<String>,
+    /// What the decision was made on.
+    pub circumstances: Circumstances,
     /// S3's name of the operation.
     pub operation: &'static str,
     /// A random id, in the answer as `x-amz-request-id`.
@@ -134,6 +145,11 @@ impl Facts {
     /// Notes that the operation's record is made, so that the gate makes none.
     pub fn mark_recorded(&self) {
         self.recorded.store(true, Ordering::Relaxed);
+    }
+
+    /// The identity, if the request had one.
+    pub fn asking(&self) -> Option<&Identity> {
+        Some(&self.identity).filter(|identity| !identity.is_anonymous())
     }
 
     fn is_recorded(&self) -> bool {

@@ -1,12 +1,13 @@
 //! The gate's questions, answered by the open vaults.
 
 use futures::future::BoxFuture;
-use scopes::Identity;
+use scopes::{Identity, VaultId};
 use zeroize::Zeroizing;
 
 use crate::auth::{AuthError, SigningCredential};
 use crate::errors::Refusal;
-use crate::gate::{Admitted, Gatekeeper};
+use crate::access;
+use crate::gate::{Admitted, Gatekeeper, Question};
 use crate::key::BucketName;
 use crate::session::Caller;
 use crate::sessions::Sessions;
@@ -30,9 +31,13 @@ impl Gatekeeper for Sessions {
         Box::pin(std::future::ready(found))
     }
 
+    fn decide(&self, question: &Question<'_>) -> Result<VaultId, Refusal> {
+        access::decide(self, question)
+    }
+
     fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            let session = self.of(admitted.identity.vault());
+            let session = self.of(admitted.vault);
             let session = session.ok_or_else(Refusal::access_denied)?;
             let caller = Caller {
                 identity: admitted.identity.clone(),

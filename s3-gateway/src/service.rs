@@ -220,7 +220,7 @@ impl Operations {
             .ok_or_else(Refusal::access_denied)?;
         let session = self
             .sessions
-            .of(admitted.identity.vault())
+            .of(admitted.vault)
             .ok_or_else(Refusal::access_denied)?;
         let caller = Caller {
             identity: admitted.identity.clone(),

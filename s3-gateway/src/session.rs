@@ -21,6 +21,7 @@ mod faults;
 mod gather;
 mod hold;
 mod packer;
+mod peek;
 mod part_sums;
 mod pins;
 mod put;

@@ -9,7 +9,7 @@ use s3s::{S3Request, S3Response};
 
 use super::object::timestamp;
 use super::{Answer, Asked, Halt, Operations};
-use crate::access::{Needs, decide};
+use crate::access::{Needs, credential_allows};
 use crate::errors::Refusal;
 use crate::gate::now_ms;
 use crate::session::SessionError;
@@ -114,7 +114,7 @@ impl Operations {
         buckets.retain(|bucket| {
             bucket.name.starts_with(prefix)
                 && bucket.name > after
-                && decide(identity, Needs::AnyRight, Some(&bucket.name), now_ms()).is_ok()
+                && credential_allows(identity, Needs::AnyRight, Some(&bucket.name), now_ms()).is_ok()
         });
         buckets.sort_by(|a, b| a.name.cmp(&b.name));
         let more = buckets.len() > most;
@@ -140,7 +140,7 @@ impl Operations {
 
 /// The owner of everything in a vault, by the vault's id.
 pub(super) fn owner(asked: &Asked) -> Owner {
-    let id = asked.admitted.identity.vault().to_string();
+    let id = asked.session.vault().to_string();
     Owner {
         display_name: Some(asked.session.name().to_owned()),
         id: Some(id),
