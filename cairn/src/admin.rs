@@ -4,6 +4,7 @@
 //! monitoring network. Answers are made from memory: no drive is touched.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,13 +38,32 @@ pub trait Observed: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The address cannot be bound.
-    #[error("--admin {address}: {source}")]
+    #[error("{}", cannot_listen("--admin", address, source))]
     Bind {
         /// The address.
         address: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
+}
+
+/// Why a port that `flag` chose does not open, and what to do.
+pub(crate) fn cannot_listen(flag: &str, address: &SocketAddr, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("; another program listens there: choose another with {flag} ADDRESS:PORT, or stop it")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "; this machine does not have the address: choose one of its own with {flag} ADDRESS:PORT"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("; the port is reserved for other users: choose one above 1023 with {flag} ADDRESS:PORT")
+        }
+        _ => String::new(),
+    };
+    format!("{flag} {address}: {error}{hint}")
 }
 
 /// The bound admin port.

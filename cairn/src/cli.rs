@@ -315,7 +315,7 @@ pub enum ActivityCommand {
 #[derive(Args, Debug)]
 pub struct ActivityListArgs {
     /// At most so many records, the newest ones
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Only the records of the last DURATION
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]

@@ -41,6 +41,8 @@ pub struct UpConfig {
     pub upload_memory_bytes: u64,
     /// The root credential fixed from outside.
     pub root_credential: Option<RootCredential>,
+    /// Whether it may be one that was revoked.
+    pub restore_revoked_root_key: bool,
     /// How long requests under way may take at the end.
     pub drain: Duration,
 }
@@ -250,6 +252,7 @@ impl Sources<'_> {
             quota_bytes: quota,
             upload_memory_bytes: upload_memory(memory)?,
             root_credential: root_credential(self.env)?,
+            restore_revoked_root_key: args.restore_revoked_root_key,
             drain: DRAIN,
         })
     }

@@ -33,6 +33,30 @@ pub fn print_line(line: impl AsRef<str>) {
     let _ = out.flush();
 }
 
+/// Prints a line on stderr: what a person should know beside the answer.
+pub fn print_note(line: impl AsRef<str>) {
+    let _ = writeln!(io::stderr().lock(), "{}", line.as_ref());
+}
+
+/// The words of a text in lines of at most `width` characters, the first after `first` and the others indented by `indent`. A
+/// word that is longer has a line of its own.
+pub fn wrapped(first: &str, text: &str, indent: usize, width: usize) -> Vec<String> {
+    let (mut lines, mut line, mut empty) = (Vec::new(), first.to_owned(), true);
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > width {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    lines.push(line);
+    lines
+}
+
 /// A table: columns as wide as their widest cell, numbers to the right.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -166,6 +190,15 @@ mod tests {
         assert_eq!(
             table.lines(2),
             ["  drive      live", "  0      1.50 MiB", "  ten         9 B"]
+        );
+    }
+
+    #[test]
+    fn lines_are_no_longer_than_they_may_be_and_words_stay_whole() {
+        let lines = wrapped("packs  ", "six of them  and an-unbreakable-word", 7, 15);
+        assert_eq!(
+            lines,
+            ["packs  six of", "       them and", "       an-unbreakable-word"]
         );
     }
 

@@ -26,7 +26,7 @@ use crate::layout::{Layout, LayoutError, absolute, default_drives};
 pub mod rebuild;
 pub(crate) mod root_key;
 
-pub use root_key::RootKeyFound;
+pub use root_key::{RootKeyError, RootKeyFound};
 
 /// Everything that is open.
 pub struct Runtime {
@@ -103,6 +103,9 @@ pub enum RuntimeError {
     /// A view does not open, also after it was made anew.
     #[error("view: {0}")]
     View(#[from] ViewError),
+    /// A vault has no root key in force.
+    #[error("root key: {0}")]
+    RootKey(#[from] RootKeyError),
     /// A vault does not open.
     #[error("vault {vault}: {source}")]
     Vault {
@@ -240,12 +243,7 @@ impl Runtime {
         let keyfile = self.keys().create(name)?.clone();
         let count = self.keys().keyfiles().len();
         let session = self.open_vault(&keyfile, count).await?;
-        let found = root_key::settle(&session, None)
-            .await
-            .map_err(|source| RuntimeError::Vault {
-                vault: session.vault(),
-                source,
-            })?;
+        let found = root_key::settle(&session, None, false).await?;
         Ok((session, found))
     }
 
@@ -256,12 +254,7 @@ impl Runtime {
         for session in self.sessions.all() {
             let is_first = Some(session.vault()) == first;
             let fixed = config.root_credential.as_ref().filter(|_| is_first);
-            let found = root_key::settle(&session, fixed)
-                .await
-                .map_err(|source| RuntimeError::Vault {
-                    vault: session.vault(),
-                    source,
-                })?;
+            let found = root_key::settle(&session, fixed, config.restore_revoked_root_key).await?;
             if is_first {
                 answer = Some(found);
             }

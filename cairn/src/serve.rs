@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::admin::cannot_listen;
 use crate::config::UpConfig;
 use crate::operator::S3Stream;
 use crate::runtime::RuntimeError;
@@ -113,15 +114,7 @@ impl S3Port {
             ),
             None => None,
         };
-        let failed = |error: std::io::Error| {
-            let hint = match error.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    "; another program listens there: choose another with --s3 ADDRESS:PORT"
-                }
-                _ => "",
-            };
-            RuntimeError::Gateway(format!("--s3 {}: {error}{hint}", config.s3))
-        };
+        let failed = |error| RuntimeError::Gateway(cannot_listen("--s3", &config.s3, &error));
         let listener = TcpListener::bind(config.s3).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self {

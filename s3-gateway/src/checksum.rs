@@ -11,6 +11,7 @@ use http::HeaderMap;
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
+use vault::object::ChecksumAlgorithm;
 
 /// One of S3's checksum algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,6 +55,18 @@ pub enum ChecksumError {
     /// The declared algorithm and the header that came disagree.
     #[error("the declared algorithm and the checksum header disagree")]
     Disagree,
+}
+
+impl From<ChecksumAlgorithm> for Algorithm {
+    fn from(stored: ChecksumAlgorithm) -> Self {
+        match stored {
+            ChecksumAlgorithm::Crc32 => Self::Crc32,
+            ChecksumAlgorithm::Crc32c => Self::Crc32c,
+            ChecksumAlgorithm::Crc64nvme => Self::Crc64Nvme,
+            ChecksumAlgorithm::Sha1 => Self::Sha1,
+            ChecksumAlgorithm::Sha256 => Self::Sha256,
+        }
+    }
 }
 
 impl Algorithm {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use crate::auth::chunked::ChunkError;
 use crate::auth::{AuthError, Place};
 use crate::body::BodyError;
-use crate::checksum::ChecksumError;
+use crate::checksum::{Algorithm, ChecksumError};
 use crate::key::NameError;
 use crate::session::SessionError;
 use scopes::Denied;
@@ -331,6 +331,13 @@ impl From<&SessionError> for Refusal {
                  the specified entity tag may not match the part's entity tag.",
             )
             .with("PartNumber", number.to_string()),
+            SessionError::PartChecksumMissing { number, algorithm } => {
+                let name = Algorithm::from(*algorithm).name().to_ascii_lowercase();
+                Self::invalid_request(format!(
+                    "The upload was created using a {name} checksum. The complete request must include the checksum for \
+                     each part. It was missing for part {number} in the request."
+                ))
+            }
             SessionError::InvalidPartOrder => {
                 let message = "The list of parts was not in ascending order. Parts must be ordered by part number.";
                 Self::new(400, "InvalidPartOrder", message)

@@ -33,6 +33,7 @@ use crate::errors::Refusal;
 use crate::hold::{Hold, Holds};
 use crate::host::{Hosts, Peer};
 use crate::key::{BucketName, ObjectKey};
+use crate::operations;
 
 /// What the gate asks of the open vault: secrets, and a place for what it refused.
 pub trait Gatekeeper: Send + Sync + 'static {
@@ -182,6 +183,8 @@ struct Passage {
     request_id: String,
     resource: String,
     method: Method,
+    /// The body's length as the client states it, without framing; 0 if it states none.
+    bytes_in: u64,
     started: Instant,
 }
 
@@ -233,6 +236,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             request_id: hex::encode(operation_id),
             resource: request.uri().path().to_owned(),
             method: request.method().clone(),
+            bytes_in: stated_bytes(request.headers()).unwrap_or(0),
             started: Instant::now(),
         };
         let about = About {
@@ -262,7 +266,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 let bucket = refused.bucket.as_ref().map(BucketName::as_str);
                 let (identity, operation) = (refused.identity.as_ref(), refused.operation);
                 self.keeper
-                    .refused(identity, operation.unwrap_or("Refused"), bucket, code);
+                    .refused(identity, operation.unwrap_or(operations::REFUSED), bucket, code);
                 self.traffic.refused.fetch_add(1, Ordering::Relaxed);
                 self.log(&passage, operation, identity, &response, Some(code));
                 response
@@ -315,15 +319,16 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         code: Option<&str>,
     ) {
         let status = response.status();
-        let bytes = declared_bytes(response);
-        self.traffic.count(operation, status, bytes);
+        let bytes_out = declared_bytes(response);
+        self.traffic.count(operation, status, bytes_out);
         tracing::info!(
             target: "cairn::s3",
             method = passage.method.as_str(),
             operation = operation.unwrap_or("-"),
             status = status.as_u16(),
             code = code.unwrap_or("-"),
-            bytes,
+            bytes_in = passage.bytes_in,
+            bytes_out,
             operation_id = %passage.request_id,
             credential = %identity.map(|i| i.credential_name().to_string()).unwrap_or_default(),
             micros = u64::try_from(passage.started.elapsed().as_micros()).unwrap_or(u64::MAX),
@@ -331,13 +336,17 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
     }
 }
 
-/// The name in a record of a request that is no operation this gateway knows.
-const UNKNOWN: &str = "Unknown";
-
 /// Milliseconds since 1970 by this machine's clock.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What the headers of a request say of its body's length.
+fn stated_bytes(headers: &http::HeaderMap) -> Option<u64> {
+    let decoded = headers.get("x-amz-decoded-content-length");
+    let stated = decoded.or_else(|| headers.get(http::header::CONTENT_LENGTH))?;
+    stated.to_str().ok()?.parse().ok()
 }
 
 fn declared_bytes(response: &Response<AnswerBody>) -> u64 {

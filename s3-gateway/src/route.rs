@@ -138,7 +138,6 @@ const ROWS: &[Row] = &[
     (("GET", Level::Object, "acl"), "GetObjectAcl"),
     (("GET", Level::Object, "tagging"), "GetObjectTagging"),
     (("GET", Level::Object, "uploadId"), "ListParts"),
-    (("GET", Level::Bucket, "versions"), "ListObjectVersions"),
     (("POST", Level::Bucket, "delete"), "DeleteObjects"),
     (("POST", Level::Object, "uploadId"), "CompleteMultipartUpload"),
     (("POST", Level::Object, "uploads"), "CreateMultipartUpload"),

@@ -8,7 +8,7 @@
 mod stall;
 mod tls;
 
-pub use tls::{TlsError, acceptor};
+pub use tls::{Role, TlsError, acceptor};
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -6,6 +6,7 @@
 //! visible to everything that asks afterwards.
 
 mod activity_query;
+mod attributes;
 mod buckets;
 mod budget;
 mod checkpoint;
@@ -21,8 +22,8 @@ mod faults;
 mod gather;
 mod hold;
 mod packer;
-mod peek;
 mod part_sums;
+mod peek;
 mod pins;
 mod put;
 mod read;
@@ -36,17 +37,19 @@ mod uploads;
 mod versions;
 
 pub use activity_query::{ActivityQuery, OpenedRecord};
+pub use attributes::{Attributes, NewObject};
 pub use collect::{CollectOptions, GcReport};
 pub use commit::{Condition, ETagMatch};
 pub use completion::{CompletePart, Completion, PART_BYTES_MIN};
 pub use copy::CopyChanges;
 pub use credentials::{CredentialRow, NewCredential, OpenCredential, Secret};
 pub use error::SessionError;
-pub use put::{NewObject, Stored};
+pub use put::Stored;
 pub use read::ReadStream;
 pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};
 pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
+pub use vault::index::Usage;
 pub use versions::Deleted;
 
 use budget::Budget;
@@ -202,10 +205,13 @@ pub(crate) struct Inner {
     /// Whether the view is being filled again and shows only a part.
     pub(crate) reloading: AtomicBool,
     pub(crate) refusals: refusals::Refusals,
-    pub(crate) collecting: tokio::sync::Mutex<()>,
+    /// Held while collecting.
+    pub(crate) collecting: tokio::sync::Mutex<collect::Looks>,
     /// Whether the drives were looked through for packs without an entry since the start.
     pub(crate) scanned: AtomicBool,
     pub(crate) checkpointing: tokio::sync::Mutex<()>,
+    /// Objects that the last checkpoint tells of; `u64::MAX` until one is written.
+    pub(crate) checkpoint_objects: AtomicU64,
     pub(crate) collector: Wallet,
     /// The number of the next delete order: above every earlier one's, also of earlier processes.
     pub(crate) next_order: AtomicU64,
@@ -244,9 +250,10 @@ impl Session {
             applying: tokio::sync::Mutex::new(()),
             reloading: AtomicBool::new(false),
             refusals: refusals::Refusals::new(Instant::now()),
-            collecting: tokio::sync::Mutex::new(()),
+            collecting: tokio::sync::Mutex::default(),
             scanned: AtomicBool::new(false),
             checkpointing: tokio::sync::Mutex::new(()),
+            checkpoint_objects: AtomicU64::new(u64::MAX),
             collector: parts.collector.0,
             next_order: AtomicU64::new(now_ms() << 16),
             lanes: LanePool::new(LANE_BUFFERS_MAX),
@@ -310,16 +317,15 @@ impl Session {
         row.map(|row| decode_pack(&row.entry)).transpose()
     }
 
-    /// Current objects of every bucket, and plaintext bytes of all versions.
+    /// What every bucket holds.
     ///
     /// # Errors
     /// When the view cannot be read.
-    pub fn usage(&self) -> Result<Vec<(String, u64, u64)>, SessionError> {
+    pub fn usage(&self) -> Result<Vec<(String, Usage)>, SessionError> {
         let mut usage = Vec::new();
         for bucket in self.inner.index.buckets()? {
             let used = self.inner.index.usage(bucket.value.scope)?;
-            let bytes = used.bytes.saturating_add(used.history_bytes);
-            usage.push((bucket.value.name, used.objects, bytes));
+            usage.push((bucket.value.name, used));
         }
         Ok(usage)
     }

@@ -176,3 +176,53 @@ async fn a_collection_that_finds_nothing_to_do_writes_nothing() {
     assert!(rig.ledger.position().0 > position.0 + 1, "a deletion is told");
     rig.close().await;
 }
+
+/// Looks as the background collector does until it finds nothing to do. Returns how often it looked, and its last report.
+async fn look_until_settled(rig: &Rig) -> (u32, GcReport) {
+    let mut last = GcReport::default();
+    for looks in 1..20 {
+        match rig.session.collect_in_background().await.unwrap() {
+            Some(report) => last = report,
+            None => return (looks, last),
+        }
+        println!("{last:?}");
+    }
+    panic!("the background collector does not come to rest");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_that_nobody_writes_settles_in_the_background_where_gc_would_leave_it_and_then_rests() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let rig = Arc::new(Rig::open(disk, dir.path(), true).await.unwrap());
+    let bucket = rig.bucket("stream").await;
+    let count = objects(3_000);
+    let put = |number| {
+        let (rig, bucket) = (Arc::clone(&rig), bucket.clone());
+        async move {
+            let body = body(number, 4 << 10);
+            rig.put(&bucket, &format!("o{number}"), &body).await.unwrap();
+        }
+    };
+    for_all(0..count, put).await;
+    // Merged first; then packs with too little garbage to be worth it while others write; then hardly anything alive.
+    for deleted in [0..0, 0..count / 5, count / 5..count - 50] {
+        for number in deleted {
+            assert!(rig.delete(&bucket, &format!("o{number}")).await.unwrap());
+        }
+        let (looks, settled) = look_until_settled(&rig).await;
+        let ratio = settled.allocated_bytes as f64 / settled.live_bytes as f64;
+        println!("{looks} looks: {ratio:.3} bytes on disk for each that is alive");
+        assert!(looks <= 5, "{looks}");
+        let position = rig.ledger.position();
+        for _ in 0..3 {
+            assert_eq!(rig.session.collect_in_background().await.unwrap(), None);
+        }
+        assert_eq!(rig.ledger.position(), position);
+        let by_hand = collect(&rig).await;
+        assert_eq!(by_hand.bytes_moved, 0);
+        let bound = (by_hand.live_bytes as f64 * 1.7).max(by_hand.allocated_bytes as f64 * 1.04);
+        assert!(settled.allocated_bytes as f64 <= bound, "{ratio}");
+    }
+    Arc::into_inner(rig).unwrap().close().await;
+}

@@ -209,7 +209,7 @@ async fn a_copy_keeps_its_bytes_when_its_source_is_deleted_and_collected() {
     let bytes = body(1, 9_000_000);
     let stored = rig.put(&bucket, "source", &bytes).await.unwrap();
     for (to, key) in [(&bucket, "near"), (&other, "far")] {
-        let changes = CopyChanges::default();
+        let changes = CopyChanges::none(&stored);
         rig.session
             .copy_object(
                 &rig.caller,

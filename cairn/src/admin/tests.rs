@@ -100,5 +100,9 @@ async fn nothing_can_be_changed_or_discovered() {
 async fn a_port_that_is_taken_is_named() {
     let first = AdminServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let message = AdminServer::bind(first.address()).await.unwrap_err().to_string();
-    assert!(message.contains(&first.address().to_string()), "{message}");
+    let named = format!("--admin {}", first.address());
+    assert!(
+        message.contains(&named) && message.contains("choose another with --admin"),
+        "{message}"
+    );
 }

@@ -46,6 +46,10 @@ pub struct UpArgs {
     /// Memory for uploads under way [default 128MiB; env CAIRN_UPLOAD_MEMORY]
     #[arg(long, value_name = "BYTES")]
     pub upload_memory: Option<ByteSize>,
+    /// Put the key of CAIRN_ACCESS_KEY in force again although it was revoked; by this flag only, so that it never happens by
+    /// itself
+    #[arg(long)]
+    pub restore_revoked_root_key: bool,
     /// A TOML file with the same names as these flags [env CAIRN_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -8,7 +8,7 @@ use crate::cli::{GlobalArgs, KeyCommand, KeyCreateArgs, KeyShowArgs};
 use crate::commands::reach::ask;
 use crate::commands::status::list;
 use crate::exit::Failure;
-use crate::output::{Table, print_json, print_line};
+use crate::output::{Table, print_json, print_line, print_note};
 use crate::request::{NewKey, Request};
 
 pub(super) async fn run(global: &GlobalArgs, command: KeyCommand) -> Result<(), Failure> {
@@ -58,6 +58,11 @@ async fn create(global: &GlobalArgs, args: KeyCreateArgs) -> Result<(), Failure>
         label: args.label,
     });
     let answer = ask(global, "key create", request).await?;
+    for absent in list(&answer, "scopes_absent").iter().filter_map(Value::as_str) {
+        print_note(format!(
+            "note: the vault has no scope {absent:?} yet; the key works there once it is made"
+        ));
+    }
     if global.json {
         print_json(&answer);
         return Ok(());

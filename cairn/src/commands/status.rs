@@ -1,12 +1,15 @@
 //! `cairn status`: drives, space, and what is at risk.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::byte_size::ByteSize;
 use crate::cli::GlobalArgs;
 use crate::commands::reach::ask;
 use crate::exit::Failure;
-use crate::output::{Table, print_json, print_line};
+use crate::output::{Table, print_json, print_line, wrapped};
 use crate::request::Request;
 
 pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
@@ -22,53 +25,79 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     let running = status.get("running").and_then(Value::as_bool).unwrap_or(false);
     let endpoint = if running { text("/endpoint") } else { "not running" };
     print_line(format!("{} ({endpoint}), {}", text("/data"), text("/code")));
-    print_line(format!("  {}", text("/survives")));
+    sentence(text("/survives"));
     if !running {
-        print_line("  nothing is running, so nothing is served: `cairn up` starts it");
+        sentence("nothing is running, so nothing is served: `cairn up` starts it");
     }
     match status.get("writes_refused_because").and_then(Value::as_str) {
-        Some(reason) => print_line(format!(
-            "  WRITES ARE REFUSED: {reason}. `cairn repair` brings drives back"
+        Some(reason) => sentence(&format!(
+            "WRITES ARE REFUSED: {reason}. `cairn repair` brings drives back"
         )),
         None if !running => {}
-        None => print_line("  reads and writes are served"),
+        None => sentence("reads and writes are served"),
     }
     print_line("");
     drives(&status).print(2);
+    for (reason, numbers) in reasons(&status) {
+        let which = if numbers.len() == 1 { "drive" } else { "drives" };
+        sentence(&format!("{which} {}: {reason}", numbers.join(", ")));
+    }
     print_line("");
-    let mut rest = Table::new(&["", ""]);
-    rest.row(["packs".to_owned(), packs(&status)]);
-    rest.row([
-        "space".to_owned(),
-        format!(
+    figure("packs", &packs(&status));
+    figure(
+        "space",
+        &format!(
             "{} live, {} garbage, {} allocated",
             size("/live_bytes"),
             size("/garbage_bytes"),
             size("/allocated_bytes")
         ),
-    ]);
-    rest.row([
-        "ledger".to_owned(),
-        format!(
+    );
+    let open = list(&status, "vaults")
+        .iter()
+        .filter_map(|vault| vault.get("open_upload_bytes").and_then(Value::as_u64))
+        .fold(0, u64::saturating_add);
+    if open > 0 {
+        let open = ByteSize(open);
+        figure(
+            "uploads",
+            &format!("{open} in parts of uploads that are not completed: aborting them gives it back"),
+        );
+    }
+    figure(
+        "ledger",
+        &format!(
             "{}, sequence {}, {} entries, {}",
             text("/ledger/state"),
             number("/ledger/sequence"),
             number("/ledger/entries"),
             size("/ledger/bytes")
         ),
-    ]);
-    rest.row([
-        "activity".to_owned(),
-        format!("{} records", number("/activity/records")),
-    ]);
-    rest.row(["log key".to_owned(), text("/activity/log_key").to_owned()]);
-    for line in rest.lines(2).into_iter().skip(1) {
-        print_line(line);
-    }
+    );
+    figure("activity", &format!("{} records", number("/activity/records")));
+    // A key is one word, to be copied whole.
+    figure("log key", text("/activity/log_key"));
     print_line("");
     vaults(&status).print(2);
     Ok(())
 }
+
+/// Prints a sentence below the first line.
+fn sentence(text: &str) {
+    wrapped("  ", text, 2, WIDTH).into_iter().for_each(print_line);
+}
+
+/// Prints a figure under its name.
+fn figure(name: &str, text: &str) {
+    let first = format!("  {name:<FIGURE_NAME$}  ");
+    wrapped(&first, text, FIGURE_NAME + 4, WIDTH)
+        .into_iter()
+        .for_each(print_line);
+}
+
+/// What a terminal shows of a line; the longest name of a figure.
+const WIDTH: usize = 80;
+const FIGURE_NAME: usize = 8;
 
 /// How many packs there are, and what is missing of them.
 fn packs(status: &Value) -> String {
@@ -115,7 +144,20 @@ pub(super) fn count(number: u64, thing: &str) -> String {
     }
 }
 
+/// Why drives are lost, and which.
+fn reasons(status: &Value) -> BTreeMap<&str, Vec<String>> {
+    let mut reasons: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for drive in list(status, "drives") {
+        if let Some(reason) = drive.get("reason").and_then(Value::as_str) {
+            let number = drive.get("number").and_then(Value::as_u64).unwrap_or(0);
+            reasons.entry(reason).or_default().push(number.to_string());
+        }
+    }
+    reasons
+}
+
 fn drives(status: &Value) -> Table {
+    let data = status.get("data").and_then(Value::as_str).unwrap_or_default();
     let mut table = Table::new(&[
         "drive",
         "state",
@@ -129,18 +171,17 @@ fn drives(status: &Value) -> Table {
         let size = |name: &str| ByteSize(drive.get(name).and_then(Value::as_u64).unwrap_or(0)).to_string();
         let text = |name: &str| drive.get(name).and_then(Value::as_str).unwrap_or_default();
         let number = |name: &str| drive.get(name).and_then(Value::as_u64).unwrap_or(0).to_string();
-        let state = match drive.get("reason").and_then(Value::as_str) {
-            Some(reason) => format!("{} ({reason})", text("state")),
-            None => text("state").to_owned(),
-        };
+        // Below the data directory, which stands above, unless it is elsewhere.
+        let directory = Path::new(text("directory"));
+        let directory = directory.strip_prefix(data).unwrap_or(directory);
         table.row([
             number("number"),
-            state,
+            text("state").to_owned(),
             size("live_bytes"),
             size("garbage_bytes"),
             size("free_bytes"),
             number("shards"),
-            text("directory").to_owned(),
+            directory.display().to_string(),
         ]);
     }
     table

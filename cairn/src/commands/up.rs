@@ -34,7 +34,13 @@ pub(super) async fn run(global: &GlobalArgs, args: &UpArgs) -> Result<(), Failur
         opened = opening => opened?,
         () = signals.wait() => return Ok(()),
     });
-    let root = runtime.settle_root_keys(&config).await?;
+    let root = match runtime.settle_root_keys(&config).await {
+        Ok(root) => root,
+        Err(error) => {
+            runtime.close().await;
+            return Err(error.into());
+        }
+    };
     let front = S3Front::new(runtime.sessions.clone(), &config, Some(port.endpoint()));
     let operator = Arc::new(Operator::new(Arc::clone(&runtime), front.clone()));
     let control = ControlServer::bind(runtime.data.root())?;

@@ -1,7 +1,7 @@
 //! Access keys, vaults and scopes.
 
 use s3_gateway::key::BucketName;
-use s3_gateway::session::{Caller, CredentialRow, NewCredential, Session};
+use s3_gateway::session::{Caller, CredentialRow, NewCredential, Session, SessionError};
 use scopes::{Credential, CredentialName, CredentialStatus, Identity, OperationSet, Proof, ScopeSet, Window};
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ pub(super) async fn create(runtime: &Runtime, new: NewKey) -> Result<Value, Oper
         .parse()
         .map_err(|error: scopes::UnknownOperation| bad(format!("--op {}: {error}", new.operations)))?;
     let scopes = scope_set(&new.scopes)?;
+    let absent = absent_scopes(&session, &scopes).await?;
     let starts = new.starts_in_ms.map(|wait| now_ms().saturating_add(wait));
     let expires = new
         .expires_ms
@@ -39,6 +40,7 @@ pub(super) async fn create(runtime: &Runtime, new: NewKey) -> Result<Value, Oper
         "vault_id": session.vault().to_string(),
         "access_key_id": access_key_id,
         "secret_access_key": secret.expose(),
+        "scopes_absent": absent,
     });
     if let (Some(fields), Some(expires_ms)) = (shown.as_object_mut(), expires) {
         fields.insert("expires_ms".to_owned(), Value::from(expires_ms));
@@ -167,6 +169,22 @@ fn scope_set(names: &[String]) -> Result<ScopeSet, OperatorError> {
         }
     }
     Ok(ScopeSet::named(names.iter().cloned()))
+}
+
+/// The names among these that no scope of the vault has now.
+async fn absent_scopes(session: &Session, scopes: &ScopeSet) -> Result<Vec<String>, OperatorError> {
+    let ScopeSet::Named(names) = scopes else {
+        return Ok(Vec::new());
+    };
+    let mut absent = Vec::new();
+    for name in names {
+        match session.bucket(name).await {
+            Ok(_) => {}
+            Err(SessionError::NoSuchBucket) => absent.push(name.clone()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(absent)
 }
 
 fn row_json(row: &CredentialRow, now: u64) -> Value {

@@ -1,6 +1,7 @@
 //! The activity log, as its owner reads it.
 
 use activity::Receipt;
+use s3_gateway::operations;
 use s3_gateway::session::{ActivityQuery, SessionError};
 use serde_json::{Value, json};
 
@@ -11,6 +12,17 @@ use crate::runtime::Runtime;
 /// `activity list`: the newest records that fit, oldest first.
 pub(super) async fn list(runtime: &Runtime, query: RecordQuery) -> Result<Value, OperatorError> {
     let session = runtime.session(query.vault.as_deref())?;
+    if let Some(unknown) = query
+        .operation
+        .as_ref()
+        .filter(|name| !operations::is_recorded(name))
+    {
+        let message = format!(
+            "--operation {unknown:?}: no record has this name; one of {}",
+            operations::names().join(", ")
+        );
+        return Err(OperatorError::new(ErrorCode::BadRequest, message));
+    }
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let query = ActivityQuery {
         limit,

@@ -80,8 +80,10 @@ pub(super) fn vaults(runtime: &Runtime) -> Result<Vec<Value>, OperatorError> {
             "vault_id": session.vault().to_string(),
             "name": session.name(),
             "scopes": usage.len(),
-            "objects": usage.iter().map(|(_, objects, _)| objects).sum::<u64>(),
-            "bytes": usage.iter().map(|(_, _, bytes)| bytes).sum::<u64>(),
+            "objects": usage.iter().map(|(_, used)| used.objects).sum::<u64>(),
+            "bytes": usage.iter().map(|(_, used)| used.bytes + used.history_bytes).sum::<u64>(),
+            "old_version_bytes": usage.iter().map(|(_, used)| used.history_bytes).sum::<u64>(),
+            "open_upload_bytes": usage.iter().map(|(_, used)| used.open_bytes).sum::<u64>(),
         }));
     }
     Ok(rows)
@@ -91,14 +93,16 @@ pub(super) fn vaults(runtime: &Runtime) -> Result<Vec<Value>, OperatorError> {
 pub(super) async fn scopes(runtime: &Runtime, vault: Option<&str>) -> Result<Value, OperatorError> {
     let session = runtime.session(vault)?;
     let mut rows = Vec::new();
-    for (name, objects, bytes) in session.usage()? {
+    for (name, used) in session.usage()? {
         let bucket = session.bucket(&name).await?;
         rows.push(json!({
             "scope": name,
             "scope_id": bucket.scope.to_string(),
             "created_ms": bucket.created_ms,
-            "objects": objects,
-            "bytes": bytes,
+            "objects": used.objects,
+            "bytes": used.bytes + used.history_bytes,
+            "old_version_bytes": used.history_bytes,
+            "open_upload_bytes": used.open_bytes,
         }));
     }
     Ok(json!({"vault_id": session.vault().to_string(), "scopes": rows}))

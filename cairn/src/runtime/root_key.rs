@@ -1,6 +1,7 @@
 //! The root key of a vault: the S3 credential that may do everything in it.
 //!
-//! Invariant: after [`settle`] a vault has a live root key, and if the environment fixes it, only that one.
+//! Invariants: after [`settle`] a vault has a live root key, and if the environment fixes it, only that one; a key that was
+//! revoked comes back in force only when that is asked for by name.
 
 use s3_gateway::session::{CredentialRow, NewCredential, Secret, Session, SessionError};
 use scopes::{CredentialStatus, OperationSet, ScopeSet, Window};
@@ -17,11 +18,30 @@ pub struct RootKeyFound {
     pub fresh_secret: Option<Secret>,
 }
 
-/// Makes sure of the vault's root key: the fixed one, the one that is there, or a new one.
+/// Why a vault has no root key in force.
+#[derive(Debug, thiserror::Error)]
+pub enum RootKeyError {
+    /// The environment fixes a key that was revoked.
+    #[error(
+        "the access key {access_key_id:?} that CAIRN_ACCESS_KEY names was revoked: set CAIRN_ACCESS_KEY and CAIRN_SECRET_KEY to \
+         another pair, or start once with --restore-revoked-root-key if it is to be in force again"
+    )]
+    Revoked {
+        /// The key.
+        access_key_id: String,
+    },
+    /// The vault does not take part.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// Makes sure of the vault's root key: the fixed one, the one that is there, or a new one. With `restore` the fixed one may be
+/// one that was revoked.
 pub(crate) async fn settle(
     session: &Session,
     fixed: Option<&RootCredential>,
-) -> Result<RootKeyFound, SessionError> {
+    restore: bool,
+) -> Result<RootKeyFound, RootKeyError> {
     let live = live_root_keys(session)?;
     let Some(fixed) = fixed else {
         // The newest, if a replacement was once cut off between making the new one and revoking the old.
@@ -30,7 +50,7 @@ pub(crate) async fn settle(
                 access_key_id: row.access_key_id.clone(),
                 fresh_secret: None,
             }),
-            None => make(session, None).await,
+            None => Ok(make(session, None).await?),
         };
     };
     let mut there = false;
@@ -40,14 +60,11 @@ pub(crate) async fn settle(
         }
     }
     if !there {
-        let known = session.credentials()?;
-        if known
-            .iter()
-            .any(|row| row.access_key_id == fixed.access_key_id && row.credential.revoked)
-        {
-            tracing::warn!(
-                "the access key that CAIRN_ACCESS_KEY names was revoked and is in force again: change the variable if it should not be"
-            );
+        let mut known = session.credentials()?.into_iter();
+        if !restore && known.any(|row| row.access_key_id == fixed.access_key_id && row.credential.revoked) {
+            return Err(RootKeyError::Revoked {
+                access_key_id: fixed.access_key_id.clone(),
+            });
         }
         make(session, Some(fixed)).await?;
     }

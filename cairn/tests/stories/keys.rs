@@ -171,3 +171,18 @@ fn exported_keys_are_taken_in_elsewhere() {
     assert_eq!(ids.len(), 2);
     assert!(ids.contains(&exported["vault_id"]));
 }
+
+#[test]
+fn a_key_for_a_scope_that_is_not_there_yet_is_made_with_a_word_about_it() {
+    let place = Place::new();
+    let _running = place.up();
+    let create = ["key", "create", "--json", "--scope", "later", "--op", "read"];
+    let early = place.run(create);
+    assert!(early.status.success(), "{}", text(&early));
+    let note = String::from_utf8_lossy(&early.stderr).into_owned();
+    assert!(note.contains("no scope \"later\" yet"), "{note}");
+    assert!(serde_json::from_slice::<serde_json::Value>(&early.stdout).is_ok());
+    place.json(["scope", "create", "later"]);
+    let output = place.run(create);
+    assert!(!text(&output).contains("no scope"), "{}", text(&output));
+}

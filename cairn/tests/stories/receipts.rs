@@ -155,3 +155,18 @@ fn holds(directory: &Path, needle: &[u8]) -> bool {
         false
     })
 }
+
+#[test]
+fn a_name_that_no_record_has_is_a_usage_error_that_lists_the_names() {
+    let place = Place::new();
+    let _running = place.up();
+    let unknown = place.run(["activity", "list", "--operation", "putobject"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    for name in ["PutObject", "VaultRebuild", "RetirePacks", "Refused", "Unknown"] {
+        assert!(text(&unknown).contains(name), "{}", text(&unknown));
+    }
+    let made = place.json(["activity", "list", "--operation", "CreateCredential"]);
+    assert_eq!(made["records"].as_array().unwrap().len(), 1, "{made}");
+    let none = place.run(["activity", "list", "--limit", "0"]);
+    assert_eq!(none.status.code(), Some(2), "{}", text(&none));
+}

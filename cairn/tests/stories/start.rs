@@ -116,6 +116,46 @@ async fn the_environment_fixes_the_root_key_and_a_change_replaces_it() {
         .unwrap();
 }
 
+#[tokio::test]
+async fn a_revoked_root_key_in_the_environment_stays_out_of_force_until_its_return_is_asked_for() {
+    let place = Place::new();
+    let up = |id: &str, extra: &[&str]| {
+        let mut command = place.command(["up", "--json"]);
+        command.args(extra).env("CAIRN_ACCESS_KEY", id);
+        command.env("CAIRN_SECRET_KEY", "secret-of-many-characters");
+        command
+    };
+    let ports = ["--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let running = place.up_with(up("first", &[]));
+    place.json(["key", "revoke", "first"]);
+    running.stop();
+    let refused = up("first", &ports).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    for part in [
+        "\"first\"",
+        "was revoked",
+        "another pair",
+        "--restore-revoked-root-key",
+    ] {
+        assert!(text(&refused).contains(part), "{}", text(&refused));
+    }
+    place.up_with(up("second", &[])).stop();
+    let shown = place.json(["key", "show", "first"]);
+    assert_eq!(shown["status"], "revoked");
+    let running = place.up_with(up("first", &["--restore-revoked-root-key"]));
+    assert_eq!(place.root_key().id, "first");
+    running
+        .client(&place.root_key())
+        .await
+        .fetch(cairn::s3_client::Call::new(http::Method::GET, "", ""))
+        .await
+        .unwrap();
+    running.stop();
+    place.up_with(up("first", &[])).stop();
+    let replaced = up("second", &ports).output().unwrap();
+    assert!(text(&replaced).contains("was revoked"), "{}", text(&replaced));
+}
+
 #[test]
 fn wrong_settings_are_usage_errors_and_make_nothing() {
     let place = Place::new();

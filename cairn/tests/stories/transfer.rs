@@ -1,6 +1,10 @@
 //! `put`, `get` and `ls`, through the running process and without one.
 
-use super::process::{Place, content, text};
+use http::Method;
+
+use cairn::s3_client::Call;
+
+use super::process::{Place, content, make_bucket, put, text};
 
 #[test]
 fn files_go_up_and_down_with_the_process_and_without() {
@@ -126,4 +130,39 @@ fn what_is_no_plain_file_is_written_to_and_never_replaced() {
     assert!(std::fs::metadata(&pipe).unwrap().file_type().is_fifo());
     assert!(reader.join().unwrap().unwrap() == bytes);
     running.stop();
+}
+
+#[tokio::test]
+async fn parts_of_an_upload_that_was_cut_off_are_told_apart_from_objects() {
+    let place = Place::new();
+    let running = place.up();
+    let mut client = running.client(&place.root_key()).await;
+    make_bucket(&mut client, "first").await;
+    put(&mut client, "first", "whole", content("whole", 1_000))
+        .await
+        .unwrap();
+    let begun = Call::new(Method::POST, "first", "torn").query("uploads", "");
+    let (_, begun) = client.fetch(begun).await.unwrap();
+    let begun = String::from_utf8(begun.to_vec()).unwrap();
+    let id = begun
+        .split(['<', '>'])
+        .skip_while(|word| *word != "UploadId")
+        .nth(1);
+    let part = Call::new(Method::PUT, "first", "torn")
+        .query("uploadId", id.unwrap())
+        .query("partNumber", "1");
+    let part = part.body(content("torn", 3 << 20).into());
+    client.fetch(part).await.unwrap();
+    let vault = &place.json(["status"])["vaults"][0];
+    let figures = (
+        vault["objects"].as_u64(),
+        vault["bytes"].as_u64(),
+        vault["open_upload_bytes"].as_u64(),
+    );
+    assert_eq!(figures, (Some(1), Some(1_000), Some(3 << 20)));
+    let shown = text(&place.run(["status"]));
+    assert!(
+        shown.contains("uploads   3.00 MiB in parts of uploads"),
+        "{shown}"
+    );
 }

@@ -12,8 +12,7 @@ use scopes::Identity;
 
 use super::forward::{hoist, rewrite, take_metadata};
 use super::{
-    Admitted, Circumstances, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Question, Target, UNKNOWN,
-    now_ms,
+    Admitted, Circumstances, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Question, Target, now_ms,
 };
 use crate::auth::canonical::{Query, decode_utf8};
 use crate::auth::chunked::Decoder;
@@ -27,6 +26,7 @@ use crate::errors::Refusal;
 use crate::hold::{Hold, Holds};
 use crate::host::Peer;
 use crate::key::{BucketName, NameError, ObjectKey};
+use crate::operations;
 use crate::route::{self, Level};
 
 /// The largest object of one PUT and the largest part, in bytes.
@@ -145,7 +145,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         passed.map_err(|refusal| Refused {
             refusal,
             identity: who.identity,
-            operation: operation.or(Some(UNKNOWN)),
+            operation: operation.or(Some(operations::UNKNOWN)),
             bucket,
         })
     }

@@ -27,7 +27,8 @@ impl Operations {
             .keys()
             .any(|name| name.as_str().starts_with("x-amz-grant-"));
         if !private || granted || input.object_lock_enabled_for_bucket == Some(true) {
-            let message = "A header you provided implies functionality that is not implemented";
+            let message =
+                "Buckets with an ACL other than private, with grants or with Object Lock are not implemented";
             return Err(Refusal::not_implemented(message).into());
         }
         self.check_location(input)?;

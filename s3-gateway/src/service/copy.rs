@@ -2,7 +2,7 @@
 
 use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource};
 use s3s::{S3Request, S3Response};
-use vault::object::{ChecksumKind, Lock, ObjectChecksum};
+use vault::object::{ChecksumKind, ObjectChecksum};
 
 use super::encryption::Encryption;
 use super::object::{
@@ -14,7 +14,7 @@ use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
 use crate::errors::Refusal;
-use crate::session::{Condition, CopyChanges, NewObject, SessionError, Stored};
+use crate::session::{Attributes, Condition, CopyChanges, NewObject, SessionError, Stored};
 
 /// The largest object that one CopyObject copies, in bytes.
 const COPY_BYTES_MAX: u64 = 5 << 30;
@@ -49,8 +49,8 @@ impl Operations {
                 ..
             }
         );
-        let onto_itself = from.scope == bucket.scope && stored.object.key == key.as_str() && !older;
-        if onto_itself && !replace && wanted.is_none() && !encryption.is_some() {
+        let changed = replace || wanted.is_some() || encryption.is_some() || older;
+        if from.scope == bucket.scope && stored.object.key == key.as_str() && !changed {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata, storage class, website redirect location or encryption \
                            attributes.";
@@ -62,12 +62,17 @@ impl Operations {
                            5368709120";
             return Err(Refusal::invalid_request(message).into());
         }
-        let job = Job {
-            metadata: replace.then(|| asked.admitted.metadata.clone()),
-            system: encryption.notes(),
+        let mut job = Job {
+            attributes: Attributes {
+                system: encryption.noted(),
+                ..Attributes::copied(&stored.object)
+            },
             compute: wanted.filter(|wanted| !has_checksum(&stored, *wanted)),
             condition,
         };
+        if replace {
+            job.attributes.metadata.clone_from(&asked.admitted.metadata);
+        }
         let copied = job.run(&asked, (&from, &stored), (&bucket, key)).await?;
         let mut result = CopyObjectResult {
             e_tag: Some(etag(&copied.object)),
@@ -90,10 +95,8 @@ impl Operations {
 
 /// A copy that may be made.
 struct Job {
-    /// The new metadata, if it is not the source's.
-    metadata: Option<Vec<(String, String)>>,
-    /// What is noted of the copy.
-    system: Vec<(String, String)>,
+    /// What is said of the copy; a source's lock and encryption never go with it.
+    attributes: Attributes,
     /// A checksum that the source does not have, which is only found by reading it.
     compute: Option<Algorithm>,
     condition: Condition,
@@ -108,12 +111,9 @@ impl Job {
     ) -> Result<Stored, Halt> {
         let Some(algorithm) = self.compute else {
             let changes = CopyChanges {
-                metadata: self.metadata,
+                attributes: self.attributes,
                 checksum: None,
                 etag_md5: None,
-                tags: None,
-                lock: Lock::default(),
-                system: self.system,
             };
             return Ok(asked
                 .session
@@ -129,12 +129,9 @@ impl Job {
             .await?;
         let digests = hasher.finish();
         let new = NewObject {
-            metadata: self.metadata.unwrap_or_else(|| source.metadata.clone()),
-            system: self.system,
+            attributes: self.attributes,
             etag_md5: md5_of(&digests)?,
             checksum: digests.checksum.as_ref().and_then(stored_checksum),
-            tags: source.tags.clone(),
-            ..NewObject::default()
         };
         Ok(asked
             .session

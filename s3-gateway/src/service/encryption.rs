@@ -1,8 +1,7 @@
 //! Server-side encryption as S3's headers speak of it: `AES256`, and `aws:kms` with a key id.
 //!
 //! Everything is sealed under the vault's keys whatever a request asks for. The algorithm and the key id that it names
-//! are noted with the object, under the names of the headers that give them back. It is not encryption with a key of the
-//! client's.
+//! are noted with the object, under the names of the headers that give them back. It is not encryption with a key of the client's.
 
 use http::HeaderMap;
 
@@ -72,13 +71,14 @@ impl Encryption {
         Ok(Self(said))
     }
 
-    /// What is noted of an object or an upload.
-    pub(super) fn noted(system: &[(String, String)]) -> Self {
-        Self(system.iter().filter(|(name, _)| is_ours(name)).cloned().collect())
+    /// What was noted of an object or an upload.
+    pub(super) fn of_noted(system: &[(String, String)]) -> Self {
+        let ours = system.iter().filter(|(name, _)| is_ours(name));
+        Self(ours.cloned().collect())
     }
 
-    /// What is to be noted.
-    pub(super) fn notes(&self) -> Vec<(String, String)> {
+    /// What the gateway notes of the object or the upload.
+    pub(super) fn noted(&self) -> Vec<(String, String)> {
         self.0.clone()
     }
 

@@ -234,7 +234,7 @@ fn headers_of(
 ) -> Result<HeaderMap, Halt> {
     let mut headers = HeaderMap::new();
     put_metadata(&mut headers, object);
-    Encryption::noted(&object.system).put(&mut headers);
+    Encryption::of_noted(&object.system).put(&mut headers);
     let query = Query::parse(query).map_err(|error| Refusal::from(&error))?;
     for (parameter, header) in OVERRIDES {
         if let Ok(Some(value)) = query.unique(parameter) {

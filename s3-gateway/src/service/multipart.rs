@@ -23,7 +23,7 @@ use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::encode_path;
 use crate::checksum::{Algorithm, ChecksumError, Value};
 use crate::errors::Refusal;
-use crate::session::{CompletePart, Completion, NewPart, NewUpload, SessionError, StoredPart};
+use crate::session::{Attributes, CompletePart, Completion, NewPart, NewUpload, SessionError, StoredPart};
 
 /// The highest part number.
 const PARTS_MAX: i32 = 10_000;
@@ -42,11 +42,13 @@ impl Operations {
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let encryption = Encryption::of_write(&request.headers, &bucket)?;
         let new = NewUpload {
-            metadata: asked.admitted.metadata.clone(),
+            attributes: Attributes {
+                metadata: asked.admitted.metadata.clone(),
+                system: encryption.noted(),
+                ..Attributes::default()
+            },
             checksum_algorithm: algorithm.map(stored_algorithm),
             composite,
-            system: encryption.notes(),
-            ..NewUpload::default()
         };
         let id = asked
             .session
@@ -93,7 +95,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
-        Encryption::noted(&upload.system).put(&mut response.headers);
+        Encryption::of_noted(&upload.system).put(&mut response.headers);
         if let Some(value) = &digests.checksum {
             put_header(
                 &mut response.headers,
@@ -162,7 +164,7 @@ impl Operations {
             completed_checksum(&mut output, checksum, object.parts);
         }
         let mut response = S3Response::new(output);
-        Encryption::noted(&object.system).put(&mut response.headers);
+        Encryption::of_noted(&object.system).put(&mut response.headers);
         Ok(response)
     }
 

@@ -32,7 +32,8 @@ pub(super) fn check_write_headers(headers: &HeaderMap) -> Result<(), Halt> {
             other => REFUSED_PREFIXES.iter().any(|prefix| other.starts_with(prefix)),
         };
         if refused {
-            let message = "A header you provided implies functionality that is not implemented";
+            // The value is the client's own, and some are keys.
+            let message = format!("The header {name} with this value is not implemented");
             return Err(Refusal::not_implemented(message).into());
         }
     }
@@ -54,20 +55,20 @@ pub(super) fn check_read_headers(headers: &HeaderMap) -> Result<(), Halt> {
 
 /// The condition of a write.
 pub(super) fn write_condition(conditions: &Preconditions) -> Result<Condition, Halt> {
-    let unsupported = || {
-        Halt::from(Refusal::not_implemented(
-            "A header you provided implies functionality that is not implemented",
-        ))
-    };
+    let unsupported = |message: &'static str| Halt::from(Refusal::not_implemented(message));
     let one = |tags: &Tags| match tags {
         Tags::Any => Ok(ETagMatch::Any),
         Tags::List(list) => match list.as_slice() {
             [tag] => Ok(ETagMatch::Tag(tag.clone())),
-            _ => Err(unsupported()),
+            _ => Err(unsupported(
+                "A write on condition of several ETags is not implemented",
+            )),
         },
     };
     match (&conditions.if_match, &conditions.if_none_match) {
-        (Some(_), Some(_)) => Err(unsupported()),
+        (Some(_), Some(_)) => Err(unsupported(
+            "A write with both If-Match and If-None-Match is not implemented",
+        )),
         (Some(tags), None) => Ok(Condition::IfMatch(one(tags)?)),
         (None, Some(tags)) => Ok(Condition::IfNoneMatch(one(tags)?)),
         (None, None) => Ok(Condition::None),
@@ -143,13 +144,7 @@ pub(super) fn stored_algorithm(algorithm: Algorithm) -> ChecksumAlgorithm {
 }
 
 pub(super) fn sent_algorithm(algorithm: ChecksumAlgorithm) -> Algorithm {
-    match algorithm {
-        ChecksumAlgorithm::Crc32 => Algorithm::Crc32,
-        ChecksumAlgorithm::Crc32c => Algorithm::Crc32c,
-        ChecksumAlgorithm::Crc64nvme => Algorithm::Crc64Nvme,
-        ChecksumAlgorithm::Sha1 => Algorithm::Sha1,
-        ChecksumAlgorithm::Sha256 => Algorithm::Sha256,
-    }
+    algorithm.into()
 }
 
 /// A computed checksum in the form in which it is stored.

@@ -74,7 +74,7 @@ impl Operations {
             copy_source_version_id: version_id(&from, &stored.object),
             ..Default::default()
         });
-        Encryption::noted(&upload.system).put(&mut response.headers);
+        Encryption::of_noted(&upload.system).put(&mut response.headers);
         Ok(response)
     }
 }

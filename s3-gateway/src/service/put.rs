@@ -10,7 +10,7 @@ use super::object::{
 };
 use super::versions::version_id;
 use super::{Answer, Asked, Operations};
-use crate::session::{Condition, NewObject, SessionError};
+use crate::session::{Attributes, Condition, NewObject, SessionError};
 
 impl Operations {
     pub(super) async fn put_object(
@@ -34,11 +34,13 @@ impl Operations {
         let (stream, digests) = receive(&asked, &bucket, None, request.input.body).await?;
         let checksum = digests.checksum.as_ref().and_then(stored_checksum);
         let new = NewObject {
-            metadata: asked.admitted.metadata.clone(),
+            attributes: Attributes {
+                metadata: asked.admitted.metadata.clone(),
+                system: encryption.noted(),
+                ..Attributes::default()
+            },
             etag_md5: md5_of(&digests)?,
             checksum: checksum.clone(),
-            system: encryption.notes(),
-            ..NewObject::default()
         };
         let stored = asked
             .session

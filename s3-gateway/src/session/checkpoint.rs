@@ -8,10 +8,12 @@ use super::commit::{Submitted, Urgency, detached, written};
 use super::packer::Submission;
 use super::record::Note;
 use super::{Bucket, Inner, Session, SessionError, StreamWriter, fill_random, now_ms};
+use crate::operations;
 use activity::Purpose;
 use bytes::Bytes;
 use engine::slots::{Address, EntryKind, Sequence};
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointWriter};
 use vault::claim::ClaimValue;
@@ -52,6 +54,7 @@ impl Inner {
             claims.settled_below(self.applied())
         };
         let previous = self.index.checkpoint()?;
+        let objects = self.objects()?;
         let place = self.vault_wide_bucket();
         let (mut pointer, tail) = self.stream_entries(&place, through).await?;
         let mut operation = [0; 16];
@@ -79,7 +82,7 @@ impl Inner {
         pins.push(packed.pin);
         let note = Note {
             bytes: pointer.stream.plaintext_bytes,
-            ..Note::of("IndexCheckpoint", None, Purpose::Gc)
+            ..Note::of(operations::INDEX_CHECKPOINT, None, Purpose::Gc)
         };
         let append = Commit::new(&self.keyring, operation, self.lease)
             .with_record(self.own_record_part(note)?)
@@ -90,7 +93,10 @@ impl Inner {
                 &mut fill_random,
             )?;
         match self.submit(append, &pins, Urgency::Frees).await? {
-            Submitted::Applied(_) => Ok(through),
+            Submitted::Applied(_) => {
+                self.checkpoint_objects.store(objects, Ordering::Relaxed);
+                Ok(through)
+            }
             Submitted::Conflict => Err(SessionError::Conflict { attempts: 1 }),
         }
     }

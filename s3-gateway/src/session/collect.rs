@@ -2,13 +2,21 @@
 //!
 //! `vault::collect` decides what is dead and what is worth moving. Invariant: shards are deleted only of packs that no ledger
 //! entry names at the moment of the order, that nobody has pinned, and that the ledger will never name again.
+//!
+//! The background looks once a minute. While clients write it does what is worth it; once nobody wrote since the last look it
+//! goes as far as `gc` does; then it rests until something changes.
+
+mod looks;
 
 use super::commit::{Submitted, Urgency, detached};
 use super::record::Note;
 use super::{Inner, Progress, Session, SessionError, fill_random};
+use crate::operations;
 use activity::Purpose;
 use engine::pack::PackId;
 use engine::slots::Sequence;
+use looks::Depth;
+pub(crate) use looks::Looks;
 use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,8 +27,8 @@ use vault::commit::Commit;
 
 /// How often the background collector looks for work.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Garbage share of a drive's segment from which `gc` rewrites it, and the background does.
-const SEGMENT_GARBAGE_THOROUGH: f64 = 0.05;
+/// Garbage share of a drive's segment from which it is rewritten: by `gc` and when nobody writes, and otherwise.
+const SEGMENT_GARBAGE_THOROUGH: f64 = 0.02;
 const SEGMENT_GARBAGE_BACKGROUND: f64 = 0.30;
 /// Bytes that one round rewrites on the drives.
 const COMPACT_BYTES_MAX: u64 = 1 << 30;
@@ -35,6 +43,10 @@ const CHECKPOINT_EVERY: u64 = 50_000;
 /// The background also writes one when dead packs that wait for it hold more than this, and an eighth of what is alive.
 const WAITING_BYTES_MIN: u64 = 16 << 20;
 const WAITING_SHARE: u64 = 8;
+/// When nobody writes, this part of what is alive is enough, however little it is.
+const WAITING_SHARE_IDLE: u64 = 100;
+/// When nobody writes, drives are compacted thoroughly if this part of what lives on them is garbage in all.
+const GARBAGE_SHARE_IDLE: u64 = 50;
 /// Packs retired with one append, and listed from the drives in one go.
 const RETIRE_MAX: usize = 1_024;
 
@@ -43,6 +55,14 @@ const RETIRE_MAX: usize = 1_024;
 pub struct CollectOptions {
     /// Until nothing more can be collected, as `cairn gc` does; otherwise what is worth it in the background.
     pub everything: bool,
+}
+
+/// Packs that nothing refers to and that wait for a checkpoint to settle their claims.
+#[derive(Default)]
+struct Waiting {
+    packs: u64,
+    /// Bytes of their chunks and trailers.
+    bytes: u64,
 }
 
 /// What a collection did.
@@ -58,7 +78,7 @@ pub struct GcReport {
     pub bytes_freed: u64,
     /// Allocated bytes of all drives afterwards.
     pub allocated_bytes: u64,
-    /// Plaintext bytes of all current objects of this vault.
+    /// Plaintext bytes of all current objects of this vault, and of the parts of its open uploads.
     pub live_bytes: u64,
     /// Whether shards of lost drives or unreachable packs were left behind.
     pub incomplete: bool,
@@ -74,7 +94,22 @@ impl Session {
         options: CollectOptions,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<GcReport, SessionError> {
-        self.inner.collect(options, progress).await
+        let _one_at_a_time = self.inner.collecting.lock().await;
+        let depth = if options.everything {
+            Depth::Everything
+        } else {
+            Depth::Background
+        };
+        self.inner.collect(depth, progress).await
+    }
+
+    /// One look of the background collector, as the session makes one every minute: a round of what is worth it, a thorough one
+    /// if nothing changed since the last look, and `None`, with nothing read or written, if there was nothing left to do.
+    ///
+    /// # Errors
+    /// As [`Self::collect`].
+    pub async fn collect_in_background(&self) -> Result<Option<GcReport>, SessionError> {
+        self.inner.look().await
     }
 }
 
@@ -89,38 +124,52 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             let Some(inner) = weak.upgrade() else { return };
-            if let Err(error) = inner.collect(CollectOptions { everything: false }, &|_| {}).await {
+            if let Err(error) = inner.look().await {
                 tracing::warn!(%error, "the background collector stopped early; it will try again");
             }
         }
     });
 }
 
+impl Depth {
+    const fn thresholds(self) -> Thresholds {
+        match self {
+            Self::Background => Thresholds::BACKGROUND,
+            Self::Idle | Self::Everything => Thresholds::THOROUGH,
+        }
+    }
+}
+
 impl Inner {
+    async fn look(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
+        let mut looks = self.collecting.lock().await;
+        self.catch_up().await?;
+        let before = self.index.changed_through()?;
+        let Some(depth) = looks.next(before) else {
+            return Ok(None);
+        };
+        let report = self.collect(depth, &|_| {}).await?;
+        looks.done(depth, before, self.index.changed_through()?, !report.incomplete);
+        Ok(Some(report))
+    }
+
+    /// The caller holds `collecting`.
     async fn collect(
         self: &Arc<Self>,
-        options: CollectOptions,
+        depth: Depth,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<GcReport, SessionError> {
-        let _one_at_a_time = self.collecting.lock().await;
         let mut report = GcReport::default();
-        let thresholds = if options.everything {
-            Thresholds::THOROUGH
-        } else {
-            Thresholds::BACKGROUND
-        };
         loop {
             let freed = report.bytes_freed;
-            let done = self
-                .collect_packs((options, thresholds), &mut report, progress)
-                .await;
+            let done = self.collect_packs(depth, &mut report, progress).await;
             // On a full disk, what could be retired makes room for the rest.
             let full = match done {
                 Ok(()) => false,
                 Err(SessionError::DiskFull) => true,
                 Err(error) => return Err(error),
             };
-            self.compact(options, &mut report).await;
+            self.compact(depth, &mut report).await;
             if !full {
                 break;
             }
@@ -135,13 +184,15 @@ impl Inner {
     /// Retires what is dead and moves what is worth it.
     async fn collect_packs(
         self: &Arc<Self>,
-        (options, thresholds): (CollectOptions, Thresholds),
+        depth: Depth,
         report: &mut GcReport,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), SessionError> {
         self.catch_up().await?;
         let start = self.applied();
-        let written = if self.checkpoint_due(options)? {
+        let thresholds = depth.thresholds();
+        let everything = depth == Depth::Everything;
+        let written = if self.checkpoint_due(depth)? {
             self.write_checkpoint().await.map(drop)
         } else {
             Ok(())
@@ -152,7 +203,7 @@ impl Inner {
         }
         self.remove_orphan_entries().await?;
         // The first time, for what a crash left; later only when there is something to find.
-        if self.pins.take_orphans() > 0 || options.everything || !self.scanned.swap(true, Ordering::Relaxed) {
+        if self.pins.take_orphans() > 0 || everything || !self.scanned.swap(true, Ordering::Relaxed) {
             self.delete_unnamed(report).await?;
         }
         if no_room {
@@ -162,18 +213,19 @@ impl Inner {
             return Err(SessionError::DiskFull);
         }
         // What others write from here on is for the next collection, or one on a busy vault would not end.
-        self.rounds(start, thresholds, report, progress).await?;
+        let left = self.rounds(start, thresholds, report, progress).await?;
         // What was moved left claims-only packs and old checkpoints behind; a last checkpoint settles them.
-        let left = self.planned(self.pins.pinned(), thresholds).await?;
-        let settle = if options.everything {
-            left.waiting_for_checkpoint > 0 || self.checkpoint_due(options)?
-        } else {
-            left.waiting_bytes > WAITING_BYTES_MIN.max(self.used_bytes()? / WAITING_SHARE)
+        let settle = match depth {
+            Depth::Background => left.bytes > WAITING_BYTES_MIN.max(self.used_bytes()? / WAITING_SHARE),
+            Depth::Idle => {
+                left.bytes.saturating_add(self.outdated_bytes()?) > self.used_bytes()? / WAITING_SHARE_IDLE
+            }
+            Depth::Everything => left.packs > 0 || self.checkpoint_due(depth)?,
         };
         if settle {
             self.write_checkpoint().await?;
         }
-        if settle || options.everything {
+        if settle || everything {
             for _ in 0..LAST_ROUNDS_MAX {
                 let last = self.planned(self.pins.pinned(), thresholds).await?;
                 self.retire(&last.dead_packs, report).await?;
@@ -185,14 +237,16 @@ impl Inner {
         Ok(())
     }
 
-    /// Retires and moves until nothing is worth it among the packs whose entries are not above `start`.
+    /// Retires and moves until nothing is worth it among the packs whose entries are not above `start`. Returns what then waits
+    /// for a checkpoint.
     async fn rounds(
         self: &Arc<Self>,
         start: Sequence,
         thresholds: Thresholds,
         report: &mut GcReport,
         progress: &(dyn Fn(Progress) + Send + Sync),
-    ) -> Result<(), SessionError> {
+    ) -> Result<Waiting, SessionError> {
+        let mut left = Waiting::default();
         let mut skip = HashSet::new();
         let mut tries: HashMap<PackId, u32> = HashMap::new();
         for _ in 0..ROUNDS_MAX {
@@ -202,6 +256,10 @@ impl Inner {
             let mut pinned = self.pins.pinned();
             pinned.extend(skip.iter().copied());
             let mut next = self.planned(pinned, thresholds).await?;
+            left = Waiting {
+                packs: next.waiting_for_checkpoint,
+                bytes: next.waiting_bytes,
+            };
             for packs in [&mut next.repack, &mut next.merge] {
                 packs.retain(|pack| {
                     let tried = tries.entry(pack.id).or_insert(0);
@@ -225,11 +283,10 @@ impl Inner {
             });
             self.retire(&next.dead_packs, report).await?;
             for packs in [next.repack, next.merge] {
-                let left = self.move_packs(&packs, report).await?;
-                skip.extend(left);
+                skip.extend(self.move_packs(&packs, report).await?);
             }
         }
-        Ok(())
+        Ok(left)
     }
 
     async fn planned(
@@ -249,14 +306,39 @@ impl Inner {
         off_the_workers(planned).await
     }
 
-    fn checkpoint_due(&self, options: CollectOptions) -> Result<bool, SessionError> {
+    fn checkpoint_due(&self, depth: Depth) -> Result<bool, SessionError> {
         let through = self.index.checkpoint()?.map_or(0, |row| row.value.through.0);
         let changed = self.index.changed_through()?.0;
-        Ok(if options.everything {
-            changed > through
+        let many = self.applied().0.saturating_sub(through) >= CHECKPOINT_EVERY;
+        Ok(changed > through && (depth == Depth::Everything || many))
+    }
+
+    /// About so many bytes of the last checkpoint tell of objects that are gone; all of it when nobody knows, as after a start.
+    fn outdated_bytes(&self) -> Result<u64, SessionError> {
+        let Some(row) = self.index.checkpoint()? else {
+            return Ok(0);
+        };
+        if self.index.changed_through()? <= row.value.through {
+            return Ok(0);
+        }
+        let bytes = row.value.stream.plaintext_bytes;
+        let then = self.checkpoint_objects.load(Ordering::Relaxed);
+        let now = self.objects()?.min(then);
+        let outdated = u128::from(bytes) * u128::from(then - now) / u128::from(then.max(1));
+        Ok(if then == u64::MAX {
+            bytes
         } else {
-            changed > through && self.applied().0.saturating_sub(through) >= CHECKPOINT_EVERY
+            u64::try_from(outdated).unwrap_or(bytes)
         })
+    }
+
+    /// Current objects of the vault.
+    pub(super) fn objects(&self) -> Result<u64, SessionError> {
+        let mut objects = 0u64;
+        for bucket in self.index.buckets()? {
+            objects = objects.saturating_add(self.index.usage(bucket.value.scope)?.objects);
+        }
+        Ok(objects)
     }
 
     /// Parts and uploads that no append had room to remove.
@@ -297,7 +379,7 @@ impl Inner {
                 .collect();
             let mut operation = [0; 16];
             fill_random(&mut operation);
-            let note = Note::of("RetirePacks", None, Purpose::Gc);
+            let note = Note::of(operations::RETIRE_PACKS, None, Purpose::Gc);
             let append = Commit::new(&self.keyring, operation, self.lease)
                 .with_record(self.own_record_part(note)?)
                 .retire_packs(&retired)?;
@@ -352,23 +434,26 @@ impl Inner {
         Ok(())
     }
 
-    async fn compact(&self, options: CollectOptions, report: &mut GcReport) {
-        let share = if options.everything {
-            SEGMENT_GARBAGE_THOROUGH
-        } else {
-            SEGMENT_GARBAGE_BACKGROUND
-        };
-        let budget = if options.everything {
-            u64::MAX
-        } else {
-            COMPACT_BYTES_MAX
+    async fn compact(&self, depth: Depth, report: &mut GcReport) {
+        let (share, budget) = match depth {
+            Depth::Everything => (SEGMENT_GARBAGE_THOROUGH, u64::MAX),
+            Depth::Idle if self.much_garbage() => (SEGMENT_GARBAGE_THOROUGH, u64::MAX),
+            Depth::Background | Depth::Idle => (SEGMENT_GARBAGE_BACKGROUND, COMPACT_BYTES_MAX),
         };
         let done = self.cluster.compact(share, budget).await;
         report.bytes_rewritten += done.copied_bytes;
         report.bytes_freed += done.freed_bytes;
-        if options.everything {
+        if depth != Depth::Background {
             self.cluster.trim().await;
         }
+    }
+
+    /// Whether the garbage on the drives is worth it to write whole segments for a small part each.
+    fn much_garbage(&self) -> bool {
+        let drives = self.cluster.status().drives;
+        let live: u64 = drives.iter().map(|drive| drive.live_bytes).sum();
+        let garbage: u64 = drives.iter().map(|drive| drive.garbage_bytes).sum();
+        garbage > live / GARBAGE_SHARE_IDLE
     }
 
     fn sum_up(&self, report: &mut GcReport) -> Result<(), SessionError> {

@@ -23,7 +23,7 @@ pub struct CompletePart {
     pub number: u16,
     /// Its ETag, without quotes.
     pub etag: String,
-    /// Its checksum, if the client repeats it.
+    /// Its checksum, if the client repeats it; it must where the upload's is composite.
     pub checksum: Option<Checksum>,
 }
 
@@ -42,7 +42,7 @@ impl Session {
     /// Turns an upload's parts into the current object of its key.
     ///
     /// # Errors
-    /// [`SessionError::InvalidPart`], [`SessionError::InvalidPartOrder`], [`SessionError::PartTooSmall`],
+    /// [`SessionError::PartChecksumMissing`], [`SessionError::InvalidPart`], [`SessionError::InvalidPartOrder`], [`SessionError::PartTooSmall`],
     /// [`SessionError::ChecksumDiffers`], [`SessionError::PreconditionFailed`], [`SessionError::QuotaExceeded`],
     /// [`SessionError::NoSuchUpload`].
     pub async fn complete_upload(
@@ -133,6 +133,7 @@ impl Inner {
         let current = self.index.current(bucket.scope, &upload.key)?;
         condition.check(current.as_ref().map(|current| &current.value))?;
         let stored = self.all_parts(bucket, id)?;
+        check_repeated(upload, &completion.parts)?;
         let chosen = choose(&stored, &completion.parts)?;
         let mut object = assemble(upload, &chosen, completion, self.new_version())?;
         object.null_version = versioning != Versioning::Enabled;
@@ -161,6 +162,17 @@ impl Inner {
         };
         self.make_current(caller, bucket, claimed, condition, &change)
             .await
+    }
+}
+
+/// A composite checksum says nothing of a part that the client does not vouch for: as S3 does, each must be repeated.
+fn check_repeated(upload: &Upload, wanted: &[CompletePart]) -> Result<(), SessionError> {
+    let (Some(algorithm), ChecksumKind::Composite) = (upload.checksum_algorithm, upload.checksum_kind) else {
+        return Ok(());
+    };
+    match wanted.iter().find(|part| part.checksum.is_none()) {
+        Some(&CompletePart { number, .. }) => Err(SessionError::PartChecksumMissing { number, algorithm }),
+        None => Ok(()),
     }
 }
 

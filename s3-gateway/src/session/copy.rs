@@ -3,6 +3,7 @@
 //! Invariant: a manifest that shares packs with its source is appended only while the source still stands, so that the
 //! collector never finds them unreferenced in between.
 
+use super::attributes::Attributes;
 use super::commit::{ATTEMPTS_MAX, detached};
 use super::hold::Source;
 use super::put::{Becoming, Change, Stored};
@@ -13,23 +14,28 @@ use engine::slots::Sequence;
 use futures::stream::StreamExt;
 use std::ops::Range;
 use std::sync::Arc;
-use vault::object::{ChecksumKind, Lock, Manifest, Object, ObjectChecksum, Versioning};
+use vault::object::{ChecksumKind, Manifest, Object, ObjectChecksum, Versioning};
 
 /// What a copy changes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CopyChanges {
-    /// New metadata; none keeps the source's.
-    pub metadata: Option<Vec<(String, String)>>,
+    /// What is said of the copy.
+    pub attributes: Attributes,
     /// A checksum over the whole object, where the client asked for one the source does not have.
     pub checksum: Option<ObjectChecksum>,
     /// The MD5 of the whole object, where the bytes were read to compute `checksum`; the copy then has a plain ETag.
     pub etag_md5: Option<[u8; 16]>,
-    /// New tags; none keeps the source's.
-    pub tags: Option<Vec<(String, String)>>,
-    /// The copy's retention and legal hold; a source's never go with it.
-    pub lock: Lock,
-    /// What the gateway notes of the copy; what it noted of a source never goes with it.
-    pub system: Vec<(String, String)>,
+}
+
+impl CopyChanges {
+    /// A copy that changes nothing that goes with a copy.
+    pub fn none(source: &Stored) -> Self {
+        Self {
+            attributes: Attributes::copied(&source.object),
+            checksum: None,
+            etag_md5: None,
+        }
+    }
 }
 
 impl Session {
@@ -143,15 +149,11 @@ impl Inner {
         object.version = self.new_version();
         object.null_version = versioning != Versioning::Enabled;
         object.superseded = Sequence(0);
-        object.lock = changes.lock;
-        object.system = changes.system;
         object.modified_ms = now_ms();
-        if let Some(tags) = changes.tags {
-            object.tags = tags;
-        }
-        if let Some(metadata) = changes.metadata {
-            object.metadata = metadata;
-        }
+        object.metadata = changes.attributes.metadata;
+        object.tags = changes.attributes.tags;
+        object.lock = changes.attributes.lock;
+        object.system = changes.attributes.system;
         if changes.checksum.is_some() {
             object.checksum = changes.checksum;
         }

@@ -6,6 +6,7 @@
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached};
 use super::record::Note;
 use super::{Inner, Session, SessionError, fill_random, now_ms};
+use crate::operations;
 use activity::Purpose;
 use scopes::{Credential, CredentialName, OperationSet, ScopeSet, Window};
 use std::sync::Arc;
@@ -175,7 +176,7 @@ impl Inner {
             label: new.label,
             owner: new.owner,
         };
-        self.write_credential(&id, &secret, &credential, "CreateCredential")
+        self.write_credential(&id, &secret, &credential, operations::CREATE_CREDENTIAL)
             .await?;
         Ok((id, secret))
     }
@@ -186,7 +187,7 @@ impl Inner {
             revoked: true,
             ..opened.credential
         };
-        self.write_credential(id, &opened.secret, &credential, "RevokeCredential")
+        self.write_credential(id, &opened.secret, &credential, operations::REVOKE_CREDENTIAL)
             .await
     }
 

@@ -3,6 +3,7 @@
 //! Not S3 codes: `errors.rs` of this crate is the one table that turns these into codes, statuses and messages.
 
 use thiserror::Error;
+use vault::object::ChecksumAlgorithm;
 
 /// Why an operation on a vault was not carried out. Nothing of the operation is visible after any of these.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -30,6 +31,14 @@ pub enum SessionError {
     InvalidPart {
         /// The part's number, 1 to 10,000.
         number: u16,
+    },
+    /// A completion repeats no checksum for a part of an upload whose checksum is over its parts' checksums.
+    #[error("part {number} comes without the {algorithm:?} checksum that the upload announced")]
+    PartChecksumMissing {
+        /// The part's number.
+        number: u16,
+        /// What the upload announced.
+        algorithm: ChecksumAlgorithm,
     },
     /// A completion names its parts in another order than ascending.
     #[error("the parts are not in ascending order")]

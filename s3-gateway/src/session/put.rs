@@ -2,6 +2,7 @@
 //!
 //! Invariant: the object's manifest stands in a claim on the drives before the ledger append that makes it visible.
 
+use super::attributes::NewObject;
 use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
 use super::packer::{Packed, Run, Submission};
@@ -18,26 +19,8 @@ use vault::claim::ClaimValue;
 use vault::commit::{Commit, Succession};
 use vault::index::Stored as Row;
 use vault::object::{
-    Checksum, ChecksumKind, Extent, Lock, Manifest, Object, ObjectChecksum, Part, Upload, VersionId,
-    Versioning,
+    ChecksumKind, Extent, Manifest, Object, ObjectChecksum, Part, Upload, VersionId, Versioning,
 };
-
-/// What a PUT says of its object.
-#[derive(Debug, Clone, Default)]
-pub struct NewObject {
-    /// Content headers and `x-amz-meta-` entries, under lower-case names.
-    pub metadata: Vec<(String, String)>,
-    /// MD5 of the body.
-    pub etag_md5: [u8; 16],
-    /// The checksum the client gave or asked for, over the body.
-    pub checksum: Option<Checksum>,
-    /// Tags.
-    pub tags: Vec<(String, String)>,
-    /// Retention and legal hold.
-    pub lock: Lock,
-    /// What the gateway notes of it.
-    pub system: Vec<(String, String)>,
-}
 
 /// An object as the view has it.
 #[derive(Debug, Clone)]
@@ -202,10 +185,10 @@ impl Inner {
                 checksum,
                 kind: ChecksumKind::FullObject,
             }),
-            metadata: new.metadata,
-            tags: new.tags,
-            lock: new.lock,
-            system: new.system,
+            metadata: new.attributes.metadata,
+            tags: new.attributes.tags,
+            lock: new.attributes.lock,
+            system: new.attributes.system,
             superseded: Sequence(0),
             manifest: Manifest::Inline(Vec::new()),
         };

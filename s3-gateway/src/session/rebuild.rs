@@ -417,7 +417,7 @@ impl super::Session {
     /// # Errors
     /// When the activity log has failed or is far behind.
     pub async fn note_rebuild(&self) -> Result<(), SessionError> {
-        let note = super::record::Note::of("VaultRebuild", None, activity::Purpose::Repair);
+        let note = super::record::Note::of(crate::operations::VAULT_REBUILD, None, activity::Purpose::Repair);
         self.inner.record_own(note).await
     }
 }

@@ -6,6 +6,7 @@
 use super::recorder::{BODY_HEAD_BYTES, PreparedRecord};
 use super::refusals::Verdict;
 use super::{Caller, Inner, Session, SessionError, fill_random, now_ms};
+use crate::operations;
 use activity::{
     Compute, OperationId, Purpose, Record, RecordId, ResultHash, Timestamp, commitment, vault_scope,
 };
@@ -134,7 +135,7 @@ impl Inner {
             };
             let note = Note {
                 status: format!("and {} more", inner.refusals.take_more()).into(),
-                ..Note::of("Refused", None, Purpose::Read)
+                ..Note::of(operations::REFUSED, None, Purpose::Read)
             };
             match inner.prepare(&agent, note) {
                 Ok(record) => inner.recorder.append_lossy(record),
@@ -156,7 +157,7 @@ impl Inner {
     pub(crate) async fn record_gap(&self) -> Result<(), SessionError> {
         let note = Note {
             status: "reads of the last second before this start may be missing".into(),
-            ..Note::of("ActivityGap", None, Purpose::Read)
+            ..Note::of(operations::ACTIVITY_GAP, None, Purpose::Read)
         };
         self.record_own(note).await
     }
@@ -200,6 +201,7 @@ impl Inner {
     }
 
     fn prepare(&self, agent: &Agent, note: Note) -> Result<PreparedRecord, SessionError> {
+        debug_assert!(operations::is_recorded(note.operation), "{}", note.operation);
         let mut record_id = [0; 16];
         fill_random(&mut record_id);
         let mut record = Record {

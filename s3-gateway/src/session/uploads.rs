@@ -2,6 +2,7 @@
 //!
 //! `completion.rs` turns them into an object. Invariant: a part is stored only while its upload stands.
 
+use super::attributes::Attributes;
 use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
 use super::packer::{MakeClaim, Submission};
@@ -16,23 +17,17 @@ use std::sync::Arc;
 use vault::claim::ClaimValue;
 use vault::commit::{Commit, Over};
 use vault::index::{UploadPage, UploadQuery};
-use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Lock, PartEntry, Upload, UploadId};
+use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, PartEntry, Upload, UploadId};
 
 /// What begins an upload.
 #[derive(Debug, Clone, Default)]
 pub struct NewUpload {
-    /// Content headers and `x-amz-meta-` entries of the object to be.
-    pub metadata: Vec<(String, String)>,
+    /// What is said of the object to be.
+    pub attributes: Attributes,
     /// The checksum algorithm the client announced.
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// Whether the object's checksum will be over the parts' checksums.
     pub composite: bool,
-    /// Tags of the object to be.
-    pub tags: Vec<(String, String)>,
-    /// Its retention and legal hold.
-    pub lock: Lock,
-    /// What the gateway notes of it.
-    pub system: Vec<(String, String)>,
 }
 
 /// What is known of a part before it is stored.
@@ -222,10 +217,10 @@ impl Inner {
             } else {
                 ChecksumKind::FullObject
             },
-            metadata: new.metadata,
-            tags: new.tags,
-            lock: new.lock,
-            system: new.system,
+            metadata: new.attributes.metadata,
+            tags: new.attributes.tags,
+            lock: new.attributes.lock,
+            system: new.attributes.system,
             initiator: caller.identity.agent(),
         };
         let address = self.keyring.upload_address(bucket.scope, id);

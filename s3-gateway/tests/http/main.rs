@@ -19,5 +19,6 @@ mod server;
 mod shop;
 mod tls;
 mod trouble;
+mod upload;
 mod versions;
 mod wire;

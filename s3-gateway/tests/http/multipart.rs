@@ -5,7 +5,8 @@ use sha2::Digest as _;
 
 use crate::client::{Ask, Reply};
 use crate::rig::body;
-use crate::shop::{Shop, get, post, put, refused};
+use crate::shop::{Shop, get, refused};
+use crate::upload::{Upload, base64, creation};
 
 const LEAST: usize = 5 << 20;
 
@@ -30,75 +31,8 @@ fn crc(algorithm: crc_fast::CrcAlgorithm, bytes: &[u8]) -> [u8; 8] {
     crc_fast::checksum(algorithm, bytes).to_be_bytes()
 }
 
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
 fn header_of(algorithm: &str) -> String {
     format!("x-amz-checksum-{}", algorithm.to_ascii_lowercase())
-}
-
-/// An upload under way.
-struct Upload<'a> {
-    shop: &'a Shop,
-    path: &'a str,
-    id: String,
-}
-
-impl<'a> Upload<'a> {
-    async fn begin(shop: &'a Shop, path: &'a str) -> Self {
-        Self::begin_with(shop, path, "", "").await
-    }
-
-    /// With a checksum algorithm and a type, where they are not empty.
-    async fn begin_with(shop: &'a Shop, path: &'a str, algorithm: &str, kind: &str) -> Self {
-        let reply = shop.ask(creation(path, algorithm, kind)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text);
-        let id = reply.all("UploadId").pop().unwrap();
-        Self { shop, path, id }
-    }
-
-    fn part(&self, number: usize, body: &[u8]) -> Ask {
-        put(self.path, body)
-            .query("partNumber", &number.to_string())
-            .query("uploadId", &self.id)
-    }
-
-    /// Uploads a part and returns its ETag.
-    async fn put(&self, number: usize, body: &[u8]) -> String {
-        let reply = self.shop.ask(self.part(number, body)).await;
-        assert_eq!(reply.status, 200, "{}", reply.text);
-        reply.header("etag").to_owned()
-    }
-
-    fn complete(&self, parts: &[(usize, &str)]) -> Ask {
-        let parts: String = parts
-            .iter()
-            .map(|(n, etag)| format!("<Part><PartNumber>{n}</PartNumber><ETag>{etag}</ETag></Part>"))
-            .collect();
-        let xml = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
-        post(self.path, "uploadId", &self.id, &xml)
-    }
-
-    async fn is_open(&self) -> bool {
-        self.shop
-            .ask(get(self.path).query("uploadId", &self.id))
-            .await
-            .status
-            == 200
-    }
-}
-
-fn creation(path: &str, algorithm: &str, kind: &str) -> Ask {
-    let mut ask = post(path, "uploads", "", "");
-    if !algorithm.is_empty() {
-        ask = ask.set("x-amz-checksum-algorithm", algorithm);
-    }
-    if !kind.is_empty() {
-        ask = ask.set("x-amz-checksum-type", kind);
-    }
-    ask
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +71,26 @@ async fn checksums_of_both_kinds_are_what_another_implementation_says() {
             } else {
                 base64(&sum(&whole))
             };
-            let complete = || upload.complete(&[(1, &etags[0]), (2, &etags[1])]);
+            let named = [(1, etags[0].as_str()), (2, etags[1].as_str())];
+            let complete = || match kind {
+                "COMPOSITE" => upload.complete_with(&named, name, &sums),
+                _ => upload.complete(&named),
+            };
+            if kind == "COMPOSITE" {
+                for (ask, missing) in [
+                    (upload.complete(&named), 1),
+                    (upload.complete_with(&named, name, &sums[..1]), 2),
+                ] {
+                    let reply = shop.ask(ask).await;
+                    assert_eq!(reply.outcome(), refused("InvalidRequest", 400), "{name}");
+                    let said = format!(
+                        "The upload was created using a {} checksum. The complete request must include the checksum \
+                         for each part. It was missing for part {missing} in the request.",
+                        name.to_ascii_lowercase()
+                    );
+                    assert_eq!(reply.all("Message"), [said]);
+                }
+            }
             let wrong = base64(&sum(b"something else"));
             let wrong = complete().set(&header_of(name), &wrong);
             assert_eq!(
@@ -184,7 +137,7 @@ async fn check_reads(shop: &Shop, name: &str, kind: &str, expected: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_completion_that_contradicts_its_parts_is_refused_and_changes_nothing() {
     let shop = Shop::open().await;
-    let upload = Upload::begin_with(&shop, "/bkt/o", "CRC32", "COMPOSITE").await;
+    let upload = Upload::begin_with(&shop, "/bkt/o", "CRC32", "FULL_OBJECT").await;
     let large = body(3, LEAST);
     let (one, two, three) = (
         upload.put(1, &large).await,

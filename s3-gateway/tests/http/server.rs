@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Ask, Bench};
 use crate::wire::{rest, wire};
 use http::Method;
-use s3_gateway::server::{ServerConfig, TlsError, acceptor, serve};
+use s3_gateway::server::{ServerConfig, serve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -171,19 +171,4 @@ async fn the_stop_closes_idle_connections_and_drains_the_others() {
     assert!(rest(&mut busy).await.starts_with("HTTP/1.1 200"));
     assert_eq!(server.task.await.unwrap(), 0);
     assert!(TcpStream::connect(server.address).await.is_err());
-}
-
-#[test]
-fn unusable_tls_files_are_named() {
-    let dir = tempfile::tempdir().unwrap();
-    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    let error = acceptor(&cert, &key).err().unwrap();
-    assert!(error.to_string().contains("cert.pem"), "{error}");
-    std::fs::write(&cert, "").unwrap();
-    std::fs::write(&key, "not PEM").unwrap();
-    let error = acceptor(&cert, &key).err().unwrap();
-    assert!(
-        matches!(error, TlsError::File { .. }) && error.to_string().contains("key.pem"),
-        "{error}"
-    );
 }
