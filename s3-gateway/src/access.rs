@@ -59,6 +59,36 @@ pub(crate) const TABLE: &[(&str, Needs, &str)] = &[
         Needs::Right(Operation::DeleteBucket),
         "s3:DeleteBucket",
     ),
+    (
+        "DeleteBucketCors",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketCORS",
+    ),
+    (
+        "DeleteBucketEncryption",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutEncryptionConfiguration",
+    ),
+    (
+        "DeleteBucketOwnershipControls",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketOwnershipControls",
+    ),
+    (
+        "DeleteBucketPolicy",
+        Needs::Right(Operation::CreateBucket),
+        "s3:DeleteBucketPolicy",
+    ),
+    (
+        "DeleteBucketTagging",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketTagging",
+    ),
+    (
+        "DeleteBucketWebsite",
+        Needs::Right(Operation::CreateBucket),
+        "s3:DeleteBucketWebsite",
+    ),
     ("DeleteObject", Needs::Right(Operation::Delete), "s3:DeleteObject"),
     (
         "DeleteObjects",
@@ -66,16 +96,36 @@ pub(crate) const TABLE: &[(&str, Needs, &str)] = &[
         "s3:DeleteObject",
     ),
     (
+        "DeletePublicAccessBlock",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketPublicAccessBlock",
+    ),
+    (
         "GetBucketAccelerateConfiguration",
         Needs::AnyRight,
         "s3:GetAccelerateConfiguration",
     ),
     ("GetBucketAcl", Needs::AnyRight, "s3:GetBucketAcl"),
+    (
+        "GetBucketAnalyticsConfiguration",
+        Needs::AnyRight,
+        "s3:GetAnalyticsConfiguration",
+    ),
     ("GetBucketCors", Needs::AnyRight, "s3:GetBucketCORS"),
     (
         "GetBucketEncryption",
         Needs::AnyRight,
         "s3:GetEncryptionConfiguration",
+    ),
+    (
+        "GetBucketIntelligentTieringConfiguration",
+        Needs::AnyRight,
+        "s3:GetIntelligentTieringConfiguration",
+    ),
+    (
+        "GetBucketInventoryConfiguration",
+        Needs::AnyRight,
+        "s3:GetInventoryConfiguration",
     ),
     (
         "GetBucketLifecycleConfiguration",
@@ -84,6 +134,11 @@ pub(crate) const TABLE: &[(&str, Needs, &str)] = &[
     ),
     ("GetBucketLocation", Needs::AnyRight, "s3:GetBucketLocation"),
     ("GetBucketLogging", Needs::AnyRight, "s3:GetBucketLogging"),
+    (
+        "GetBucketMetricsConfiguration",
+        Needs::AnyRight,
+        "s3:GetMetricsConfiguration",
+    ),
     (
         "GetBucketNotificationConfiguration",
         Needs::AnyRight,
@@ -95,6 +150,11 @@ pub(crate) const TABLE: &[(&str, Needs, &str)] = &[
         "s3:GetBucketOwnershipControls",
     ),
     ("GetBucketPolicy", Needs::AnyRight, "s3:GetBucketPolicy"),
+    (
+        "GetBucketPolicyStatus",
+        Needs::AnyRight,
+        "s3:GetBucketPolicyStatus",
+    ),
     (
         "GetBucketReplication",
         Needs::AnyRight,
@@ -127,6 +187,26 @@ pub(crate) const TABLE: &[(&str, Needs, &str)] = &[
     ),
     ("HeadBucket", Needs::AnyRight, "s3:ListBucket"),
     ("HeadObject", Needs::Right(Operation::Read), "s3:GetObject"),
+    (
+        "ListBucketAnalyticsConfigurations",
+        Needs::AnyRight,
+        "s3:GetAnalyticsConfiguration",
+    ),
+    (
+        "ListBucketIntelligentTieringConfigurations",
+        Needs::AnyRight,
+        "s3:GetIntelligentTieringConfiguration",
+    ),
+    (
+        "ListBucketInventoryConfigurations",
+        Needs::AnyRight,
+        "s3:GetInventoryConfiguration",
+    ),
+    (
+        "ListBucketMetricsConfigurations",
+        Needs::AnyRight,
+        "s3:GetMetricsConfiguration",
+    ),
     ("ListBuckets", Needs::InForce, "s3:ListAllMyBuckets"),
     (
         "ListMultipartUploads",
@@ -146,11 +226,57 @@ pub(crate) const TABLE: &[(&str, Needs, &str)] = &[
         "s3:ListMultipartUploadParts",
     ),
     (
+        "PutBucketAcl",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketAcl",
+    ),
+    (
+        "PutBucketCors",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketCORS",
+    ),
+    (
+        "PutBucketEncryption",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutEncryptionConfiguration",
+    ),
+    (
+        "PutBucketOwnershipControls",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketOwnershipControls",
+    ),
+    (
+        "PutBucketPolicy",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketPolicy",
+    ),
+    (
+        "PutBucketRequestPayment",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketRequestPayment",
+    ),
+    (
+        "PutBucketTagging",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketTagging",
+    ),
+    (
         "PutBucketVersioning",
         Needs::Right(Operation::CreateBucket),
         "s3:PutBucketVersioning",
     ),
+    (
+        "PutBucketWebsite",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketWebsite",
+    ),
     ("PutObject", Needs::Right(Operation::Write), "s3:PutObject"),
+    ("PutObjectAcl", Needs::Right(Operation::Write), "s3:PutObjectAcl"),
+    (
+        "PutPublicAccessBlock",
+        Needs::Right(Operation::CreateBucket),
+        "s3:PutBucketPublicAccessBlock",
+    ),
     ("UploadPart", Needs::Right(Operation::Write), "s3:PutObject"),
     ("UploadPartCopy", Needs::Right(Operation::Write), "s3:PutObject"),
 ];

@@ -50,6 +50,9 @@ const GRANTEES: [(Grantee, &str); 3] = [
     (Grantee::Authenticated, "authenticated"),
 ];
 
+/// The most grants of a list: S3's limit.
+pub(crate) const GRANTS_MAX: usize = 100;
+
 impl Permission {
     /// By S3's name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
@@ -76,6 +79,11 @@ impl Acl {
     /// The owner's alone.
     pub(crate) fn private() -> Self {
         Self(vec![(Grantee::Owner, Permission::FullControl)])
+    }
+
+    /// A list of these grants.
+    pub(crate) const fn new(grants: Vec<(Grantee, Permission)>) -> Self {
+        Self(grants)
     }
 
     /// The canned list of this name. The two that name the bucket's owner mean the vault's, who owns the object too.

@@ -161,8 +161,17 @@ mod tests {
             let host = headers.get("host").unwrap().to_str().unwrap().to_owned();
             (host, client.tls, client.address.to_string())
         };
-        assert_eq!(settle("10.0.0.1"), ("s3.example.org".into(), true, "1.2.3.4".into()));
-        assert_eq!(settle("::ffff:10.0.0.1"), ("s3.example.org".into(), true, "1.2.3.4".into()));
-        assert_eq!(settle("10.0.0.2"), ("inner:9000".into(), false, "10.0.0.2".into()));
+        assert_eq!(
+            settle("10.0.0.1"),
+            ("s3.example.org".into(), true, "1.2.3.4".into())
+        );
+        assert_eq!(
+            settle("::ffff:10.0.0.1"),
+            ("s3.example.org".into(), true, "1.2.3.4".into())
+        );
+        assert_eq!(
+            settle("10.0.0.2"),
+            ("inner:9000".into(), false, "10.0.0.2".into())
+        );
     }
 }

@@ -1,16 +1,19 @@
 //! The gate's questions, answered by the open vaults.
 
 use futures::future::BoxFuture;
+use http::HeaderMap;
 use scopes::{Identity, VaultId};
 use zeroize::Zeroizing;
 
-use crate::auth::{AuthError, SigningCredential};
-use crate::errors::Refusal;
 use crate::access;
+use crate::auth::{AuthError, SigningCredential};
+use crate::cors::{self, CrossOrigin};
+use crate::errors::Refusal;
 use crate::gate::{Admitted, Gatekeeper, Question};
 use crate::key::BucketName;
 use crate::session::Caller;
 use crate::sessions::Sessions;
+use crate::settings::CORS;
 
 impl Gatekeeper for Sessions {
     fn credential(
@@ -33,6 +36,20 @@ impl Gatekeeper for Sessions {
 
     fn decide(&self, question: &Question<'_>) -> Result<VaultId, Refusal> {
         access::decide(self, question)
+    }
+
+    fn cross_origin(&self, bucket: &str, asked: &CrossOrigin) -> Option<HeaderMap> {
+        let buckets = self
+            .all()
+            .into_iter()
+            .filter_map(|session| session.peek_bucket(bucket));
+        let mut having: Vec<_> = buckets
+            .filter(|bucket| bucket.settings.get(CORS).is_some())
+            .collect();
+        having.sort_by_key(|bucket| bucket.created_ms);
+        having
+            .iter()
+            .find_map(|bucket| asked.answer(&cors::stored(bucket.settings.get(CORS)?)))
     }
 
     fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>> {

@@ -15,6 +15,17 @@ pub(crate) const PUBLIC_ACCESS: &str = "public-access-block";
 /// Who owns objects, which says whether access control lists count.
 pub(crate) const OWNERSHIP: &str = "ownership";
 
+/// The rules for pages of other origins.
+pub(crate) const CORS: &str = "cors";
+/// The encryption that is noted of objects whose writes name none.
+pub(crate) const ENCRYPTION: &str = "encryption";
+/// Who pays for requests, as it is given back; nobody pays here.
+pub(crate) const REQUEST_PAYMENT: &str = "request-payment";
+/// The bucket's tags.
+pub(crate) const TAGGING: &str = "tagging";
+/// A website's configuration, as it is given back; no website is served.
+pub(crate) const WEBSITE: &str = "website";
+
 /// The value of [`OWNERSHIP`] with which no access control list counts.
 pub(crate) const OWNER_ENFORCED: &str = "BucketOwnerEnforced";
 

@@ -173,6 +173,11 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         })
     }
 
+    /// The bucket that a request names; empty if it names none.
+    pub(super) fn bucket_named(&self, headers: &HeaderMap, path: &str) -> String {
+        self.names(headers, path).bucket.into_owned()
+    }
+
     /// The names in the host and the path.
     fn names<'a>(&self, headers: &HeaderMap, path: &'a str) -> Names<'a> {
         let host = headers
@@ -239,10 +244,6 @@ impl Names<'_> {
 
 /// What needs no signature to be refused.
 fn refuse_out_of_scope(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
-    if *method == Method::OPTIONS {
-        let message = "CORSResponse: CORS is not enabled for this bucket.";
-        return Err(Refusal::new(403, "AccessForbidden", message));
-    }
     if ![
         Method::GET,
         Method::HEAD,

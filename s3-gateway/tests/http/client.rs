@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use s3_gateway::answer::{AnswerBody, whole};
 use s3_gateway::auth::{AuthError, SigningCredential};
 use s3_gateway::body::RawBody;
+use s3_gateway::gate::CrossOrigin;
 use s3_gateway::errors::Refusal;
 use s3_gateway::gate::{Admitted, ForwardBody, Gate, GateConfig, Gatekeeper, Inner, Question};
 use s3_gateway::host::{Hosts, Peer};
@@ -62,6 +63,10 @@ impl Gatekeeper for Book {
         let allowed = identity.allows(scopes::Operation::Write, bucket, 0);
         allowed.map_err(|denied| Refusal::from(&denied))?;
         Ok(identity.vault())
+    }
+
+    fn cross_origin(&self, _: &str, _: &CrossOrigin) -> Option<HeaderMap> {
+        None
     }
 
     fn noted<'a>(&'a self, _: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>> {
