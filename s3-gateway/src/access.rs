@@ -6,8 +6,10 @@
 
 mod decision;
 mod facts;
+mod table;
 
 pub(crate) use decision::decide;
+pub(crate) use table::TABLE;
 
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::{CopyObjectInput, CopySource, UploadPartCopyInput};
@@ -31,256 +33,6 @@ pub(crate) enum Needs {
     InForce,
 }
 
-/// The table: what is served, the name it is recorded under, what a credential needs for it, and the action that policies call it.
-pub(crate) const TABLE: &[(&str, Needs, &str)] = &[
-    (
-        "AbortMultipartUpload",
-        Needs::Right(Operation::Write),
-        "s3:AbortMultipartUpload",
-    ),
-    (
-        "CompleteMultipartUpload",
-        Needs::Right(Operation::Write),
-        "s3:PutObject",
-    ),
-    ("CopyObject", Needs::Right(Operation::Write), "s3:PutObject"),
-    (
-        "CreateBucket",
-        Needs::Right(Operation::CreateBucket),
-        "s3:CreateBucket",
-    ),
-    (
-        "CreateMultipartUpload",
-        Needs::Right(Operation::Write),
-        "s3:PutObject",
-    ),
-    (
-        "DeleteBucket",
-        Needs::Right(Operation::DeleteBucket),
-        "s3:DeleteBucket",
-    ),
-    (
-        "DeleteBucketCors",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketCORS",
-    ),
-    (
-        "DeleteBucketEncryption",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutEncryptionConfiguration",
-    ),
-    (
-        "DeleteBucketOwnershipControls",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketOwnershipControls",
-    ),
-    (
-        "DeleteBucketPolicy",
-        Needs::Right(Operation::CreateBucket),
-        "s3:DeleteBucketPolicy",
-    ),
-    (
-        "DeleteBucketTagging",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketTagging",
-    ),
-    (
-        "DeleteBucketWebsite",
-        Needs::Right(Operation::CreateBucket),
-        "s3:DeleteBucketWebsite",
-    ),
-    ("DeleteObject", Needs::Right(Operation::Delete), "s3:DeleteObject"),
-    (
-        "DeleteObjects",
-        Needs::Right(Operation::Delete),
-        "s3:DeleteObject",
-    ),
-    (
-        "DeletePublicAccessBlock",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketPublicAccessBlock",
-    ),
-    (
-        "GetBucketAccelerateConfiguration",
-        Needs::AnyRight,
-        "s3:GetAccelerateConfiguration",
-    ),
-    ("GetBucketAcl", Needs::AnyRight, "s3:GetBucketAcl"),
-    (
-        "GetBucketAnalyticsConfiguration",
-        Needs::AnyRight,
-        "s3:GetAnalyticsConfiguration",
-    ),
-    ("GetBucketCors", Needs::AnyRight, "s3:GetBucketCORS"),
-    (
-        "GetBucketEncryption",
-        Needs::AnyRight,
-        "s3:GetEncryptionConfiguration",
-    ),
-    (
-        "GetBucketIntelligentTieringConfiguration",
-        Needs::AnyRight,
-        "s3:GetIntelligentTieringConfiguration",
-    ),
-    (
-        "GetBucketInventoryConfiguration",
-        Needs::AnyRight,
-        "s3:GetInventoryConfiguration",
-    ),
-    (
-        "GetBucketLifecycleConfiguration",
-        Needs::AnyRight,
-        "s3:GetLifecycleConfiguration",
-    ),
-    ("GetBucketLocation", Needs::AnyRight, "s3:GetBucketLocation"),
-    ("GetBucketLogging", Needs::AnyRight, "s3:GetBucketLogging"),
-    (
-        "GetBucketMetricsConfiguration",
-        Needs::AnyRight,
-        "s3:GetMetricsConfiguration",
-    ),
-    (
-        "GetBucketNotificationConfiguration",
-        Needs::AnyRight,
-        "s3:GetBucketNotification",
-    ),
-    (
-        "GetBucketOwnershipControls",
-        Needs::AnyRight,
-        "s3:GetBucketOwnershipControls",
-    ),
-    ("GetBucketPolicy", Needs::AnyRight, "s3:GetBucketPolicy"),
-    (
-        "GetBucketPolicyStatus",
-        Needs::AnyRight,
-        "s3:GetBucketPolicyStatus",
-    ),
-    (
-        "GetBucketReplication",
-        Needs::AnyRight,
-        "s3:GetReplicationConfiguration",
-    ),
-    (
-        "GetBucketRequestPayment",
-        Needs::AnyRight,
-        "s3:GetBucketRequestPayment",
-    ),
-    ("GetBucketTagging", Needs::AnyRight, "s3:GetBucketTagging"),
-    ("GetBucketVersioning", Needs::AnyRight, "s3:GetBucketVersioning"),
-    ("GetBucketWebsite", Needs::AnyRight, "s3:GetBucketWebsite"),
-    ("GetObject", Needs::Right(Operation::Read), "s3:GetObject"),
-    ("GetObjectAcl", Needs::Right(Operation::Read), "s3:GetObjectAcl"),
-    (
-        "GetObjectLockConfiguration",
-        Needs::AnyRight,
-        "s3:GetBucketObjectLockConfiguration",
-    ),
-    (
-        "GetObjectTagging",
-        Needs::Right(Operation::Read),
-        "s3:GetObjectTagging",
-    ),
-    (
-        "GetPublicAccessBlock",
-        Needs::AnyRight,
-        "s3:GetBucketPublicAccessBlock",
-    ),
-    ("HeadBucket", Needs::AnyRight, "s3:ListBucket"),
-    ("HeadObject", Needs::Right(Operation::Read), "s3:GetObject"),
-    (
-        "ListBucketAnalyticsConfigurations",
-        Needs::AnyRight,
-        "s3:GetAnalyticsConfiguration",
-    ),
-    (
-        "ListBucketIntelligentTieringConfigurations",
-        Needs::AnyRight,
-        "s3:GetIntelligentTieringConfiguration",
-    ),
-    (
-        "ListBucketInventoryConfigurations",
-        Needs::AnyRight,
-        "s3:GetInventoryConfiguration",
-    ),
-    (
-        "ListBucketMetricsConfigurations",
-        Needs::AnyRight,
-        "s3:GetMetricsConfiguration",
-    ),
-    ("ListBuckets", Needs::InForce, "s3:ListAllMyBuckets"),
-    (
-        "ListMultipartUploads",
-        Needs::Right(Operation::List),
-        "s3:ListBucketMultipartUploads",
-    ),
-    (
-        "ListObjectVersions",
-        Needs::Right(Operation::List),
-        "s3:ListBucketVersions",
-    ),
-    ("ListObjects", Needs::Right(Operation::List), "s3:ListBucket"),
-    ("ListObjectsV2", Needs::Right(Operation::List), "s3:ListBucket"),
-    (
-        "ListParts",
-        Needs::Right(Operation::List),
-        "s3:ListMultipartUploadParts",
-    ),
-    (
-        "PutBucketAcl",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketAcl",
-    ),
-    (
-        "PutBucketCors",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketCORS",
-    ),
-    (
-        "PutBucketEncryption",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutEncryptionConfiguration",
-    ),
-    (
-        "PutBucketOwnershipControls",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketOwnershipControls",
-    ),
-    (
-        "PutBucketPolicy",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketPolicy",
-    ),
-    (
-        "PutBucketRequestPayment",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketRequestPayment",
-    ),
-    (
-        "PutBucketTagging",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketTagging",
-    ),
-    (
-        "PutBucketVersioning",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketVersioning",
-    ),
-    (
-        "PutBucketWebsite",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketWebsite",
-    ),
-    ("PutObject", Needs::Right(Operation::Write), "s3:PutObject"),
-    ("PutObjectAcl", Needs::Right(Operation::Write), "s3:PutObjectAcl"),
-    (
-        "PutPublicAccessBlock",
-        Needs::Right(Operation::CreateBucket),
-        "s3:PutBucketPublicAccessBlock",
-    ),
-    ("UploadPart", Needs::Right(Operation::Write), "s3:PutObject"),
-    ("UploadPartCopy", Needs::Right(Operation::Write), "s3:PutObject"),
-];
-
 /// The operations whose success the session writes down itself, with the append that makes it true or before the bytes that
 /// it reads. A CreateBucket does so only when it makes one. The gate writes down everything else.
 pub(crate) const RECORDED: &[&str] = &[
@@ -290,10 +42,15 @@ pub(crate) const RECORDED: &[&str] = &[
     "CreateMultipartUpload",
     "DeleteBucket",
     "DeleteObject",
+    "DeleteObjectTagging",
     "DeleteObjects",
     "GetObject",
     "PutBucketVersioning",
     "PutObject",
+    "PutObjectLegalHold",
+    "PutObjectLockConfiguration",
+    "PutObjectRetention",
+    "PutObjectTagging",
     "UploadPart",
     "UploadPartCopy",
 ];

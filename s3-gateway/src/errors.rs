@@ -314,6 +314,11 @@ impl From<&SessionError> for Refusal {
             SessionError::BucketNotEmpty => {
                 Self::new(409, "BucketNotEmpty", "The bucket you tried to delete is not empty")
             }
+            SessionError::Locked => Self::new(
+                403,
+                "AccessDenied",
+                "Access Denied because object protected by object lock.",
+            ),
             SessionError::NoSuchVersion => {
                 Self::new(404, "NoSuchVersion", "The specified version does not exist.")
             }

@@ -4,6 +4,7 @@
 //! answers in S3's words. Rights were decided in `access.rs` before any of this runs.
 
 mod acl;
+mod attributes;
 mod bucket_cors;
 mod bucket_policy;
 mod bucket_settings;
@@ -13,10 +14,12 @@ mod delete;
 mod encryption;
 mod get;
 mod list;
+mod lock;
 mod multipart;
 mod object;
 mod part_copy;
 mod put;
+mod tagging;
 mod unset;
 mod versions;
 
@@ -291,6 +294,7 @@ operations! {
     delete_bucket_tagging(DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput;
     delete_bucket_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput;
     delete_object(DeleteObjectInput) -> DeleteObjectOutput;
+    delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
     delete_public_access_block(DeletePublicAccessBlockInput) -> DeletePublicAccessBlockOutput;
     get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput;
@@ -316,6 +320,8 @@ operations! {
     get_object(GetObjectInput) -> GetObjectOutput;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput;
     get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput;
+    get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
+    get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
     get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput;
     get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput;
     head_bucket(HeadBucketInput) -> HeadBucketOutput;
@@ -342,6 +348,10 @@ operations! {
     put_object(PutObjectInput) -> PutObjectOutput;
     put_object_acl(PutObjectAclInput) -> PutObjectAclOutput;
     put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput;
+    put_object_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput;
+    put_object_lock_configuration(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput;
+    put_object_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput;
+    put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput;
     upload_part(UploadPartInput) -> UploadPartOutput;
     upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput;
 }

@@ -6,6 +6,7 @@
 //! visible to everything that asks afterwards.
 
 mod activity_query;
+mod amend;
 mod attributes;
 mod buckets;
 mod budget;
@@ -21,6 +22,7 @@ mod error;
 mod faults;
 mod gather;
 mod hold;
+mod lock;
 mod packer;
 mod part_sums;
 mod peek;
@@ -37,6 +39,7 @@ mod uploads;
 mod versions;
 
 pub use activity_query::{ActivityQuery, OpenedRecord};
+pub use amend::Amendment;
 pub use attributes::{Attributes, NewObject};
 pub use collect::{CollectOptions, GcReport};
 pub use commit::{Condition, ETagMatch};
@@ -44,13 +47,14 @@ pub use completion::{CompletePart, Completion, PART_BYTES_MIN};
 pub use copy::CopyChanges;
 pub use credentials::{CredentialRow, NewCredential, OpenCredential, Secret};
 pub use error::SessionError;
+pub use lock::{COMPLIANCE, GOVERNANCE, check_retention_change};
 pub use put::Stored;
 pub use read::ReadStream;
 pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};
 pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
 pub use vault::index::Usage;
-pub use versions::Deleted;
+pub use versions::{Deleted, Doomed};
 
 use budget::Budget;
 use engine::erasure::Coder;

@@ -8,7 +8,9 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response};
 
 use super::object::timestamp;
-use super::{Answer, Asked, Halt, Operations};
+use super::{Answer, Asked, Halt, Operations, lock};
+use vault::object::Settings;
+
 use crate::access::{Needs, credential_allows};
 use crate::errors::Refusal;
 use crate::gate::now_ms;
@@ -26,14 +28,21 @@ impl Operations {
             .headers
             .keys()
             .any(|name| name.as_str().starts_with("x-amz-grant-"));
-        if !private || granted || input.object_lock_enabled_for_bucket == Some(true) {
-            let message =
-                "Buckets with an ACL other than private, with grants or with Object Lock are not implemented";
+        if !private || granted {
+            let message = "Buckets with an ACL other than private or with grants are not implemented";
             return Err(Refusal::not_implemented(message).into());
         }
         self.check_location(input)?;
         let name = asked.bucket_name()?;
-        match asked.session.create_bucket(&asked.caller, name).await {
+        let mut settings = Settings::default();
+        if input.object_lock_enabled_for_bucket == Some(true) {
+            lock::enable(&mut settings);
+        }
+        match asked
+            .session
+            .create_bucket_with(&asked.caller, name, settings)
+            .await
+        {
             Ok(_) => asked.admitted.mark_recorded(),
             // As S3 does in its oldest region, which clients use by default.
             Err(SessionError::BucketExists) if self.region == "us-east-1" => {}

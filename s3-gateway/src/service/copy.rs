@@ -10,7 +10,7 @@ use super::object::{
     write_condition,
 };
 use super::versions::{find_version, version_id};
-use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
+use super::{Answer, Asked, Halt, Key, Operations, SessionBucket, attributes};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
 use crate::errors::Refusal;
@@ -28,15 +28,8 @@ impl Operations {
         check_write_headers(&request.headers)?;
         let input = &request.input;
         let condition = write_condition(&asked.admitted.conditions)?;
-        let replace = match input
-            .metadata_directive
-            .as_ref()
-            .map(|directive| directive.as_str())
-        {
-            None | Some("COPY") => false,
-            Some("REPLACE") => true,
-            Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.").into()),
-        };
+        let replace = replaces(input.metadata_directive.as_ref().map(|d| d.as_str()), "metadata")?;
+        let replaces_tags = replaces(input.tagging_directive.as_ref().map(|d| d.as_str()), "tagging")?;
         let bucket = asked.bucket().await?;
         let key = asked.key()?;
         let encryption = Encryption::of_write(&request.headers, &bucket)?;
@@ -62,17 +55,18 @@ impl Operations {
                            5368709120";
             return Err(Refusal::invalid_request(message).into());
         }
-        let mut job = Job {
-            attributes: Attributes {
-                system: encryption.noted(),
-                ..Attributes::copied(&stored.object)
-            },
+        let mut attributes = attributes::of_write(&asked, &request.headers, &bucket, &encryption)?;
+        if !replace {
+            attributes.metadata.clone_from(&stored.object.metadata);
+        }
+        if !replaces_tags {
+            attributes.tags.clone_from(&stored.object.tags);
+        }
+        let job = Job {
+            attributes,
             compute: wanted.filter(|wanted| !has_checksum(&stored, *wanted)),
             condition,
         };
-        if replace {
-            job.attributes.metadata.clone_from(&asked.admitted.metadata);
-        }
         let copied = job.run(&asked, (&from, &stored), (&bucket, key)).await?;
         let mut result = CopyObjectResult {
             e_tag: Some(etag(&copied.object)),
@@ -90,6 +84,15 @@ impl Operations {
         });
         encryption.put(&mut response.headers);
         Ok(response)
+    }
+}
+
+/// Whether a directive takes the request's own words in place of the source's.
+fn replaces(directive: Option<&str>, of: &str) -> Result<bool, Halt> {
+    match directive {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(_) => Err(Refusal::invalid_argument(format!("Unknown {of} directive.")).into()),
     }
 }
 

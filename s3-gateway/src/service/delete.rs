@@ -5,13 +5,13 @@ use s3s::dto::{
     ObjectIdentifier,
 };
 use s3s::{S3Request, S3Response};
-use vault::object::VersionRef;
 
+use super::lock::may_bypass;
 use super::object::write_condition;
 use super::versions::parse_version;
 use super::{Answer, Asked, Halt, Key, Operations};
 use crate::errors::Refusal;
-use crate::session::{Condition, Deleted, ETagMatch, SessionError};
+use crate::session::{Condition, Deleted, Doomed, ETagMatch, SessionError};
 
 impl Operations {
     pub(super) async fn delete_object(
@@ -29,7 +29,10 @@ impl Operations {
         let deleted = match &input.version_id {
             None => session.delete_object(caller, &bucket, key, condition).await?,
             Some(version) => {
-                let version = parse_version(version)?;
+                let version = Doomed {
+                    version: parse_version(version)?,
+                    bypass_governance: may_bypass(&asked, input.bypass_governance_retention)?,
+                };
                 session
                     .delete_version(caller, &bucket, key, version, condition)
                     .await?
@@ -63,11 +66,12 @@ impl Operations {
             return Err(Refusal::invalid_request(message).into());
         }
         let bucket = asked.bucket().await?;
+        let bypass_governance = may_bypass(&asked, request.input.bypass_governance_retention)?;
         let quiet = request.input.delete.quiet.unwrap_or(false);
         let mut errors = Vec::new();
         let (mut names, mut keys) = (Vec::new(), Vec::new());
         for named in named {
-            match one(&named) {
+            match one(&named, bypass_governance) {
                 Ok(wanted) => {
                     keys.push(wanted);
                     names.push(named);
@@ -122,7 +126,7 @@ fn said(named: ObjectIdentifier, outcome: &Deleted) -> DeletedObject {
     }
 }
 
-fn one(named: &ObjectIdentifier) -> Result<(Key, Option<VersionRef>, Condition), Halt> {
+fn one(named: &ObjectIdentifier, bypass_governance: bool) -> Result<(Key, Option<Doomed>, Condition), Halt> {
     let version = named.version_id.as_deref().filter(|id| !id.is_empty());
     if named.size.is_some() || named.last_modified_time.is_some() {
         return Err(unsupported());
@@ -134,7 +138,14 @@ fn one(named: &ObjectIdentifier) -> Result<(Key, Option<VersionRef>, Condition),
     };
     Ok((
         Key::parse(&named.key)?,
-        version.map(parse_version).transpose()?,
+        version
+            .map(|version| {
+                Ok::<_, Halt>(Doomed {
+                    version: parse_version(version)?,
+                    bypass_governance,
+                })
+            })
+            .transpose()?,
         condition,
     ))
 }

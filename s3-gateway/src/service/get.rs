@@ -15,7 +15,7 @@ use super::encryption::Encryption;
 use super::multipart;
 use super::object::{check_read_headers, etag, put_checksum, put_header, put_metadata, signed, timestamp};
 use super::versions::{find_version, version_id};
-use super::{Answer, Asked, Halt, Operations};
+use super::{Answer, Asked, Halt, Operations, lock};
 use crate::auth::canonical::Query;
 use crate::conditions::{Verdict, format_http_date};
 use crate::errors::Refusal;
@@ -235,6 +235,14 @@ fn headers_of(
     let mut headers = HeaderMap::new();
     put_metadata(&mut headers, object);
     Encryption::of_noted(&object.system).put(&mut headers);
+    lock::put_headers(&mut headers, &object.lock);
+    if !object.tags.is_empty() {
+        put_header(
+            &mut headers,
+            "x-amz-tagging-count",
+            &object.tags.len().to_string(),
+        );
+    }
     let query = Query::parse(query).map_err(|error| Refusal::from(&error))?;
     for (parameter, header) in OVERRIDES {
         if let Ok(Some(value)) = query.unique(parameter) {

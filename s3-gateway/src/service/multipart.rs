@@ -19,11 +19,11 @@ use super::object::{
     sent_checksum, signed, stored_algorithm, stored_checksum, timestamp, write_condition,
 };
 use super::versions::version_id;
-use super::{Answer, Asked, Halt, Operations};
+use super::{Answer, Asked, Halt, Operations, attributes};
 use crate::auth::canonical::encode_path;
 use crate::checksum::{Algorithm, ChecksumError, Value};
 use crate::errors::Refusal;
-use crate::session::{Attributes, CompletePart, Completion, NewPart, NewUpload, SessionError, StoredPart};
+use crate::session::{CompletePart, Completion, NewPart, NewUpload, SessionError, StoredPart};
 
 /// The highest part number.
 const PARTS_MAX: i32 = 10_000;
@@ -41,12 +41,9 @@ impl Operations {
         let composite = is_composite(algorithm, kind)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let encryption = Encryption::of_write(&request.headers, &bucket)?;
+        let attributes = attributes::of_write(&asked, &request.headers, &bucket, &encryption)?;
         let new = NewUpload {
-            attributes: Attributes {
-                metadata: asked.admitted.metadata.clone(),
-                system: encryption.noted(),
-                ..Attributes::default()
-            },
+            attributes,
             checksum_algorithm: algorithm.map(stored_algorithm),
             composite,
         };

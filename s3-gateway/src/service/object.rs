@@ -26,7 +26,6 @@ pub(super) fn check_write_headers(headers: &HeaderMap) -> Result<(), Halt> {
                 return Err(Refusal::new(400, "InvalidStorageClass", message).into());
             }
             "x-amz-acl" => !matches!(value.as_bytes(), b"private" | b"bucket-owner-full-control"),
-            "x-amz-tagging" => !value.is_empty(),
             "x-amz-website-redirect-location" | "x-amz-write-offset-bytes" => true,
             other if encryption::is_ours(other) => false,
             other => REFUSED_PREFIXES.iter().any(|prefix| other.starts_with(prefix)),
@@ -223,9 +222,8 @@ pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-const REFUSED_PREFIXES: [&str; 4] = [
+const REFUSED_PREFIXES: [&str; 3] = [
     "x-amz-server-side-encryption",
-    "x-amz-object-lock-",
     "x-amz-grant-",
     "x-amz-copy-source-server-side",
 ];

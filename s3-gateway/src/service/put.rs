@@ -9,8 +9,8 @@ use super::object::{
     check_write_headers, etag, md5_of, put_checksum, receive, stored_checksum, write_condition,
 };
 use super::versions::version_id;
-use super::{Answer, Asked, Operations};
-use crate::session::{Attributes, Condition, NewObject, SessionError};
+use super::{Answer, Asked, Operations, attributes};
+use crate::session::{Condition, NewObject, SessionError};
 
 impl Operations {
     pub(super) async fn put_object(
@@ -22,6 +22,7 @@ impl Operations {
         let condition = write_condition(&asked.admitted.conditions)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let encryption = Encryption::of_write(&request.headers, &bucket)?;
+        let attributes = attributes::of_write(&asked, &request.headers, &bucket, &encryption)?;
         if condition != Condition::None {
             // A first look saves the transfer; what counts is decided with the ledger append.
             let current = match asked.session.object(&bucket, key).await {
@@ -34,11 +35,7 @@ impl Operations {
         let (stream, digests) = receive(&asked, &bucket, None, request.input.body).await?;
         let checksum = digests.checksum.as_ref().and_then(stored_checksum);
         let new = NewObject {
-            attributes: Attributes {
-                metadata: asked.admitted.metadata.clone(),
-                system: encryption.noted(),
-                ..Attributes::default()
-            },
+            attributes,
             etag_md5: md5_of(&digests)?,
             checksum: checksum.clone(),
         };

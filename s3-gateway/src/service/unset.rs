@@ -64,12 +64,6 @@ unset! {
         -> GetBucketNotificationConfigurationOutput: |_| empty();
     get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput:
         |_| none("ReplicationConfigurationNotFoundError", "The replication configuration was not found");
-    get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput: |_| none(
-        "ObjectLockConfigurationNotFoundError",
-        "Object Lock configuration does not exist for this bucket",
-    );
-    get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput:
-        |_| Ok(GetObjectTaggingOutput { tag_set: Vec::new(), ..Default::default() });
 }
 
 /// Its absence is an empty document in S3.

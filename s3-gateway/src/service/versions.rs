@@ -15,7 +15,7 @@ use vault::object::{Object, VersionRef, Versioning};
 use super::buckets::owner;
 use super::list::{Encoding, page_size};
 use super::object::{kind_name, put_header, sent_algorithm, signed, timestamp};
-use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
+use super::{Answer, Asked, Halt, Key, Operations, SessionBucket, lock};
 use crate::conditions::format_http_date;
 use crate::errors::Refusal;
 use crate::session::{SessionError, Stored};
@@ -40,9 +40,17 @@ impl Operations {
             }
         };
         let name = asked.bucket_name()?.as_str();
+        if !enabled && lock::is_enabled(&asked.bucket().await?.settings) {
+            let message = "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.";
+            return Err(Refusal::new(409, "InvalidBucketState", message).into());
+        }
         asked
             .session
             .change_bucket(&asked.caller, name, "PutBucketVersioning", move |_, settings| {
+                // Locked meanwhile: whoever asks again hears so.
+                if !enabled && lock::is_enabled(settings) {
+                    return Err(SessionError::Busy);
+                }
                 settings.set_versioning(enabled);
                 Ok(())
             })

@@ -29,10 +29,23 @@ impl Session {
     /// # Errors
     /// [`SessionError::BucketExists`], and what the drives or the ledger refuse.
     pub async fn create_bucket(&self, caller: &Caller, name: &BucketName) -> Result<Bucket, SessionError> {
+        self.create_bucket_with(caller, name, Settings::default()).await
+    }
+
+    /// As [`Self::create_bucket`], with settings that it has from its beginning.
+    ///
+    /// # Errors
+    /// As [`Self::create_bucket`].
+    pub async fn create_bucket_with(
+        &self,
+        caller: &Caller,
+        name: &BucketName,
+        settings: Settings,
+    ) -> Result<Bucket, SessionError> {
         // Its claim shares packs with checkpoints, which may go where nothing else has room.
         self.writable()?;
         let (inner, caller, name) = (Arc::clone(&self.inner), caller.clone(), name.clone());
-        detached(async move { inner.create_bucket(&caller, &name).await }).await
+        detached(async move { inner.create_bucket(&caller, &name, settings).await }).await
     }
 
     /// Removes an empty bucket. Its uploads in progress go with it.
@@ -118,6 +131,7 @@ impl Inner {
         self: &Arc<Self>,
         caller: &Caller,
         name: &BucketName,
+        settings: Settings,
     ) -> Result<Bucket, SessionError> {
         if self.index.bucket(name.as_str())?.is_some() {
             return Err(SessionError::BucketExists);
@@ -129,7 +143,7 @@ impl Inner {
             scope: ScopeId(scope),
             epoch: FIRST_EPOCH,
             created_ms: now_ms(),
-            settings: Settings::default(),
+            settings,
         };
         let (pin, _guard) = self.claim_bucket(caller, &bucket).await?;
         let note = Note::of("CreateBucket", Some(&bucket.name), Purpose::Write);

@@ -3,12 +3,11 @@
 //! Frees no space by itself: the collector does, once the ledger names the packs no more.
 
 use super::commit::detached;
-use super::versions::Deleted;
+use super::versions::{Deleted, Doomed};
 use super::{Bucket, Caller, Condition, Session, SessionError};
 use crate::key::ObjectKey;
 use futures::stream::{self, StreamExt};
 use std::sync::Arc;
-use vault::object::VersionRef;
 
 /// Deletions of one multi-delete that are on their way to the ledger together.
 const TOGETHER_MAX: usize = 128;
@@ -39,7 +38,7 @@ impl Session {
         &self,
         caller: &Caller,
         bucket: &Bucket,
-        keys: Vec<(ObjectKey, Option<VersionRef>, Condition)>,
+        keys: Vec<(ObjectKey, Option<Doomed>, Condition)>,
     ) -> Vec<Result<Deleted, SessionError>> {
         stream::iter(keys)
             .map(|(key, version, condition)| async move {

@@ -4,6 +4,7 @@
 //! its id, wherever its entry stands by then.
 
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached};
+use super::lock;
 use super::record::Note;
 use super::{Bucket, Caller, Condition, Inner, Session, SessionError, Stored, fill_random, now_ms};
 use crate::key::ObjectKey;
@@ -14,6 +15,15 @@ use std::sync::Arc;
 use vault::commit::{Commit, Packs, Succession};
 use vault::index::{Stored as Row, VersionsPage, VersionsQuery};
 use vault::object::{Lock, Manifest, Object, VersionRef, Versioning};
+
+/// A version to be deleted for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doomed {
+    /// Which.
+    pub version: VersionRef,
+    /// Whether the caller bypasses governance retention, and may.
+    pub bypass_governance: bool,
+}
 
 /// What a deletion did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,13 +93,13 @@ impl Session {
     /// Deletes one version for good, if the condition holds for it. Deleting what is not there is done already.
     ///
     /// # Errors
-    /// [`SessionError::PreconditionFailed`]; [`SessionError::NoSuchBucket`] when the bucket is gone.
+    /// [`SessionError::PreconditionFailed`], [`SessionError::Locked`]; [`SessionError::NoSuchBucket`] when the bucket is gone.
     pub async fn delete_version(
         &self,
         caller: &Caller,
         bucket: &Bucket,
         key: &ObjectKey,
-        version: VersionRef,
+        version: Doomed,
         condition: Condition,
     ) -> Result<Deleted, SessionError> {
         let (inner, caller, bucket, key) = (
@@ -133,9 +143,10 @@ impl Inner {
         caller: &Caller,
         bucket: &Bucket,
         key: &ObjectKey,
-        version: VersionRef,
+        doomed: Doomed,
         condition: &Condition,
     ) -> Result<Deleted, SessionError> {
+        let version = doomed.version;
         for _ in 0..ATTEMPTS_MAX {
             let bucket = self.bucket_now(bucket)?;
             let note = Note::of("DeleteObject", Some(&bucket.name), Purpose::Write);
@@ -148,6 +159,7 @@ impl Inner {
                 });
             };
             condition.check(Some(&row.value))?;
+            lock::check_delete(&row.value.lock, now_ms(), doomed.bypass_governance)?;
             let commit = Commit::new(&self.keyring, caller.operation_id, self.lease)
                 .with_record(self.record_part(caller, note)?);
             let append = if is_current {

@@ -287,11 +287,9 @@ async fn parts_of_s3_that_are_not_here_touch_nothing() {
         let source = put("/bkt/o", b"").set("x-amz-rename-source", "/bkt/other");
         cases! {
             "a sub-resource of a bucket, deleted": delete("/bkt").query("metadataConfiguration", "") => "NotImplemented" 501;
-            "tags of an object, deleted": delete("/bkt/o").query("tagging", "") => "NotImplemented" 501;
             "an access list of an object, deleted": delete("/bkt/o").query("acl", "") => "NotImplemented" 501;
             "a renaming": source.query("renameObject", "") => "NotImplemented" 501;
             "an encryption of an object": put("/bkt/o", b"").query("encryption", "") => "NotImplemented" 501;
-            "a lock": put("/bkt/o", b"<LegalHold/>").query("legal-hold", "") => "NotImplemented" 501;
             "a policy": put("/bkt", b"{}").query("policy", "") => "NotImplemented" 501;
             "two sub-resources": delete("/bkt/open").query("tagging", "").query("uploadId", upload) => "NotImplemented" 501;
             "a part of no upload": put("/bkt/o", b"x").query("partNumber", "1") => "InvalidArgument" 400;

@@ -9,6 +9,7 @@ mod buckets;
 mod client;
 mod encryption;
 mod gate;
+mod locks;
 mod multipart;
 mod objects;
 mod oracle;
