@@ -173,6 +173,7 @@ const ROWS: &[Row] = &[
     (("GET", Level::Bucket, "tagging"), "GetBucketTagging"),
     (("GET", Level::Bucket, "uploads"), "ListMultipartUploads"),
     (("GET", Level::Bucket, "versioning"), "GetBucketVersioning"),
+    (("GET", Level::Bucket, "versions"), "ListObjectVersions"),
     (("GET", Level::Bucket, "website"), "GetBucketWebsite"),
     (("GET", Level::Object, "acl"), "GetObjectAcl"),
     (("GET", Level::Object, "tagging"), "GetObjectTagging"),
@@ -312,9 +313,9 @@ mod tests {
                 assert_ne!(of(method, level, name), Ok(plain), "{method} ?{name}");
             }
         }
-        let query = Query::parse(Some("policy")).unwrap();
+        let query = Query::parse(Some("abac")).unwrap();
         let refusal = operation(&Method::PUT, Level::Bucket, &query, false).unwrap_err();
-        assert_eq!(refusal.message, "PUT ?policy of a bucket is not implemented");
+        assert_eq!(refusal.message, "PUT ?abac of a bucket is not implemented");
         assert_eq!(of("PUT", Level::Object, "partNumber=1"), Err(400));
         assert_eq!(of("PUT", Level::Object, "uploadId=1"), Err(400));
         assert_eq!(of("DELETE", Level::Object, "uploadId=1&tagging"), Err(501));

@@ -32,11 +32,6 @@ const GRANTS: [(&str, Permission); 5] = [
     ("x-amz-grant-write-acp", Permission::WriteAcl),
 ];
 
-/// Whether a header speaks of access control lists.
-pub(super) fn is_ours(name: &str) -> bool {
-    name == CANNED || GRANTS.iter().any(|(header, _)| *header == name)
-}
-
 /// The list that the headers of a request ask for.
 ///
 /// # Errors
@@ -73,8 +68,8 @@ pub(super) fn of_headers(asked: &Asked, headers: &HeaderMap) -> Result<Option<Ac
 /// What is noted of an object that is written with these headers.
 pub(super) fn noted(
     asked: &Asked,
-    bucket: &SessionBucket,
     headers: &HeaderMap,
+    bucket: &SessionBucket,
 ) -> Result<Option<(String, String)>, Halt> {
     let Some(acl) = of_headers(asked, headers)? else {
         return Ok(None);
