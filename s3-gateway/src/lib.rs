@@ -6,11 +6,13 @@
 //! The gateway decides rights; it never sees a path, and nothing below it sees an S3 name.
 
 mod access;
+mod acl;
 pub mod answer;
 pub mod auth;
 pub mod body;
 pub mod checksum;
 pub mod conditions;
+mod cors;
 mod encoded_word;
 pub mod errors;
 pub mod gate;
@@ -19,10 +21,10 @@ pub mod host;
 mod keeper;
 pub mod key;
 pub mod operations;
-#[cfg_attr(not(test), expect(dead_code, reason = "asked by the access decision next"))]
 mod policy;
 mod route;
 pub mod server;
 pub mod service;
 pub mod session;
 pub mod sessions;
+mod settings;

@@ -35,7 +35,7 @@ const OWN: &[&str] = &[
 
 /// Every name that a record can have, in order.
 pub fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = TABLE.iter().map(|(name, _)| *name).collect();
+    let mut names: Vec<_> = TABLE.iter().map(|(name, ..)| *name).collect();
     names.extend(OWN);
     names.sort_unstable();
     names
@@ -43,7 +43,7 @@ pub fn names() -> Vec<&'static str> {
 
 /// Whether a record can have this name.
 pub fn is_recorded(name: &str) -> bool {
-    OWN.contains(&name) || TABLE.iter().any(|(of_table, _)| *of_table == name)
+    OWN.contains(&name) || TABLE.iter().any(|(of_table, ..)| *of_table == name)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!
 //! Invariants. An explicit deny wins over every allow. Whatever is not understood (an element, an action, a form of
 //! principal, an operator, a condition key) is refused when the document is parsed, so that no statement is evaluated in
-//! part; whoever evaluates a stored document that does not parse must deny. Source: "Policies and permissions in Amazon S3"
+//! part; whoever evaluates a stored document that does not parse must deny. A condition that cannot be decided denies. Source: "Policies and permissions in Amazon S3"
 //! and the IAM JSON policy reference.
 
 mod condition;
@@ -32,10 +32,21 @@ pub(crate) enum Who<'a> {
     Vault(&'a str),
 }
 
+/// What a request has for a condition key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Values {
+    /// Nothing.
+    Missing,
+    /// These.
+    Are(Vec<String>),
+    /// It cannot be said before the body is read, or at all.
+    Unknown,
+}
+
 /// What conditions may ask of a request.
 pub(crate) trait Facts {
-    /// The values of a condition key, which is in lower case but for what follows a `/`; `None` if the request has none.
-    fn values(&self, key: &str) -> Option<Vec<String>>;
+    /// The values of a condition key, which is in lower case but for what follows a `/`.
+    fn values(&self, key: &str) -> Values;
 }
 
 /// What a policy says of a request.
@@ -106,7 +117,8 @@ impl Statement {
         self.principals.have(who)
             && self.actions.has(&action.to_ascii_lowercase())
             && self.resources.has(resource)
-            && self.conditions.iter().all(|condition| condition.holds(facts))
+            // What cannot be said denies: it makes a deny apply, and an allow not.
+            && self.conditions.iter().all(|condition| condition.holds(facts).unwrap_or(!self.allows))
     }
 }
 

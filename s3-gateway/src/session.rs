@@ -25,6 +25,7 @@ mod hold;
 mod lock;
 mod packer;
 mod part_sums;
+mod peek;
 mod pins;
 mod put;
 mod read;

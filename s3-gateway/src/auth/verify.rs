@@ -144,6 +144,20 @@ impl Verifier {
         })
     }
 
+    /// How the body of a request without any credentials is protected: by no key, so by no chunk signature.
+    pub fn payload_of_nobody(&self, headers: &HeaderMap) -> Result<Payload, AuthError> {
+        let mut values = headers.get_all(CONTENT_SHA256).iter();
+        let payload = match (values.next(), values.next()) {
+            (None, _) => Payload::Unsigned,
+            (Some(value), None) => Payload::parse(value.to_str().map_err(|_| AuthError::PayloadInvalid)?)?,
+            (Some(_), Some(_)) => return Err(AuthError::PayloadInvalid),
+        };
+        match payload {
+            Payload::Hash(_) | Payload::Unsigned | Payload::UnsignedChunksTrailer => Ok(payload),
+            Payload::SignedChunks | Payload::SignedChunksTrailer => Err(AuthError::Anonymous),
+        }
+    }
+
     fn check_scope(&self, claimed: &Claimed) -> Result<(), AuthError> {
         if claimed.region != self.config.region {
             return Err(AuthError::Region {

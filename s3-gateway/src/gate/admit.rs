@@ -11,12 +11,14 @@ use http::{HeaderMap, Method, Request};
 use scopes::Identity;
 
 use super::forward::{hoist, rewrite, take_metadata};
-use super::{Admitted, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Target, now_ms};
-use crate::access::may;
+use super::{
+    Admitted, Circumstances, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Question, Target, now_ms,
+};
 use crate::auth::canonical::{Query, decode_utf8};
 use crate::auth::chunked::Decoder;
 use crate::auth::payload::Payload;
-use crate::auth::{Request as SignedRequest, Verified};
+use crate::auth::signing::ChunkSigner;
+use crate::auth::{AuthError, Place, Request as SignedRequest};
 use crate::body::{CheckedBody, Expected, RawBody};
 use crate::checksum::{Algorithm, ChecksumError, Declared};
 use crate::conditions::{Preconditions, Ranged};
@@ -64,7 +66,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         passage: &Passage,
     ) -> Result<Passed, Refused> {
         let (mut parts, body) = request.into_parts();
-        let tls = self.config.hosts.settle(&mut parts.headers, peer);
+        let client = self.config.hosts.settle(&mut parts.headers, peer);
         refuse_out_of_scope(&parts.method, &parts.headers)?;
         let path = decode_utf8(parts.uri.path()).map_err(|e| Refusal::from(&e))?;
         let query = Query::parse(parts.uri.query()).map_err(|e| Refusal::from(&e))?;
@@ -74,29 +76,40 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             query: &query,
             headers: &parts.headers,
         };
-        let pending = self
-            .verifier
-            .begin(&signed, now_ms())
-            .map_err(|e| Refusal::from(&e))?;
-        let found = self.keeper.credential(pending.access_key_id().to_owned()).await;
-        let verified = found.and_then(|found| self.verifier.finish(pending, found));
-        let verified = verified.map_err(|e| Refusal::from(&e))?;
+        let who = self.who(&signed).await.map_err(|e| Refusal::from(&e))?;
         let (mut operation, mut bucket) = (None, None);
         let passed = async {
-            hoist(&mut parts.headers, &query, verified.place)?;
+            if let Some(place) = who.place {
+                hoist(&mut parts.headers, &query, place)?;
+            }
             let names = self.names(&parts.headers, &path);
             let copies = parts.headers.contains_key("x-amz-copy-source");
             let routed = route::operation(&parts.method, names.level(), &query, copies);
             operation = routed.as_ref().ok().copied();
             let target = names.target(&mut bucket).map_err(|e| Refusal::from(&e))?;
-            let (routed, bucket_in_host) = (routed?, names.bucket_in_host);
-            let identity = verified.identity.clone();
+            let bucket_in_host = names.bucket_in_host;
+            let routed = match (&who.identity, routed) {
+                // Nobody learns from the gate what there is.
+                (None, Err(_)) => return Err(Refusal::access_denied()),
+                (_, routed) => routed?,
+            };
+            let circumstances = Circumstances::of(&parts.headers, &query, client, who.place);
             // Before a byte of the body is read.
-            may(&identity, routed, bucket.as_ref().map(BucketName::as_str))?;
-            let origin = origin(&parts.headers, tls);
-            let plan = Plan::new(routed, &parts.headers, verified.payload)?;
+            let version = query
+                .unique("versionId")
+                .map_err(|_| Refusal::invalid_argument("versionId was given twice"))?;
+            let vault = self.keeper.decide(&Question {
+                identity: who.identity.as_ref(),
+                operation: routed,
+                target: &target,
+                version,
+                circumstances: &circumstances,
+            })?;
+            let identity = who.identity.clone().unwrap_or_else(|| Identity::anonymous(vault));
+            let origin = origin(&parts.headers, client.tls);
+            let plan = Plan::new(routed, &parts.headers, who.payload)?;
             let hold = plan.hold(&self.holds).await?;
-            let body = plan.check(body, &verified, self.config.body_patience);
+            let body = plan.check(body, &who, self.config.body_patience);
             let body = body.with_holds(self.holds.clone());
             let digests = body.slot();
             let body = plan.open(body).await?;
@@ -105,6 +118,9 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             let headers = &mut parts.headers;
             let facts = Facts {
                 identity,
+                vault,
+                version: version.map(str::to_owned),
+                circumstances,
                 operation_id: passage.operation_id,
                 target,
                 conditions: Preconditions::take(headers),
@@ -128,10 +144,38 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         .await;
         passed.map_err(|refusal| Refused {
             refusal,
-            identity: Some(verified.identity),
+            identity: who.identity,
             operation: operation.or(Some(operations::UNKNOWN)),
             bucket,
         })
+    }
+
+    /// Whose request it is, if its signature holds.
+    async fn who(&self, signed: &SignedRequest<'_>) -> Result<Asker, AuthError> {
+        let pending = match self.verifier.begin(signed, now_ms()) {
+            Err(AuthError::Anonymous) => {
+                return Ok(Asker {
+                    identity: None,
+                    payload: self.verifier.payload_of_nobody(signed.headers)?,
+                    chunks: None,
+                    place: None,
+                });
+            }
+            pending => pending?,
+        };
+        let found = self.keeper.credential(pending.access_key_id().to_owned()).await?;
+        let verified = self.verifier.finish(pending, found)?;
+        Ok(Asker {
+            identity: Some(verified.identity),
+            payload: verified.payload,
+            chunks: Some(verified.chunks),
+            place: Some(verified.place),
+        })
+    }
+
+    /// The bucket that a request names; empty if it names none.
+    pub(super) fn bucket_named(&self, headers: &HeaderMap, path: &str) -> String {
+        self.names(headers, path).bucket.into_owned()
     }
 
     /// The names in the host and the path.
@@ -157,6 +201,15 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             }
         }
     }
+}
+
+/// Who asks, as far as the head says it.
+struct Asker {
+    /// None without credentials.
+    identity: Option<Identity>,
+    payload: Payload,
+    chunks: Option<ChunkSigner>,
+    place: Option<Place>,
 }
 
 /// The bucket and the object key that a request names, and whether the host named the bucket.
@@ -191,10 +244,6 @@ impl Names<'_> {
 
 /// What needs no signature to be refused.
 fn refuse_out_of_scope(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
-    if *method == Method::OPTIONS {
-        let message = "CORSResponse: CORS is not enabled for this bucket.";
-        return Err(Refusal::new(403, "AccessForbidden", message));
-    }
     if ![
         Method::GET,
         Method::HEAD,
@@ -275,18 +324,21 @@ impl Plan {
         hold.map(Some).ok_or_else(Refusal::slow_down)
     }
 
-    fn check(&self, raw: RawBody, verified: &Verified, patience: std::time::Duration) -> CheckedBody {
+    fn check(&self, raw: RawBody, who: &Asker, patience: std::time::Duration) -> CheckedBody {
         let expected = Expected {
             // Without any length a body that is read whole is its own measure.
             bytes: self.bytes,
-            sha256: match verified.payload {
+            sha256: match who.payload {
                 Payload::Hash(hash) => Some(hash),
                 _ => None,
             },
             declared: self.declared.clone(),
             md5: self.limit.is_none(),
         };
-        let decoder = Decoder::new(verified.payload, verified.chunks.clone());
+        let decoder = match &who.chunks {
+            Some(signer) => Decoder::new(who.payload, signer.clone()),
+            None => who.payload.is_chunked().then(Decoder::unsigned),
+        };
         CheckedBody::new(raw, decoder, expected, patience)
     }
 

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime, macros::format_description};
 
 use super::pattern::Pattern;
-use super::{Facts, PolicyError};
+use super::{Facts, PolicyError, Values};
 
 #[derive(Debug, Clone)]
 pub(super) struct Condition {
@@ -93,9 +93,16 @@ impl Condition {
         })
     }
 
-    /// Whether a request satisfies it.
-    pub(super) fn holds(&self, facts: &dyn Facts) -> bool {
-        let values = facts.values(&self.key);
+    /// Whether a request satisfies it; `None` if that cannot be said.
+    pub(super) fn holds(&self, facts: &dyn Facts) -> Option<bool> {
+        match facts.values(&self.key) {
+            Values::Unknown => None,
+            Values::Missing => Some(self.holds_for(None)),
+            Values::Are(values) => Some(self.holds_for(Some(&values))),
+        }
+    }
+
+    fn holds_for(&self, values: Option<&[String]>) -> bool {
         if let Test::Missing(missing) = self.test {
             return values.is_none() == missing;
         }

@@ -9,15 +9,18 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::pattern::Pattern;
-use super::{Facts, Policy, PolicyError, Verdict, Who};
+use super::{Facts, Policy, PolicyError, Values, Verdict, Who};
 
 #[derive(Default)]
 struct Known(BTreeMap<&'static str, Vec<&'static str>>);
 
 impl Facts for Known {
-    fn values(&self, key: &str) -> Option<Vec<String>> {
-        let values = self.0.get(key)?;
-        Some(values.iter().map(|&value| value.to_owned()).collect())
+    fn values(&self, key: &str) -> Values {
+        match self.0.get(key) {
+            None => Values::Missing,
+            Some(values) if values == &["?"] => Values::Unknown,
+            Some(values) => Values::Are(values.iter().map(|&value| value.to_owned()).collect()),
+        }
     }
 }
 
@@ -222,6 +225,26 @@ fn an_explicit_deny_wins_wherever_it_stands() {
             judge(&policy, Who::Anonymous, "s3:ListBucket", None),
             Verdict::Silent
         );
+    }
+}
+
+#[test]
+fn a_condition_that_cannot_be_decided_denies() {
+    let known = Known([("s3:prefix", vec!["?"])].into_iter().collect());
+    for (effect, verdict) in [("Allow", Verdict::Silent), ("Deny", Verdict::Denied)] {
+        for operator in ["StringEquals", "StringNotEquals", "StringEqualsIfExists"] {
+            let mut one = statement(
+                effect,
+                json!("*"),
+                json!("s3:ListBucket"),
+                json!("arn:aws:s3:::bkt"),
+            );
+            one["Condition"] = json!({operator: {"s3:prefix": "a"}});
+            let judged = policy(&[one])
+                .unwrap()
+                .judge(OTHER, "s3:ListBucket", ("bkt", None), &known);
+            assert_eq!(judged, verdict, "{effect} {operator}");
+        }
     }
 }
 

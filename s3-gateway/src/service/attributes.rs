@@ -3,7 +3,7 @@
 use http::HeaderMap;
 
 use super::encryption::Encryption;
-use super::{Asked, Halt, SessionBucket, lock, tagging};
+use super::{Asked, Halt, SessionBucket, acl, lock, tagging};
 use crate::session::Attributes;
 
 /// The attributes of an object that a request writes.
@@ -13,10 +13,12 @@ pub(super) fn of_write(
     bucket: &SessionBucket,
     encryption: &Encryption,
 ) -> Result<Attributes, Halt> {
+    let mut system = encryption.noted();
+    system.extend(acl::noted(asked, headers, bucket)?);
     Ok(Attributes {
         metadata: asked.admitted.metadata.clone(),
         tags: tagging::of_header(headers)?.unwrap_or_default(),
         lock: lock::of_write(headers, bucket)?,
-        system: encryption.noted(),
+        system,
     })
 }

@@ -9,9 +9,12 @@ use s3s::{S3Request, S3Response};
 use super::lock::may_bypass;
 use super::object::write_condition;
 use super::versions::parse_version;
-use super::{Answer, Asked, Halt, Key, Operations};
+use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
+use crate::access;
 use crate::errors::Refusal;
+use crate::gate::{Question, Target};
 use crate::session::{Condition, Deleted, Doomed, ETagMatch, SessionError};
+use crate::settings::POLICY;
 
 impl Operations {
     pub(super) async fn delete_object(
@@ -71,7 +74,11 @@ impl Operations {
         let mut errors = Vec::new();
         let (mut names, mut keys) = (Vec::new(), Vec::new());
         for named in named {
-            match one(&named, bypass_governance) {
+            let wanted = one(&named, bypass_governance);
+            match wanted.and_then(|wanted| {
+                self.may_delete(&asked, &bucket, &wanted.0, &named)
+                    .map(|()| wanted)
+            }) {
                 Ok(wanted) => {
                     keys.push(wanted);
                     names.push(named);
@@ -110,6 +117,44 @@ impl Operations {
             ..Default::default()
         };
         Ok(S3Response::new(output))
+    }
+}
+
+impl Operations {
+    /// Each key of a multi-delete is decided by itself where more than the credential's rights count.
+    fn may_delete(
+        &self,
+        asked: &Asked,
+        bucket: &SessionBucket,
+        key: &Key,
+        named: &ObjectIdentifier,
+    ) -> Result<(), Halt> {
+        let admitted = &asked.admitted;
+        if bucket.settings.get(POLICY).is_none()
+            && admitted.identity.vault() == admitted.vault
+            && admitted.asking().is_some()
+        {
+            return Ok(());
+        }
+        let target = Target {
+            bucket: admitted.target.bucket.clone(),
+            key: Some(key.clone()),
+        };
+        let decided = access::decide(
+            &self.sessions,
+            &Question {
+                identity: admitted.asking(),
+                operation: "DeleteObject",
+                target: &target,
+                version: named.version_id.as_deref().filter(|id| !id.is_empty()),
+                circumstances: &admitted.circumstances,
+            },
+        )?;
+        if decided == admitted.vault {
+            Ok(())
+        } else {
+            Err(Refusal::access_denied().into())
+        }
     }
 }
 

@@ -5,9 +5,18 @@
 
 use http::HeaderMap;
 
+use s3s::dto::{
+    GetBucketEncryptionInput, GetBucketEncryptionOutput, PutBucketEncryptionInput, PutBucketEncryptionOutput,
+    ServerSideEncryption, ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration,
+    ServerSideEncryptionRule,
+};
+use s3s::{S3Request, S3Response};
+
 use super::object::put_header;
-use super::{Halt, SessionBucket};
+use super::{Answer, Asked, Halt, Operations, SessionBucket};
 use crate::errors::Refusal;
+use crate::session::SessionError;
+use crate::settings::ENCRYPTION;
 
 /// The header that names the algorithm.
 const ALGORITHM: &str = "x-amz-server-side-encryption";
@@ -29,7 +38,7 @@ impl Encryption {
     ///
     /// # Errors
     /// 400 where the headers contradict each other.
-    pub(super) fn of_write(headers: &HeaderMap, _bucket: &SessionBucket) -> Result<Self, Halt> {
+    pub(super) fn of_write(headers: &HeaderMap, bucket: &SessionBucket) -> Result<Self, Halt> {
         let text = |name: &str| match headers.get(name).map(|value| value.to_str()) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
@@ -43,9 +52,26 @@ impl Encryption {
                 let message = format!("{KEY_ID} and {BUCKET_KEY} need {ALGORITHM}: aws:kms");
                 return Err(Refusal::invalid_argument(message).into());
             }
-            return Ok(Self::default());
+            return Self::by_default(bucket, headers);
         };
         Self::new(algorithm, key_id, bucket_key)
+    }
+
+    /// What the bucket says of writes that name nothing.
+    fn by_default(bucket: &SessionBucket, headers: &HeaderMap) -> Result<Self, Halt> {
+        let Some(text) = bucket
+            .settings
+            .get(ENCRYPTION)
+            .filter(|_| !headers.contains_key(CUSTOMER_ALGORITHM))
+        else {
+            return Ok(Self::default());
+        };
+        let unreadable = |_| {
+            Halt::from(SessionError::Internal {
+                what: "a setting does not read",
+            })
+        };
+        Ok(Self(serde_json::from_str(text).map_err(unreadable)?))
     }
 
     /// An algorithm, and for KMS a key.
@@ -92,6 +118,62 @@ impl Encryption {
         for (name, value) in &self.0 {
             put_header(headers, name, value);
         }
+    }
+}
+
+impl Operations {
+    pub(super) async fn put_bucket_encryption(
+        &self,
+        asked: Asked,
+        request: S3Request<PutBucketEncryptionInput>,
+    ) -> Answer<PutBucketEncryptionOutput> {
+        let [rule] = request
+            .input
+            .server_side_encryption_configuration
+            .rules
+            .as_slice()
+        else {
+            return Err(Refusal::malformed_xml().into());
+        };
+        let wanted = rule.apply_server_side_encryption_by_default.as_ref();
+        let wanted = wanted.ok_or_else(Refusal::malformed_xml)?;
+        let bucket_key = rule
+            .bucket_key_enabled
+            .map(|enabled| if enabled { "true" } else { "false" });
+        let key_id = wanted.kms_master_key_id.as_deref();
+        let encryption = Encryption::new(wanted.sse_algorithm.as_str(), key_id, bucket_key)?;
+        let text = serde_json::to_string(&encryption.0).map_err(|_| Refusal::malformed_xml())?;
+        asked.set(ENCRYPTION, Some(text)).await?;
+        Ok(S3Response::new(PutBucketEncryptionOutput::default()))
+    }
+
+    pub(super) async fn get_bucket_encryption(
+        &self,
+        asked: Asked,
+        _request: S3Request<GetBucketEncryptionInput>,
+    ) -> Answer<GetBucketEncryptionOutput> {
+        let encryption = Encryption::by_default(&asked.bucket().await?, &HeaderMap::new())?;
+        let value = |name: &str| {
+            let found = encryption.0.iter().find(|(have, _)| have == name);
+            found.map(|(_, value)| value.clone())
+        };
+        let Some(algorithm) = value(ALGORITHM) else {
+            let message = "The server side encryption configuration was not found";
+            let code = "ServerSideEncryptionConfigurationNotFoundError";
+            return Err(Refusal::not_found(code, message).into());
+        };
+        let rule = ServerSideEncryptionRule {
+            apply_server_side_encryption_by_default: Some(ServerSideEncryptionByDefault {
+                kms_master_key_id: value(KEY_ID),
+                sse_algorithm: ServerSideEncryption::from(algorithm),
+            }),
+            bucket_key_enabled: Some(value(BUCKET_KEY).is_some()),
+        };
+        Ok(S3Response::new(GetBucketEncryptionOutput {
+            server_side_encryption_configuration: Some(ServerSideEncryptionConfiguration {
+                rules: vec![rule],
+            }),
+        }))
     }
 }
 

@@ -285,6 +285,9 @@ pub(super) fn may_bypass(asked: &Asked, wanted: Option<bool>) -> Result<bool, Ha
     }
     let bucket = asked.bucket_name()?.as_str();
     let identity = &asked.admitted.identity;
+    if identity.vault() != asked.admitted.vault {
+        return Err(Refusal::access_denied().into());
+    }
     let allowed = identity.allows(Operation::CreateBucket, bucket, now_ms());
     allowed.map_err(|denied| Refusal::from(&denied))?;
     Ok(true)

@@ -25,7 +25,6 @@ pub(super) fn check_write_headers(headers: &HeaderMap) -> Result<(), Halt> {
                 let message = "The storage class you specified is not valid";
                 return Err(Refusal::new(400, "InvalidStorageClass", message).into());
             }
-            "x-amz-acl" => !matches!(value.as_bytes(), b"private" | b"bucket-owner-full-control"),
             "x-amz-website-redirect-location" | "x-amz-write-offset-bytes" => true,
             other if encryption::is_ours(other) => false,
             other => REFUSED_PREFIXES.iter().any(|prefix| other.starts_with(prefix)),
@@ -222,8 +221,4 @@ pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-const REFUSED_PREFIXES: [&str; 3] = [
-    "x-amz-server-side-encryption",
-    "x-amz-grant-",
-    "x-amz-copy-source-server-side",
-];
+const REFUSED_PREFIXES: [&str; 2] = ["x-amz-server-side-encryption", "x-amz-copy-source-server-side"];

@@ -290,7 +290,7 @@ async fn parts_of_s3_that_are_not_here_touch_nothing() {
             "an access list of an object, deleted": delete("/bkt/o").query("acl", "") => "NotImplemented" 501;
             "a renaming": source.query("renameObject", "") => "NotImplemented" 501;
             "an encryption of an object": put("/bkt/o", b"").query("encryption", "") => "NotImplemented" 501;
-            "a policy": put("/bkt", b"{}").query("policy", "") => "NotImplemented" 501;
+            "a policy that is none": put("/bkt", b"{}").query("policy", "") => "MalformedPolicy" 400;
             "two sub-resources": delete("/bkt/open").query("tagging", "").query("uploadId", upload) => "NotImplemented" 501;
             "a part of no upload": put("/bkt/o", b"x").query("partNumber", "1") => "InvalidArgument" 400;
             "an upload's part without number": put("/bkt/open", b"x").query("uploadId", upload) => "InvalidArgument" 400;

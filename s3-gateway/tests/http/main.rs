@@ -17,6 +17,8 @@ mod records;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod server;
+mod settings;
+mod sharing;
 mod shop;
 mod tls;
 mod trouble;

@@ -148,7 +148,13 @@ async fn conditional_writes_and_deletes_are_refused_unless_they_hold() {
     assert_eq!(shop.get("/bkt/short").await.outcome(), refused("NoSuchKey", 404));
     for (name, value, code, status) in [
         ("x-amz-storage-class", "GLACIER", "InvalidStorageClass", 400),
-        ("x-amz-acl", "public-read", "NotImplemented", 501),
+        ("x-amz-acl", "public", "InvalidArgument", 400),
+        (
+            "x-amz-grant-read",
+            "emailAddress=\"a@b.example\"",
+            "NotImplemented",
+            501,
+        ),
     ] {
         assert_eq!(
             shop.ask(put("/bkt/x", b"").set(name, value)).await.outcome(),
