@@ -9,6 +9,7 @@ mod buckets;
 mod client;
 mod encryption;
 mod gate;
+mod lifecycle;
 mod locks;
 mod multipart;
 mod objects;
