@@ -234,30 +234,19 @@ impl Opening<'_> {
             Err(error) if self.steps_over(&error) => None,
             read => read?,
         };
-        let info = match footer {
+        let (bytes, overhead_bytes) = match footer {
             Some(footer) => {
                 self.recovery.frames += footer.frames.len() as u64;
                 footer.frames.into_iter().for_each(visit);
                 let overhead = HEAD_FRAME_BYTES + footer.file_bytes - u64::from(footer.offset);
-                SegmentInfo {
-                    number,
-                    bytes: footer.file_bytes,
-                    overhead_bytes: overhead,
-                    sealed: true,
-                }
+                (footer.file_bytes, overhead)
             }
             None => {
                 let scanned = self.scan(file, number, true, visit)?;
-                let (bytes, overhead_bytes) = (scanned.end, scanned.overhead_bytes);
-                SegmentInfo {
-                    number,
-                    bytes,
-                    overhead_bytes,
-                    sealed: true,
-                }
+                (scanned.end, scanned.overhead_bytes)
             }
         };
-        self.segments.insert(number, info);
+        self.note(number, (bytes, overhead_bytes), true);
         Ok(())
     }
 
@@ -290,6 +279,16 @@ impl Opening<'_> {
         Ok(scanned)
     }
 
+    fn note(&mut self, number: u32, (bytes, overhead_bytes): (u64, u64), sealed: bool) {
+        let info = SegmentInfo {
+            number,
+            bytes,
+            overhead_bytes,
+            sealed,
+        };
+        self.segments.insert(number, info);
+    }
+
     fn read_newest(
         &mut self,
         number: u32,
@@ -301,16 +300,7 @@ impl Opening<'_> {
         if scanned.end == 0 {
             // Its head cannot be read, and nothing after it: kept as it is, never written again.
             let bytes = allocated.min(u64::from(u32::MAX));
-            let (overhead_bytes, sealed) = (0, true);
-            self.segments.insert(
-                number,
-                SegmentInfo {
-                    number,
-                    bytes,
-                    overhead_bytes,
-                    sealed,
-                },
-            );
+            self.note(number, (bytes, 0), true);
             return Ok(None);
         }
         // What was read may so far be in the system's cache only; from here on it counts as durable.
@@ -333,21 +323,13 @@ impl Opening<'_> {
         file.sync_data()?;
         self.recovery.torn = scanned.torn.or(self.recovery.torn);
         self.recovery.clean = scanned.clean && scanned.torn.is_none();
-        let (bytes, overhead_bytes, sealed) = (scanned.end, scanned.overhead_bytes, scanned.sealed);
-        self.segments.insert(
-            number,
-            SegmentInfo {
-                number,
-                bytes,
-                overhead_bytes,
-                sealed,
-            },
-        );
+        let (end, sealed) = (scanned.end, scanned.sealed);
+        self.note(number, (end, scanned.overhead_bytes), sealed);
         let footer = scanned.footer;
         Ok((!sealed).then_some(OpenSegment {
             number,
             file,
-            end: bytes,
+            end,
             allocated,
             footer,
         }))

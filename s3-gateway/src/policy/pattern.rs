@@ -41,12 +41,36 @@ impl Pattern {
 
     /// Whether something that begins with this text and a slash, or is the text, could match.
     pub(super) fn reaches(&self, text: &str) -> bool {
-        // A star that comes before the first slash stands for a slash too.
-        let head: String = self.0.iter().take_while(|c| **c != '/').collect();
-        Self::new(&head).matches(text)
-            || head
-                .find('*')
-                .is_some_and(|star| Self::new(head.split_at(star + 1).0).matches(&format!("{text}/")))
+        self.matches(text) || self.begins(&format!("{text}/"))
+    }
+
+    /// Whether something that begins with this text could match: whether any place of the pattern is left to go on from once
+    /// the text is read. What is left of a pattern always matches something.
+    fn begins(&self, text: &str) -> bool {
+        let mut places = self.with_stars_passed(vec![0]);
+        for character in text.chars() {
+            let next = places.iter().filter_map(|at| match self.0.get(*at) {
+                Some('*') => Some(*at),
+                Some(wanted) if *wanted == '?' || *wanted == character => Some(at + 1),
+                _ => None,
+            });
+            places = self.with_stars_passed(next.collect());
+        }
+        !places.is_empty()
+    }
+
+    /// These places, and those behind a star at any of them, each once.
+    fn with_stars_passed(&self, mut places: Vec<usize>) -> Vec<usize> {
+        let mut seen = 0;
+        while let Some(at) = places.get(seen).copied() {
+            if self.0.get(at) == Some(&'*') {
+                places.push(at + 1);
+            }
+            seen += 1;
+        }
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 
     /// Whether it stands for one text only.

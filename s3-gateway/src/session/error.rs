@@ -100,12 +100,12 @@ pub enum SessionError {
         /// Plaintext bytes in use.
         used_bytes: u64,
     },
-    /// Too many shards are missing or bad to rebuild what was asked for.
-    #[error("the object cannot be read: {have} of the {need} shards it needs are readable")]
+    /// Too many stored shards are missing or bad to rebuild what was asked for.
+    #[error("the object cannot be read: {have} of the {need} stored shards it needs are readable")]
     Unreadable {
-        /// Good shards found.
+        /// Stored shards that could be read. Implied ones are not counted: they are there without any drive.
         have: usize,
-        /// Shards needed.
+        /// Stored shards that are needed: the code's k less the implied ones.
         need: usize,
     },
     /// The ledger or the activity log has failed and takes no more writes; the process is about to end.

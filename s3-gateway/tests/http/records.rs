@@ -100,28 +100,28 @@ async fn every_operation_on_objects_and_buckets_leaves_one_record() {
     let shop = Shop::open().await;
     let mut log = Log::new(&shop).await;
     let large = body(1, 300_000);
-    log.ok(put("/bkt/o", &large), "PutObject", 300_000).await;
-    log.ok(put("/bkt/empty", b""), "PutObject", 0).await;
-    log.ok(get("/bkt/o"), "GetObject", 300_000).await;
-    log.ok(get("/bkt/o").set("range", "bytes=10-109"), "GetObject", 100)
-        .await;
-    log.ok(get("/bkt/empty"), "GetObject", 0).await;
-    log.ok(get("/bkt/o").set("if-none-match", "*"), "GetObject", 0)
-        .await;
-    log.ok(head("/bkt/o"), "HeadObject", 0).await;
-    log.ok(
-        put("/bkt/c", b"").set("x-amz-copy-source", "/bkt/o"),
-        "CopyObject",
-        300_000,
-    )
-    .await;
-    log.ok(get("/bkt"), "ListObjects", 0).await;
-    log.ok(get("/bkt").query("list-type", "2"), "ListObjectsV2", 0)
-        .await;
-    log.ok(delete("/bkt/c"), "DeleteObject", 0).await;
-    log.ok(delete("/bkt/c"), "DeleteObject", 0).await;
-    log.ok(head("/bkt"), "HeadBucket", 0).await;
-    log.ok(put("/bkt", b""), "CreateBucket", 0).await;
+    for (ask, operation, bytes) in [
+        (put("/bkt/o", &large), "PutObject", 300_000),
+        (put("/bkt/empty", b""), "PutObject", 0),
+        (get("/bkt/o"), "GetObject", 300_000),
+        (get("/bkt/o").set("range", "bytes=10-109"), "GetObject", 100),
+        (get("/bkt/empty"), "GetObject", 0),
+        (get("/bkt/o").set("if-none-match", "*"), "GetObject", 0),
+        (head("/bkt/o"), "HeadObject", 0),
+        (
+            put("/bkt/c", b"").set("x-amz-copy-source", "/bkt/o"),
+            "CopyObject",
+            300_000,
+        ),
+        (get("/bkt"), "ListObjects", 0),
+        (get("/bkt").query("list-type", "2"), "ListObjectsV2", 0),
+        (delete("/bkt/c"), "DeleteObject", 0),
+        (delete("/bkt/c"), "DeleteObject", 0),
+        (head("/bkt"), "HeadBucket", 0),
+        (put("/bkt", b""), "CreateBucket", 0),
+    ] {
+        log.ok(ask, operation, bytes).await;
+    }
     log.expect(get("/"), "ListBuckets", "*", "ok", 0).await;
     log.expect(put("/new", b""), "CreateBucket", "new", "ok", 0).await;
     log.expect(delete("/new"), "DeleteBucket", "new", "ok", 0).await;
@@ -132,40 +132,38 @@ async fn every_operation_that_fails_leaves_one_record_with_its_code() {
     let shop = Shop::open().await;
     shop.put("/bkt/o", b"x").await;
     let mut log = Log::new(&shop).await;
-    log.refused(delete("/bkt"), "DeleteBucket", "BucketNotEmpty")
-        .await;
-    log.refused(get("/bkt/none"), "GetObject", "NoSuchKey").await;
-    log.refused(head("/bkt/none"), "HeadObject", "NoSuchKey").await;
-    log.refused(
-        get("/bkt/o").set("range", "bytes=1-"),
-        "GetObject",
-        "InvalidRange",
-    )
-    .await;
-    log.refused(
-        get("/bkt/o").set("if-match", "x"),
-        "GetObject",
-        "PreconditionFailed",
-    )
-    .await;
-    log.refused(
-        put("/bkt/o", b"x").set("if-none-match", "*"),
-        "PutObject",
-        "PreconditionFailed",
-    )
-    .await;
-    log.refused(
-        put("/bkt/o", b"x").set("x-amz-acl", "public"),
-        "PutObject",
-        "InvalidArgument",
-    )
-    .await;
-    log.refused(
-        put("/bkt/c", b"").set("x-amz-copy-source", "/bkt/none"),
-        "CopyObject",
-        "NoSuchKey",
-    )
-    .await;
+    for (ask, operation, code) in [
+        (delete("/bkt"), "DeleteBucket", "BucketNotEmpty"),
+        (get("/bkt/none"), "GetObject", "NoSuchKey"),
+        (head("/bkt/none"), "HeadObject", "NoSuchKey"),
+        (
+            get("/bkt/o").set("range", "bytes=1-"),
+            "GetObject",
+            "InvalidRange",
+        ),
+        (
+            get("/bkt/o").set("if-match", "x"),
+            "GetObject",
+            "PreconditionFailed",
+        ),
+        (
+            put("/bkt/o", b"x").set("if-none-match", "*"),
+            "PutObject",
+            "PreconditionFailed",
+        ),
+        (
+            put("/bkt/o", b"x").set("x-amz-acl", "public"),
+            "PutObject",
+            "InvalidArgument",
+        ),
+        (
+            put("/bkt/c", b"").set("x-amz-copy-source", "/bkt/none"),
+            "CopyObject",
+            "NoSuchKey",
+        ),
+    ] {
+        log.refused(ask, operation, code).await;
+    }
     log.expect(get("/none/o"), "GetObject", "none", "NoSuchBucket", 0)
         .await;
 }
@@ -319,22 +317,20 @@ async fn every_refusal_leaves_one_record_whoever_asked() {
         ask.key = "READER".into();
         ask
     };
-    log.refused(reader(put("/bkt/o", b"y")), "PutObject", "AccessDenied")
-        .await;
-    log.refused(reader(delete("/bkt/o")), "DeleteObject", "AccessDenied")
-        .await;
-    log.refused(reader(get("/bkt")), "ListObjects", "AccessDenied")
-        .await;
-    log.refused(
-        reader(post("/bkt", "delete", "", "no xml")),
-        "DeleteObjects",
-        "AccessDenied",
-    )
-    .await;
+    for (ask, operation) in [
+        (put("/bkt/o", b"y"), "PutObject"),
+        (delete("/bkt/o"), "DeleteObject"),
+        (get("/bkt"), "ListObjects"),
+        (post("/bkt", "delete", "", "no xml"), "DeleteObjects"),
+        (
+            put("/bkt/c", b"").set("x-amz-copy-source", "/bkt/o"),
+            "CopyObject",
+        ),
+    ] {
+        log.refused(reader(ask), operation, "AccessDenied").await;
+    }
     log.expect(reader(get("/other/o")), "GetObject", "other", "AccessDenied", 0)
         .await;
-    let copy = reader(put("/bkt/c", b"")).set("x-amz-copy-source", "/bkt/o");
-    log.refused(copy, "CopyObject", "AccessDenied").await;
     let mut copy = put("/bkt/c", b"").set("x-amz-copy-source", "/secret/o");
     copy.key = "WRITER".into();
     log.expect(copy, "CopyObject", "secret", "AccessDenied", 0).await;
@@ -356,26 +352,19 @@ async fn every_refusal_leaves_one_record_whoever_asked() {
         0,
     )
     .await;
-    log.refused(
-        put(&format!("/bkt/{}", "k".repeat(1025)), b""),
-        "PutObject",
-        "KeyTooLongError",
-    )
-    .await;
-    log.refused(
-        put("/bkt/o", b"x").set("content-md5", "AAAA"),
-        "PutObject",
-        "InvalidDigest",
-    )
-    .await;
-    log.refused(
-        put("/bkt/o", b"x")
-            .query("uploadId", "00")
-            .query("partNumber", "1"),
-        "UploadPart",
-        "NoSuchUpload",
-    )
-    .await;
+    let long = format!("/bkt/{}", "k".repeat(1025));
+    let part = put("/bkt/o", b"x").query("uploadId", "00");
+    for (ask, operation, code) in [
+        (put(&long, b""), "PutObject", "KeyTooLongError"),
+        (
+            put("/bkt/o", b"x").set("content-md5", "AAAA"),
+            "PutObject",
+            "InvalidDigest",
+        ),
+        (part.query("partNumber", "1"), "UploadPart", "NoSuchUpload"),
+    ] {
+        log.refused(ask, operation, code).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

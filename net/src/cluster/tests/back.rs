@@ -24,6 +24,22 @@ async fn real(root: &Path) -> (Cluster, Vec<Stored>) {
     (cluster, stored)
 }
 
+/// A cluster without drives 0 and 1, and with a drive 3 whose flush failed: every pack needs what may be on it.
+async fn doubtful(root: &Path) -> (Cluster, Vec<Stored>) {
+    let (cluster, stored) = real(root).await;
+    for number in ["0", "1"] {
+        std::fs::remove_dir_all(root.join(number)).unwrap();
+    }
+    cluster.check_drives().await;
+    flush_failed(&cluster);
+    (cluster, stored)
+}
+
+fn flush_failed(cluster: &Cluster) {
+    let drive = cluster.inner.drives[3].present().unwrap();
+    drive.mark_lost(LostReason::WriteFailed);
+}
+
 fn away(root: &Path, number: usize) -> (PathBuf, PathBuf) {
     (root.join(number.to_string()), root.join(format!("away{number}")))
 }
@@ -79,12 +95,7 @@ async fn a_directory_that_holds_another_drive_is_left_alone_and_named() {
 #[tokio::test]
 async fn a_drive_whose_flush_failed_is_wiped_only_when_no_pack_needs_it() {
     let root = tempfile::tempdir().unwrap();
-    let (cluster, stored) = real(root.path()).await;
-    std::fs::remove_dir_all(root.path().join("0")).unwrap();
-    std::fs::remove_dir_all(root.path().join("1")).unwrap();
-    cluster.check_drives().await;
-    let drive = cluster.inner.drives[3].present().unwrap();
-    drive.mark_lost(LostReason::WriteFailed);
+    let (cluster, stored) = doubtful(root.path()).await;
     let refused = cluster.repair(&packs(&stored), &RECREATE, &mut |_| {}).await;
     assert!(
         matches!(&refused, Err(RepairError::AtRisk { dir, packs: 1.. }) if *dir == root.path().join("3")),
@@ -99,8 +110,7 @@ async fn a_drive_whose_flush_failed_is_wiped_only_when_no_pack_needs_it() {
         .await
         .unwrap();
     assert!(report.is_complete(), "{report:?}");
-    let drive = cluster.inner.drives[3].present().unwrap();
-    drive.mark_lost(LostReason::WriteFailed);
+    flush_failed(&cluster);
     let report = cluster
         .repair(&packs(&stored), &RECREATE, &mut |_| {})
         .await
@@ -116,12 +126,7 @@ async fn a_drive_whose_flush_failed_is_wiped_only_when_no_pack_needs_it() {
 #[tokio::test]
 async fn a_drive_that_packs_need_is_wiped_when_the_risk_is_accepted() {
     let root = tempfile::tempdir().unwrap();
-    let (cluster, stored) = real(root.path()).await;
-    std::fs::remove_dir_all(root.path().join("0")).unwrap();
-    std::fs::remove_dir_all(root.path().join("1")).unwrap();
-    cluster.check_drives().await;
-    let drive = cluster.inner.drives[3].present().unwrap();
-    drive.mark_lost(LostReason::WriteFailed);
+    let (cluster, stored) = doubtful(root.path()).await;
     let unnamed = RepairOptions {
         accept_risk: true,
         ..RECREATE
