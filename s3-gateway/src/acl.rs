@@ -98,9 +98,9 @@ impl Acl {
             "authenticated-read" => &[(Grantee::Authenticated, Permission::Read)],
             _ => return None,
         };
-        let mut acl = Self::private();
-        acl.0.extend_from_slice(more);
-        Some(acl)
+        // The owner's last, as S3 has it.
+        let owner = Self::private().0;
+        Some(Self(more.iter().copied().chain(owner).collect()))
     }
 
     /// The grants.

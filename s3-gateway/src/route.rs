@@ -184,6 +184,7 @@ const ROWS: &[Row] = &[
     (("GET", Level::Object, "tagging"), "GetObjectTagging"),
     (("GET", Level::Object, "uploadId"), "ListParts"),
     (("DELETE", Level::Object, "tagging"), "DeleteObjectTagging"),
+    (("GET", Level::Object, "attributes"), "GetObjectAttributes"),
     (("GET", Level::Object, "legal-hold"), "GetObjectLegalHold"),
     (("GET", Level::Object, "retention"), "GetObjectRetention"),
     (

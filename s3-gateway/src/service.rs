@@ -18,6 +18,7 @@ mod list;
 mod lock;
 mod multipart;
 mod object;
+mod object_attributes;
 mod part_copy;
 mod put;
 mod tagging;
@@ -322,6 +323,7 @@ operations! {
     get_object(GetObjectInput) -> GetObjectOutput;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput;
     get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput;
+    get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput;
     get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
     get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
     get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput;

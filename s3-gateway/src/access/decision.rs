@@ -166,7 +166,10 @@ impl<'a> Known<'a> {
         if operation == "DeleteObjects" {
             return is_shared(bucket);
         }
-        let (mut lists, reads) = (true, matches!(operation, "GetObject" | "HeadObject"));
+        let (mut lists, reads) = (
+            true,
+            matches!(operation, "GetObject" | "GetObjectAttributes" | "HeadObject"),
+        );
         let object = key.and_then(|key| self.session.peek_object(bucket, key, self.question.version));
         if bucket.settings.get(OWNERSHIP) == Some(OWNER_ENFORCED) || PublicAccess::of(bucket).ignore_acls {
             lists = false;
@@ -212,7 +215,7 @@ impl<'a> Known<'a> {
 /// What an access control list must grant for an operation, and whether the object's list or the bucket's.
 fn permission_of(operation: &str) -> Option<(bool, Permission)> {
     Some(match operation {
-        "GetObject" | "HeadObject" => (true, Permission::Read),
+        "GetObject" | "GetObjectAttributes" | "HeadObject" => (true, Permission::Read),
         "GetObjectAcl" => (true, Permission::ReadAcl),
         "PutObjectAcl" => (true, Permission::WriteAcl),
         "HeadBucket" | "ListMultipartUploads" | "ListObjectVersions" | "ListObjects" | "ListObjectsV2" => {

@@ -56,6 +56,7 @@ pub(crate) const TABLE: &[(&str, Needs, &str)] = &[
     ("GetBucketWebsite", ANY, "s3:GetBucketWebsite"),
     ("GetObject", READ, "s3:GetObject"),
     ("GetObjectAcl", READ, "s3:GetObjectAcl"),
+    ("GetObjectAttributes", READ, "s3:GetObjectAttributes"),
     ("GetObjectLegalHold", READ, "s3:GetObjectLegalHold"),
     ("GetObjectLockConfiguration", ANY, "s3:GetBucketObjectLockConfiguration"),
     ("GetObjectRetention", READ, "s3:GetObjectRetention"),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, Method, Request};
-use scopes::Identity;
+use scopes::{Identity, VaultId};
 
 use super::forward::{hoist, rewrite, take_metadata};
 use super::{
@@ -87,7 +87,6 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             let routed = route::operation(&parts.method, names.level(), &query, copies);
             operation = routed.as_ref().ok().copied();
             let target = names.target(&mut bucket).map_err(|e| Refusal::from(&e))?;
-            let bucket_in_host = names.bucket_in_host;
             let routed = match (&who.identity, routed) {
                 // Nobody learns from the gate what there is.
                 (None, Err(_)) => return Err(Refusal::access_denied()),
@@ -95,16 +94,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             };
             let circumstances = Circumstances::of(&parts.headers, &query, client, who.place);
             // Before a byte of the body is read.
-            let version = query
-                .unique("versionId")
-                .map_err(|_| Refusal::invalid_argument("versionId was given twice"))?;
-            let vault = self.keeper.decide(&Question {
-                identity: who.identity.as_ref(),
-                operation: routed,
-                target: &target,
-                version,
-                circumstances: &circumstances,
-            })?;
+            let (vault, version) = self.judge(&who, routed, &target, &query, &circumstances)?;
             let identity = who.identity.clone().unwrap_or_else(|| Identity::anonymous(vault));
             let origin = origin(&parts.headers, client.tls);
             let plan = Plan::new(routed, &parts.headers, who.payload)?;
@@ -119,7 +109,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             let facts = Facts {
                 identity,
                 vault,
-                version: version.map(str::to_owned),
+                version,
                 circumstances,
                 operation_id: passage.operation_id,
                 target,
@@ -131,7 +121,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 checksum: plan.declared.wanted(),
                 digests,
                 origin,
-                bucket_in_host,
+                bucket_in_host: names.bucket_in_host,
                 recorded: AtomicBool::new(false),
                 _hold: hold,
                 operation: routed,
@@ -148,6 +138,27 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             operation: operation.or(Some(operations::UNKNOWN)),
             bucket,
         })
+    }
+
+    /// Asks for the access decision: the vault whose bucket it is about, and the version that the request names.
+    fn judge(
+        &self,
+        who: &Asker,
+        operation: &'static str,
+        target: &Target,
+        query: &Query,
+        circumstances: &Circumstances,
+    ) -> Result<(VaultId, Option<String>), Refusal> {
+        let twice = |_| Refusal::invalid_argument("versionId was given twice");
+        let version = query.unique("versionId").map_err(twice)?;
+        let vault = self.keeper.decide(&Question {
+            identity: who.identity.as_ref(),
+            operation,
+            target,
+            version,
+            circumstances,
+        })?;
+        Ok((vault, version.map(str::to_owned)))
     }
 
     /// Whose request it is, if its signature holds.

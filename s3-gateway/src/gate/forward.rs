@@ -151,7 +151,7 @@ fn strip_aws_chunked(headers: &mut HeaderMap) {
         .filter(|v| !v.is_empty() && !v.eq_ignore_ascii_case("aws-chunked"))
         .collect();
     headers.remove(CONTENT_ENCODING);
-    if let Ok(value) = HeaderValue::from_str(&kept.join(","))
+    if let Ok(value) = HeaderValue::from_str(&kept.join(", "))
         && !kept.is_empty()
     {
         headers.insert(CONTENT_ENCODING, value);

@@ -79,6 +79,12 @@ pub(super) fn noted(
     Ok((acl != Acl::private()).then(|| (ACL.to_owned(), acl.to_string())))
 }
 
+/// A bucket whose lists count for nothing has none that opens something.
+pub(super) fn conflict() -> Refusal {
+    let message = "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting";
+    Refusal::new(400, "InvalidBucketAclWithObjectOwnership", message)
+}
+
 /// Whether a list may be set where ownership and public access are so.
 pub(super) fn check(acl: &Acl, ownership: Option<&str>, public: PublicAccess) -> Result<(), Halt> {
     if ownership == Some(OWNER_ENFORCED) && *acl != Acl::private() {

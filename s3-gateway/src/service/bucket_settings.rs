@@ -7,11 +7,13 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Response, xml};
 use serde::de::DeserializeOwned;
 
-use super::{Answer, Asked, Halt, Operations};
+use super::{Answer, Asked, Halt, Operations, acl};
+use crate::acl::Acl;
 use crate::errors::Refusal;
 use crate::session::SessionError;
 use crate::settings::{
-    ENCRYPTION, OWNERSHIP, PUBLIC_ACCESS, PublicAccess, REQUEST_PAYMENT, TAGGING, WEBSITE,
+    ACL, ENCRYPTION, OWNER_ENFORCED, OWNERSHIP, PUBLIC_ACCESS, PublicAccess, REQUEST_PAYMENT, TAGGING,
+    WEBSITE,
 };
 
 /// The most tags of a bucket.
@@ -123,6 +125,14 @@ impl Operations {
             return Err(Refusal::malformed_xml().into());
         };
         let ownership = checked_ownership(&rule.object_ownership)?;
+        let bucket = asked.bucket().await?;
+        let opened = bucket
+            .settings
+            .get(ACL)
+            .is_some_and(|acl| Acl::stored(acl).is_public());
+        if ownership == OWNER_ENFORCED && opened {
+            return Err(acl::conflict().into());
+        }
         asked.set(OWNERSHIP, Some(ownership)).await?;
         Ok(S3Response::new(PutBucketOwnershipControlsOutput::default()))
     }

@@ -33,9 +33,7 @@ impl Operations {
         }
         if let Some(list) = acl::of_headers(&asked, &request.headers)? {
             if settings.get(OWNERSHIP) == Some(OWNER_ENFORCED) && list.is_public() {
-                let message =
-                    "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting";
-                return Err(Refusal::new(400, "InvalidBucketAclWithObjectOwnership", message).into());
+                return Err(acl::conflict().into());
             }
             settings.set(ACL, list.to_string());
         }

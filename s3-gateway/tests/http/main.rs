@@ -4,6 +4,7 @@
 //! vault on a real directory.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod attributes;
 mod bad_input;
 mod buckets;
 mod client;

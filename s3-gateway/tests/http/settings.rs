@@ -12,43 +12,14 @@ fn delete(path: &str) -> Ask {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_are_given_back_as_they_were_put_until_they_are_deleted() {
     let shop = Shop::open().await;
+    #[rustfmt::skip]
     let cases = [
-        (
-            "tagging",
-            "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>",
-            "<Key>a</Key><Value>b</Value>",
-            "NoSuchTagSet",
-        ),
-        (
-            "cors",
-            "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>http://*.org</AllowedOrigin><MaxAgeSeconds>9</MaxAgeSeconds></CORSRule></CORSConfiguration>",
-            "<AllowedMethod>GET</AllowedMethod><AllowedOrigin>http://*.org</AllowedOrigin><MaxAgeSeconds>9</MaxAgeSeconds>",
-            "NoSuchCORSConfiguration",
-        ),
-        (
-            "ownershipControls",
-            "<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>",
-            "<ObjectOwnership>ObjectWriter</ObjectOwnership>",
-            "OwnershipControlsNotFoundError",
-        ),
-        (
-            "publicAccessBlock",
-            "<PublicAccessBlockConfiguration><IgnorePublicAcls>true</IgnorePublicAcls></PublicAccessBlockConfiguration>",
-            "<IgnorePublicAcls>true</IgnorePublicAcls>",
-            "NoSuchPublicAccessBlockConfiguration",
-        ),
-        (
-            "encryption",
-            "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>k</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>",
-            "<KMSMasterKeyID>k</KMSMasterKeyID><SSEAlgorithm>aws:kms</SSEAlgorithm>",
-            "ServerSideEncryptionConfigurationNotFoundError",
-        ),
-        (
-            "website",
-            "<WebsiteConfiguration><IndexDocument><Suffix>i.html</Suffix></IndexDocument></WebsiteConfiguration>",
-            "<Suffix>i.html</Suffix>",
-            "NoSuchWebsiteConfiguration",
-        ),
+        ("tagging", "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>", "<Key>a</Key><Value>b</Value>", "NoSuchTagSet"),
+        ("cors", "<CORSConfiguration><CORSRule><AllowedMethod>GET</AllowedMethod><AllowedOrigin>http://*.org</AllowedOrigin><MaxAgeSeconds>9</MaxAgeSeconds></CORSRule></CORSConfiguration>", "<AllowedMethod>GET</AllowedMethod><AllowedOrigin>http://*.org</AllowedOrigin><MaxAgeSeconds>9</MaxAgeSeconds>", "NoSuchCORSConfiguration"),
+        ("ownershipControls", "<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>", "<ObjectOwnership>ObjectWriter</ObjectOwnership>", "OwnershipControlsNotFoundError"),
+        ("publicAccessBlock", "<PublicAccessBlockConfiguration><IgnorePublicAcls>true</IgnorePublicAcls></PublicAccessBlockConfiguration>", "<IgnorePublicAcls>true</IgnorePublicAcls>", "NoSuchPublicAccessBlockConfiguration"),
+        ("encryption", "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm><KMSMasterKeyID>k</KMSMasterKeyID></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>", "<KMSMasterKeyID>k</KMSMasterKeyID><SSEAlgorithm>aws:kms</SSEAlgorithm>", "ServerSideEncryptionConfigurationNotFoundError"),
+        ("website", "<WebsiteConfiguration><IndexDocument><Suffix>i.html</Suffix></IndexDocument></WebsiteConfiguration>", "<Suffix>i.html</Suffix>", "NoSuchWebsiteConfiguration"),
     ];
     for (name, document, said, absent) in cases {
         let read = || get("/bkt").query(name, "");
@@ -119,6 +90,7 @@ async fn settings_out_of_bounds_are_refused() {
         )
     };
     let origin = "<AllowedOrigin>*</AllowedOrigin>";
+    #[rustfmt::skip]
     let cases = [
         (tags(&many), "BadRequest"),
         (tag(&"k".repeat(129), ""), "InvalidTag"),

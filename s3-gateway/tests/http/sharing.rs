@@ -130,7 +130,7 @@ async fn what_was_never_shared_is_not_there_for_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_opens_what_it_grants_unless_ownership_or_the_block_says_no() {
+async fn a_list_opens_what_it_grants_and_no_more() {
     let dir = tempfile::tempdir().unwrap();
     let two = Two::open(dir.path()).await;
     let acl = |path: &str, name: &str| put(path, b"").query("acl", "").set("x-amz-acl", name);
@@ -173,12 +173,21 @@ async fn a_list_opens_what_it_grants_unless_ownership_or_the_block_says_no() {
         refused("AccessDenied", 403)
     );
     let grants = two.owner(get("/bkt/closed").query("acl", "")).await;
-    assert_eq!(grants.all("Permission"), ["FULL_CONTROL", "READ"]);
+    assert_eq!(grants.all("Permission"), ["READ", "FULL_CONTROL"]);
     assert!(
         grants.all("URI")[0].ends_with("/AuthenticatedUsers"),
         "{}",
         grants.text
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_block_of_public_access_and_the_owners_enforcement_close_what_lists_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let two = Two::open(dir.path()).await;
+    let acl = |path: &str, name: &str| put(path, b"").query("acl", "").set("x-amz-acl", name);
+    let open = put("/bkt/open", b"x").set("x-amz-acl", "public-read");
+    assert_eq!(two.owner(open).await.status, 200);
     let block = |what: &str| {
         let text =
             format!("<PublicAccessBlockConfiguration><{what}>true</{what}></PublicAccessBlockConfiguration>");
@@ -304,79 +313,16 @@ async fn conditions_of_a_policy_are_asked_of_the_request() {
         one
     };
     let referer = || get("/bkt/o").set("referer", "http://good.org/x");
+    #[rustfmt::skip]
     let cases = [
-        (
-            with(
-                "s3:GetObject",
-                "bkt/*",
-                json!({"StringLike": {"aws:Referer": "http://good.org/*"}}),
-            ),
-            referer(),
-            get("/bkt/o"),
-        ),
-        (
-            with(
-                "s3:GetObject",
-                "bkt/*",
-                json!({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}),
-            ),
-            get("/bkt/o"),
-            put("/bkt/o", b""),
-        ),
-        (
-            with(
-                "s3:GetObject",
-                "bkt/*",
-                json!({"Bool": {"aws:SecureTransport": "false"}}),
-            ),
-            get("/bkt/o"),
-            put("/bkt/o", b""),
-        ),
-        (
-            with(
-                "s3:ListBucket",
-                "bkt",
-                json!({"StringLike": {"s3:prefix": "a/*"}}),
-            ),
-            get("/bkt").query("prefix", "a%2Fb"),
-            get("/bkt").query("prefix", "b"),
-        ),
-        (
-            with(
-                "s3:ListBucket",
-                "bkt",
-                json!({"StringNotEquals": {"s3:prefix": "b"}}),
-            ),
-            get("/bkt").query("prefix", "a"),
-            get("/bkt").query("prefix", "a").query("prefix", "b"),
-        ),
-        (
-            with(
-                "s3:GetObject",
-                "bkt/*",
-                json!({"StringEquals": {"s3:ExistingObjectTag/class": "open"}}),
-            ),
-            get("/bkt/o"),
-            get("/bkt/p"),
-        ),
-        (
-            with(
-                "s3:PutObject",
-                "bkt/*",
-                json!({"StringEquals": {"s3:RequestObjectTag/class": "new"}}),
-            ),
-            put("/bkt/p", b"").set("x-amz-tagging", "class=new"),
-            put("/bkt/p", b""),
-        ),
-        (
-            with(
-                "s3:PutObject",
-                "bkt/*",
-                json!({"Null": {"s3:x-amz-server-side-encryption": "false"}}),
-            ),
-            put("/bkt/p", b"").set("x-amz-server-side-encryption", "AES256"),
-            put("/bkt/p", b""),
-        ),
+        (with("s3:GetObject", "bkt/*", json!({"StringLike": {"aws:Referer": "http://good.org/*"}})), referer(), get("/bkt/o")),
+        (with("s3:GetObject", "bkt/*", json!({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}})), get("/bkt/o"), put("/bkt/o", b"")),
+        (with("s3:GetObject", "bkt/*", json!({"Bool": {"aws:SecureTransport": "false"}})), get("/bkt/o"), put("/bkt/o", b"")),
+        (with("s3:ListBucket", "bkt", json!({"StringLike": {"s3:prefix": "a/*"}})), get("/bkt").query("prefix", "a%2Fb"), get("/bkt").query("prefix", "b")),
+        (with("s3:ListBucket", "bkt", json!({"StringNotEquals": {"s3:prefix": "b"}})), get("/bkt").query("prefix", "a"), get("/bkt").query("prefix", "a").query("prefix", "b")),
+        (with("s3:GetObject", "bkt/*", json!({"StringEquals": {"s3:ExistingObjectTag/class": "open"}})), get("/bkt/o"), get("/bkt/p")),
+        (with("s3:PutObject", "bkt/*", json!({"StringEquals": {"s3:RequestObjectTag/class": "new"}})), put("/bkt/p", b"").set("x-amz-tagging", "class=new"), put("/bkt/p", b"")),
+        (with("s3:PutObject", "bkt/*", json!({"Null": {"s3:x-amz-server-side-encryption": "false"}})), put("/bkt/p", b"").set("x-amz-server-side-encryption", "AES256"), put("/bkt/p", b"")),
     ];
     for (one, good, bad) in cases {
         let said = one["Condition"].to_string();
