@@ -21,6 +21,7 @@ mod hold;
 pub mod host;
 mod keeper;
 pub mod key;
+mod lifecycle;
 pub mod operations;
 mod policy;
 mod route;

@@ -22,6 +22,9 @@ pub(crate) const RETIRE_PACKS: &str = "RetirePacks";
 /// The ledger made anew from the drives.
 pub(crate) const VAULT_REBUILD: &str = "VaultRebuild";
 
+/// What a bucket's lifecycle rules removed.
+pub(crate) const LIFECYCLE: &str = "LifecycleExpiration";
+
 const OWN: &[&str] = &[
     REFUSED,
     UNKNOWN,
@@ -31,6 +34,7 @@ const OWN: &[&str] = &[
     INDEX_CHECKPOINT,
     RETIRE_PACKS,
     VAULT_REBUILD,
+    LIFECYCLE,
 ];
 
 /// Every name that a record can have, in order.

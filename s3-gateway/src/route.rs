@@ -115,6 +115,11 @@ const ROWS: &[Row] = &[
         ("DELETE", Level::Bucket, "publicAccessBlock"),
         "DeletePublicAccessBlock",
     ),
+    (("DELETE", Level::Bucket, "lifecycle"), "DeleteBucketLifecycle"),
+    (
+        ("PUT", Level::Bucket, "lifecycle"),
+        "PutBucketLifecycleConfiguration",
+    ),
     (("DELETE", Level::Bucket, "tagging"), "DeleteBucketTagging"),
     (("DELETE", Level::Bucket, "website"), "DeleteBucketWebsite"),
     (("DELETE", Level::Object, "uploadId"), "AbortMultipartUpload"),

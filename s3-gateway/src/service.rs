@@ -13,6 +13,7 @@ mod copy;
 mod delete;
 mod encryption;
 mod get;
+mod lifecycle;
 mod list;
 mod lock;
 mod multipart;
@@ -290,6 +291,7 @@ operations! {
     delete_bucket(DeleteBucketInput) -> DeleteBucketOutput;
     delete_bucket_cors(DeleteBucketCorsInput) -> DeleteBucketCorsOutput;
     delete_bucket_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput;
+    delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput;
     delete_bucket_ownership_controls(DeleteBucketOwnershipControlsInput) -> DeleteBucketOwnershipControlsOutput;
     delete_bucket_policy(DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput;
     delete_bucket_tagging(DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput;
@@ -341,6 +343,7 @@ operations! {
     put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput;
     put_bucket_cors(PutBucketCorsInput) -> PutBucketCorsOutput;
     put_bucket_encryption(PutBucketEncryptionInput) -> PutBucketEncryptionOutput;
+    put_bucket_lifecycle_configuration(PutBucketLifecycleConfigurationInput) -> PutBucketLifecycleConfigurationOutput;
     put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput;
     put_bucket_policy(PutBucketPolicyInput) -> PutBucketPolicyOutput;
     put_bucket_request_payment(PutBucketRequestPaymentInput) -> PutBucketRequestPaymentOutput;

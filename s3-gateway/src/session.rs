@@ -19,6 +19,7 @@ mod copy;
 mod credentials;
 mod delete;
 mod error;
+mod expire;
 mod faults;
 mod gather;
 mod hold;
@@ -47,6 +48,7 @@ pub use completion::{CompletePart, Completion, PART_BYTES_MIN};
 pub use copy::CopyChanges;
 pub use credentials::{CredentialRow, NewCredential, OpenCredential, Secret};
 pub use error::SessionError;
+pub use expire::{Expired, LIFECYCLE_DAY_MS};
 pub use lock::{COMPLIANCE, GOVERNANCE, check_retention_change};
 pub use put::Stored;
 pub use read::ReadStream;
@@ -102,6 +104,8 @@ pub struct SessionOptions {
     pub quota_bytes: Option<u64>,
     /// The code of new packs.
     pub code: Code,
+    /// How long a day of lifecycle rules is, in ms: [`LIFECYCLE_DAY_MS`], or less for a test.
+    pub lifecycle_day_ms: u64,
 }
 
 /// What a session is made of.
@@ -199,6 +203,7 @@ pub(crate) struct Inner {
     pub(crate) lease: u64,
     pub(crate) code: Code,
     pub(crate) quota_bytes: Option<u64>,
+    pub(crate) lifecycle_day_ms: u64,
     pub(crate) pins: Pins,
     pub(crate) budget: Budget,
     pub(crate) coder: Arc<Coder>,
@@ -246,6 +251,7 @@ impl Session {
             lease: parts.lease,
             code: parts.options.code,
             quota_bytes: parts.options.quota_bytes,
+            lifecycle_day_ms: parts.options.lifecycle_day_ms,
             pins: Pins::default(),
             budget: Budget::new(parts.options.upload_memory_bytes, parts.options.code),
             coder: Arc::new(Coder::new(parts.options.code)),
@@ -274,6 +280,7 @@ impl Session {
         }
         commit::follow(&inner);
         collect::start(&inner);
+        expire::start(&inner);
         Ok(Self { inner })
     }
 

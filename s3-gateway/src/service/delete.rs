@@ -34,6 +34,7 @@ impl Operations {
             Some(version) => {
                 let version = Doomed {
                     version: parse_version(version)?,
+                    only: None,
                     bypass_governance: may_bypass(&asked, input.bypass_governance_retention)?,
                 };
                 session
@@ -187,6 +188,7 @@ fn one(named: &ObjectIdentifier, bypass_governance: bool) -> Result<(Key, Option
             .map(|version| {
                 Ok::<_, Halt>(Doomed {
                     version: parse_version(version)?,
+                    only: None,
                     bypass_governance,
                 })
             })

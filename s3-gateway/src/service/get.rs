@@ -15,7 +15,7 @@ use super::encryption::Encryption;
 use super::multipart;
 use super::object::{check_read_headers, etag, put_checksum, put_header, put_metadata, signed, timestamp};
 use super::versions::{find_version, version_id};
-use super::{Answer, Asked, Halt, Operations, lock};
+use super::{Answer, Asked, Halt, Operations, lifecycle, lock};
 use crate::auth::canonical::Query;
 use crate::conditions::{Verdict, format_http_date};
 use crate::errors::Refusal;
@@ -59,7 +59,10 @@ impl Found {
         let stored = find_version(asked, &bucket, key, version_id).await?;
         check_conditions(asked, &stored.object)?;
         let selection = select(asked, &bucket, &stored, part_number).await?;
-        let headers = headers_of(&stored.object, &selection, &request.headers, request.uri.query())?;
+        let mut headers = headers_of(&stored.object, &selection, &request.headers, request.uri.query())?;
+        if version_id.is_none() {
+            lifecycle::put_expiry(&mut headers, &bucket, &stored.object);
+        }
         Ok(Self {
             bucket,
             stored,

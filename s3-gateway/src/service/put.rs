@@ -9,7 +9,7 @@ use super::object::{
     check_write_headers, etag, md5_of, put_checksum, receive, stored_checksum, write_condition,
 };
 use super::versions::version_id;
-use super::{Answer, Asked, Operations, attributes};
+use super::{Answer, Asked, Operations, attributes, lifecycle};
 use crate::session::{Condition, NewObject, SessionError};
 
 impl Operations {
@@ -49,6 +49,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
+        lifecycle::put_expiry(&mut response.headers, &bucket, &stored.object);
         encryption.put(&mut response.headers);
         if let Some(checksum) = checksum {
             let checksum = ObjectChecksum {

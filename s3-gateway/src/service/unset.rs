@@ -56,9 +56,6 @@ unset! {
         });
     get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput)
         -> GetBucketAccelerateConfigurationOutput: |_| empty();
-    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput)
-        -> GetBucketLifecycleConfigurationOutput:
-        |_| none("NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist");
     get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput: |_| empty();
     get_bucket_notification_configuration(GetBucketNotificationConfigurationInput)
         -> GetBucketNotificationConfigurationOutput: |_| empty();

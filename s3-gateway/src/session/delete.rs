@@ -3,6 +3,7 @@
 //! Frees no space by itself: the collector does, once the ledger names the packs no more.
 
 use super::commit::detached;
+use super::record::Agent;
 use super::versions::{Deleted, Doomed};
 use super::{Bucket, Caller, Condition, Session, SessionError};
 use crate::key::ObjectKey;
@@ -30,7 +31,12 @@ impl Session {
             bucket.clone(),
             key.clone(),
         );
-        detached(async move { inner.delete(&caller, &bucket, &key, &condition).await }).await
+        detached(async move {
+            inner
+                .delete(&Agent::of(&caller), &bucket, key.as_str(), &condition)
+                .await
+        })
+        .await
     }
 
     /// Deletes many objects, or versions of them, each on its own: one failing stops no other. The results are in the order of the keys.

@@ -7,7 +7,7 @@ use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
 use super::packer::{MakeClaim, Submission};
 use super::pins::Pin;
-use super::record::Note;
+use super::record::{Agent, Note};
 use super::stream::FinishedStream;
 use super::{Bucket, Caller, Inner, Session, SessionError, fill_random, now_ms};
 use crate::key::ObjectKey;
@@ -171,7 +171,12 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.upload(bucket, key, id).await?;
         let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
-        detached(async move { inner.abort_upload(&caller, &bucket, id).await }).await
+        detached(async move {
+            let agent = Agent::of(&caller);
+            let note = Note::of("AbortMultipartUpload", Some(&bucket.name), Purpose::Write);
+            inner.abort_upload(&agent, &bucket, id, &note).await
+        })
+        .await
     }
 }
 
@@ -327,11 +332,12 @@ impl Inner {
         Ok(rows.into_iter().map(StoredPart::of_row).collect())
     }
 
-    async fn abort_upload(
+    pub(super) async fn abort_upload(
         self: &Arc<Self>,
-        caller: &Caller,
+        agent: &Agent,
         bucket: &Bucket,
         id: UploadId,
+        note: &Note,
     ) -> Result<(), SessionError> {
         for _ in 0..ATTEMPTS_MAX {
             let upload = self
@@ -340,9 +346,8 @@ impl Inner {
                 .ok_or(SessionError::NoSuchUpload)?;
             let parts = self.all_parts(bucket, id)?;
             let numbers: Vec<u16> = parts.iter().map(|part| part.entry.part.number).collect();
-            let note = Note::of("AbortMultipartUpload", Some(&bucket.name), Purpose::Write);
-            let append = Commit::new(&self.keyring, caller.operation_id, self.lease)
-                .with_record(self.record_part(caller, note)?)
+            let append = Commit::new(&self.keyring, agent.operation_id, self.lease)
+                .with_record(self.record_part_by(agent, note.clone())?)
                 .abort_upload(&bucket.row(), &upload, &numbers)?;
             if let Submitted::Applied(_) = self.submit(append, &[], Urgency::Frees).await? {
                 return Ok(());

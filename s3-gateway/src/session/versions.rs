@@ -5,22 +5,23 @@
 
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached};
 use super::lock;
-use super::record::Note;
+use super::record::Agent;
 use super::{Bucket, Caller, Condition, Inner, Session, SessionError, Stored, fill_random, now_ms};
 use crate::key::ObjectKey;
-use activity::Purpose;
 use engine::slots::{Address, Sequence};
 use scopes::ScopeId;
 use std::sync::Arc;
 use vault::commit::{Commit, Packs, Succession};
 use vault::index::{Stored as Row, VersionsPage, VersionsQuery};
-use vault::object::{Lock, Manifest, Object, VersionRef, Versioning};
+use vault::object::{Lock, Manifest, Object, VersionId, VersionRef, Versioning};
 
 /// A version to be deleted for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doomed {
     /// Which.
     pub version: VersionRef,
+    /// If given, only while the version that is named so has this id.
+    pub only: Option<VersionId>,
     /// Whether the caller bypasses governance retention, and may.
     pub bypass_governance: bool,
 }
@@ -110,7 +111,7 @@ impl Session {
         );
         detached(async move {
             inner
-                .delete_version(&caller, &bucket, &key, version, &condition)
+                .delete_version(&Agent::of(&caller), &bucket, key.as_str(), version, &condition)
                 .await
         })
         .await
@@ -138,21 +139,22 @@ impl Inner {
         }))
     }
 
-    async fn delete_version(
+    pub(super) async fn delete_version(
         self: &Arc<Self>,
-        caller: &Caller,
+        agent: &Agent,
         bucket: &Bucket,
-        key: &ObjectKey,
+        key: &str,
         doomed: Doomed,
         condition: &Condition,
     ) -> Result<Deleted, SessionError> {
         let version = doomed.version;
         for _ in 0..ATTEMPTS_MAX {
             let bucket = self.bucket_now(bucket)?;
-            let note = Note::of("DeleteObject", Some(&bucket.name), Purpose::Write);
-            let found = self.index.version(bucket.scope, key.as_str(), version)?;
-            let Some((row, is_current)) = found else {
-                self.record_now(caller, note).await?;
+            let note = agent.deletion(&bucket.name);
+            let found = self.index.version(bucket.scope, key, version)?;
+            let wanted = |row: &Row<Object>| doomed.only.is_none_or(|id| row.value.version == id);
+            let Some((row, is_current)) = found.filter(|(row, _)| wanted(row)) else {
+                self.record_now_by(agent, note).await?;
                 return Ok(Deleted {
                     version: Some(version),
                     delete_marker: false,
@@ -160,10 +162,10 @@ impl Inner {
             };
             condition.check(Some(&row.value))?;
             lock::check_delete(&row.value.lock, now_ms(), doomed.bypass_governance)?;
-            let commit = Commit::new(&self.keyring, caller.operation_id, self.lease)
-                .with_record(self.record_part(caller, note)?);
+            let commit = Commit::new(&self.keyring, agent.operation_id, self.lease)
+                .with_record(self.record_part_by(agent, note)?);
             let append = if is_current {
-                let next = self.index.newest_kept(bucket.scope, key.as_str())?;
+                let next = self.index.newest_kept(bucket.scope, key)?;
                 commit.delete_current(&bucket.row(), &row, next.as_ref(), &mut fill_random)
             } else {
                 commit.delete_kept(&bucket.row(), &row)
@@ -178,38 +180,68 @@ impl Inner {
         Err(condition.contended())
     }
 
+    /// Deletes what is current, as [`Self::delete`] does, if it is this version. Says whether it was.
+    pub(super) async fn expire_current(
+        self: &Arc<Self>,
+        agent: &Agent,
+        bucket: &Bucket,
+        key: &str,
+        id: VersionId,
+    ) -> Result<bool, SessionError> {
+        let deleted = self
+            .delete_if(agent, bucket, key, &Condition::None, Some(id))
+            .await?;
+        Ok(deleted.is_some())
+    }
+
     /// Deletes what is current: for good where no versions are kept, by a delete marker otherwise.
     pub(super) async fn delete(
         self: &Arc<Self>,
-        caller: &Caller,
+        agent: &Agent,
         bucket: &Bucket,
-        key: &ObjectKey,
+        key: &str,
         condition: &Condition,
     ) -> Result<Deleted, SessionError> {
+        let deleted = self.delete_if(agent, bucket, key, condition, None).await?;
+        Ok(deleted.unwrap_or(Deleted::NOTHING))
+    }
+
+    /// Deletes what is current, if it is the version that is wanted.
+    async fn delete_if(
+        self: &Arc<Self>,
+        agent: &Agent,
+        bucket: &Bucket,
+        key: &str,
+        condition: &Condition,
+        only: Option<VersionId>,
+    ) -> Result<Option<Deleted>, SessionError> {
         for _ in 0..ATTEMPTS_MAX {
             let bucket = self.bucket_now(bucket)?;
             let versioning = bucket.settings.versioning();
-            let current = self.index.current(bucket.scope, key.as_str())?;
-            let note = Note::of("DeleteObject", Some(&bucket.name), Purpose::Write);
+            let current = self.index.current(bucket.scope, key)?;
+            let note = agent.deletion(&bucket.name);
             let live = current.as_ref().filter(|row| !row.value.delete_marker);
+            if only.is_some() && live.map(|row| row.value.version) != only {
+                return Ok(None);
+            }
             if live.is_some() {
                 condition.check(live.map(|row| &row.value))?;
             } else if versioning == Versioning::Never || *condition != Condition::None {
                 // As S3 answers it: gone already, whatever the condition.
-                self.record_now(caller, note).await?;
-                return Ok(Deleted::NOTHING);
+                self.record_now_by(agent, note).await?;
+                return Ok(Some(Deleted::NOTHING));
             }
-            let conditional = *condition != Condition::None;
+            let conditional = *condition != Condition::None || only.is_some();
             let succession = Succession::of(versioning, current.as_ref(), conditional);
-            let commit = Commit::new(&self.keyring, caller.operation_id, self.lease)
-                .with_record(self.record_part(caller, note)?);
+            let commit = Commit::new(&self.keyring, agent.operation_id, self.lease)
+                .with_record(self.record_part_by(agent, note)?);
             let marker = (versioning != Versioning::Never).then(|| self.delete_marker(key, versioning));
             let append = match (&marker, succession) {
                 (Some(marker), succession) => {
                     let none = Packs::default();
                     commit.put_object(&bucket.row(), marker, succession, &none, &mut fill_random)
                 }
-                (None, Succession::Replace(over)) => commit.delete_object(&bucket.row(), key.as_str(), over),
+                (None, Succession::Replace(over)) => commit.delete_object(&bucket.row(), key, over),
                 (None, Succession::Keep { .. }) => {
                     return Err(SessionError::Internal {
                         what: "a version that is kept where none are",
@@ -217,19 +249,19 @@ impl Inner {
                 }
             }?;
             if let Submitted::Applied(_) = self.submit(append, &[], Urgency::Frees).await? {
-                return Ok(marker.map_or(Deleted::NOTHING, |marker| Deleted {
+                return Ok(Some(marker.map_or(Deleted::NOTHING, |marker| Deleted {
                     version: Some(VersionRef::of(&marker)),
                     delete_marker: true,
-                }));
+                })));
             }
         }
         Err(condition.contended())
     }
 
     /// A delete marker. It has no claim: like every deletion it may be undone by a rebuild, and needs no room on the drives.
-    fn delete_marker(&self, key: &ObjectKey, versioning: Versioning) -> Object {
+    fn delete_marker(&self, key: &str, versioning: Versioning) -> Object {
         Object {
-            key: key.as_str().to_owned(),
+            key: key.to_owned(),
             delete_marker: true,
             multipart: false,
             version: self.new_version(),

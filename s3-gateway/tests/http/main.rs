@@ -11,6 +11,7 @@ mod client;
 mod encryption;
 mod forms;
 mod gate;
+mod lifecycle;
 mod locks;
 mod multipart;
 mod objects;

@@ -204,6 +204,7 @@ pub async fn parts_with(
         collector: (collector, delegation),
         options: SessionOptions {
             upload_memory_bytes: 64 << 20,
+            lifecycle_day_ms: s3_gateway::session::LIFECYCLE_DAY_MS,
             quota_bytes: opening.quota_bytes,
             code: Code::DEFAULT,
         },
