@@ -7,6 +7,8 @@
 mod decision;
 mod facts;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use decision::decide;
 pub(crate) use table::TABLE;
@@ -196,48 +198,5 @@ impl S3Access for Access {
 
     async fn upload_part_copy(&self, request: &mut S3Request<UploadPartCopyInput>) -> S3Result<()> {
         Ok(self.check_source(request, "UploadPartCopy", &request.input.copy_source)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use scopes::{Credential, CredentialName, OperationSet, Proof, ScopeSet, VaultId};
-
-    use super::*;
-
-    fn identity(operations: &str, scopes: &[&str]) -> Identity {
-        let mut credential = Credential::without_rights(VaultId([7; 16]), 0);
-        credential.operations = if operations.is_empty() {
-            OperationSet::NONE
-        } else {
-            operations.parse().unwrap()
-        };
-        credential.scopes = ScopeSet::named(scopes.iter().copied());
-        credential.window.expires_ms = Some(1000);
-        Identity::verified(&credential, CredentialName([0; 8]), Proof::signature_verified())
-    }
-
-    #[test]
-    fn a_right_counts_in_its_bucket_only_and_while_the_credential_is_in_force() {
-        let reader = identity("read", &["photos"]);
-        let read = Needs::Right(Operation::Read);
-        assert!(credential_allows(&reader, read, Some("photos"), 0).is_ok());
-        assert!(credential_allows(&reader, read, Some("mails"), 0).is_err());
-        assert!(credential_allows(&reader, read, None, 0).is_err());
-        assert!(credential_allows(&reader, read, Some("photos"), 1000).is_err());
-        assert!(credential_allows(&reader, Needs::Right(Operation::Write), Some("photos"), 0).is_err());
-        assert!(credential_allows(&reader, Needs::AnyRight, Some("photos"), 0).is_ok());
-        assert!(credential_allows(&reader, Needs::AnyRight, Some("mails"), 0).is_err());
-        assert!(credential_allows(&reader, Needs::InForce, None, 0).is_ok());
-        assert!(credential_allows(&reader, Needs::InForce, None, 1000).is_err());
-    }
-
-    #[test]
-    fn a_credential_without_rights_may_do_nothing_in_any_bucket() {
-        let nobody = identity("", &[]);
-        for (name, needs, _) in TABLE {
-            let allowed = credential_allows(&nobody, *needs, Some("photos"), 0).is_ok();
-            assert_eq!(allowed, *name == "ListBuckets", "{name}");
-        }
     }
 }

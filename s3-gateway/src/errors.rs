@@ -249,6 +249,18 @@ impl From<&BodyError> for Refusal {
             ),
             BodyError::Malformed(error) => Self::from(error),
             BodyError::TooLong { limit } => Self::message_too_long(*limit),
+            BodyError::TooSmall { least } => Self::new(
+                400,
+                "EntityTooSmall",
+                "Your proposed upload is smaller than the minimum allowed size",
+            )
+            .with("MinSizeAllowed", least.to_string()),
+            BodyError::TooLarge { most } => Self::new(
+                400,
+                "EntityTooLarge",
+                "Your proposed upload exceeds the maximum allowed size",
+            )
+            .with("MaxSizeAllowed", most.to_string()),
             BodyError::Busy => Self::slow_down(),
             BodyError::Slow => Self::new(
                 400,

@@ -9,10 +9,12 @@
 mod admit;
 mod cross_origin;
 mod drain;
+mod form;
 mod forward;
 mod question;
 mod traffic;
 
+pub use form::FormAnswer;
 pub use question::{Circumstances, Question};
 pub use traffic::{STATUS_CLASSES, Traffic};
 
@@ -133,6 +135,8 @@ pub struct Facts {
     pub origin: String,
     /// Whether the host is the bucket's own.
     pub bucket_in_host: bool,
+    /// How a browser form wants to be answered.
+    pub form: Option<FormAnswer>,
     recorded: AtomicBool,
     // Given back when the request is over.
     _hold: Option<Hold>,
@@ -315,6 +319,9 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 }
             }
             code = Some(refusal.code.into_owned());
+        }
+        if let Some(form) = admitted.form.as_ref().filter(|_| code.is_none()) {
+            response = form.dress(response);
         }
         if admitted.is_recorded() {
             return (response, code);

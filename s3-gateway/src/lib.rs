@@ -15,6 +15,7 @@ pub mod conditions;
 mod cors;
 mod encoded_word;
 pub mod errors;
+mod form;
 pub mod gate;
 mod hold;
 pub mod host;

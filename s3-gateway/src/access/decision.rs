@@ -22,7 +22,7 @@ use crate::settings::{ACL, OWNER_ENFORCED, OWNERSHIP, POLICY, PUBLIC_ACCESS, Pub
 const OF_POLICY: [&str; 3] = ["DeleteBucketPolicy", "GetBucketPolicy", "PutBucketPolicy"];
 
 /// Operations that nobody but the vault's own credentials can be given.
-const OF_OWNER: [&str; 6] = [
+pub(super) const OF_OWNER: [&str; 6] = [
     "CreateBucket",
     "DeleteBucket",
     "DeleteBucketPolicy",
@@ -213,7 +213,7 @@ impl<'a> Known<'a> {
 }
 
 /// What an access control list must grant for an operation, and whether the object's list or the bucket's.
-fn permission_of(operation: &str) -> Option<(bool, Permission)> {
+pub(super) fn permission_of(operation: &str) -> Option<(bool, Permission)> {
     Some(match operation {
         "GetObject" | "GetObjectAttributes" | "HeadObject" => (true, Permission::Read),
         "GetObjectAcl" => (true, Permission::ReadAcl),

@@ -6,13 +6,16 @@ use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 use scopes::{Identity, VaultId};
 
+use super::form::is_form;
 use super::forward::{hoist, rewrite, take_metadata};
 use super::{
-    Admitted, Circumstances, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Question, Target, now_ms,
+    Admitted, Circumstances, Facts, FormAnswer, ForwardBody, Gate, Gatekeeper, Inner, Passage, Question,
+    Target, now_ms,
 };
 use crate::auth::canonical::{Query, decode_utf8};
 use crate::auth::chunked::Decoder;
@@ -55,7 +58,7 @@ impl<T: Into<Refusal>> From<T> for Refused {
     }
 }
 
-type Passed = (Request<ForwardBody>, Admitted);
+pub(super) type Passed = (Request<ForwardBody>, Admitted);
 
 impl<K: Gatekeeper, N: Inner> Gate<K, N> {
     /// Verifies a request and makes it ready for the part behind.
@@ -67,8 +70,11 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
     ) -> Result<Passed, Refused> {
         let (mut parts, body) = request.into_parts();
         let client = self.config.hosts.settle(&mut parts.headers, peer);
-        refuse_out_of_scope(&parts.method, &parts.headers)?;
+        refuse_out_of_scope(&parts.method)?;
         let path = decode_utf8(parts.uri.path()).map_err(|e| Refusal::from(&e))?;
+        if is_form(&parts.method, &parts.headers) {
+            return self.admit_form(parts, body, (&path, client), passage).await;
+        }
         let query = Query::parse(parts.uri.query()).map_err(|e| Refusal::from(&e))?;
         let signed = SignedRequest {
             method: &parts.method,
@@ -95,41 +101,19 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             let circumstances = Circumstances::of(&parts.headers, &query, client, who.place);
             // Before a byte of the body is read.
             let (vault, version) = self.judge(&who, routed, &target, &query, &circumstances)?;
-            let identity = who.identity.clone().unwrap_or_else(|| Identity::anonymous(vault));
-            let origin = origin(&parts.headers, client.tls);
-            let plan = Plan::new(routed, &parts.headers, who.payload)?;
-            let hold = plan.hold(&self.holds).await?;
-            let body = plan.check(body, &who, self.config.body_patience);
-            let body = body.with_holds(self.holds.clone());
-            let digests = body.slot();
-            let body = plan.open(body).await?;
-            rewrite(&mut parts, &query, &target, &body, plan.bytes)?;
-            let metadata = take_metadata(&mut parts.headers)?;
-            let headers = &mut parts.headers;
-            let facts = Facts {
-                identity,
+            let judged = Judged {
+                operation: routed,
+                target,
                 vault,
                 version,
                 circumstances,
-                operation_id: passage.operation_id,
-                target,
-                conditions: Preconditions::take(headers),
-                source_conditions: Preconditions::take_copy_source(headers),
-                ranged: Ranged::take(headers),
-                metadata,
-                body_bytes: plan.bytes,
-                checksum: plan.declared.wanted(),
-                digests,
-                origin,
                 bucket_in_host: names.bucket_in_host,
-                recorded: AtomicBool::new(false),
-                _hold: hold,
-                operation: routed,
-                refusal: Mutex::new(None),
+                tls: client.tls,
+                form: None,
             };
-            let admitted = Admitted(Arc::new(facts));
-            parts.extensions.insert(admitted.clone());
-            Ok::<Passed, Refusal>((Request::from_parts(parts, body), admitted))
+            let plan = Plan::new(routed, &parts.headers, who.payload)?;
+            self.take_in((parts, body), &who, (judged, plan), &query, passage)
+                .await
         }
         .await;
         passed.map_err(|refusal| Refused {
@@ -140,8 +124,54 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         })
     }
 
+    /// Takes a request in that was let through: its body is put under check, its head made ready for the part behind.
+    pub(super) async fn take_in(
+        &self,
+        (mut parts, body): (Parts, RawBody),
+        who: &Asker,
+        (judged, plan): (Judged, Plan),
+        query: &Query,
+        passage: &Passage,
+    ) -> Result<Passed, Refusal> {
+        let origin = origin(&parts.headers, judged.tls);
+        let hold = plan.hold(&self.holds).await?;
+        let body = plan.check(body, who, self.config.body_patience);
+        let body = body.with_holds(self.holds.clone());
+        let digests = body.slot();
+        let body = plan.open(body).await?;
+        rewrite(&mut parts, query, &judged.target, &body, plan.bytes)?;
+        let metadata = take_metadata(&mut parts.headers)?;
+        let headers = &mut parts.headers;
+        let vault = judged.vault;
+        let facts = Facts {
+            identity: who.identity.clone().unwrap_or_else(|| Identity::anonymous(vault)),
+            vault,
+            version: judged.version,
+            circumstances: judged.circumstances,
+            operation_id: passage.operation_id,
+            target: judged.target,
+            conditions: Preconditions::take(headers),
+            source_conditions: Preconditions::take_copy_source(headers),
+            ranged: Ranged::take(headers),
+            metadata,
+            body_bytes: plan.bytes,
+            checksum: plan.declared.wanted(),
+            digests,
+            origin,
+            bucket_in_host: judged.bucket_in_host,
+            form: judged.form,
+            recorded: AtomicBool::new(false),
+            _hold: hold,
+            operation: judged.operation,
+            refusal: Mutex::new(None),
+        };
+        let admitted = Admitted(Arc::new(facts));
+        parts.extensions.insert(admitted.clone());
+        Ok((Request::from_parts(parts, body), admitted))
+    }
+
     /// Asks for the access decision: the vault whose bucket it is about, and the version that the request names.
-    fn judge(
+    pub(super) fn judge(
         &self,
         who: &Asker,
         operation: &'static str,
@@ -189,6 +219,16 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         self.names(headers, path).bucket.into_owned()
     }
 
+    /// Whether the host names the bucket.
+    pub(super) fn is_bucket_in_host(&self, headers: &HeaderMap) -> bool {
+        self.names(headers, "").bucket_in_host
+    }
+
+    /// Whether a request names a bucket and no object.
+    pub(super) fn names_bucket_only(&self, headers: &HeaderMap, path: &str) -> bool {
+        self.names(headers, path).level() == Level::Bucket
+    }
+
     /// The names in the host and the path.
     fn names<'a>(&self, headers: &HeaderMap, path: &'a str) -> Names<'a> {
         let host = headers
@@ -215,12 +255,24 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
 }
 
 /// Who asks, as far as the head says it.
-struct Asker {
+pub(super) struct Asker {
     /// None without credentials.
-    identity: Option<Identity>,
-    payload: Payload,
-    chunks: Option<ChunkSigner>,
-    place: Option<Place>,
+    pub(super) identity: Option<Identity>,
+    pub(super) payload: Payload,
+    pub(super) chunks: Option<ChunkSigner>,
+    pub(super) place: Option<Place>,
+}
+
+/// A request that may be made, and what is known of it by then.
+pub(super) struct Judged {
+    pub(super) operation: &'static str,
+    pub(super) target: Target,
+    pub(super) vault: VaultId,
+    pub(super) version: Option<String>,
+    pub(super) circumstances: Circumstances,
+    pub(super) bucket_in_host: bool,
+    pub(super) tls: bool,
+    pub(super) form: Option<FormAnswer>,
 }
 
 /// The bucket and the object key that a request names, and whether the host named the bucket.
@@ -254,7 +306,7 @@ impl Names<'_> {
 }
 
 /// What needs no signature to be refused.
-fn refuse_out_of_scope(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+fn refuse_out_of_scope(method: &Method) -> Result<(), Refusal> {
     if ![
         Method::GET,
         Method::HEAD,
@@ -267,19 +319,10 @@ fn refuse_out_of_scope(method: &Method, headers: &HeaderMap) -> Result<(), Refus
         let message = "The specified method is not allowed against this resource.";
         return Err(Refusal::new(405, "MethodNotAllowed", message));
     }
-    let form = headers.get_all(CONTENT_TYPE).iter().any(|value| {
-        let start = value.as_bytes().trim_ascii_start().get(..19).unwrap_or_default();
-        start.eq_ignore_ascii_case(b"multipart/form-data")
-    });
-    if form && *method == Method::POST {
-        return Err(Refusal::not_implemented(
-            "Uploads by browser form are not implemented",
-        ));
-    }
     Ok(())
 }
 
-fn origin(headers: &HeaderMap, tls: bool) -> String {
+pub(super) fn origin(headers: &HeaderMap, tls: bool) -> String {
     let host = headers
         .get(HOST)
         .and_then(|h| h.to_str().ok())
@@ -288,7 +331,7 @@ fn origin(headers: &HeaderMap, tls: bool) -> String {
 }
 
 /// How a request's body is read.
-struct Plan {
+pub(super) struct Plan {
     /// Its length after decoding, when known.
     bytes: Option<u64>,
     /// `Some`: it is read whole, at most so long. `None`: it streams.
@@ -324,6 +367,15 @@ impl Plan {
             (None, None) => Err(Refusal::missing_length()),
             _ => Ok(plan),
         }
+    }
+
+    /// For the file of a form, whose length nobody says beforehand.
+    pub(super) fn of_form(headers: &HeaderMap) -> Result<Self, Refusal> {
+        Ok(Self {
+            bytes: None,
+            limit: None,
+            declared: declared("PutObject", headers, true).map_err(|e| Refusal::from(&e))?,
+        })
     }
 
     /// Memory for a body that is read whole.

@@ -76,10 +76,11 @@ pub(super) fn rewrite(
         headers.remove(name);
     }
     let bytes = match body {
-        ForwardBody::Whole(bytes) => bytes.len() as u64,
-        ForwardBody::Checked(_) => stream_bytes.unwrap_or(0),
+        ForwardBody::Whole(bytes) => Some(bytes.len() as u64),
+        ForwardBody::Checked(_) => stream_bytes,
     };
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    headers.remove(CONTENT_LENGTH);
+    headers.extend(bytes.map(|bytes| (CONTENT_LENGTH, HeaderValue::from(bytes))));
     strip_aws_chunked(headers);
     Ok(())
 }

@@ -9,6 +9,7 @@ mod bad_input;
 mod buckets;
 mod client;
 mod encryption;
+mod forms;
 mod gate;
 mod lifecycle;
 mod locks;
