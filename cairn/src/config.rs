@@ -11,6 +11,8 @@ use engine::pack::Code;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use s3_gateway::session::LIFECYCLE_DAY_MS;
+
 use crate::byte_size::ByteSize;
 use crate::cli::UpArgs;
 
@@ -37,6 +39,8 @@ pub struct UpConfig {
     pub region: String,
     /// The most plaintext bytes a vault may hold.
     pub quota_bytes: Option<u64>,
+    /// How long a day of lifecycle rules is, in ms.
+    pub lifecycle_day_ms: u64,
     /// Memory for uploads under way.
     pub upload_memory_bytes: u64,
     /// The root credential fixed from outside.
@@ -250,6 +254,9 @@ impl Sources<'_> {
                 .collect::<Result<_, _>>()?,
             region: check_region(region.as_deref().unwrap_or(REGION_DEFAULT))?,
             quota_bytes: quota,
+            lifecycle_day_ms: args
+                .shorten_lifecycle_day_to
+                .map_or(LIFECYCLE_DAY_MS, |day| day.as_ms().min(LIFECYCLE_DAY_MS)),
             upload_memory_bytes: upload_memory(memory)?,
             root_credential: root_credential(self.env)?,
             restore_revoked_root_key: args.restore_revoked_root_key,

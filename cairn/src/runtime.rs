@@ -184,6 +184,7 @@ impl Runtime {
             options: SessionOptions {
                 upload_memory_bytes: config.upload_memory_bytes,
                 quota_bytes: config.quota_bytes,
+                lifecycle_day_ms: config.lifecycle_day_ms,
                 code: layout.code,
             },
             data,

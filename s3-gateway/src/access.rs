@@ -1,8 +1,17 @@
 //! Who may do what: one table from S3 operations to rights.
 //!
-//! Decided on the bucket name of the request, before anything is looked up, so a refusal says nothing about what
-//! exists. An operation that is not in the table is refused, and so is a request that did not come through the
-//! gate. A copy also needs the right to read its source.
+//! `decision.rs` asks the table first, on the bucket name of the request and before anything is looked up, so a refusal says
+//! nothing about what exists; then what the bucket itself says. An operation that is not in the table is refused, and so is
+//! a request that did not come through the gate. A copy also needs the right to read its source.
+
+mod decision;
+mod facts;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use decision::decide;
+pub(crate) use table::TABLE;
 
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::dto::{CopyObjectInput, CopySource, UploadPartCopyInput};
@@ -10,7 +19,7 @@ use s3s::{S3Request, S3Result};
 use scopes::{Denied, Identity, Operation};
 
 use crate::errors::Refusal;
-use crate::gate::{Admitted, now_ms};
+use crate::gate::{Admitted, Question, Target};
 use crate::key::{BucketName, ObjectKey};
 use crate::service::Halt;
 use crate::sessions::Sessions;
@@ -26,48 +35,6 @@ pub(crate) enum Needs {
     InForce,
 }
 
-/// The table: what is served, the name it is recorded under, and what it needs.
-pub(crate) const TABLE: &[(&str, Needs)] = &[
-    ("AbortMultipartUpload", Needs::Right(Operation::Write)),
-    ("CompleteMultipartUpload", Needs::Right(Operation::Write)),
-    ("CopyObject", Needs::Right(Operation::Write)),
-    ("CreateBucket", Needs::Right(Operation::CreateBucket)),
-    ("CreateMultipartUpload", Needs::Right(Operation::Write)),
-    ("DeleteBucket", Needs::Right(Operation::DeleteBucket)),
-    ("DeleteObject", Needs::Right(Operation::Delete)),
-    ("DeleteObjects", Needs::Right(Operation::Delete)),
-    ("GetBucketAccelerateConfiguration", Needs::AnyRight),
-    ("GetBucketAcl", Needs::AnyRight),
-    ("GetBucketCors", Needs::AnyRight),
-    ("GetBucketEncryption", Needs::AnyRight),
-    ("GetBucketLifecycleConfiguration", Needs::AnyRight),
-    ("GetBucketLocation", Needs::AnyRight),
-    ("GetBucketLogging", Needs::AnyRight),
-    ("GetBucketNotificationConfiguration", Needs::AnyRight),
-    ("GetBucketOwnershipControls", Needs::AnyRight),
-    ("GetBucketPolicy", Needs::AnyRight),
-    ("GetBucketReplication", Needs::AnyRight),
-    ("GetBucketRequestPayment", Needs::AnyRight),
-    ("GetBucketTagging", Needs::AnyRight),
-    ("GetBucketVersioning", Needs::AnyRight),
-    ("GetBucketWebsite", Needs::AnyRight),
-    ("GetObject", Needs::Right(Operation::Read)),
-    ("GetObjectAcl", Needs::Right(Operation::Read)),
-    ("GetObjectLockConfiguration", Needs::AnyRight),
-    ("GetObjectTagging", Needs::Right(Operation::Read)),
-    ("GetPublicAccessBlock", Needs::AnyRight),
-    ("HeadBucket", Needs::AnyRight),
-    ("HeadObject", Needs::Right(Operation::Read)),
-    ("ListBuckets", Needs::InForce),
-    ("ListMultipartUploads", Needs::Right(Operation::List)),
-    ("ListObjects", Needs::Right(Operation::List)),
-    ("ListObjectsV2", Needs::Right(Operation::List)),
-    ("ListParts", Needs::Right(Operation::List)),
-    ("PutObject", Needs::Right(Operation::Write)),
-    ("UploadPart", Needs::Right(Operation::Write)),
-    ("UploadPartCopy", Needs::Right(Operation::Write)),
-];
-
 /// The operations whose success the session writes down itself, with the append that makes it true or before the bytes that
 /// it reads. A CreateBucket does so only when it makes one. The gate writes down everything else.
 pub(crate) const RECORDED: &[&str] = &[
@@ -77,22 +44,21 @@ pub(crate) const RECORDED: &[&str] = &[
     "CreateMultipartUpload",
     "DeleteBucket",
     "DeleteObject",
+    "DeleteObjectTagging",
     "DeleteObjects",
     "GetObject",
+    "PutBucketVersioning",
     "PutObject",
+    "PutObjectLegalHold",
+    "PutObjectLockConfiguration",
+    "PutObjectRetention",
+    "PutObjectTagging",
     "UploadPart",
     "UploadPartCopy",
 ];
 
-/// Whether an identity may do an operation of the table, now.
-pub(crate) fn may(identity: &Identity, operation: &str, bucket: Option<&str>) -> Result<(), Refusal> {
-    let row = TABLE.iter().find(|(name, _)| *name == operation);
-    let (_, needs) = row.ok_or_else(Refusal::access_denied)?;
-    decide(identity, *needs, bucket, now_ms()).map_err(|denied| Refusal::from(&denied))
-}
-
-/// Decides one row for one bucket.
-pub(crate) fn decide(
+/// What a credential gives by itself: one row for one bucket.
+pub(crate) fn credential_allows(
     identity: &Identity,
     needs: Needs,
     bucket: Option<&str>,
@@ -131,9 +97,8 @@ impl Access {
         admitted: &Admitted,
         operation: &'static str,
         bucket: &str,
-        denied: &Denied,
+        refusal: Refusal,
     ) -> Halt {
-        let refusal = Refusal::from(denied);
         if let Some(session) = self.sessions.of(admitted.identity.vault()) {
             session.refused(Some(&admitted.identity), operation, Some(bucket), &refusal.code);
             admitted.mark_recorded();
@@ -158,16 +123,33 @@ impl Access {
                 return Err(Refusal::not_implemented("Access points are not implemented").into());
             }
         };
-        decide(
-            &admitted.identity,
-            Needs::Right(Operation::Read),
-            Some(bucket),
-            now_ms(),
-        )
-        .map_err(|denied| self.refuse_source(admitted, operation, bucket, &denied))
+        let CopySource::Bucket { key, version_id, .. } = source else {
+            return Err(Refusal::access_denied().into());
+        };
+        let target = Target {
+            bucket: Some(BucketName::parse(bucket).map_err(|error| Refusal::from(&error))?),
+            key: Some(ObjectKey::parse(key).map_err(|error| Refusal::from(&error))?),
+        };
+        let question = Question {
+            identity: admitted.asking(),
+            operation: "GetObject",
+            target: &target,
+            version: version_id.as_deref(),
+            circumstances: &admitted.circumstances,
+        };
+        let decided = decide(&self.sessions, &question);
+        let refused = |refusal| Err(self.refuse_source(admitted, operation, bucket, refusal));
+        match decided {
+            Ok(vault) if vault == admitted.vault => Ok(()),
+            // Its bytes would have to leave the vault that they are sealed in.
+            Ok(_) => refused(Refusal::not_implemented(
+                "Copies between vaults are not implemented",
+            )),
+            Err(refusal) => refused(refusal),
+        }
     }
 
-    fn check_operation(context: &mut S3AccessContext<'_>) -> Result<(), Halt> {
+    fn check_operation(&self, context: &mut S3AccessContext<'_>) -> Result<(), Halt> {
         let admitted = context
             .extensions_mut()
             .get::<Admitted>()
@@ -182,22 +164,32 @@ impl Access {
             return Err(Refusal::access_denied().into());
         }
         let owner = context.headers().get("x-amz-expected-bucket-owner");
-        if owner.is_some_and(|owner| owner.as_bytes() != admitted.identity.vault().to_string().as_bytes()) {
+        if owner.is_some_and(|owner| owner.as_bytes() != admitted.vault.to_string().as_bytes()) {
             return Err(Refusal::from(&Denied::Scope).into());
         }
         // The gate asked before it read the body, which takes its time.
-        Ok(may(
-            &admitted.identity,
-            admitted.operation,
-            path.get_bucket_name(),
-        )?)
+        let decided = decide(
+            &self.sessions,
+            &Question {
+                identity: admitted.asking(),
+                operation: admitted.operation,
+                target: &admitted.target,
+                version: admitted.version.as_deref(),
+                circumstances: &admitted.circumstances,
+            },
+        )?;
+        if decided == admitted.vault {
+            Ok(())
+        } else {
+            Err(Refusal::access_denied().into())
+        }
     }
 }
 
 #[async_trait::async_trait]
 impl S3Access for Access {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        Ok(Self::check_operation(context)?)
+        Ok(self.check_operation(context)?)
     }
 
     async fn copy_object(&self, request: &mut S3Request<CopyObjectInput>) -> S3Result<()> {
@@ -206,48 +198,5 @@ impl S3Access for Access {
 
     async fn upload_part_copy(&self, request: &mut S3Request<UploadPartCopyInput>) -> S3Result<()> {
         Ok(self.check_source(request, "UploadPartCopy", &request.input.copy_source)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use scopes::{Credential, CredentialName, OperationSet, Proof, ScopeSet, VaultId};
-
-    use super::*;
-
-    fn identity(operations: &str, scopes: &[&str]) -> Identity {
-        let mut credential = Credential::without_rights(VaultId([7; 16]), 0);
-        credential.operations = if operations.is_empty() {
-            OperationSet::NONE
-        } else {
-            operations.parse().unwrap()
-        };
-        credential.scopes = ScopeSet::named(scopes.iter().copied());
-        credential.window.expires_ms = Some(1000);
-        Identity::verified(&credential, CredentialName([0; 8]), Proof::signature_verified())
-    }
-
-    #[test]
-    fn a_right_counts_in_its_bucket_only_and_while_the_credential_is_in_force() {
-        let reader = identity("read", &["photos"]);
-        let read = Needs::Right(Operation::Read);
-        assert!(decide(&reader, read, Some("photos"), 0).is_ok());
-        assert!(decide(&reader, read, Some("mails"), 0).is_err());
-        assert!(decide(&reader, read, None, 0).is_err());
-        assert!(decide(&reader, read, Some("photos"), 1000).is_err());
-        assert!(decide(&reader, Needs::Right(Operation::Write), Some("photos"), 0).is_err());
-        assert!(decide(&reader, Needs::AnyRight, Some("photos"), 0).is_ok());
-        assert!(decide(&reader, Needs::AnyRight, Some("mails"), 0).is_err());
-        assert!(decide(&reader, Needs::InForce, None, 0).is_ok());
-        assert!(decide(&reader, Needs::InForce, None, 1000).is_err());
-    }
-
-    #[test]
-    fn a_credential_without_rights_may_do_nothing_in_any_bucket() {
-        let nobody = identity("", &[]);
-        for (name, needs) in TABLE {
-            let allowed = decide(&nobody, *needs, Some("photos"), 0).is_ok();
-            assert_eq!(allowed, *name == "ListBuckets", "{name}");
-        }
     }
 }

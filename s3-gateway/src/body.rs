@@ -65,6 +65,18 @@ pub enum BodyError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// A form's file has fewer bytes than its policy asks for.
+    #[error("the file has fewer bytes than {least}")]
+    TooSmall {
+        /// The fewest.
+        least: u64,
+    },
+    /// A form's file has more bytes than its policy allows, or than an object may have.
+    #[error("the file has more bytes than {most}")]
+    TooLarge {
+        /// The most.
+        most: u64,
+    },
     /// There is no memory now for a chunk that must be held until it is verified.
     #[error("the gateway has no memory for so large a chunk now")]
     Busy,
@@ -232,7 +244,10 @@ impl CheckedBody {
                     self.pace.moved(bytes.len());
                     return Poll::Ready(Ok(Some(bytes)));
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(BodyError::Broken)),
+                Poll::Ready(Some(Err(error))) => {
+                    let known = error.downcast::<BodyError>();
+                    return Poll::Ready(Err(known.map_or(BodyError::Broken, |known| *known)));
+                }
                 Poll::Ready(None) => return Poll::Ready(Ok(None)),
                 Poll::Pending => {
                     return if self.pace.poll_exhausted(cx) {

@@ -249,6 +249,18 @@ impl From<&BodyError> for Refusal {
             ),
             BodyError::Malformed(error) => Self::from(error),
             BodyError::TooLong { limit } => Self::message_too_long(*limit),
+            BodyError::TooSmall { least } => Self::new(
+                400,
+                "EntityTooSmall",
+                "Your proposed upload is smaller than the minimum allowed size",
+            )
+            .with("MinSizeAllowed", least.to_string()),
+            BodyError::TooLarge { most } => Self::new(
+                400,
+                "EntityTooLarge",
+                "Your proposed upload exceeds the maximum allowed size",
+            )
+            .with("MaxSizeAllowed", most.to_string()),
             BodyError::Busy => Self::slow_down(),
             BodyError::Slow => Self::new(
                 400,
@@ -313,6 +325,14 @@ impl From<&SessionError> for Refusal {
             ),
             SessionError::BucketNotEmpty => {
                 Self::new(409, "BucketNotEmpty", "The bucket you tried to delete is not empty")
+            }
+            SessionError::Locked => Self::new(
+                403,
+                "AccessDenied",
+                "Access Denied because object protected by object lock.",
+            ),
+            SessionError::NoSuchVersion => {
+                Self::new(404, "NoSuchVersion", "The specified version does not exist.")
             }
             SessionError::NoSuchKey => Self::new(404, "NoSuchKey", "The specified key does not exist."),
             SessionError::NoSuchUpload => Self::new(

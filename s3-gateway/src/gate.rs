@@ -7,10 +7,15 @@
 //! a copy's source behind the gate, for such a request has no body that anybody reads on.
 
 mod admit;
+mod cross_origin;
 mod drain;
+mod form;
 mod forward;
+mod question;
 mod traffic;
 
+pub use form::FormAnswer;
+pub use question::{Circumstances, Question};
 pub use traffic::{STATUS_CLASSES, Traffic};
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,14 +24,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Method, Request, Response};
-use scopes::Identity;
+use http::{HeaderMap, Method, Request, Response};
+use scopes::{Identity, VaultId};
 
 use crate::answer::{About, AnswerBody, finish, refuse};
 use crate::auth::{AuthError, SigningCredential, Verifier, VerifierConfig};
 use crate::body::{CheckedBody, DigestSlot, RawBody};
 use crate::checksum::Algorithm;
 use crate::conditions::{Preconditions, Ranged};
+pub use crate::cors::CrossOrigin;
 use crate::errors::Refusal;
 use crate::hold::{Hold, Holds};
 use crate::host::{Hosts, Peer};
@@ -40,6 +46,12 @@ pub trait Gatekeeper: Send + Sync + 'static {
         &self,
         access_key_id: String,
     ) -> BoxFuture<'_, Result<Option<SigningCredential>, AuthError>>;
+
+    /// Whether what is asked may be done, now: the vault whose bucket it is about, or a refusal.
+    fn decide(&self, question: &Question<'_>) -> Result<VaultId, Refusal>;
+
+    /// What the rules of a bucket of this name say to a page of another origin.
+    fn cross_origin(&self, bucket: &str, asked: &CrossOrigin) -> Option<HeaderMap>;
 
     /// Writes down an admitted operation that was carried out and that nothing else has written down.
     fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>>;
@@ -93,6 +105,12 @@ pub struct Admitted(Arc<Facts>);
 pub struct Facts {
     /// Who.
     pub identity: Identity,
+    /// The vault whose bucket it is about: the identity's own, unless something was opened to it elsewhere.
+    pub vault: VaultId,
+    /// The version that the request names.
+    pub version: Option<String>,
+    /// What the decision was made on.
+    pub circumstances: Circumstances,
     /// S3's name of the operation.
     pub operation: &'static str,
     /// A random id, in the answer as `x-amz-request-id`.
@@ -117,6 +135,8 @@ pub struct Facts {
     pub origin: String,
     /// Whether the host is the bucket's own.
     pub bucket_in_host: bool,
+    /// How a browser form wants to be answered.
+    pub form: Option<FormAnswer>,
     recorded: AtomicBool,
     // Given back when the request is over.
     _hold: Option<Hold>,
@@ -135,6 +155,11 @@ impl Facts {
     /// Notes that the operation's record is made, so that the gate makes none.
     pub fn mark_recorded(&self) {
         self.recorded.store(true, Ordering::Relaxed);
+    }
+
+    /// The identity, if the request had one.
+    pub fn asking(&self) -> Option<&Identity> {
+        Some(&self.identity).filter(|identity| !identity.is_anonymous())
     }
 
     fn is_recorded(&self) -> bool {
@@ -229,14 +254,31 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             resource: &passage.resource,
             head: passage.method == Method::HEAD,
         };
-        match self.admit(request, peer, &passage).await {
+        let foreign = self.foreign(&request, peer);
+        if passage.method == Method::OPTIONS {
+            let response = self.preflight(foreign.as_ref(), &about).await;
+            self.log(&passage, None, None, &response, None);
+            return response;
+        }
+        let mut response = self.admitted_or_refused(request, peer, (&passage, &about)).await;
+        self.let_see(foreign.as_ref(), &mut response);
+        response
+    }
+
+    async fn admitted_or_refused(
+        &self,
+        request: Request<RawBody>,
+        peer: Peer,
+        (passage, about): (&Passage, &About<'_>),
+    ) -> Response<AnswerBody> {
+        match self.admit(request, peer, passage).await {
             Ok((request, admitted)) => {
                 let in_bytes = admitted.body_bytes.unwrap_or(0);
                 self.traffic.in_bytes.fetch_add(in_bytes, Ordering::Relaxed);
                 let response = self.inner.answer(request).await;
-                let (response, code) = self.ended(&admitted, response, &about).await;
+                let (response, code) = self.ended(&admitted, response, about).await;
                 self.log(
-                    &passage,
+                    passage,
                     Some(admitted.operation),
                     Some(&admitted.identity),
                     &response,
@@ -245,14 +287,14 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 response
             }
             Err(refused) => {
-                let response = refuse(&refused.refusal, &about);
+                let response = refuse(&refused.refusal, about);
                 let code = &*refused.refusal.code;
                 let bucket = refused.bucket.as_ref().map(BucketName::as_str);
                 let (identity, operation) = (refused.identity.as_ref(), refused.operation);
                 self.keeper
                     .refused(identity, operation.unwrap_or(operations::REFUSED), bucket, code);
                 self.traffic.refused.fetch_add(1, Ordering::Relaxed);
-                self.log(&passage, operation, identity, &response, Some(code));
+                self.log(passage, operation, identity, &response, Some(code));
                 response
             }
         }
@@ -277,6 +319,9 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 }
             }
             code = Some(refusal.code.into_owned());
+        }
+        if let Some(form) = admitted.form.as_ref().filter(|_| code.is_none()) {
+            response = form.dress(response);
         }
         if admitted.is_recorded() {
             return (response, code);

@@ -37,8 +37,8 @@ impl Hosts {
         }
     }
 
-    /// Sets `host` to what the client signed, drops forwarded headers, and says whether the client used TLS.
-    pub fn settle(&self, headers: &mut HeaderMap, peer: Peer) -> bool {
+    /// Sets `host` to what the client signed, drops forwarded headers, and says where the client is and whether it used TLS.
+    pub fn settle(&self, headers: &mut HeaderMap, peer: Peer) -> Peer {
         let trusted = self.trusted_proxies.contains(&peer.address.to_canonical());
         let first = |name: &str| -> Option<String> {
             let text = headers.get(name)?.to_str().ok()?;
@@ -47,6 +47,7 @@ impl Hosts {
                 .map(|t| t.trim().to_owned())
                 .filter(|t| !t.is_empty())
         };
+        let client = self.client(headers);
         let (host, scheme) = (first("x-forwarded-host"), first("x-forwarded-proto"));
         let dropped: Vec<HeaderName> = headers
             .keys()
@@ -57,12 +58,28 @@ impl Hosts {
             headers.remove(name);
         }
         if !trusted {
-            return peer.tls;
+            return peer;
         }
         if let Some(host) = host.and_then(|host| host.parse().ok()) {
             headers.insert(HOST, host);
         }
-        scheme.map_or(peer.tls, |scheme| scheme.eq_ignore_ascii_case("https"))
+        Peer {
+            address: client.unwrap_or(peer.address),
+            tls: scheme.map_or(peer.tls, |scheme| scheme.eq_ignore_ascii_case("https")),
+        }
+    }
+
+    /// The last forwarded address that is no proxy's of ours: what stands before it anybody can have written.
+    fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        let lines = headers.get_all("x-forwarded-for").iter();
+        let text: Vec<&str> = lines.map(|line| line.to_str().ok()).collect::<Option<_>>()?;
+        for part in text.join(",").rsplit(',') {
+            let address = part.trim().parse::<IpAddr>().ok()?.to_canonical();
+            if !self.trusted_proxies.contains(&address) {
+                return Some(address);
+            }
+        }
+        None
     }
 
     /// The bucket that a host name means, if it is virtual-host style.
@@ -132,8 +149,8 @@ mod tests {
             headers.insert("host", "inner:9000".parse().unwrap());
             headers.insert("x-forwarded-host", "s3.example.org".parse().unwrap());
             headers.insert("x-forwarded-proto", "https".parse().unwrap());
-            headers.insert("x-forwarded-for", "1.2.3.4".parse().unwrap());
-            let tls = hosts.settle(
+            headers.insert("x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.0.0.1".parse().unwrap());
+            let client = hosts.settle(
                 &mut headers,
                 Peer {
                     address: address.parse().unwrap(),
@@ -141,10 +158,20 @@ mod tests {
                 },
             );
             assert_eq!(headers.len(), 1);
-            (headers.get("host").unwrap().to_str().unwrap().to_owned(), tls)
+            let host = headers.get("host").unwrap().to_str().unwrap().to_owned();
+            (host, client.tls, client.address.to_string())
         };
-        assert_eq!(settle("10.0.0.1"), ("s3.example.org".into(), true));
-        assert_eq!(settle("::ffff:10.0.0.1"), ("s3.example.org".into(), true));
-        assert_eq!(settle("10.0.0.2"), ("inner:9000".into(), false));
+        assert_eq!(
+            settle("10.0.0.1"),
+            ("s3.example.org".into(), true, "1.2.3.4".into())
+        );
+        assert_eq!(
+            settle("::ffff:10.0.0.1"),
+            ("s3.example.org".into(), true, "1.2.3.4".into())
+        );
+        assert_eq!(
+            settle("10.0.0.2"),
+            ("inner:9000".into(), false, "10.0.0.2".into())
+        );
     }
 }

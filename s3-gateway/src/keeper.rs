@@ -1,15 +1,19 @@
 //! The gate's questions, answered by the open vaults.
 
 use futures::future::BoxFuture;
-use scopes::Identity;
+use http::HeaderMap;
+use scopes::{Identity, VaultId};
 use zeroize::Zeroizing;
 
+use crate::access;
 use crate::auth::{AuthError, SigningCredential};
+use crate::cors::{self, CrossOrigin};
 use crate::errors::Refusal;
-use crate::gate::{Admitted, Gatekeeper};
+use crate::gate::{Admitted, Gatekeeper, Question};
 use crate::key::BucketName;
 use crate::session::Caller;
 use crate::sessions::Sessions;
+use crate::settings::CORS;
 
 impl Gatekeeper for Sessions {
     fn credential(
@@ -30,9 +34,27 @@ impl Gatekeeper for Sessions {
         Box::pin(std::future::ready(found))
     }
 
+    fn decide(&self, question: &Question<'_>) -> Result<VaultId, Refusal> {
+        access::decide(self, question)
+    }
+
+    fn cross_origin(&self, bucket: &str, asked: &CrossOrigin) -> Option<HeaderMap> {
+        let buckets = self
+            .all()
+            .into_iter()
+            .filter_map(|session| session.peek_bucket(bucket));
+        let mut having: Vec<_> = buckets
+            .filter(|bucket| bucket.settings.get(CORS).is_some())
+            .collect();
+        having.sort_by_key(|bucket| bucket.created_ms);
+        having
+            .iter()
+            .find_map(|bucket| asked.answer(&cors::stored(bucket.settings.get(CORS)?)))
+    }
+
     fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>> {
         Box::pin(async move {
-            let session = self.of(admitted.identity.vault());
+            let session = self.of(admitted.vault);
             let session = session.ok_or_else(Refusal::access_denied)?;
             let caller = Caller {
                 identity: admitted.identity.clone(),

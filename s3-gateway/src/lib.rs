@@ -6,20 +6,27 @@
 //! The gateway decides rights; it never sees a path, and nothing below it sees an S3 name.
 
 mod access;
+mod acl;
 pub mod answer;
 pub mod auth;
 pub mod body;
 pub mod checksum;
 pub mod conditions;
+mod cors;
+mod encoded_word;
 pub mod errors;
+mod form;
 pub mod gate;
 mod hold;
 pub mod host;
 mod keeper;
 pub mod key;
+mod lifecycle;
 pub mod operations;
+mod policy;
 mod route;
 pub mod server;
 pub mod service;
 pub mod session;
 pub mod sessions;
+mod settings;

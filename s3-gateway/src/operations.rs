@@ -22,6 +22,9 @@ pub(crate) const RETIRE_PACKS: &str = "RetirePacks";
 /// The ledger made anew from the drives.
 pub(crate) const VAULT_REBUILD: &str = "VaultRebuild";
 
+/// What a bucket's lifecycle rules removed.
+pub(crate) const LIFECYCLE: &str = "LifecycleExpiration";
+
 const OWN: &[&str] = &[
     REFUSED,
     UNKNOWN,
@@ -31,11 +34,12 @@ const OWN: &[&str] = &[
     INDEX_CHECKPOINT,
     RETIRE_PACKS,
     VAULT_REBUILD,
+    LIFECYCLE,
 ];
 
 /// Every name that a record can have, in order.
 pub fn names() -> Vec<&'static str> {
-    let mut names: Vec<_> = TABLE.iter().map(|(name, _)| *name).collect();
+    let mut names: Vec<_> = TABLE.iter().map(|(name, ..)| *name).collect();
     names.extend(OWN);
     names.sort_unstable();
     names
@@ -43,7 +47,7 @@ pub fn names() -> Vec<&'static str> {
 
 /// Whether a record can have this name.
 pub fn is_recorded(name: &str) -> bool {
-    OWN.contains(&name) || TABLE.iter().any(|(of_table, _)| *of_table == name)
+    OWN.contains(&name) || TABLE.iter().any(|(of_table, ..)| *of_table == name)
 }
 
 #[cfg(test)]

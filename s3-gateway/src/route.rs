@@ -46,6 +46,15 @@ pub(crate) fn operation(
                 )),
             }
         }
+        // One configuration of several, by its id.
+        Some(sub_resource) if query.has("id") && *method == Method::GET && level == Level::Bucket => {
+            let named = NAMED.iter().find(|(name, _)| *name == sub_resource);
+            let row = || ROWS.iter().find(|(row, _)| *row == ("GET", level, sub_resource));
+            let found = named
+                .map(|(_, operation)| *operation)
+                .or_else(|| row().map(|(_, operation)| *operation));
+            found.ok_or_else(|| not_implemented(method, level, sub_resource))
+        }
         Some(sub_resource) => ROWS
             .iter()
             .find(|(row, ..)| *row == (method.as_str(), level, sub_resource))
@@ -95,20 +104,54 @@ type Row = ((&'static str, Level, &'static str), &'static str);
 
 /// Sub-resources with an operation here.
 const ROWS: &[Row] = &[
+    (("DELETE", Level::Bucket, "cors"), "DeleteBucketCors"),
+    (("DELETE", Level::Bucket, "encryption"), "DeleteBucketEncryption"),
+    (
+        ("DELETE", Level::Bucket, "ownershipControls"),
+        "DeleteBucketOwnershipControls",
+    ),
+    (("DELETE", Level::Bucket, "policy"), "DeleteBucketPolicy"),
+    (
+        ("DELETE", Level::Bucket, "publicAccessBlock"),
+        "DeletePublicAccessBlock",
+    ),
+    (("DELETE", Level::Bucket, "lifecycle"), "DeleteBucketLifecycle"),
+    (
+        ("PUT", Level::Bucket, "lifecycle"),
+        "PutBucketLifecycleConfiguration",
+    ),
+    (("DELETE", Level::Bucket, "tagging"), "DeleteBucketTagging"),
+    (("DELETE", Level::Bucket, "website"), "DeleteBucketWebsite"),
     (("DELETE", Level::Object, "uploadId"), "AbortMultipartUpload"),
     (
         ("GET", Level::Bucket, "accelerate"),
         "GetBucketAccelerateConfiguration",
     ),
     (("GET", Level::Bucket, "acl"), "GetBucketAcl"),
+    (
+        ("GET", Level::Bucket, "analytics"),
+        "ListBucketAnalyticsConfigurations",
+    ),
     (("GET", Level::Bucket, "cors"), "GetBucketCors"),
     (("GET", Level::Bucket, "encryption"), "GetBucketEncryption"),
+    (
+        ("GET", Level::Bucket, "intelligent-tiering"),
+        "ListBucketIntelligentTieringConfigurations",
+    ),
+    (
+        ("GET", Level::Bucket, "inventory"),
+        "ListBucketInventoryConfigurations",
+    ),
     (
         ("GET", Level::Bucket, "lifecycle"),
         "GetBucketLifecycleConfiguration",
     ),
     (("GET", Level::Bucket, "location"), "GetBucketLocation"),
     (("GET", Level::Bucket, "logging"), "GetBucketLogging"),
+    (
+        ("GET", Level::Bucket, "metrics"),
+        "ListBucketMetricsConfigurations",
+    ),
     (
         ("GET", Level::Bucket, "notification"),
         "GetBucketNotificationConfiguration",
@@ -122,6 +165,7 @@ const ROWS: &[Row] = &[
         "GetBucketOwnershipControls",
     ),
     (("GET", Level::Bucket, "policy"), "GetBucketPolicy"),
+    (("GET", Level::Bucket, "policyStatus"), "GetBucketPolicyStatus"),
     (
         ("GET", Level::Bucket, "publicAccessBlock"),
         "GetPublicAccessBlock",
@@ -134,13 +178,53 @@ const ROWS: &[Row] = &[
     (("GET", Level::Bucket, "tagging"), "GetBucketTagging"),
     (("GET", Level::Bucket, "uploads"), "ListMultipartUploads"),
     (("GET", Level::Bucket, "versioning"), "GetBucketVersioning"),
+    (("GET", Level::Bucket, "versions"), "ListObjectVersions"),
     (("GET", Level::Bucket, "website"), "GetBucketWebsite"),
     (("GET", Level::Object, "acl"), "GetObjectAcl"),
     (("GET", Level::Object, "tagging"), "GetObjectTagging"),
     (("GET", Level::Object, "uploadId"), "ListParts"),
+    (("DELETE", Level::Object, "tagging"), "DeleteObjectTagging"),
+    (("GET", Level::Object, "attributes"), "GetObjectAttributes"),
+    (("GET", Level::Object, "legal-hold"), "GetObjectLegalHold"),
+    (("GET", Level::Object, "retention"), "GetObjectRetention"),
+    (
+        ("PUT", Level::Bucket, "object-lock"),
+        "PutObjectLockConfiguration",
+    ),
+    (("PUT", Level::Object, "legal-hold"), "PutObjectLegalHold"),
+    (("PUT", Level::Object, "retention"), "PutObjectRetention"),
+    (("PUT", Level::Object, "tagging"), "PutObjectTagging"),
     (("POST", Level::Bucket, "delete"), "DeleteObjects"),
     (("POST", Level::Object, "uploadId"), "CompleteMultipartUpload"),
     (("POST", Level::Object, "uploads"), "CreateMultipartUpload"),
+    (("PUT", Level::Bucket, "acl"), "PutBucketAcl"),
+    (("PUT", Level::Bucket, "cors"), "PutBucketCors"),
+    (("PUT", Level::Bucket, "encryption"), "PutBucketEncryption"),
+    (
+        ("PUT", Level::Bucket, "ownershipControls"),
+        "PutBucketOwnershipControls",
+    ),
+    (("PUT", Level::Bucket, "policy"), "PutBucketPolicy"),
+    (
+        ("PUT", Level::Bucket, "publicAccessBlock"),
+        "PutPublicAccessBlock",
+    ),
+    (
+        ("PUT", Level::Bucket, "requestPayment"),
+        "PutBucketRequestPayment",
+    ),
+    (("PUT", Level::Bucket, "tagging"), "PutBucketTagging"),
+    (("PUT", Level::Bucket, "versioning"), "PutBucketVersioning"),
+    (("PUT", Level::Bucket, "website"), "PutBucketWebsite"),
+    (("PUT", Level::Object, "acl"), "PutObjectAcl"),
+];
+
+/// Sub-resources of which a bucket has several, each with an id.
+const NAMED: &[(&str, &str)] = &[
+    ("analytics", "GetBucketAnalyticsConfiguration"),
+    ("intelligent-tiering", "GetBucketIntelligentTieringConfiguration"),
+    ("inventory", "GetBucketInventoryConfiguration"),
+    ("metrics", "GetBucketMetricsConfiguration"),
 ];
 
 /// Every query parameter that makes a request another operation.
@@ -206,15 +290,19 @@ mod tests {
             for level in [Level::Service, Level::Bucket, Level::Object] {
                 for copies in [false, true] {
                     let plain = ["", "list-type=2", "uploadId=1&partNumber=1"];
-                    for query in plain.into_iter().chain(SUB_RESOURCES) {
-                        let query = Query::parse(Some(query)).unwrap();
+                    for query in plain
+                        .into_iter()
+                        .chain(SUB_RESOURCES)
+                        .flat_map(|q| [q.to_owned(), format!("{q}&id=1")])
+                    {
+                        let query = Query::parse(Some(&query)).unwrap();
                         let method = Method::from_bytes(method.as_bytes()).unwrap();
                         reached.extend(operation(&method, level, &query, copies));
                     }
                 }
             }
         }
-        let table: BTreeSet<&str> = TABLE.iter().map(|(name, _)| *name).collect();
+        let table: BTreeSet<&str> = TABLE.iter().map(|(name, ..)| *name).collect();
         assert_eq!(reached, table);
     }
 
@@ -231,9 +319,9 @@ mod tests {
                 assert_ne!(of(method, level, name), Ok(plain), "{method} ?{name}");
             }
         }
-        let query = Query::parse(Some("policy")).unwrap();
+        let query = Query::parse(Some("abac")).unwrap();
         let refusal = operation(&Method::PUT, Level::Bucket, &query, false).unwrap_err();
-        assert_eq!(refusal.message, "PUT ?policy of a bucket is not implemented");
+        assert_eq!(refusal.message, "PUT ?abac of a bucket is not implemented");
         assert_eq!(of("PUT", Level::Object, "partNumber=1"), Err(400));
         assert_eq!(of("PUT", Level::Object, "uploadId=1"), Err(400));
         assert_eq!(of("DELETE", Level::Object, "uploadId=1&tagging"), Err(501));

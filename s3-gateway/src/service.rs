@@ -3,16 +3,27 @@
 //! Every operation takes the `Admitted` that the gate put into the request, finds the vault's session by it, and
 //! answers in S3's words. Rights were decided in `access.rs` before any of this runs.
 
+mod acl;
+mod attributes;
+mod bucket_cors;
+mod bucket_policy;
+mod bucket_settings;
 mod buckets;
 mod copy;
 mod delete;
+mod encryption;
 mod get;
+mod lifecycle;
 mod list;
+mod lock;
 mod multipart;
 mod object;
+mod object_attributes;
 mod part_copy;
 mod put;
+mod tagging;
 mod unset;
+mod versions;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -218,7 +229,7 @@ impl Operations {
             .ok_or_else(Refusal::access_denied)?;
         let session = self
             .sessions
-            .of(admitted.identity.vault())
+            .of(admitted.vault)
             .ok_or_else(Refusal::access_denied)?;
         let caller = Caller {
             identity: admitted.identity.clone(),
@@ -278,21 +289,32 @@ operations! {
     create_bucket(CreateBucketInput) -> CreateBucketOutput;
     create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput;
     delete_bucket(DeleteBucketInput) -> DeleteBucketOutput;
+    delete_bucket_cors(DeleteBucketCorsInput) -> DeleteBucketCorsOutput;
+    delete_bucket_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput;
+    delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput;
+    delete_bucket_ownership_controls(DeleteBucketOwnershipControlsInput) -> DeleteBucketOwnershipControlsOutput;
+    delete_bucket_policy(DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput;
+    delete_bucket_tagging(DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput;
+    delete_bucket_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput;
     delete_object(DeleteObjectInput) -> DeleteObjectOutput;
+    delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput;
-    get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput)
-        -> GetBucketAccelerateConfigurationOutput;
+    delete_public_access_block(DeletePublicAccessBlockInput) -> DeletePublicAccessBlockOutput;
+    get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput;
     get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput;
+    get_bucket_analytics_configuration(GetBucketAnalyticsConfigurationInput) -> GetBucketAnalyticsConfigurationOutput;
     get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput;
     get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput;
-    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput)
-        -> GetBucketLifecycleConfigurationOutput;
+    get_bucket_intelligent_tiering_configuration(GetBucketIntelligentTieringConfigurationInput) -> GetBucketIntelligentTieringConfigurationOutput;
+    get_bucket_inventory_configuration(GetBucketInventoryConfigurationInput) -> GetBucketInventoryConfigurationOutput;
+    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput;
     get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
     get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput;
-    get_bucket_notification_configuration(GetBucketNotificationConfigurationInput)
-        -> GetBucketNotificationConfigurationOutput;
+    get_bucket_metrics_configuration(GetBucketMetricsConfigurationInput) -> GetBucketMetricsConfigurationOutput;
+    get_bucket_notification_configuration(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput;
     get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput;
     get_bucket_policy(GetBucketPolicyInput) -> GetBucketPolicyOutput;
+    get_bucket_policy_status(GetBucketPolicyStatusInput) -> GetBucketPolicyStatusOutput;
     get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput;
     get_bucket_request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput;
     get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput;
@@ -301,16 +323,40 @@ operations! {
     get_object(GetObjectInput) -> GetObjectOutput;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput;
     get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput;
+    get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput;
+    get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
+    get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
     get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput;
     get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput;
     head_bucket(HeadBucketInput) -> HeadBucketOutput;
     head_object(HeadObjectInput) -> HeadObjectOutput;
+    list_bucket_analytics_configurations(ListBucketAnalyticsConfigurationsInput) -> ListBucketAnalyticsConfigurationsOutput;
+    list_bucket_intelligent_tiering_configurations(ListBucketIntelligentTieringConfigurationsInput) -> ListBucketIntelligentTieringConfigurationsOutput;
+    list_bucket_inventory_configurations(ListBucketInventoryConfigurationsInput) -> ListBucketInventoryConfigurationsOutput;
+    list_bucket_metrics_configurations(ListBucketMetricsConfigurationsInput) -> ListBucketMetricsConfigurationsOutput;
     list_buckets(ListBucketsInput) -> ListBucketsOutput;
     list_multipart_uploads(ListMultipartUploadsInput) -> ListMultipartUploadsOutput;
+    list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput;
     list_objects(ListObjectsInput) -> ListObjectsOutput;
     list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     list_parts(ListPartsInput) -> ListPartsOutput;
+    put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput;
+    put_bucket_cors(PutBucketCorsInput) -> PutBucketCorsOutput;
+    put_bucket_encryption(PutBucketEncryptionInput) -> PutBucketEncryptionOutput;
+    put_bucket_lifecycle_configuration(PutBucketLifecycleConfigurationInput) -> PutBucketLifecycleConfigurationOutput;
+    put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput;
+    put_bucket_policy(PutBucketPolicyInput) -> PutBucketPolicyOutput;
+    put_bucket_request_payment(PutBucketRequestPaymentInput) -> PutBucketRequestPaymentOutput;
+    put_bucket_tagging(PutBucketTaggingInput) -> PutBucketTaggingOutput;
+    put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput;
+    put_bucket_website(PutBucketWebsiteInput) -> PutBucketWebsiteOutput;
     put_object(PutObjectInput) -> PutObjectOutput;
+    put_object_acl(PutObjectAclInput) -> PutObjectAclOutput;
+    put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput;
+    put_object_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput;
+    put_object_lock_configuration(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput;
+    put_object_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput;
+    put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput;
     upload_part(UploadPartInput) -> UploadPartOutput;
     upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput;
 }

@@ -6,6 +6,8 @@
 //! visible to everything that asks afterwards.
 
 mod activity_query;
+mod amend;
+mod attributes;
 mod buckets;
 mod budget;
 mod checkpoint;
@@ -17,11 +19,14 @@ mod copy;
 mod credentials;
 mod delete;
 mod error;
+mod expire;
 mod faults;
 mod gather;
 mod hold;
+mod lock;
 mod packer;
 mod part_sums;
+mod peek;
 mod pins;
 mod put;
 mod read;
@@ -32,20 +37,26 @@ mod refusals;
 mod relocate;
 mod stream;
 mod uploads;
+mod versions;
 
 pub use activity_query::{ActivityQuery, OpenedRecord};
+pub use amend::Amendment;
+pub use attributes::{Attributes, NewObject};
 pub use collect::{CollectOptions, GcReport};
 pub use commit::{Condition, ETagMatch};
 pub use completion::{CompletePart, Completion, PART_BYTES_MIN};
 pub use copy::CopyChanges;
 pub use credentials::{CredentialRow, NewCredential, OpenCredential, Secret};
 pub use error::SessionError;
-pub use put::{NewObject, Stored};
+pub use expire::{Expired, LIFECYCLE_DAY_MS};
+pub use lock::{COMPLIANCE, GOVERNANCE, check_retention_change};
+pub use put::Stored;
 pub use read::ReadStream;
 pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};
 pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
 pub use vault::index::Usage;
+pub use versions::{Deleted, Doomed};
 
 use budget::Budget;
 use engine::erasure::Coder;
@@ -93,6 +104,8 @@ pub struct SessionOptions {
     pub quota_bytes: Option<u64>,
     /// The code of new packs.
     pub code: Code,
+    /// How long a day of lifecycle rules is, in ms: [`LIFECYCLE_DAY_MS`], or less for a test.
+    pub lifecycle_day_ms: u64,
 }
 
 /// What a session is made of.
@@ -158,7 +171,7 @@ pub struct Bucket {
     /// The sequence of its entry.
     pub sequence: Sequence,
     /// Settings by name.
-    pub settings: Vec<(String, String)>,
+    pub settings: vault::object::Settings,
 }
 
 impl Bucket {
@@ -190,6 +203,7 @@ pub(crate) struct Inner {
     pub(crate) lease: u64,
     pub(crate) code: Code,
     pub(crate) quota_bytes: Option<u64>,
+    pub(crate) lifecycle_day_ms: u64,
     pub(crate) pins: Pins,
     pub(crate) budget: Budget,
     pub(crate) coder: Arc<Coder>,
@@ -237,6 +251,7 @@ impl Session {
             lease: parts.lease,
             code: parts.options.code,
             quota_bytes: parts.options.quota_bytes,
+            lifecycle_day_ms: parts.options.lifecycle_day_ms,
             pins: Pins::default(),
             budget: Budget::new(parts.options.upload_memory_bytes, parts.options.code),
             coder: Arc::new(Coder::new(parts.options.code)),
@@ -265,6 +280,7 @@ impl Session {
         }
         commit::follow(&inner);
         collect::start(&inner);
+        expire::start(&inner);
         Ok(Self { inner })
     }
 

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use engine::disk::{Disk, RealDisk};
 use rig::{Opening, Rig, object_key};
 use s3_gateway::session::{
-    Bucket, CollectOptions, CompletePart, Completion, Condition, CopyChanges, NewCredential, NewObject,
-    NewPart, NewUpload,
+    Attributes, Bucket, CollectOptions, CompletePart, Completion, Condition, CopyChanges, NewCredential,
+    NewObject, NewPart, NewUpload,
 };
 use scopes::{OperationSet, ScopeSet, Window};
 use std::path::{Path, PathBuf};
@@ -106,10 +106,13 @@ fn leaks(root: &Path, texts: &[&str]) -> Vec<String> {
 
 fn new_object() -> NewObject {
     NewObject {
-        metadata: vec![
-            ("content-type".to_owned(), format!("text/{METADATA}")),
-            ("x-amz-meta-canary".to_owned(), METADATA.to_owned()),
-        ],
+        attributes: Attributes {
+            metadata: vec![
+                ("content-type".to_owned(), format!("text/{METADATA}")),
+                ("x-amz-meta-canary".to_owned(), METADATA.to_owned()),
+            ],
+            ..Attributes::default()
+        },
         ..NewObject::default()
     }
 }
@@ -139,7 +142,7 @@ async fn everything(rig: &Rig) {
     }
     let key = object_key(&format!("{KEY}/upload"));
     let new = NewUpload {
-        metadata: new_object().metadata,
+        attributes: new_object().attributes,
         ..NewUpload::default()
     };
     let (session, caller) = (&rig.session, &rig.caller);
@@ -179,7 +182,7 @@ async fn everything(rig: &Rig) {
                 caller,
                 (&bucket, &stored),
                 (to, &key),
-                CopyChanges::default(),
+                CopyChanges::none(&stored),
                 Condition::None,
             )
             .await

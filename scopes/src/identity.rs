@@ -33,6 +33,7 @@ pub struct Proof {
 enum Asserted {
     RequestSignature,
     RootKeyHeld,
+    Nothing,
 }
 
 impl Proof {
@@ -133,7 +134,24 @@ impl Identity {
         }
     }
 
-    /// The vault that everything this identity does is in.
+    /// Nobody in particular, asking something of this vault: no operation, no scope, and so no right of its own. What such a
+    /// requester may do, somebody else has opened to everyone.
+    #[must_use]
+    pub fn anonymous(vault: VaultId) -> Self {
+        Self {
+            credential: Credential::without_rights(vault, 0),
+            name: CredentialName([0; 8]),
+            by: Asserted::Nothing,
+        }
+    }
+
+    /// Whether it is nobody in particular.
+    #[must_use]
+    pub const fn is_anonymous(&self) -> bool {
+        matches!(self.by, Asserted::Nothing)
+    }
+
+    /// The vault that this identity is of.
     #[must_use]
     pub const fn vault(&self) -> VaultId {
         self.credential.vault
@@ -151,12 +169,13 @@ impl Identity {
         &self.credential
     }
 
-    /// The `agent` of a record: `credential:` and the credential's name, or `owner:` and it for a local command.
+    /// The `agent` of a record: `credential:` and the credential's name, or `owner:` and it for a local command, or `anonymous`.
     #[must_use]
     pub fn agent(&self) -> String {
         match self.by {
             Asserted::RequestSignature => format!("credential:{}", self.name),
             Asserted::RootKeyHeld => format!("owner:{}", self.name),
+            Asserted::Nothing => "anonymous".to_owned(),
         }
     }
 

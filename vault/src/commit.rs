@@ -25,11 +25,15 @@ use crate::Random;
 use crate::checkpoint::CheckpointPointer;
 use crate::index::{Stored, check_entry};
 use crate::keys::{FIRST_EPOCH, Keyring, pack_address};
-use crate::object::{Bucket, Object, PartEntry, Upload};
+use crate::object::Bucket;
 use crate::value::ValueError;
 
+mod objects;
 #[cfg(test)]
 mod tests;
+mod uploads;
+
+pub use objects::Succession;
 
 /// Why an append could not be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +152,22 @@ impl<'a> Commit<'a> {
         self.finish(packs)
     }
 
+    /// Changes what a bucket's entry says, but not its name or its scope.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn change_bucket(
+        mut self,
+        before: &Stored<Bucket>,
+        after: &Bucket,
+        packs: &Packs,
+        random: Random<'_>,
+    ) -> Result<Append, CommitError> {
+        let address = self.expect_bucket(before);
+        self.seal(address, FIRST_EPOCH, &after.encode(), random)?;
+        self.finish(packs)
+    }
+
     /// Deletes a bucket that holds no object. Uploads left in it are orphans for the collector.
     ///
     /// # Errors
@@ -158,156 +178,6 @@ impl<'a> Commit<'a> {
             .expectations
             .push(Expectation::ScopeEmpty(bucket.value.scope.0));
         self.remove(address);
-        self.finish(&Packs::default())
-    }
-
-    /// Writes an object over what stands there.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub fn put_object(
-        mut self,
-        bucket: &Stored<Bucket>,
-        object: &Object,
-        over: impl Into<Over>,
-        packs: &Packs,
-        random: Random<'_>,
-    ) -> Result<Append, CommitError> {
-        self.expect_bucket(bucket);
-        self.write_object(bucket, object, over.into(), random)?;
-        self.finish(packs)
-    }
-
-    /// Writes a copy that shares the chunks of `source`, an object of the same scope: its object key and sequence.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub fn copy_object(
-        mut self,
-        bucket: &Stored<Bucket>,
-        source: (&str, Sequence),
-        object: &Object,
-        over: impl Into<Over>,
-        packs: &Packs,
-        random: Random<'_>,
-    ) -> Result<Append, CommitError> {
-        self.expect_bucket(bucket);
-        let over = if source.0 == object.key {
-            Over::Row(Some(source.1))
-        } else {
-            let address = self
-                .keyring
-                .object_address(bucket.value.scope, source.0.as_bytes());
-            self.expect(address, Some(source.1));
-            over.into()
-        };
-        self.write_object(bucket, object, over, random)?;
-        self.finish(packs)
-    }
-
-    /// Deletes an object.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub fn delete_object(
-        mut self,
-        scope: ScopeId,
-        key: &str,
-        over: impl Into<Over>,
-    ) -> Result<Append, CommitError> {
-        let address = self.keyring.object_address(scope, key.as_bytes());
-        self.expect_over(address, over.into());
-        self.remove(address);
-        self.finish(&Packs::default())
-    }
-
-    /// Begins an upload.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub fn create_upload(
-        mut self,
-        bucket: &Stored<Bucket>,
-        upload: &Upload,
-        packs: &Packs,
-        random: Random<'_>,
-    ) -> Result<Append, CommitError> {
-        self.expect_bucket(bucket);
-        let address = self.keyring.upload_address(bucket.value.scope, upload.id);
-        self.expect(address, None);
-        self.seal(address, bucket.value.epoch, &upload.encode(), random)?;
-        self.finish(packs)
-    }
-
-    /// Writes a part over what stands under its number.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub fn put_part(
-        mut self,
-        bucket: &Stored<Bucket>,
-        upload: &Stored<Upload>,
-        part: &PartEntry,
-        over: impl Into<Over>,
-        packs: &Packs,
-        random: Random<'_>,
-    ) -> Result<Append, CommitError> {
-        if part.part.names_this_pack() {
-            return Err(CommitError::ThisPack);
-        }
-        self.expect_bucket(bucket);
-        self.expect_upload(bucket, upload);
-        let address = self.part_address(bucket, upload, part.part.number);
-        self.expect_over(address, over.into());
-        self.seal(address, bucket.value.epoch, &part.encode(), random)?;
-        self.finish(packs)
-    }
-
-    /// Turns an upload into an object: the upload and all its parts go. `used` are the parts that the object is made
-    /// of, `unused` those that it leaves out.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    #[expect(clippy::too_many_arguments, reason = "each is a row or an intent of its own")]
-    pub fn complete_upload(
-        mut self,
-        bucket: &Stored<Bucket>,
-        upload: &Stored<Upload>,
-        used: &[(u16, Sequence)],
-        unused: &[u16],
-        object: &Object,
-        over: impl Into<Over>,
-        packs: &Packs,
-        random: Random<'_>,
-    ) -> Result<Append, CommitError> {
-        self.expect_bucket(bucket);
-        let address = self.expect_upload(bucket, upload);
-        self.write_object(bucket, object, over.into(), random)?;
-        self.remove(address);
-        for (number, sequence) in used {
-            self.remove_seen(self.part_address(bucket, upload, *number), *sequence);
-        }
-        for number in unused {
-            self.remove(self.part_address(bucket, upload, *number));
-        }
-        self.finish(packs)
-    }
-
-    /// Ends an upload and removes its parts.
-    ///
-    /// # Errors
-    /// [`CommitError`].
-    pub fn abort_upload(
-        mut self,
-        bucket: &Stored<Bucket>,
-        upload: &Stored<Upload>,
-        parts: &[u16],
-    ) -> Result<Append, CommitError> {
-        let address = self.expect_upload(bucket, upload);
-        self.remove(address);
-        for number in parts {
-            self.remove(self.part_address(bucket, upload, *number));
-        }
         self.finish(&Packs::default())
     }
 
@@ -389,38 +259,10 @@ impl<'a> Commit<'a> {
         self.finish(&Packs::default())
     }
 
-    fn write_object(
-        &mut self,
-        bucket: &Stored<Bucket>,
-        object: &Object,
-        over: Over,
-        random: Random<'_>,
-    ) -> Result<(), CommitError> {
-        if object.manifest.names_this_pack() {
-            return Err(CommitError::ThisPack);
-        }
-        let address = self
-            .keyring
-            .object_address(bucket.value.scope, object.key.as_bytes());
-        self.expect_over(address, over);
-        self.seal(address, bucket.value.epoch, &object.encode(), random)
-    }
-
     fn expect_bucket(&mut self, bucket: &Stored<Bucket>) -> Address {
         let address = self.keyring.bucket_address(&bucket.value.name);
         self.expect(address, Some(bucket.sequence));
         address
-    }
-
-    fn expect_upload(&mut self, bucket: &Stored<Bucket>, upload: &Stored<Upload>) -> Address {
-        let address = self.keyring.upload_address(bucket.value.scope, upload.value.id);
-        self.expect(address, Some(upload.sequence));
-        address
-    }
-
-    fn part_address(&self, bucket: &Stored<Bucket>, upload: &Stored<Upload>, number: u16) -> Address {
-        self.keyring
-            .part_address(bucket.value.scope, upload.value.id, number)
     }
 
     fn expect_over(&mut self, address: Address, over: Over) {

@@ -32,11 +32,13 @@ mod rows;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use list::{ListPage, ListQuery, ListedObject, UploadPage, UploadQuery};
 pub use load::{LoadReport, Loader};
 pub use packs::{PackRow, PackUse};
 pub use query::{Owner, StatementRow, Stored, Usage};
+pub use versions::{ListedVersion, VersionsPage, VersionsQuery};
 
 /// Whether a value reads back as an entry at this address, in the clear as the ledger has it or before it is sealed. A value
 /// that does not must never be appended: nothing could apply it.

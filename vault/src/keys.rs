@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::Random;
-use crate::object::{StreamId, UploadId, VersionId};
+use crate::object::{Object, StreamId, UploadId, VersionId};
 
 #[cfg(test)]
 mod tests;
@@ -213,6 +213,20 @@ impl Keyring {
         let mut bytes = object_key.to_vec();
         bytes.extend_from_slice(&version.0);
         self.address(scope, EntryKind::ObjectVersion, &bytes)
+    }
+
+    /// The null version of an object, while another is current. A key has one null version at most.
+    pub fn null_version_address(&self, scope: ScopeId, object_key: &[u8]) -> Address {
+        self.version_address(scope, object_key, VersionId([0; 16]))
+    }
+
+    /// Where this version stands while another is current.
+    pub fn kept_address(&self, scope: ScopeId, object: &Object) -> Address {
+        if object.null_version {
+            self.null_version_address(scope, object.key.as_bytes())
+        } else {
+            self.version_address(scope, object.key.as_bytes(), object.version)
+        }
     }
 
     /// A multipart upload in progress.

@@ -14,6 +14,7 @@ mod manifest;
 mod part;
 #[cfg(test)]
 pub(crate) mod samples;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,7 @@ pub use entries::{Bucket, Listed, Lock, Object, PartEntry, Retention, Upload};
 pub use extent::{Extent, ExtentBuilder, Form, PackRef, Place};
 pub use manifest::{ChunkAt, Chunks, MANIFEST_INLINE_BYTES_MAX, Manifest, NeedsResolving, PARTS_MAX};
 pub use part::Part;
+pub use settings::{Settings, Versioning};
 
 /// The longest object key, in bytes.
 pub const OBJECT_KEY_BYTES_MAX: usize = 1024;
@@ -61,6 +63,48 @@ impl std::fmt::Display for VersionId {
     }
 }
 
+/// A version as S3 names it: by its id, or as the null version of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VersionRef {
+    /// The version that was written while the bucket kept none.
+    Null,
+    /// The version of this id, which is not the null version.
+    Id(VersionId),
+}
+
+impl VersionRef {
+    /// How S3 names this version.
+    pub const fn of(object: &Object) -> Self {
+        Self::named(object.null_version, object.version)
+    }
+
+    /// How S3 names a version of this id.
+    pub const fn named(null_version: bool, id: VersionId) -> Self {
+        if null_version { Self::Null } else { Self::Id(id) }
+    }
+}
+
+impl std::fmt::Display for VersionRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
+impl std::str::FromStr for VersionRef {
+    type Err = engine::codec::DecodeError;
+
+    /// Reads `null`, or 32 lower-case hex digits.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "null" {
+            return Ok(Self::Null);
+        }
+        hex_16(text, "version id").map(|id| Self::Id(VersionId(id)))
+    }
+}
+
 /// The id of a multipart upload, 16 random bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(pub [u8; 16]);
@@ -85,21 +129,26 @@ impl std::str::FromStr for UploadId {
 
     /// Reads 32 lower-case hex digits.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad = engine::codec::DecodeError::BadValue {
-            what: "upload id",
-            got: text.len() as u64,
-        };
-        let mut id = [0; 16];
-        let digits = text.as_bytes().chunks_exact(2);
-        if text.len() != 32 {
-            return Err(bad);
-        }
-        for (byte, pair) in id.iter_mut().zip(digits) {
-            let [high, low] = pair else { return Err(bad) };
-            *byte = (hex_digit(*high).ok_or(bad)? << 4) | hex_digit(*low).ok_or(bad)?;
-        }
-        Ok(Self(id))
+        hex_16(text, "upload id").map(Self)
     }
+}
+
+/// Reads 16 bytes from 32 lower-case hex digits.
+fn hex_16(text: &str, what: &'static str) -> Result<[u8; 16], engine::codec::DecodeError> {
+    let bad = engine::codec::DecodeError::BadValue {
+        what,
+        got: text.len() as u64,
+    };
+    let mut id = [0; 16];
+    let digits = text.as_bytes().chunks_exact(2);
+    if text.len() != 32 {
+        return Err(bad);
+    }
+    for (byte, pair) in id.iter_mut().zip(digits) {
+        let [high, low] = pair else { return Err(bad) };
+        *byte = (hex_digit(*high).ok_or(bad)? << 4) | hex_digit(*low).ok_or(bad)?;
+    }
+    Ok(id)
 }
 
 const fn hex_digit(digit: u8) -> Option<u8> {

@@ -15,10 +15,13 @@ use zeroize::Zeroizing;
 
 use crate::checkpoint::{CheckpointEntry, CheckpointPointer};
 use crate::claim::{Claim, ClaimValue};
-use crate::keys::FIRST_EPOCH;
+use crate::keys::{FIRST_EPOCH, Keyring};
 
 #[cfg(test)]
 mod tests;
+mod versions;
+
+use versions::Versions;
 
 /// A claim and the pack that it was found in, "this pack" resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,21 +84,23 @@ pub fn newest_checkpoint(claims: impl IntoIterator<Item = FoundClaim>) -> Option
     pointers.max_by_key(|pointer| (pointer.through, pointer.written_ms))
 }
 
-/// The claims since a checkpoint, the latest for each address. It holds what was written since, never the whole vault
+/// The claims since a checkpoint, the latest for each entry. It holds what was written since, never the whole vault
 /// if there is a checkpoint.
 #[derive(Debug)]
 pub struct ClaimSet {
     through: Sequence,
     latest: HashMap<Address, FoundClaim>,
+    versions: Versions,
     report: RebuildReport,
 }
 
 impl ClaimSet {
-    /// Claims since the checkpoint that goes `through` this; 0 when there is none.
-    pub fn since(through: Sequence) -> Self {
+    /// Claims of a vault since the checkpoint that goes `through` this; 0 when there is none.
+    pub fn since(through: Sequence, keyring: &Keyring) -> Self {
         Self {
             through,
             latest: HashMap::new(),
+            versions: Versions::new(keyring.clone()),
             report: RebuildReport::default(),
         }
     }
@@ -107,6 +112,10 @@ impl ClaimSet {
         };
         if found.claim.after < self.through {
             self.report.settled += 1;
+            return;
+        }
+        if kind.is_object() {
+            self.report.contested += u64::from(self.versions.add(found));
             return;
         }
         let address = Address {
@@ -142,6 +151,14 @@ impl ClaimSet {
         for entry in checkpoint {
             let entry = entry?;
             let kept = ClaimValue::decode(entry.address.kind as u8, &entry.value).ok();
+            if let Some(ClaimValue::Object(object) | ClaimValue::Version(object)) = kept {
+                let source = Source::Checkpoint;
+                if let Some(entry) = self.versions.weigh(entry.address, entry.sequence, object, source) {
+                    self.report.from_checkpoint += 1;
+                    emit(entry)?;
+                }
+                continue;
+            }
             let held = self.latest.get(&entry.address);
             if held.is_some_and(|found| replaces(found, entry.sequence, kept.as_ref())) {
                 continue;
@@ -168,6 +185,10 @@ impl ClaimSet {
                     clock_ms: found.claim.clock_ms,
                 },
             })?;
+        }
+        for entry in self.versions.into_entries() {
+            self.report.from_claims += 1;
+            emit(entry)?;
         }
         Ok(self.report)
     }

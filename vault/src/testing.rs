@@ -162,7 +162,8 @@ impl TestVault {
 
     pub(crate) fn delete(&mut self, key: &str) -> Result<Sequence, Expectation> {
         let current = self.index.object(SCOPE, key).unwrap().unwrap().sequence;
-        self.run(|commit, _| commit.delete_object(SCOPE, key, Some(current)))
+        let bucket = self.bucket();
+        self.run(|commit, _| commit.delete_object(&bucket, key, Some(current)))
     }
 }
 

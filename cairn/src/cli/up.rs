@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::byte_size::ByteSize;
+use crate::duration::Span;
 
 /// `up`.
 #[derive(Args, Clone, Debug, Default)]
@@ -43,6 +44,9 @@ pub struct UpArgs {
     /// The most plaintext bytes that each vault may hold, for example 500GiB [env CAIRN_QUOTA]
     #[arg(long, value_name = "BYTES")]
     pub quota: Option<ByteSize>,
+    /// Let lifecycle rules count this as a day, for trying them out [default 24h, and never more]
+    #[arg(long, value_name = "DURATION")]
+    pub shorten_lifecycle_day_to: Option<Span>,
     /// Memory for uploads under way [default 128MiB; env CAIRN_UPLOAD_MEMORY]
     #[arg(long, value_name = "BYTES")]
     pub upload_memory: Option<ByteSize>,

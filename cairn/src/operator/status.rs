@@ -81,7 +81,8 @@ pub(super) fn vaults(runtime: &Runtime) -> Result<Vec<Value>, OperatorError> {
             "name": session.name(),
             "scopes": usage.len(),
             "objects": usage.iter().map(|(_, used)| used.objects).sum::<u64>(),
-            "bytes": usage.iter().map(|(_, used)| used.bytes).sum::<u64>(),
+            "bytes": usage.iter().map(|(_, used)| used.bytes + used.history_bytes).sum::<u64>(),
+            "old_version_bytes": usage.iter().map(|(_, used)| used.history_bytes).sum::<u64>(),
             "open_upload_bytes": usage.iter().map(|(_, used)| used.open_bytes).sum::<u64>(),
         }));
     }
@@ -99,7 +100,8 @@ pub(super) async fn scopes(runtime: &Runtime, vault: Option<&str>) -> Result<Val
             "scope_id": bucket.scope.to_string(),
             "created_ms": bucket.created_ms,
             "objects": used.objects,
-            "bytes": used.bytes,
+            "bytes": used.bytes + used.history_bytes,
+            "old_version_bytes": used.history_bytes,
             "open_upload_bytes": used.open_bytes,
         }));
     }

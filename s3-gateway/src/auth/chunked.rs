@@ -106,14 +106,24 @@ impl Held {
 impl Decoder {
     /// A decoder for one body; `None` when the mode is not chunked.
     pub fn new(payload: Payload, signer: ChunkSigner) -> Option<Self> {
-        let signer = match payload {
-            Payload::SignedChunks | Payload::SignedChunksTrailer => Some(signer),
-            Payload::UnsignedChunksTrailer => None,
-            Payload::Hash(_) | Payload::Unsigned => return None,
-        };
-        Some(Self {
+        match payload {
+            Payload::SignedChunks | Payload::SignedChunksTrailer => {
+                Some(Self::of(Some(signer), payload.has_trailer()))
+            }
+            Payload::UnsignedChunksTrailer => Some(Self::unsigned()),
+            Payload::Hash(_) | Payload::Unsigned => None,
+        }
+    }
+
+    /// A decoder for a body of chunks that are not signed.
+    pub fn unsigned() -> Self {
+        Self::of(None, true)
+    }
+
+    fn of(signer: Option<ChunkSigner>, trailers_follow: bool) -> Self {
+        Self {
             signer,
-            trailers_follow: payload.has_trailer(),
+            trailers_follow,
             state: State::Head,
             line: BytesMut::new(),
             held: Held::default(),
@@ -123,7 +133,7 @@ impl Decoder {
             trailer_signature: None,
             asks: false,
             wanted: None,
-        })
+        }
     }
 
     /// Makes it ask for memory before it holds a chunk that is not small.

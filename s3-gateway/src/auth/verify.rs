@@ -70,6 +70,21 @@ impl Pending<'_> {
     }
 }
 
+/// A signed form whose signature is still to be checked.
+#[derive(Debug)]
+pub struct FormClaim {
+    access_key_id: String,
+    day: String,
+    signature: [u8; 32],
+}
+
+impl FormClaim {
+    /// The access key id that the form names.
+    pub fn access_key_id(&self) -> &str {
+        &self.access_key_id
+    }
+}
+
 impl Verifier {
     /// A verifier for one region.
     pub fn new(config: VerifierConfig) -> Self {
@@ -142,6 +157,81 @@ impl Verifier {
             chunks,
             place: claimed.place,
         })
+    }
+
+    /// Everything that can be said of a signed form before its access key is known.
+    pub fn begin_form(&self, credential: &str, date: &str, signature: &str) -> Result<FormClaim, AuthError> {
+        let malformed = |what| AuthError::Malformed {
+            place: Place::Query,
+            what,
+        };
+        let mut parts = credential.rsplitn(5, '/');
+        let (Some("aws4_request"), Some(service), Some(region), Some(day), Some(id)) = (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) else {
+            return Err(malformed("the Credential is malformed"));
+        };
+        if region != self.config.region {
+            return Err(AuthError::Region {
+                place: Place::Query,
+                expected: self.config.region.clone(),
+            });
+        }
+        if service != "s3" {
+            return Err(malformed("the Credential's service is not s3"));
+        }
+        if amz_time(date).is_none() || date.get(..8) != Some(day) {
+            return Err(malformed("the Credential's date is not the day of X-Amz-Date"));
+        }
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(signature, &mut bytes).map_err(|_| AuthError::Signature)?;
+        Ok(FormClaim {
+            access_key_id: id.to_owned(),
+            day: day.to_owned(),
+            signature: bytes,
+        })
+    }
+
+    /// Checks the signature of a form over its policy, which says until when it counts and what it is for.
+    pub fn finish_form(
+        &self,
+        claim: &FormClaim,
+        policy: &str,
+        found: Option<SigningCredential>,
+        now_ms: u64,
+    ) -> Result<Identity, AuthError> {
+        let found = found.ok_or(AuthError::UnknownKey)?;
+        let key = self.keys.key(
+            &claim.access_key_id,
+            &found.secret,
+            &claim.day,
+            &self.config.region,
+            "s3",
+        );
+        if !key.verifies(policy, &claim.signature) {
+            return Err(AuthError::Signature);
+        }
+        let identity = Identity::verified(&found.credential, found.name, Proof::signature_verified());
+        identity.in_force(now_ms).map_err(AuthError::NotInForce)?;
+        Ok(identity)
+    }
+
+    /// How the body of a request without any credentials is protected: by no key, so by no chunk signature.
+    pub fn payload_of_nobody(&self, headers: &HeaderMap) -> Result<Payload, AuthError> {
+        let mut values = headers.get_all(CONTENT_SHA256).iter();
+        let payload = match (values.next(), values.next()) {
+            (None, _) => Payload::Unsigned,
+            (Some(value), None) => Payload::parse(value.to_str().map_err(|_| AuthError::PayloadInvalid)?)?,
+            (Some(_), Some(_)) => return Err(AuthError::PayloadInvalid),
+        };
+        match payload {
+            Payload::Hash(_) | Payload::Unsigned | Payload::UnsignedChunksTrailer => Ok(payload),
+            Payload::SignedChunks | Payload::SignedChunksTrailer => Err(AuthError::Anonymous),
+        }
     }
 
     fn check_scope(&self, claimed: &Claimed) -> Result<(), AuthError> {

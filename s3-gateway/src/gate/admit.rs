@@ -6,17 +6,22 @@ use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
 use http::{HeaderMap, Method, Request};
-use scopes::Identity;
+use scopes::{Identity, VaultId};
 
+use super::form::is_form;
 use super::forward::{hoist, rewrite, take_metadata};
-use super::{Admitted, Facts, ForwardBody, Gate, Gatekeeper, Inner, Passage, Target, now_ms};
-use crate::access::may;
+use super::{
+    Admitted, Circumstances, Facts, FormAnswer, ForwardBody, Gate, Gatekeeper, Inner, Passage, Question,
+    Target, now_ms,
+};
 use crate::auth::canonical::{Query, decode_utf8};
 use crate::auth::chunked::Decoder;
 use crate::auth::payload::Payload;
-use crate::auth::{Request as SignedRequest, Verified};
+use crate::auth::signing::ChunkSigner;
+use crate::auth::{AuthError, Place, Request as SignedRequest};
 use crate::body::{CheckedBody, Expected, RawBody};
 use crate::checksum::{Algorithm, ChecksumError, Declared};
 use crate::conditions::{Preconditions, Ranged};
@@ -53,7 +58,7 @@ impl<T: Into<Refusal>> From<T> for Refused {
     }
 }
 
-type Passed = (Request<ForwardBody>, Admitted);
+pub(super) type Passed = (Request<ForwardBody>, Admitted);
 
 impl<K: Gatekeeper, N: Inner> Gate<K, N> {
     /// Verifies a request and makes it ready for the part behind.
@@ -64,9 +69,12 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         passage: &Passage,
     ) -> Result<Passed, Refused> {
         let (mut parts, body) = request.into_parts();
-        let tls = self.config.hosts.settle(&mut parts.headers, peer);
-        refuse_out_of_scope(&parts.method, &parts.headers)?;
+        let client = self.config.hosts.settle(&mut parts.headers, peer);
+        refuse_out_of_scope(&parts.method)?;
         let path = decode_utf8(parts.uri.path()).map_err(|e| Refusal::from(&e))?;
+        if is_form(&parts.method, &parts.headers) {
+            return self.admit_form(parts, body, (&path, client), passage).await;
+        }
         let query = Query::parse(parts.uri.query()).map_err(|e| Refusal::from(&e))?;
         let signed = SignedRequest {
             method: &parts.method,
@@ -74,64 +82,151 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             query: &query,
             headers: &parts.headers,
         };
-        let pending = self
-            .verifier
-            .begin(&signed, now_ms())
-            .map_err(|e| Refusal::from(&e))?;
-        let found = self.keeper.credential(pending.access_key_id().to_owned()).await;
-        let verified = found.and_then(|found| self.verifier.finish(pending, found));
-        let verified = verified.map_err(|e| Refusal::from(&e))?;
+        let who = self.who(&signed).await.map_err(|e| Refusal::from(&e))?;
         let (mut operation, mut bucket) = (None, None);
         let passed = async {
-            hoist(&mut parts.headers, &query, verified.place)?;
+            if let Some(place) = who.place {
+                hoist(&mut parts.headers, &query, place)?;
+            }
             let names = self.names(&parts.headers, &path);
             let copies = parts.headers.contains_key("x-amz-copy-source");
             let routed = route::operation(&parts.method, names.level(), &query, copies);
             operation = routed.as_ref().ok().copied();
             let target = names.target(&mut bucket).map_err(|e| Refusal::from(&e))?;
-            let (routed, bucket_in_host) = (routed?, names.bucket_in_host);
-            let identity = verified.identity.clone();
-            // Before a byte of the body is read.
-            may(&identity, routed, bucket.as_ref().map(BucketName::as_str))?;
-            let origin = origin(&parts.headers, tls);
-            let plan = Plan::new(routed, &parts.headers, verified.payload)?;
-            let hold = plan.hold(&self.holds).await?;
-            let body = plan.check(body, &verified, self.config.body_patience);
-            let body = body.with_holds(self.holds.clone());
-            let digests = body.slot();
-            let body = plan.open(body).await?;
-            rewrite(&mut parts, &query, &target, &body, plan.bytes)?;
-            let metadata = take_metadata(&mut parts.headers)?;
-            let headers = &mut parts.headers;
-            let facts = Facts {
-                identity,
-                operation_id: passage.operation_id,
-                target,
-                conditions: Preconditions::take(headers),
-                source_conditions: Preconditions::take_copy_source(headers),
-                ranged: Ranged::take(headers),
-                metadata,
-                body_bytes: plan.bytes,
-                checksum: plan.declared.wanted(),
-                digests,
-                origin,
-                bucket_in_host,
-                recorded: AtomicBool::new(false),
-                _hold: hold,
-                operation: routed,
-                refusal: Mutex::new(None),
+            let routed = match (&who.identity, routed) {
+                // Nobody learns from the gate what there is.
+                (None, Err(_)) => return Err(Refusal::access_denied()),
+                (_, routed) => routed?,
             };
-            let admitted = Admitted(Arc::new(facts));
-            parts.extensions.insert(admitted.clone());
-            Ok::<Passed, Refusal>((Request::from_parts(parts, body), admitted))
+            let circumstances = Circumstances::of(&parts.headers, &query, client, who.place);
+            // Before a byte of the body is read.
+            let (vault, version) = self.judge(&who, routed, &target, &query, &circumstances)?;
+            let judged = Judged {
+                operation: routed,
+                target,
+                vault,
+                version,
+                circumstances,
+                bucket_in_host: names.bucket_in_host,
+                tls: client.tls,
+                form: None,
+            };
+            let plan = Plan::new(routed, &parts.headers, who.payload)?;
+            self.take_in((parts, body), &who, (judged, plan), &query, passage)
+                .await
         }
         .await;
         passed.map_err(|refusal| Refused {
             refusal,
-            identity: Some(verified.identity),
+            identity: who.identity,
             operation: operation.or(Some(operations::UNKNOWN)),
             bucket,
         })
+    }
+
+    /// Takes a request in that was let through: its body is put under check, its head made ready for the part behind.
+    pub(super) async fn take_in(
+        &self,
+        (mut parts, body): (Parts, RawBody),
+        who: &Asker,
+        (judged, plan): (Judged, Plan),
+        query: &Query,
+        passage: &Passage,
+    ) -> Result<Passed, Refusal> {
+        let origin = origin(&parts.headers, judged.tls);
+        let hold = plan.hold(&self.holds).await?;
+        let body = plan.check(body, who, self.config.body_patience);
+        let body = body.with_holds(self.holds.clone());
+        let digests = body.slot();
+        let body = plan.open(body).await?;
+        rewrite(&mut parts, query, &judged.target, &body, plan.bytes)?;
+        let metadata = take_metadata(&mut parts.headers)?;
+        let headers = &mut parts.headers;
+        let vault = judged.vault;
+        let facts = Facts {
+            identity: who.identity.clone().unwrap_or_else(|| Identity::anonymous(vault)),
+            vault,
+            version: judged.version,
+            circumstances: judged.circumstances,
+            operation_id: passage.operation_id,
+            target: judged.target,
+            conditions: Preconditions::take(headers),
+            source_conditions: Preconditions::take_copy_source(headers),
+            ranged: Ranged::take(headers),
+            metadata,
+            body_bytes: plan.bytes,
+            checksum: plan.declared.wanted(),
+            digests,
+            origin,
+            bucket_in_host: judged.bucket_in_host,
+            form: judged.form,
+            recorded: AtomicBool::new(false),
+            _hold: hold,
+            operation: judged.operation,
+            refusal: Mutex::new(None),
+        };
+        let admitted = Admitted(Arc::new(facts));
+        parts.extensions.insert(admitted.clone());
+        Ok((Request::from_parts(parts, body), admitted))
+    }
+
+    /// Asks for the access decision: the vault whose bucket it is about, and the version that the request names.
+    pub(super) fn judge(
+        &self,
+        who: &Asker,
+        operation: &'static str,
+        target: &Target,
+        query: &Query,
+        circumstances: &Circumstances,
+    ) -> Result<(VaultId, Option<String>), Refusal> {
+        let twice = |_| Refusal::invalid_argument("versionId was given twice");
+        let version = query.unique("versionId").map_err(twice)?;
+        let vault = self.keeper.decide(&Question {
+            identity: who.identity.as_ref(),
+            operation,
+            target,
+            version,
+            circumstances,
+        })?;
+        Ok((vault, version.map(str::to_owned)))
+    }
+
+    /// Whose request it is, if its signature holds.
+    async fn who(&self, signed: &SignedRequest<'_>) -> Result<Asker, AuthError> {
+        let pending = match self.verifier.begin(signed, now_ms()) {
+            Err(AuthError::Anonymous) => {
+                return Ok(Asker {
+                    identity: None,
+                    payload: self.verifier.payload_of_nobody(signed.headers)?,
+                    chunks: None,
+                    place: None,
+                });
+            }
+            pending => pending?,
+        };
+        let found = self.keeper.credential(pending.access_key_id().to_owned()).await?;
+        let verified = self.verifier.finish(pending, found)?;
+        Ok(Asker {
+            identity: Some(verified.identity),
+            payload: verified.payload,
+            chunks: Some(verified.chunks),
+            place: Some(verified.place),
+        })
+    }
+
+    /// The bucket that a request names; empty if it names none.
+    pub(super) fn bucket_named(&self, headers: &HeaderMap, path: &str) -> String {
+        self.names(headers, path).bucket.into_owned()
+    }
+
+    /// Whether the host names the bucket.
+    pub(super) fn is_bucket_in_host(&self, headers: &HeaderMap) -> bool {
+        self.names(headers, "").bucket_in_host
+    }
+
+    /// Whether a request names a bucket and no object.
+    pub(super) fn names_bucket_only(&self, headers: &HeaderMap, path: &str) -> bool {
+        self.names(headers, path).level() == Level::Bucket
     }
 
     /// The names in the host and the path.
@@ -157,6 +252,27 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             }
         }
     }
+}
+
+/// Who asks, as far as the head says it.
+pub(super) struct Asker {
+    /// None without credentials.
+    pub(super) identity: Option<Identity>,
+    pub(super) payload: Payload,
+    pub(super) chunks: Option<ChunkSigner>,
+    pub(super) place: Option<Place>,
+}
+
+/// A request that may be made, and what is known of it by then.
+pub(super) struct Judged {
+    pub(super) operation: &'static str,
+    pub(super) target: Target,
+    pub(super) vault: VaultId,
+    pub(super) version: Option<String>,
+    pub(super) circumstances: Circumstances,
+    pub(super) bucket_in_host: bool,
+    pub(super) tls: bool,
+    pub(super) form: Option<FormAnswer>,
 }
 
 /// The bucket and the object key that a request names, and whether the host named the bucket.
@@ -190,11 +306,7 @@ impl Names<'_> {
 }
 
 /// What needs no signature to be refused.
-fn refuse_out_of_scope(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
-    if *method == Method::OPTIONS {
-        let message = "CORSResponse: CORS is not enabled for this bucket.";
-        return Err(Refusal::new(403, "AccessForbidden", message));
-    }
+fn refuse_out_of_scope(method: &Method) -> Result<(), Refusal> {
     if ![
         Method::GET,
         Method::HEAD,
@@ -207,19 +319,10 @@ fn refuse_out_of_scope(method: &Method, headers: &HeaderMap) -> Result<(), Refus
         let message = "The specified method is not allowed against this resource.";
         return Err(Refusal::new(405, "MethodNotAllowed", message));
     }
-    let form = headers.get_all(CONTENT_TYPE).iter().any(|value| {
-        let start = value.as_bytes().trim_ascii_start().get(..19).unwrap_or_default();
-        start.eq_ignore_ascii_case(b"multipart/form-data")
-    });
-    if form && *method == Method::POST {
-        return Err(Refusal::not_implemented(
-            "Uploads by browser form are not implemented",
-        ));
-    }
     Ok(())
 }
 
-fn origin(headers: &HeaderMap, tls: bool) -> String {
+pub(super) fn origin(headers: &HeaderMap, tls: bool) -> String {
     let host = headers
         .get(HOST)
         .and_then(|h| h.to_str().ok())
@@ -228,7 +331,7 @@ fn origin(headers: &HeaderMap, tls: bool) -> String {
 }
 
 /// How a request's body is read.
-struct Plan {
+pub(super) struct Plan {
     /// Its length after decoding, when known.
     bytes: Option<u64>,
     /// `Some`: it is read whole, at most so long. `None`: it streams.
@@ -266,6 +369,15 @@ impl Plan {
         }
     }
 
+    /// For the file of a form, whose length nobody says beforehand.
+    pub(super) fn of_form(headers: &HeaderMap) -> Result<Self, Refusal> {
+        Ok(Self {
+            bytes: None,
+            limit: None,
+            declared: declared("PutObject", headers, true).map_err(|e| Refusal::from(&e))?,
+        })
+    }
+
     /// Memory for a body that is read whole.
     async fn hold(&self, holds: &Holds) -> Result<Option<Hold>, Refusal> {
         let Some(limit) = self.limit else {
@@ -275,18 +387,21 @@ impl Plan {
         hold.map(Some).ok_or_else(Refusal::slow_down)
     }
 
-    fn check(&self, raw: RawBody, verified: &Verified, patience: std::time::Duration) -> CheckedBody {
+    fn check(&self, raw: RawBody, who: &Asker, patience: std::time::Duration) -> CheckedBody {
         let expected = Expected {
             // Without any length a body that is read whole is its own measure.
             bytes: self.bytes,
-            sha256: match verified.payload {
+            sha256: match who.payload {
                 Payload::Hash(hash) => Some(hash),
                 _ => None,
             },
             declared: self.declared.clone(),
             md5: self.limit.is_none(),
         };
-        let decoder = Decoder::new(verified.payload, verified.chunks.clone());
+        let decoder = match &who.chunks {
+            Some(signer) => Decoder::new(who.payload, signer.clone()),
+            None => who.payload.is_chunked().then(Decoder::unsigned),
+        };
         CheckedBody::new(raw, decoder, expected, patience)
     }
 

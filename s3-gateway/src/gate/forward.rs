@@ -10,6 +10,7 @@ use http::{HeaderMap, Uri};
 use super::{ForwardBody, Target};
 use crate::auth::Place;
 use crate::auth::canonical::{Query, encode, encode_path};
+use crate::encoded_word;
 use crate::errors::Refusal;
 
 /// Turns `x-amz-*` parameters of a presigned URL into the headers they stand for. They were signed with the query;
@@ -75,10 +76,11 @@ pub(super) fn rewrite(
         headers.remove(name);
     }
     let bytes = match body {
-        ForwardBody::Whole(bytes) => bytes.len() as u64,
-        ForwardBody::Checked(_) => stream_bytes.unwrap_or(0),
+        ForwardBody::Whole(bytes) => Some(bytes.len() as u64),
+        ForwardBody::Checked(_) => stream_bytes,
     };
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes));
+    headers.remove(CONTENT_LENGTH);
+    headers.extend(bytes.map(|bytes| (CONTENT_LENGTH, HeaderValue::from(bytes))));
     strip_aws_chunked(headers);
     Ok(())
 }
@@ -101,7 +103,10 @@ pub(super) fn take_metadata(headers: &mut HeaderMap) -> Result<Vec<(String, Stri
                     .trim(),
             );
         }
-        let value = values.join(",");
+        let mut value = values.join(",");
+        if is_user_metadata(name.as_str()) {
+            value = encoded_word::decode(&value).into_owned();
+        }
         all_bytes += name.as_str().len() + value.len();
         if all_bytes > METADATA_BYTES_MAX {
             return Err(Refusal::metadata_too_large(all_bytes, METADATA_BYTES_MAX));
@@ -147,7 +152,7 @@ fn strip_aws_chunked(headers: &mut HeaderMap) {
         .filter(|v| !v.is_empty() && !v.eq_ignore_ascii_case("aws-chunked"))
         .collect();
     headers.remove(CONTENT_ENCODING);
-    if let Ok(value) = HeaderValue::from_str(&kept.join(","))
+    if let Ok(value) = HeaderValue::from_str(&kept.join(", "))
         && !kept.is_empty()
     {
         headers.insert(CONTENT_ENCODING, value);

@@ -52,7 +52,7 @@ impl Traffic {
         } else if status.is_server_error() {
             self.server_errors.fetch_add(1, Ordering::Relaxed);
         }
-        let row = operation.and_then(|name| TABLE.iter().position(|(have, _)| *have == name));
+        let row = operation.and_then(|name| TABLE.iter().position(|(have, ..)| *have == name));
         let class = usize::from((status.as_u16() / 100).clamp(2, 5) - 2);
         let row = self.operations.get(row.unwrap_or(TABLE.len()));
         if let Some(counter) = row.and_then(|row| row.get(class)) {
@@ -63,7 +63,7 @@ impl Traffic {
     /// Answers by operation and class, those above zero: `("PutObject", "2xx", 7)`. The operation of a request that was
     /// refused before it had one is `"-"`.
     pub fn by_operation(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        let names = TABLE.iter().map(|(name, _)| *name).chain(std::iter::once("-"));
+        let names = TABLE.iter().map(|(name, ..)| *name).chain(std::iter::once("-"));
         let rows = names.zip(&self.operations);
         let all = rows.flat_map(|(name, row)| {
             let classes = STATUS_CLASSES.into_iter().zip(row);

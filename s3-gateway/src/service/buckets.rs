@@ -7,12 +7,16 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response};
 
+use super::bucket_settings::checked_ownership;
 use super::object::timestamp;
-use super::{Answer, Asked, Halt, Operations};
-use crate::access::{Needs, decide};
+use super::{Answer, Asked, Halt, Operations, acl, lock};
+use vault::object::Settings;
+
+use crate::access::{Needs, credential_allows};
 use crate::errors::Refusal;
 use crate::gate::now_ms;
 use crate::session::SessionError;
+use crate::settings::{ACL, OWNER_ENFORCED, OWNERSHIP};
 
 impl Operations {
     pub(super) async fn create_bucket(
@@ -21,19 +25,26 @@ impl Operations {
         request: S3Request<CreateBucketInput>,
     ) -> Answer<CreateBucketOutput> {
         let input = &request.input;
-        let private = input.acl.as_ref().is_none_or(|acl| acl.as_str() == "private");
-        let granted = request
-            .headers
-            .keys()
-            .any(|name| name.as_str().starts_with("x-amz-grant-"));
-        if !private || granted || input.object_lock_enabled_for_bucket == Some(true) {
-            let message =
-                "Buckets with an ACL other than private, with grants or with Object Lock are not implemented";
-            return Err(Refusal::not_implemented(message).into());
-        }
         self.check_location(input)?;
         let name = asked.bucket_name()?;
-        match asked.session.create_bucket(&asked.caller, name).await {
+        let mut settings = Settings::default();
+        if let Some(ownership) = &input.object_ownership {
+            settings.set(OWNERSHIP, checked_ownership(ownership)?);
+        }
+        if let Some(list) = acl::of_headers(&asked, &request.headers)? {
+            if settings.get(OWNERSHIP) == Some(OWNER_ENFORCED) && list.is_public() {
+                return Err(acl::conflict().into());
+            }
+            settings.set(ACL, list.to_string());
+        }
+        if input.object_lock_enabled_for_bucket == Some(true) {
+            lock::enable(&mut settings);
+        }
+        match asked
+            .session
+            .create_bucket_with(&asked.caller, name, settings)
+            .await
+        {
             Ok(_) => asked.admitted.mark_recorded(),
             // As S3 does in its oldest region, which clients use by default.
             Err(SessionError::BucketExists) if self.region == "us-east-1" => {}
@@ -115,7 +126,7 @@ impl Operations {
         buckets.retain(|bucket| {
             bucket.name.starts_with(prefix)
                 && bucket.name > after
-                && decide(identity, Needs::AnyRight, Some(&bucket.name), now_ms()).is_ok()
+                && credential_allows(identity, Needs::AnyRight, Some(&bucket.name), now_ms()).is_ok()
         });
         buckets.sort_by(|a, b| a.name.cmp(&b.name));
         let more = buckets.len() > most;
@@ -141,7 +152,7 @@ impl Operations {
 
 /// The owner of everything in a vault, by the vault's id.
 pub(super) fn owner(asked: &Asked) -> Owner {
-    let id = asked.admitted.identity.vault().to_string();
+    let id = asked.session.vault().to_string();
     Owner {
         display_name: Some(asked.session.name().to_owned()),
         id: Some(id),

@@ -4,15 +4,17 @@ use s3s::dto::{CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource};
 use s3s::{S3Request, S3Response};
 use vault::object::{ChecksumKind, ObjectChecksum};
 
+use super::encryption::Encryption;
 use super::object::{
-    check_version, check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm,
-    stored_checksum, timestamp, write_condition,
+    check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm, stored_checksum, timestamp,
+    write_condition,
 };
-use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
+use super::versions::{find_version, version_id, written_version_id};
+use super::{Answer, Asked, Halt, Key, Operations, SessionBucket, attributes};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
 use crate::errors::Refusal;
-use crate::session::{Condition, CopyChanges, NewObject, SessionError, Stored};
+use crate::session::{Attributes, Condition, CopyChanges, NewObject, SessionError, Stored};
 
 /// The largest object that one CopyObject copies, in bytes.
 const COPY_BYTES_MAX: u64 = 5 << 30;
@@ -26,20 +28,22 @@ impl Operations {
         check_write_headers(&request.headers)?;
         let input = &request.input;
         let condition = write_condition(&asked.admitted.conditions)?;
-        let replace = match input
-            .metadata_directive
-            .as_ref()
-            .map(|directive| directive.as_str())
-        {
-            None | Some("COPY") => false,
-            Some("REPLACE") => true,
-            Some(_) => return Err(Refusal::invalid_argument("Unknown metadata directive.").into()),
-        };
+        let replace = replaces(input.metadata_directive.as_ref().map(|d| d.as_str()), "metadata")?;
+        let replaces_tags = replaces(input.tagging_directive.as_ref().map(|d| d.as_str()), "tagging")?;
         let bucket = asked.bucket().await?;
         let key = asked.key()?;
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
         let (from, stored) = find_source(&asked, &input.copy_source).await?;
         let wanted = wanted_algorithm(input.checksum_algorithm.as_ref().map(|a| a.as_str()))?;
-        if from.scope == bucket.scope && stored.object.key == key.as_str() && !replace && wanted.is_none() {
+        let older = matches!(
+            &input.copy_source,
+            CopySource::Bucket {
+                version_id: Some(_),
+                ..
+            }
+        );
+        let changed = replace || wanted.is_some() || encryption.is_some() || older;
+        if from.scope == bucket.scope && stored.object.key == key.as_str() && !changed {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata, storage class, website redirect location or encryption \
                            attributes.";
@@ -51,8 +55,15 @@ impl Operations {
                            5368709120";
             return Err(Refusal::invalid_request(message).into());
         }
+        let mut attributes = attributes::of_write(&asked, &request.headers, &bucket, &encryption)?;
+        if !replace {
+            attributes.metadata.clone_from(&stored.object.metadata);
+        }
+        if !replaces_tags {
+            attributes.tags.clone_from(&stored.object.tags);
+        }
         let job = Job {
-            metadata: replace.then(|| asked.admitted.metadata.clone()),
+            attributes,
             compute: wanted.filter(|wanted| !has_checksum(&stored, *wanted)),
             condition,
         };
@@ -65,17 +76,30 @@ impl Operations {
         if let Some(checksum) = &copied.object.checksum {
             result_checksum(&mut result, checksum, copied.object.parts);
         }
-        Ok(S3Response::new(CopyObjectOutput {
+        let mut response = S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
+            copy_source_version_id: version_id(&from, &stored.object),
+            version_id: written_version_id(&copied.object),
             ..Default::default()
-        }))
+        });
+        encryption.put(&mut response.headers);
+        Ok(response)
+    }
+}
+
+/// Whether a directive takes the request's own words in place of the source's.
+fn replaces(directive: Option<&str>, of: &str) -> Result<bool, Halt> {
+    match directive {
+        None | Some("COPY") => Ok(false),
+        Some("REPLACE") => Ok(true),
+        Some(_) => Err(Refusal::invalid_argument(format!("Unknown {of} directive.")).into()),
     }
 }
 
 /// A copy that may be made.
 struct Job {
-    /// The new metadata, if it is not the source's.
-    metadata: Option<Vec<(String, String)>>,
+    /// What is said of the copy; a source's lock and encryption never go with it.
+    attributes: Attributes,
     /// A checksum that the source does not have, which is only found by reading it.
     compute: Option<Algorithm>,
     condition: Condition,
@@ -90,7 +114,7 @@ impl Job {
     ) -> Result<Stored, Halt> {
         let Some(algorithm) = self.compute else {
             let changes = CopyChanges {
-                metadata: self.metadata,
+                attributes: self.attributes,
                 checksum: None,
                 etag_md5: None,
             };
@@ -108,7 +132,7 @@ impl Job {
             .await?;
         let digests = hasher.finish();
         let new = NewObject {
-            metadata: self.metadata.unwrap_or_else(|| source.metadata.clone()),
+            attributes: self.attributes,
             etag_md5: md5_of(&digests)?,
             checksum: digests.checksum.as_ref().and_then(stored_checksum),
         };
@@ -130,10 +154,16 @@ pub(super) async fn find_source(asked: &Asked, source: &CopySource) -> Result<(S
     else {
         return Err(Refusal::not_implemented("Access points are not implemented").into());
     };
-    check_version(version_id.as_deref())?;
     let key = Key::parse(key)?;
     let bucket = asked.session.bucket(bucket).await?;
-    let stored = asked.session.object(&bucket, &key).await?;
+    let stored = match find_version(asked, &bucket, &key, version_id.as_deref()).await {
+        Err(halt) if halt.refusal.status == 405 => {
+            let message =
+                "The source of a copy request may not specifically refer to a delete marker by version id.";
+            return Err(Refusal::invalid_request(message).into());
+        }
+        found => found?,
+    };
     let conditions = &asked.admitted.source_conditions;
     match conditions.judge(&stored.object.etag(), stored.object.modified_ms) {
         Verdict::Hold => Ok((bucket, stored)),

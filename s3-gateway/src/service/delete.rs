@@ -6,10 +6,15 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response};
 
-use super::object::{check_version, write_condition};
-use super::{Answer, Asked, Halt, Key, Operations};
+use super::lock::may_bypass;
+use super::object::write_condition;
+use super::versions::parse_version;
+use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
+use crate::access;
 use crate::errors::Refusal;
-use crate::session::{Condition, ETagMatch, SessionError};
+use crate::gate::{Question, Target};
+use crate::session::{Condition, Deleted, Doomed, ETagMatch, SessionError};
+use crate::settings::POLICY;
 
 impl Operations {
     pub(super) async fn delete_object(
@@ -18,21 +23,31 @@ impl Operations {
         request: S3Request<DeleteObjectInput>,
     ) -> Answer<DeleteObjectOutput> {
         let input = &request.input;
-        check_version(input.version_id.as_deref())?;
         if input.if_match_size.is_some() || input.if_match_last_modified_time.is_some() {
             return Err(unsupported());
         }
         let condition = write_condition(&asked.admitted.conditions)?;
         let bucket = asked.bucket().await?;
-        match asked
-            .session
-            .delete_object(&asked.caller, &bucket, asked.key()?, condition)
-            .await
-        {
-            // Deleting what is not there is done already.
-            Ok(_) => Ok(S3Response::new(DeleteObjectOutput::default())),
-            Err(error) => Err(error.into()),
-        }
+        let (session, caller, key) = (&asked.session, &asked.caller, asked.key()?);
+        let deleted = match &input.version_id {
+            None => session.delete_object(caller, &bucket, key, condition).await?,
+            Some(version) => {
+                let version = Doomed {
+                    version: parse_version(version)?,
+                    only: None,
+                    bypass_governance: may_bypass(&asked, input.bypass_governance_retention)?,
+                };
+                session
+                    .delete_version(caller, &bucket, key, version, condition)
+                    .await?
+            }
+        };
+        // Deleting what is not there is done already.
+        Ok(S3Response::new(DeleteObjectOutput {
+            delete_marker: deleted.delete_marker.then_some(true),
+            version_id: deleted.version.map(|version| version.to_string()),
+            ..Default::default()
+        }))
     }
 
     pub(super) async fn delete_objects(
@@ -55,33 +70,32 @@ impl Operations {
             return Err(Refusal::invalid_request(message).into());
         }
         let bucket = asked.bucket().await?;
+        let bypass_governance = may_bypass(&asked, request.input.bypass_governance_retention)?;
         let quiet = request.input.delete.quiet.unwrap_or(false);
         let mut errors = Vec::new();
         let (mut names, mut keys) = (Vec::new(), Vec::new());
         for named in named {
-            let name = named.key.clone();
-            match one(&named) {
+            let wanted = one(&named, bypass_governance);
+            match wanted.and_then(|wanted| {
+                self.may_delete(&asked, &bucket, &wanted.0, &named)
+                    .map(|()| wanted)
+            }) {
                 Ok(wanted) => {
                     keys.push(wanted);
-                    names.push(name);
+                    names.push(named);
                 }
-                Err(halt) => errors.push(failed(name, halt)),
+                Err(halt) => errors.push(failed(named, halt)),
             }
         }
         let outcomes = asked.session.delete_objects(&asked.caller, &bucket, keys).await;
         let mut deleted = Vec::new();
         for (name, outcome) in names.into_iter().zip(outcomes) {
             match outcome {
-                Ok(_) => deleted.push(DeletedObject {
-                    key: Some(name),
+                Ok(outcome) => deleted.push(said(name, &outcome)),
+                Err(SessionError::NoSuchKey) => deleted.push(DeletedObject {
+                    key: Some(name.key),
                     ..Default::default()
                 }),
-                Err(SessionError::NoSuchKey) => {
-                    deleted.push(DeletedObject {
-                        key: Some(name),
-                        ..Default::default()
-                    });
-                }
                 Err(error) => errors.push(failed(name, error.into())),
             }
         }
@@ -107,8 +121,59 @@ impl Operations {
     }
 }
 
-fn one(named: &ObjectIdentifier) -> Result<(Key, Condition), Halt> {
-    check_version(named.version_id.as_deref())?;
+impl Operations {
+    /// Each key of a multi-delete is decided by itself where more than the credential's rights count.
+    fn may_delete(
+        &self,
+        asked: &Asked,
+        bucket: &SessionBucket,
+        key: &Key,
+        named: &ObjectIdentifier,
+    ) -> Result<(), Halt> {
+        let admitted = &asked.admitted;
+        if bucket.settings.get(POLICY).is_none()
+            && admitted.identity.vault() == admitted.vault
+            && admitted.asking().is_some()
+        {
+            return Ok(());
+        }
+        let target = Target {
+            bucket: admitted.target.bucket.clone(),
+            key: Some(key.clone()),
+        };
+        let decided = access::decide(
+            &self.sessions,
+            &Question {
+                identity: admitted.asking(),
+                operation: "DeleteObject",
+                target: &target,
+                version: named.version_id.as_deref().filter(|id| !id.is_empty()),
+                circumstances: &admitted.circumstances,
+            },
+        )?;
+        if decided == admitted.vault {
+            Ok(())
+        } else {
+            Err(Refusal::access_denied().into())
+        }
+    }
+}
+
+/// What became of one key, as S3 says it: a marker that was made under its own id, one that was deleted under the id that was
+/// asked for.
+fn said(named: ObjectIdentifier, outcome: &Deleted) -> DeletedObject {
+    let marker = outcome.delete_marker.then_some(true);
+    let version = outcome.version.map(|version| version.to_string());
+    DeletedObject {
+        delete_marker: marker,
+        delete_marker_version_id: version.filter(|_| outcome.delete_marker),
+        key: Some(named.key),
+        version_id: named.version_id,
+    }
+}
+
+fn one(named: &ObjectIdentifier, bypass_governance: bool) -> Result<(Key, Option<Doomed>, Condition), Halt> {
+    let version = named.version_id.as_deref().filter(|id| !id.is_empty());
     if named.size.is_some() || named.last_modified_time.is_some() {
         return Err(unsupported());
     }
@@ -117,15 +182,27 @@ fn one(named: &ObjectIdentifier) -> Result<(Key, Condition), Halt> {
         Some(tag) => Condition::IfMatch(ETagMatch::Tag(tag.value().to_owned())),
         None => Condition::None,
     };
-    Ok((Key::parse(&named.key)?, condition))
+    Ok((
+        Key::parse(&named.key)?,
+        version
+            .map(|version| {
+                Ok::<_, Halt>(Doomed {
+                    version: parse_version(version)?,
+                    only: None,
+                    bypass_governance,
+                })
+            })
+            .transpose()?,
+        condition,
+    ))
 }
 
-fn failed(key: String, halt: Halt) -> Error {
+fn failed(named: ObjectIdentifier, halt: Halt) -> Error {
     Error {
         code: Some(halt.refusal.code.into_owned()),
-        key: Some(key),
+        key: Some(named.key),
         message: Some(halt.refusal.message.into_owned()),
-        ..Default::default()
+        version_id: named.version_id,
     }
 }
 

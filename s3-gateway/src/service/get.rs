@@ -11,11 +11,11 @@ use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutpu
 use s3s::{Body, S3Request, S3Response};
 use vault::object::{Manifest, Object};
 
+use super::encryption::Encryption;
 use super::multipart;
-use super::object::{
-    check_read_headers, check_version, etag, put_checksum, put_header, put_metadata, signed, timestamp,
-};
-use super::{Answer, Asked, Halt, Operations};
+use super::object::{check_read_headers, etag, put_checksum, put_header, put_metadata, signed, timestamp};
+use super::versions::{find_version, version_id};
+use super::{Answer, Asked, Halt, Operations, lifecycle, lock};
 use crate::auth::canonical::Query;
 use crate::conditions::{Verdict, format_http_date};
 use crate::errors::Refusal;
@@ -55,12 +55,14 @@ impl Found {
         part_number: Option<i32>,
     ) -> Result<Self, Halt> {
         check_read_headers(&request.headers)?;
-        check_version(version_id)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        let stored = asked.session.object(&bucket, key).await?;
+        let stored = find_version(asked, &bucket, key, version_id).await?;
         check_conditions(asked, &stored.object)?;
         let selection = select(asked, &bucket, &stored, part_number).await?;
-        let headers = headers_of(&stored.object, &selection, &request.headers, request.uri.query())?;
+        let mut headers = headers_of(&stored.object, &selection, &request.headers, request.uri.query())?;
+        if version_id.is_none() {
+            lifecycle::put_expiry(&mut headers, &bucket, &stored.object);
+        }
         Ok(Self {
             bucket,
             stored,
@@ -80,6 +82,7 @@ macro_rules! answer {
             e_tag: Some(etag(&$found.stored.object)),
             last_modified: Some(timestamp($found.stored.object.modified_ms)),
             parts_count: $found.selection.parts_count,
+            version_id: version_id(&$found.bucket, &$found.stored.object),
             $($body)*
             ..Default::default()
         }
@@ -234,6 +237,15 @@ fn headers_of(
 ) -> Result<HeaderMap, Halt> {
     let mut headers = HeaderMap::new();
     put_metadata(&mut headers, object);
+    Encryption::of_noted(&object.system).put(&mut headers);
+    lock::put_headers(&mut headers, &object.lock);
+    if !object.tags.is_empty() {
+        put_header(
+            &mut headers,
+            "x-amz-tagging-count",
+            &object.tags.len().to_string(),
+        );
+    }
     let query = Query::parse(query).map_err(|error| Refusal::from(&error))?;
     for (parameter, header) in OVERRIDES {
         if let Ok(Some(value)) = query.unique(parameter) {

@@ -90,7 +90,7 @@ impl Operations {
                 .filter(|_| input.delimiter.is_some())
                 .map(written),
             common_prefixes: encoding.groups(&page.common_prefixes),
-            delimiter: input.delimiter.as_ref().map(written),
+            delimiter: said_delimiter(input.delimiter.as_ref(), encoding),
             encoding_type: encoding.name(),
             contents: contents(&page, encoding, Some(&owner)),
             ..Default::default()
@@ -106,7 +106,11 @@ impl Operations {
         let input = request.input;
         let encoding = Encoding::parse(input.encoding_type.as_ref())?;
         let max_keys = page_size(input.max_keys, "max-keys")?;
-        let start_after = match &input.continuation_token {
+        let start_after = match input
+            .continuation_token
+            .as_ref()
+            .filter(|token| !token.is_empty())
+        {
             Some(token) => Some(read_token(token)?),
             None => input.start_after.clone().filter(|start| !start.is_empty()),
         };
@@ -130,7 +134,7 @@ impl Operations {
             is_truncated: Some(page.truncated),
             next_continuation_token: page.next.as_deref().map(write_token),
             common_prefixes: encoding.groups(&page.common_prefixes),
-            delimiter: input.delimiter.as_ref().map(written),
+            delimiter: said_delimiter(input.delimiter.as_ref(), encoding),
             encoding_type: encoding.name(),
             start_after: input.start_after.as_ref().map(written),
             contents: contents(&page, encoding, owner.as_ref()),
@@ -138,6 +142,13 @@ impl Operations {
         };
         Ok(S3Response::new(output))
     }
+}
+
+/// A delimiter that is empty groups nothing, and is not repeated.
+fn said_delimiter(asked: Option<&String>, encoding: Encoding) -> Option<String> {
+    asked
+        .filter(|delimiter| !delimiter.is_empty())
+        .map(|delimiter| encoding.write(delimiter))
 }
 
 fn query(

@@ -12,12 +12,14 @@ use vault::object::{Checksum, ObjectChecksum, Upload, UploadId};
 
 use super::buckets::owner;
 use super::copy::wanted_algorithm;
+use super::encryption::Encryption;
 use super::list::{Encoding, page_size};
 use super::object::{
     check_write_headers, checksum_text, etag, kind_name, md5_of, put_header, receive, sent_algorithm,
     sent_checksum, signed, stored_algorithm, stored_checksum, timestamp, write_condition,
 };
-use super::{Answer, Asked, Halt, Operations};
+use super::versions::written_version_id;
+use super::{Answer, Asked, Halt, Operations, attributes};
 use crate::auth::canonical::encode_path;
 use crate::checksum::{Algorithm, ChecksumError, Value};
 use crate::errors::Refusal;
@@ -38,8 +40,10 @@ impl Operations {
         let kind = input.checksum_type.as_ref().map(ChecksumType::as_str);
         let composite = is_composite(algorithm, kind)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
+        let attributes = attributes::of_write(&asked, &request.headers, &bucket, &encryption)?;
         let new = NewUpload {
-            metadata: asked.admitted.metadata.clone(),
+            attributes,
             checksum_algorithm: algorithm.map(stored_algorithm),
             composite,
         };
@@ -56,7 +60,9 @@ impl Operations {
             checksum_type: algorithm.map(|_| ChecksumType::from_static(kind)),
             ..Default::default()
         };
-        Ok(S3Response::new(output))
+        let mut response = S3Response::new(output);
+        encryption.put(&mut response.headers);
+        Ok(response)
     }
 
     pub(super) async fn upload_part(
@@ -86,6 +92,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
+        Encryption::of_noted(&upload.system).put(&mut response.headers);
         if let Some(value) = &digests.checksum {
             put_header(
                 &mut response.headers,
@@ -143,6 +150,7 @@ impl Operations {
         let object = &stored.object;
         let location = location(&asked, &bucket.name, key.as_str());
         let mut output = CompleteMultipartUploadOutput {
+            version_id: written_version_id(object),
             bucket: Some(bucket.name),
             key: Some(key.as_str().to_owned()),
             e_tag: Some(etag(object)),
@@ -152,7 +160,9 @@ impl Operations {
         if let Some(checksum) = &object.checksum {
             completed_checksum(&mut output, checksum, object.parts);
         }
-        Ok(S3Response::new(output))
+        let mut response = S3Response::new(output);
+        Encryption::of_noted(&object.system).put(&mut response.headers);
+        Ok(response)
     }
 
     pub(super) async fn abort_multipart_upload(

@@ -8,24 +8,25 @@ use s3s::dto::{ETag, StreamingBlob, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior};
 use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Object, ObjectChecksum};
 
-use super::{Asked, Halt, SessionBucket};
+use super::{Asked, Halt, SessionBucket, encryption};
 use crate::body::BodyError;
 use crate::checksum::{Algorithm, Digests, Summer, Value};
 use crate::conditions::{Preconditions, Tags};
+use crate::encoded_word;
 use crate::errors::Refusal;
 use crate::session::{Condition, ETagMatch, FinishedStream, StreamWriter};
 
 /// Refuses headers for parts of S3 that are not there, rather than ignoring what a client relies on.
 pub(super) fn check_write_headers(headers: &HeaderMap) -> Result<(), Halt> {
+    encryption::check_write(headers)?;
     for (name, value) in headers {
         let refused = match name.as_str() {
             "x-amz-storage-class" if value.as_bytes() != b"STANDARD" => {
                 let message = "The storage class you specified is not valid";
                 return Err(Refusal::new(400, "InvalidStorageClass", message).into());
             }
-            "x-amz-acl" => !matches!(value.as_bytes(), b"private" | b"bucket-owner-full-control"),
-            "x-amz-tagging" => !value.is_empty(),
             "x-amz-website-redirect-location" | "x-amz-write-offset-bytes" => true,
+            other if encryption::is_ours(other) => false,
             other => REFUSED_PREFIXES.iter().any(|prefix| other.starts_with(prefix)),
         };
         if refused {
@@ -39,6 +40,7 @@ pub(super) fn check_write_headers(headers: &HeaderMap) -> Result<(), Halt> {
 
 /// Encryption keys of the client's own make a read as different as a write.
 pub(super) fn check_read_headers(headers: &HeaderMap) -> Result<(), Halt> {
+    encryption::check_read(headers)?;
     if headers
         .keys()
         .any(|name| name.as_str().starts_with("x-amz-server-side-encryption"))
@@ -47,17 +49,6 @@ pub(super) fn check_read_headers(headers: &HeaderMap) -> Result<(), Halt> {
         return Err(Refusal::not_implemented(message).into());
     }
     Ok(())
-}
-
-/// `null` is the only version there is.
-pub(super) fn check_version(version: Option<&str>) -> Result<(), Halt> {
-    match version {
-        None | Some("null") => Ok(()),
-        Some(_) => {
-            let message = "The specified version does not exist.";
-            Err(Refusal::not_found("NoSuchVersion", message).into())
-        }
-    }
 }
 
 /// The condition of a write.
@@ -195,7 +186,11 @@ pub(super) fn put_checksum(headers: &mut HeaderMap, checksum: &ObjectChecksum, p
 /// The content headers and user metadata of an object.
 pub(super) fn put_metadata(headers: &mut HeaderMap, object: &Object) {
     for (name, value) in &object.metadata {
-        put_header(headers, name, value);
+        if name.starts_with("x-amz-meta-") {
+            put_header(headers, name, &encoded_word::encode(value));
+        } else {
+            put_header(headers, name, value);
+        }
     }
     if object.metadata("content-type").is_none() {
         put_header(headers, "content-type", "binary/octet-stream");
@@ -226,9 +221,4 @@ pub(super) fn signed(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-const REFUSED_PREFIXES: [&str; 4] = [
-    "x-amz-server-side-encryption",
-    "x-amz-object-lock-",
-    "x-amz-grant-",
-    "x-amz-copy-source-server-side",
-];
+const REFUSED_PREFIXES: [&str; 2] = ["x-amz-server-side-encryption", "x-amz-copy-source-server-side"];

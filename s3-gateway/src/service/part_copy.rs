@@ -4,8 +4,10 @@ use s3s::dto::{CopyPartResult, ETag, UploadPartCopyInput, UploadPartCopyOutput};
 use s3s::{S3Request, S3Response};
 
 use super::copy::find_source;
+use super::encryption::Encryption;
 use super::multipart::{part_number, upload_id};
 use super::object::{check_write_headers, md5_of, sent_algorithm, stored_checksum, timestamp};
+use super::versions::version_id;
 use super::{Answer, Asked, Halt, Operations};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::RangeSpec;
@@ -67,10 +69,13 @@ impl Operations {
                 Algorithm::Sha256 => result.checksum_sha256 = text,
             }
         }
-        Ok(S3Response::new(UploadPartCopyOutput {
+        let mut response = S3Response::new(UploadPartCopyOutput {
             copy_part_result: Some(result),
+            copy_source_version_id: version_id(&from, &stored.object),
             ..Default::default()
-        }))
+        });
+        Encryption::of_noted(&upload.system).put(&mut response.headers);
+        Ok(response)
     }
 }
 

@@ -4,10 +4,12 @@ use s3s::dto::{PutObjectInput, PutObjectOutput};
 use s3s::{S3Request, S3Response};
 use vault::object::{ChecksumKind, ObjectChecksum};
 
+use super::encryption::Encryption;
 use super::object::{
     check_write_headers, etag, md5_of, put_checksum, receive, stored_checksum, write_condition,
 };
-use super::{Answer, Asked, Operations};
+use super::versions::written_version_id;
+use super::{Answer, Asked, Operations, attributes, lifecycle};
 use crate::session::{Condition, NewObject, SessionError};
 
 impl Operations {
@@ -19,6 +21,8 @@ impl Operations {
         check_write_headers(&request.headers)?;
         let condition = write_condition(&asked.admitted.conditions)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
+        let encryption = Encryption::of_write(&request.headers, &bucket)?;
+        let attributes = attributes::of_write(&asked, &request.headers, &bucket, &encryption)?;
         if condition != Condition::None {
             // A first look saves the transfer; what counts is decided with the ledger append.
             let current = match asked.session.object(&bucket, key).await {
@@ -31,7 +35,7 @@ impl Operations {
         let (stream, digests) = receive(&asked, &bucket, None, request.input.body).await?;
         let checksum = digests.checksum.as_ref().and_then(stored_checksum);
         let new = NewObject {
-            metadata: asked.admitted.metadata.clone(),
+            attributes,
             etag_md5: md5_of(&digests)?,
             checksum: checksum.clone(),
         };
@@ -41,9 +45,12 @@ impl Operations {
             .await?;
         let output = PutObjectOutput {
             e_tag: Some(etag(&stored.object)),
+            version_id: written_version_id(&stored.object),
             ..Default::default()
         };
         let mut response = S3Response::new(output);
+        lifecycle::put_expiry(&mut response.headers, &bucket, &stored.object);
+        encryption.put(&mut response.headers);
         if let Some(checksum) = checksum {
             let checksum = ObjectChecksum {
                 checksum,

@@ -43,7 +43,7 @@ impl Inner {
             epoch: FIRST_EPOCH,
             created_ms: 0,
             sequence: Sequence(0),
-            settings: Vec::new(),
+            settings: vault::object::Settings::default(),
         }
     }
 

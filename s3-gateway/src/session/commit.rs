@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use vault::commit::{Over, Packs, WrittenPack};
+use vault::commit::{Packs, WrittenPack};
 use vault::index::Resolved;
 use vault::object::{Object, Part};
 
@@ -47,15 +47,6 @@ pub enum Condition {
 }
 
 impl Condition {
-    /// What a write under this condition expects of the object that it was decided on: without a condition nothing, so that
-    /// writers of one key never wait for each other.
-    pub(crate) fn over(&self, current: Option<Sequence>) -> Over {
-        match self {
-            Self::None => Over::Anything,
-            Self::IfMatch(_) | Self::IfNoneMatch(_) => Over::Row(current),
-        }
-    }
-
     /// What a client hears whose write met contention [`ATTEMPTS_MAX`] times.
     pub(crate) fn contended(&self) -> SessionError {
         match self {
@@ -66,8 +57,9 @@ impl Condition {
         }
     }
 
-    /// Decides the condition on what is there now.
+    /// Decides the condition on the version that is current; a delete marker is none.
     pub(crate) fn check(&self, current: Option<&Object>) -> Result<(), SessionError> {
+        let current = current.filter(|object| !object.delete_marker);
         let matches = |wanted: &ETagMatch| match (wanted, current) {
             (_, None) => false,
             (ETagMatch::Any, Some(_)) => true,

@@ -11,7 +11,7 @@ use super::{Bucket, Caller, Condition, Inner, Session, SessionError, now_ms};
 use crate::key::ObjectKey;
 use engine::slots::Sequence;
 use std::sync::Arc;
-use vault::object::{Checksum, ChecksumKind, Manifest, Object, ObjectChecksum, Upload, UploadId};
+use vault::object::{Checksum, ChecksumKind, Manifest, Object, ObjectChecksum, Upload, UploadId, Versioning};
 
 /// The least bytes of a part that is not the last one (S3's limit).
 pub const PART_BYTES_MIN: u64 = 5 << 20;
@@ -129,12 +129,14 @@ impl Inner {
             .upload(bucket.scope, id)?
             .ok_or(SessionError::NoSuchUpload)?;
         let upload = &row.value;
-        let current = self.index.object(bucket.scope, &upload.key)?;
+        let versioning = self.bucket_now(bucket)?.settings.versioning();
+        let current = self.index.current(bucket.scope, &upload.key)?;
         condition.check(current.as_ref().map(|current| &current.value))?;
         let stored = self.all_parts(bucket, id)?;
         check_repeated(upload, &completion.parts)?;
         let chosen = choose(&stored, &completion.parts)?;
-        let object = assemble(upload, &chosen, completion, self.new_version())?;
+        let mut object = assemble(upload, &chosen, completion, self.new_version())?;
+        object.null_version = versioning != Versioning::Enabled;
         let parts = chosen.iter().map(|part| part.entry.part.clone()).collect();
         let becoming = Becoming {
             object,
@@ -246,6 +248,8 @@ fn assemble(
         metadata: upload.metadata.clone(),
         tags: upload.tags.clone(),
         lock: upload.lock,
+        system: upload.system.clone(),
+        superseded: Sequence(0),
         manifest: Manifest::Inline(Vec::new()),
     })
 }

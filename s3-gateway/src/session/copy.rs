@@ -3,26 +3,39 @@
 //! Invariant: a manifest that shares packs with its source is appended only while the source still stands, so that the
 //! collector never finds them unreferenced in between.
 
+use super::attributes::Attributes;
 use super::commit::{ATTEMPTS_MAX, detached};
 use super::hold::Source;
 use super::put::{Becoming, Change, Stored};
 use super::stream::FinishedStream;
 use super::{Bucket, Caller, Condition, Inner, Session, SessionError, now_ms};
 use crate::key::ObjectKey;
+use engine::slots::Sequence;
 use futures::stream::StreamExt;
 use std::ops::Range;
 use std::sync::Arc;
-use vault::object::{ChecksumKind, Manifest, Object, ObjectChecksum};
+use vault::object::{ChecksumKind, Manifest, Object, ObjectChecksum, Versioning};
 
 /// What a copy changes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CopyChanges {
-    /// New metadata; none keeps the source's.
-    pub metadata: Option<Vec<(String, String)>>,
+    /// What is said of the copy.
+    pub attributes: Attributes,
     /// A checksum over the whole object, where the client asked for one the source does not have.
     pub checksum: Option<ObjectChecksum>,
     /// The MD5 of the whole object, where the bytes were read to compute `checksum`; the copy then has a plain ETag.
     pub etag_md5: Option<[u8; 16]>,
+}
+
+impl CopyChanges {
+    /// A copy that changes nothing that goes with a copy.
+    pub fn none(source: &Stored) -> Self {
+        Self {
+            attributes: Attributes::copied(&source.object),
+            checksum: None,
+            etag_md5: None,
+        }
+    }
 }
 
 impl Session {
@@ -96,17 +109,7 @@ impl Inner {
                 done => return done,
             }
             let (from, stored) = &mut copy.source;
-            let now = self
-                .index
-                .object(from.scope, &stored.object.key)?
-                .ok_or(SessionError::NoSuchKey)?;
-            if now.value.version != stored.object.version {
-                return Err(SessionError::Conflict { attempts: 1 });
-            }
-            *stored = Stored {
-                object: now.value,
-                sequence: now.sequence,
-            };
+            *stored = self.again(from.scope, stored)?.ok_or(SessionError::NoSuchKey)?;
         }
         Err(SessionError::Conflict {
             attempts: ATTEMPTS_MAX,
@@ -140,13 +143,17 @@ impl Inner {
                 Manifest::Indirect { .. } => Vec::new(),
             };
         }
+        let versioning = self.bucket_now(&bucket)?.settings.versioning();
         let object = &mut becoming.object;
         object.key = key.as_str().to_owned();
         object.version = self.new_version();
+        object.null_version = versioning != Versioning::Enabled;
+        object.superseded = Sequence(0);
         object.modified_ms = now_ms();
-        if let Some(metadata) = changes.metadata {
-            object.metadata = metadata;
-        }
+        object.metadata = changes.attributes.metadata;
+        object.tags = changes.attributes.tags;
+        object.lock = changes.attributes.lock;
+        object.system = changes.attributes.system;
         if changes.checksum.is_some() {
             object.checksum = changes.checksum;
         }
@@ -163,8 +170,7 @@ impl Inner {
             .await?;
         let change = if shared {
             Change::Copy {
-                source: stored.object.key.clone(),
-                sequence: stored.sequence,
+                source: Box::new(stored),
             }
         } else {
             Change::CopyAcross

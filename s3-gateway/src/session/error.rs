@@ -20,6 +20,12 @@ pub enum SessionError {
     /// No current object has this object key.
     #[error("there is no such object key")]
     NoSuchKey,
+    /// The object key has no version of this id.
+    #[error("there is no such version")]
+    NoSuchVersion,
+    /// The version is under retention or a legal hold.
+    #[error("the version is under object lock")]
+    Locked,
     /// No upload of this id is open for this object key.
     #[error("there is no such upload")]
     NoSuchUpload,

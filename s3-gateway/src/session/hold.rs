@@ -58,14 +58,12 @@ impl Inner {
             {
                 return Ok((manifest, hold));
             }
-            let now = self.index.object(scope, &stored.object.key)?;
-            let now = now.ok_or(SessionError::NoSuchKey)?;
-            if now.value.version != stored.object.version {
-                return Err(SessionError::Busy);
-            }
-            stored = Stored {
-                object: now.value,
-                sequence: now.sequence,
+            stored = match self.again(scope, &stored)? {
+                Some(now) => now,
+                None if self.index.object(scope, &stored.object.key)?.is_some() => {
+                    return Err(SessionError::Busy);
+                }
+                None => return Err(SessionError::NoSuchKey),
             };
         }
         Err(SessionError::Busy)
@@ -84,8 +82,7 @@ impl Inner {
         };
         if let Some(stored) = of.filter(|_| many) {
             // What an entry refers to is never retired.
-            let now = self.index.object(scope, &stored.object.key)?;
-            if now.is_some_and(|now| now.sequence == stored.sequence) {
+            if self.stands(scope, stored)?.is_some() {
                 return Ok(Some(hold));
             }
         }

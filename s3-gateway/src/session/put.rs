@@ -2,6 +2,7 @@
 //!
 //! Invariant: the object's manifest stands in a claim on the drives before the ledger append that makes it visible.
 
+use super::attributes::NewObject;
 use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
 use super::packer::{Packed, Run, Submission};
@@ -15,22 +16,11 @@ use bytes::Bytes;
 use engine::slots::Sequence;
 use std::sync::Arc;
 use vault::claim::ClaimValue;
-use vault::commit::Commit;
+use vault::commit::{Commit, Succession};
 use vault::index::Stored as Row;
 use vault::object::{
-    Checksum, ChecksumKind, Extent, Manifest, Object, ObjectChecksum, Part, Upload, VersionId,
+    ChecksumKind, Extent, Manifest, Object, ObjectChecksum, Part, Upload, VersionId, Versioning,
 };
-
-/// What a PUT says of its object.
-#[derive(Debug, Clone, Default)]
-pub struct NewObject {
-    /// Content headers and `x-amz-meta-` entries, under lower-case names.
-    pub metadata: Vec<(String, String)>,
-    /// MD5 of the body.
-    pub etag_md5: [u8; 16],
-    /// The checksum the client gave or asked for, over the body.
-    pub checksum: Option<Checksum>,
-}
 
 /// An object as the view has it.
 #[derive(Debug, Clone)]
@@ -130,7 +120,7 @@ pub(crate) enum Change {
     /// By a PUT.
     Put,
     /// By a copy within its scope: the packs are those of this source, which must still stand.
-    Copy { source: String, sequence: Sequence },
+    Copy { source: Box<Stored> },
     /// By a copy from another scope.
     CopyAcross,
     /// By the completion of an upload, which ends with its parts.
@@ -176,8 +166,9 @@ impl Inner {
         condition: &Condition,
     ) -> Result<Stored, SessionError> {
         self.check_quota(body.bytes())?;
+        let versioning = self.bucket_now(bucket)?.settings.versioning();
         // Decided before anything of the tail is written; the ledger decides again.
-        let current = self.index.object(bucket.scope, key.as_str())?;
+        let current = self.index.current(bucket.scope, key.as_str())?;
         condition.check(current.as_ref().map(|current| &current.value))?;
         let part = body.part(0, None, None);
         let object = Object {
@@ -185,7 +176,7 @@ impl Inner {
             delete_marker: false,
             multipart: false,
             version: self.new_version(),
-            null_version: true,
+            null_version: versioning != Versioning::Enabled,
             plaintext_bytes: body.bytes(),
             modified_ms: now_ms(),
             etag_md5: new.etag_md5,
@@ -194,9 +185,11 @@ impl Inner {
                 checksum,
                 kind: ChecksumKind::FullObject,
             }),
-            metadata: new.metadata,
-            tags: Vec::new(),
-            lock: vault::object::Lock::default(),
+            metadata: new.attributes.metadata,
+            tags: new.attributes.tags,
+            lock: new.attributes.lock,
+            system: new.attributes.system,
+            superseded: Sequence(0),
             manifest: Manifest::Inline(Vec::new()),
         };
         let open = if body.tail.chunks.is_empty() {
@@ -372,10 +365,14 @@ impl Inner {
         let packs = written(bucket.scope, &pins);
         for _ in 0..ATTEMPTS_MAX {
             let bucket_now = self.bucket_now(bucket)?.row();
-            let current = self.index.object(bucket.scope, &object.key)?;
+            let versioning = bucket_now.value.settings.versioning();
+            if object.null_version == (versioning == Versioning::Enabled) {
+                // The claim says which; a client that tries again gets one that fits.
+                return Err(SessionError::Busy);
+            }
+            let current = self.index.current(bucket.scope, &object.key)?;
             condition.check(current.as_ref().map(|current| &current.value))?;
-            let current = current.map(|current| current.sequence);
-            let over = condition.over(current);
+            let succession = Succession::of(versioning, current.as_ref(), *condition != Condition::None);
             let note = Note {
                 bytes: object.plaintext_bytes,
                 result: Some(manifest_hash(&object.manifest)),
@@ -386,18 +383,25 @@ impl Inner {
             let random = &mut fill_random;
             let append = match change {
                 Change::Put | Change::CopyAcross => {
-                    commit.put_object(&bucket_now, &object, over, &packs, random)
+                    commit.put_object(&bucket_now, &object, succession, &packs, random)
                 }
-                Change::Copy { source, sequence } => {
-                    if source == &object.key && current != Some(*sequence) {
-                        // The source is what is copied onto itself: `copy` looks whether it is still the same version.
-                        return Err(SessionError::Conflict { attempts: 1 });
-                    }
-                    commit.copy_object(&bucket_now, (source, *sequence), &object, over, &packs, random)
+                Change::Copy { source } => {
+                    // `copy` looks whether it is still the same version.
+                    let address = self.stands(bucket.scope, source)?;
+                    let address = address.ok_or(SessionError::Conflict { attempts: 1 })?;
+                    let source = (address, source.sequence);
+                    commit.copy_object(&bucket_now, source, &object, succession, &packs, random)
                 }
-                Change::Complete { upload, used, unused } => {
-                    commit.complete_upload(&bucket_now, upload, used, unused, &object, over, &packs, random)
-                }
+                Change::Complete { upload, used, unused } => commit.complete_upload(
+                    &bucket_now,
+                    upload,
+                    used,
+                    unused,
+                    &object,
+                    succession,
+                    &packs,
+                    random,
+                ),
             }?;
             if let Submitted::Applied(sequence) = self.submit(append, &pins, Urgency::Normal).await? {
                 return Ok(Stored { object, sequence });
@@ -410,16 +414,7 @@ impl Inner {
     /// After a conflict: whether what the change stands on is still there.
     fn still_possible(&self, bucket: &Bucket, change: &Change) -> Result<(), SessionError> {
         match change {
-            Change::Put | Change::CopyAcross => Ok(()),
-            Change::Copy { source, sequence } => {
-                let now = self.index.object(bucket.scope, source)?;
-                let stands = now.is_some_and(|now| now.sequence == *sequence);
-                if stands {
-                    Ok(())
-                } else {
-                    Err(SessionError::Conflict { attempts: 1 })
-                }
-            }
+            Change::Put | Change::Copy { .. } | Change::CopyAcross => Ok(()),
             Change::Complete { upload, used, .. } => {
                 let id = upload.value.id;
                 let now = self
@@ -440,12 +435,15 @@ impl Inner {
         }
     }
 
-    /// Plaintext bytes of all current objects and of the parts of open uploads.
+    /// Plaintext bytes of all versions of objects and of the parts of open uploads.
     pub(crate) fn used_bytes(&self) -> Result<u64, SessionError> {
         let mut bytes = 0u64;
         for bucket in self.index.buckets()? {
             let usage = self.index.usage(bucket.value.scope)?;
-            bytes = bytes.saturating_add(usage.bytes).saturating_add(usage.open_bytes);
+            bytes = bytes
+                .saturating_add(usage.bytes)
+                .saturating_add(usage.history_bytes)
+                .saturating_add(usage.open_bytes);
         }
         Ok(bytes)
     }

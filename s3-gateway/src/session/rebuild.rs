@@ -261,7 +261,7 @@ impl Rebuild {
         };
         let pointer = newest_checkpoint(wide_claims.into_iter().filter(whole));
         let through = pointer.as_ref().map_or(Sequence(0), |pointer| pointer.through);
-        let mut claims = ClaimSet::since(through);
+        let mut claims = ClaimSet::since(through, &self.parts.keyring);
         let mut batch = Batch::new(&self.parts);
         let mut doubts = Doubts::new(&self.parts.keyring);
         report = RebuildReport {

@@ -40,9 +40,11 @@ pub(crate) struct Note {
 }
 
 /// Who a record says did it.
-struct Agent {
+pub(crate) struct Agent {
     name: String,
-    operation_id: [u8; 16],
+    is_gateway: bool,
+    /// The operation; attempts share it.
+    pub(crate) operation_id: [u8; 16],
 }
 
 impl Note {
@@ -96,7 +98,11 @@ impl Session {
         let mut operation_id = [0; 16];
         fill_random(&mut operation_id);
         let name = identity.map_or_else(|| "anonymous".to_owned(), Identity::agent);
-        let agent = Agent { name, operation_id };
+        let agent = Agent {
+            name,
+            is_gateway: false,
+            operation_id,
+        };
         let note = Note {
             status: code.to_owned().into(),
             ..Note::of(operation, scope, Purpose::Read)
@@ -111,8 +117,12 @@ impl Session {
 impl Inner {
     /// Puts a record into the activity log and waits until the log has it.
     pub(crate) async fn record_now(&self, caller: &Caller, note: Note) -> Result<(), SessionError> {
-        let record = self.prepare(&Agent::of(caller), note)?;
-        Ok(self.recorder.append(record).await?)
+        self.record_now_by(&Agent::of(caller), note).await
+    }
+
+    /// As [`Self::record_now`], of whoever it is.
+    pub(crate) async fn record_now_by(&self, agent: &Agent, note: Note) -> Result<(), SessionError> {
+        Ok(self.recorder.append(self.prepare(agent, note)?).await?)
     }
 
     /// Puts a record into the activity log without waiting: for what ended otherwise than by its own doing.
@@ -146,7 +156,12 @@ impl Inner {
 
     /// The record to travel with a ledger append.
     pub(crate) fn record_part(&self, caller: &Caller, note: Note) -> Result<RecordPart, SessionError> {
-        let record = self.prepare(&Agent::of(caller), note)?;
+        self.record_part_by(&Agent::of(caller), note)
+    }
+
+    /// As [`Self::record_part`], of whoever it is.
+    pub(crate) fn record_part_by(&self, agent: &Agent, note: Note) -> Result<RecordPart, SessionError> {
+        let record = self.prepare(agent, note)?;
         Ok(RecordPart {
             commitment: record.commitment,
             body: record.body,
@@ -186,18 +201,12 @@ impl Inner {
 
     /// Puts a record of something the gateway did on its own behalf into the activity log.
     pub(crate) async fn record_own(&self, note: Note) -> Result<(), SessionError> {
-        let record = self.prepare(&Agent::gateway(), note)?;
-        Ok(self.recorder.append(record).await?)
+        self.record_now_by(&Agent::gateway(), note).await
     }
 
     /// The record of something the gateway does on its own behalf.
     pub(crate) fn own_record_part(&self, note: Note) -> Result<RecordPart, SessionError> {
-        let agent = Agent::gateway();
-        let record = self.prepare(&agent, note)?;
-        Ok(RecordPart {
-            commitment: record.commitment,
-            body: record.body,
-        })
+        self.record_part_by(&Agent::gateway(), note)
     }
 
     fn prepare(&self, agent: &Agent, note: Note) -> Result<PreparedRecord, SessionError> {
@@ -242,18 +251,31 @@ impl Inner {
 }
 
 impl Agent {
-    fn gateway() -> Self {
+    /// The gateway, on its own behalf, for an operation of its own.
+    pub(crate) fn gateway() -> Self {
         let mut operation_id = [0; 16];
         fill_random(&mut operation_id);
         Self {
             name: "gateway".to_owned(),
+            is_gateway: true,
             operation_id,
         }
     }
 
-    fn of(caller: &Caller) -> Self {
+    /// What is noted of a deletion: the gateway deletes only what a bucket's lifecycle says.
+    pub(crate) fn deletion(&self, bucket: &str) -> Note {
+        if self.is_gateway {
+            Note::of(operations::LIFECYCLE, Some(bucket), Purpose::Gc)
+        } else {
+            Note::of("DeleteObject", Some(bucket), Purpose::Write)
+        }
+    }
+
+    /// A caller.
+    pub(crate) fn of(caller: &Caller) -> Self {
         Self {
             name: caller.identity.agent(),
+            is_gateway: false,
             operation_id: caller.operation_id,
         }
     }

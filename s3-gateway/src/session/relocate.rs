@@ -11,7 +11,7 @@ use super::pins::Pin;
 use super::stream::chunks_of_pack;
 use super::{Bucket, Inner, SessionError, decode_pack, fill_random};
 use engine::pack::{PackBuilder, PackId, TAG_BYTES};
-use engine::slots::{Address, Sequence};
+use engine::slots::{Address, EntryKind, Sequence};
 use net::cluster::PutSpace;
 use net::{LaneRange, PackEntry};
 use scopes::ScopeId;
@@ -409,7 +409,11 @@ impl Inner {
                 continue;
             }
             let (head, guard) = ClaimHead::new(self, operation, entry.address, bucket.epoch);
-            trailer.push(&head.claim(ClaimValue::Object(object.clone())));
+            let claimed = match entry.address.kind {
+                EntryKind::ObjectVersion => ClaimValue::Version(object.clone()),
+                _ => ClaimValue::Object(object.clone()),
+            };
+            trailer.push(&head.claim(claimed));
             guards.push(guard);
             moved.push((entry.address, entry.row.sequence, object));
         }
@@ -464,11 +468,8 @@ impl Inner {
             }
             let mut still = Vec::with_capacity(moved.len());
             for (address, sequence, object) in moved {
-                if self
-                    .index
-                    .object(ScopeId(address.scope), &object.key)?
-                    .is_some_and(|row| row.sequence == sequence)
-                {
+                let now = self.index.owner(&address)?;
+                if matches!(now, Some(Owner::Object(row)) if row.sequence == sequence) {
                     still.push((address, sequence, object));
                 }
             }

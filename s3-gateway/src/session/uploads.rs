@@ -2,11 +2,12 @@
 //!
 //! `completion.rs` turns them into an object. Invariant: a part is stored only while its upload stands.
 
+use super::attributes::Attributes;
 use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
 use super::packer::{MakeClaim, Submission};
 use super::pins::Pin;
-use super::record::Note;
+use super::record::{Agent, Note};
 use super::stream::FinishedStream;
 use super::{Bucket, Caller, Inner, Session, SessionError, fill_random, now_ms};
 use crate::key::ObjectKey;
@@ -16,13 +17,13 @@ use std::sync::Arc;
 use vault::claim::ClaimValue;
 use vault::commit::{Commit, Over};
 use vault::index::{UploadPage, UploadQuery};
-use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Lock, PartEntry, Upload, UploadId};
+use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, PartEntry, Upload, UploadId};
 
 /// What begins an upload.
 #[derive(Debug, Clone, Default)]
 pub struct NewUpload {
-    /// Content headers and `x-amz-meta-` entries of the object to be.
-    pub metadata: Vec<(String, String)>,
+    /// What is said of the object to be.
+    pub attributes: Attributes,
     /// The checksum algorithm the client announced.
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// Whether the object's checksum will be over the parts' checksums.
@@ -170,7 +171,12 @@ impl Session {
     ) -> Result<(), SessionError> {
         self.upload(bucket, key, id).await?;
         let (inner, caller, bucket) = (Arc::clone(&self.inner), caller.clone(), bucket.clone());
-        detached(async move { inner.abort_upload(&caller, &bucket, id).await }).await
+        detached(async move {
+            let agent = Agent::of(&caller);
+            let note = Note::of("AbortMultipartUpload", Some(&bucket.name), Purpose::Write);
+            inner.abort_upload(&agent, &bucket, id, &note).await
+        })
+        .await
     }
 }
 
@@ -216,9 +222,10 @@ impl Inner {
             } else {
                 ChecksumKind::FullObject
             },
-            metadata: new.metadata,
-            tags: Vec::new(),
-            lock: Lock::default(),
+            metadata: new.attributes.metadata,
+            tags: new.attributes.tags,
+            lock: new.attributes.lock,
+            system: new.attributes.system,
             initiator: caller.identity.agent(),
         };
         let address = self.keyring.upload_address(bucket.scope, id);
@@ -325,11 +332,12 @@ impl Inner {
         Ok(rows.into_iter().map(StoredPart::of_row).collect())
     }
 
-    async fn abort_upload(
+    pub(super) async fn abort_upload(
         self: &Arc<Self>,
-        caller: &Caller,
+        agent: &Agent,
         bucket: &Bucket,
         id: UploadId,
+        note: &Note,
     ) -> Result<(), SessionError> {
         for _ in 0..ATTEMPTS_MAX {
             let upload = self
@@ -338,9 +346,8 @@ impl Inner {
                 .ok_or(SessionError::NoSuchUpload)?;
             let parts = self.all_parts(bucket, id)?;
             let numbers: Vec<u16> = parts.iter().map(|part| part.entry.part.number).collect();
-            let note = Note::of("AbortMultipartUpload", Some(&bucket.name), Purpose::Write);
-            let append = Commit::new(&self.keyring, caller.operation_id, self.lease)
-                .with_record(self.record_part(caller, note)?)
+            let append = Commit::new(&self.keyring, agent.operation_id, self.lease)
+                .with_record(self.record_part_by(agent, note.clone())?)
                 .abort_upload(&bucket.row(), &upload, &numbers)?;
             if let Submitted::Applied(_) = self.submit(append, &[], Urgency::Frees).await? {
                 return Ok(());

@@ -12,6 +12,8 @@
     reason = "shared by test files, each of which uses its own part"
 )]
 
+#[allow(dead_code, reason = "not every test rebuilds")]
+pub mod rebuilding;
 pub mod states;
 pub mod work;
 

@@ -5,7 +5,7 @@ use crate::rig::{Opening, Rig, body, caller, object_key};
 use engine::disk::Disk;
 use engine::view::{MemoryView, View};
 use s3_gateway::session::{
-    Bucket, Caller, CollectOptions, CompletePart, Completion, Condition, CopyChanges, ETagMatch,
+    Attributes, Bucket, Caller, CollectOptions, CompletePart, Completion, Condition, CopyChanges, ETagMatch,
     FinishedStream, NewObject, NewPart, NewUpload, SessionError, Stored,
 };
 use std::path::Path;
@@ -40,8 +40,11 @@ fn md5_of(body: &[u8]) -> [u8; 16] {
     engine::pack::ShardHash::of(body).0[..16].try_into().unwrap()
 }
 
-fn metadata(body: &[u8]) -> Vec<(String, String)> {
-    vec![("x-amz-meta-sum".to_owned(), sum(body))]
+fn attributes(body: &[u8]) -> Attributes {
+    Attributes {
+        metadata: vec![("x-amz-meta-sum".to_owned(), sum(body))],
+        ..Attributes::default()
+    }
 }
 
 /// A vault at work.
@@ -135,9 +138,9 @@ impl Work {
 
     pub async fn put(&self, bucket: &Bucket, key: &str, body: Vec<u8>, condition: Condition) {
         let new = NewObject {
-            metadata: metadata(&body),
+            attributes: attributes(&body),
             etag_md5: md5_of(&body),
-            checksum: None,
+            ..NewObject::default()
         };
         let body = Arc::new(body);
         let name = &bucket.name;
@@ -201,7 +204,7 @@ impl Work {
             vec![(format!("object {}/{new_key}", to.name), Some(body))],
             async |caller| {
                 let to = (to, &object_key(new_key));
-                let changes = CopyChanges::default();
+                let changes = CopyChanges::none(&stored);
                 session
                     .copy_object(caller, (from, &stored), to, changes, Condition::None)
                     .await
@@ -217,7 +220,7 @@ impl Work {
         let (session, object) = (&self.rig.session, object_key(&key));
         let whole = parts.concat();
         let new = NewUpload {
-            metadata: metadata(&whole),
+            attributes: attributes(&whole),
             ..NewUpload::default()
         };
         let upload_cell = format!("upload {name}/{key}");

@@ -287,20 +287,18 @@ async fn parts_of_s3_that_are_not_here_touch_nothing() {
         let source = put("/bkt/o", b"").set("x-amz-rename-source", "/bkt/other");
         cases! {
             "a sub-resource of a bucket, deleted": delete("/bkt").query("metadataConfiguration", "") => "NotImplemented" 501;
-            "tags of an object, deleted": delete("/bkt/o").query("tagging", "") => "NotImplemented" 501;
             "an access list of an object, deleted": delete("/bkt/o").query("acl", "") => "NotImplemented" 501;
             "a renaming": source.query("renameObject", "") => "NotImplemented" 501;
             "an encryption of an object": put("/bkt/o", b"").query("encryption", "") => "NotImplemented" 501;
-            "a lock": put("/bkt/o", b"<LegalHold/>").query("legal-hold", "") => "NotImplemented" 501;
-            "a policy": put("/bkt", b"{}").query("policy", "") => "NotImplemented" 501;
-            "versions": get("/bkt").query("versions", "") => "NotImplemented" 501;
+            "a policy that is none": put("/bkt", b"{}").query("policy", "") => "MalformedPolicy" 400;
             "two sub-resources": delete("/bkt/open").query("tagging", "").query("uploadId", upload) => "NotImplemented" 501;
             "a part of no upload": put("/bkt/o", b"x").query("partNumber", "1") => "InvalidArgument" 400;
             "an upload's part without number": put("/bkt/open", b"x").query("uploadId", upload) => "InvalidArgument" 400;
             "a POST to an object": Ask::new(Method::POST, "/bkt/o").body(b"") => "MethodNotAllowed" 405;
             "a PATCH": Ask::new(Method::PATCH, "/bkt/o").body(b"x") => "MethodNotAllowed" 405;
             "a look at the service": Ask::new(Method::HEAD, "/") => "" 405;
-            "an old version": get("/bkt/o").query("versionId", "1") => "NoSuchVersion" 404;
+            "no version id": get("/bkt/o").query("versionId", "1") => "InvalidArgument" 400;
+            "an old version": get("/bkt/o").query("versionId", &"0".repeat(32)) => "NoSuchVersion" 404;
             "a storage class": put("/bkt/o", b"x").set("x-amz-storage-class", "ICE") => "InvalidStorageClass" 400;
         }
     })

@@ -272,3 +272,24 @@ async fn buckets_answer_what_clients_ask_first() {
         refused("NoSuchBucket", 404)
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn objects_of_an_unversioned_bucket_are_listed_as_their_null_versions() {
+    let shop = Shop::open().await;
+    for key in ["a", "b/1", "b/2", "c"] {
+        assert_eq!(shop.put(&format!("/bkt/{key}"), b"1").await.status, 200);
+    }
+    let versions = || get("/bkt").query("versions", "");
+    let reply = shop
+        .ask(versions().query("delimiter", "%2F").query("max-keys", "2"))
+        .await;
+    assert_eq!(reply.all("Key"), ["a"], "{}", reply.text);
+    assert_eq!(reply.all("VersionId"), ["null"]);
+    assert_eq!(reply.all("NextKeyMarker"), ["b/"]);
+    let reply = shop
+        .ask(versions().query("delimiter", "%2F").query("key-marker", "b%2F"))
+        .await;
+    assert_eq!(reply.all("Key"), ["c"], "{}", reply.text);
+    let reply = shop.ask(versions().query("version-id-marker", "null")).await;
+    assert_eq!(reply.outcome(), refused("InvalidArgument", 400));
+}

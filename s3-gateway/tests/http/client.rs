@@ -15,7 +15,8 @@ use s3_gateway::answer::{AnswerBody, whole};
 use s3_gateway::auth::{AuthError, SigningCredential};
 use s3_gateway::body::RawBody;
 use s3_gateway::errors::Refusal;
-use s3_gateway::gate::{Admitted, ForwardBody, Gate, GateConfig, Gatekeeper, Inner};
+use s3_gateway::gate::CrossOrigin;
+use s3_gateway::gate::{Admitted, ForwardBody, Gate, GateConfig, Gatekeeper, Inner, Question};
 use s3_gateway::host::{Hosts, Peer};
 use scopes::{Credential, CredentialName, Identity, OperationSet, ScopeSet, VaultId};
 use sha2::{Digest as _, Sha256};
@@ -54,6 +55,18 @@ impl Gatekeeper for Book {
             name: CredentialName([9; 8]),
         });
         Box::pin(std::future::ready(Ok(found)))
+    }
+
+    fn decide(&self, question: &Question<'_>) -> Result<VaultId, Refusal> {
+        let identity = question.identity.ok_or_else(Refusal::access_denied)?;
+        let bucket = question.target.bucket.as_ref().map_or("", |name| name.as_str());
+        let allowed = identity.allows(scopes::Operation::Write, bucket, 0);
+        allowed.map_err(|denied| Refusal::from(&denied))?;
+        Ok(identity.vault())
+    }
+
+    fn cross_origin(&self, _: &str, _: &CrossOrigin) -> Option<HeaderMap> {
+        None
     }
 
     fn noted<'a>(&'a self, _: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>> {
@@ -454,4 +467,12 @@ pub(crate) fn signed_chunks(signed: &Signed, body: &[u8], chunk: usize, trailers
     }
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// The text of the first element of this name, up to what follows it.
+pub(crate) fn element(text: &str, name: &str) -> String {
+    let (_, rest) = text
+        .split_once(&format!("<{name}>"))
+        .unwrap_or_else(|| panic!("no {name} in {text}"));
+    rest.split('<').next().unwrap().replace("&quot;", "\"")
 }

@@ -178,7 +178,7 @@ async fn what_s3s_lets_through_is_refused() {
     let form = Ask::new(Method::POST, "/photos")
         .set("content-type", "Multipart/Form-Data; boundary=x")
         .build();
-    assert_eq!(outcome(form).await, refused("NotImplemented", 501));
+    assert_eq!(outcome(form).await, refused("MalformedPOSTRequest", 400));
     assert!(bench.seen().is_none());
 }
 

@@ -4,10 +4,15 @@
 //! vault on a real directory.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod attributes;
 mod bad_input;
 mod buckets;
 mod client;
+mod encryption;
+mod forms;
 mod gate;
+mod lifecycle;
+mod locks;
 mod multipart;
 mod objects;
 mod oracle;
@@ -15,8 +20,11 @@ mod records;
 #[path = "../rig/mod.rs"]
 mod rig;
 mod server;
+mod settings;
+mod sharing;
 mod shop;
 mod tls;
 mod trouble;
 mod upload;
+mod versions;
 mod wire;

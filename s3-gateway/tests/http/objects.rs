@@ -148,8 +148,13 @@ async fn conditional_writes_and_deletes_are_refused_unless_they_hold() {
     assert_eq!(shop.get("/bkt/short").await.outcome(), refused("NoSuchKey", 404));
     for (name, value, code, status) in [
         ("x-amz-storage-class", "GLACIER", "InvalidStorageClass", 400),
-        ("x-amz-server-side-encryption", "AES256", "NotImplemented", 501),
-        ("x-amz-acl", "public-read", "NotImplemented", 501),
+        ("x-amz-acl", "public", "InvalidArgument", 400),
+        (
+            "x-amz-grant-read",
+            "emailAddress=\"a@b.example\"",
+            "NotImplemented",
+            501,
+        ),
     ] {
         assert_eq!(
             shop.ask(put("/bkt/x", b"").set(name, value)).await.outcome(),
@@ -199,7 +204,7 @@ async fn copies_keep_or_replace_metadata_and_read_only_what_may_be_read() {
     );
     assert_eq!(
         shop.ask(copy("/bkt/q", "/bkt/p?versionId=1")).await.outcome(),
-        refused("NoSuchVersion", 404)
+        refused("InvalidArgument", 400)
     );
     let unless = copy("/bkt/q", "/bkt/p").set("x-amz-copy-source-if-none-match", "*");
     assert_eq!(shop.ask(unless).await.status, 412);

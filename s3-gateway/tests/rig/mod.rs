@@ -204,6 +204,7 @@ pub async fn parts_with(
         collector: (collector, delegation),
         options: SessionOptions {
             upload_memory_bytes: 64 << 20,
+            lifecycle_day_ms: s3_gateway::session::LIFECYCLE_DAY_MS,
             quota_bytes: opening.quota_bytes,
             code: Code::DEFAULT,
         },
@@ -313,10 +314,15 @@ impl Rig {
             .await
     }
 
+    /// Deletes; says whether there was one.
     pub async fn delete(&self, bucket: &Bucket, key: &str) -> Result<bool, SessionError> {
-        self.session
-            .delete_object(&self.caller, bucket, &object_key(key), Condition::None)
-            .await
+        let key = object_key(key);
+        let there = self.session.object(bucket, &key).await.is_ok();
+        let deleted = self
+            .session
+            .delete_object(&self.caller, bucket, &key, Condition::None)
+            .await;
+        deleted.map(|_| there)
     }
 
     pub async fn get(&self, bucket: &Bucket, key: &str) -> Result<Vec<u8>, SessionError> {

@@ -4,6 +4,7 @@ use engine::slots::Expectation;
 use super::*;
 use crate::claim::{Claim, ClaimValue, Trailer, TrailerBuilder};
 use crate::keys::credential_address;
+use crate::object::Object;
 use crate::object::samples::{self, object, part, part_entry, upload};
 use crate::object::{Manifest, PackRef};
 use crate::testing::{SCOPE, TestVault, keyring, seeded, written_pack};
@@ -22,7 +23,7 @@ fn a_put_is_a_compare_and_swap_on_what_it_was_decided_on() {
         vault.run(|commit, random| commit.put_object(&bucket, &object("k", vec![]), None, &none(), random));
     assert_eq!(stale, Err(Expectation::Absent(address)));
     vault.put(&object("k", vec![part(0, 5, 1)])).unwrap();
-    let stale = vault.run(|commit, _| commit.delete_object(SCOPE, "k", Some(first)));
+    let stale = vault.run(|commit, _| commit.delete_object(&bucket, "k", Some(first)));
     assert_eq!(stale, Err(Expectation::At(address, first)));
     vault.delete("k").unwrap();
     assert!(vault.index.object(SCOPE, "k").unwrap().is_none());
@@ -63,6 +64,7 @@ fn a_copy_loses_against_the_deletion_of_its_source_and_the_collection_of_its_pac
     let bucket = vault.bucket();
     let source = object("source", vec![part(0, 5, 1)]);
     let at = vault.put(&source).unwrap();
+    let from = keyring().object_address(SCOPE, b"source");
     let copy = object("copy", vec![part(0, 5, 1)]);
     let id = PackId([1; 32]);
     let packs = Packs {
@@ -70,13 +72,13 @@ fn a_copy_loses_against_the_deletion_of_its_source_and_the_collection_of_its_pac
         ..none()
     };
     vault
-        .run(|commit, random| commit.copy_object(&bucket, ("source", at), &copy, None, &packs, random))
+        .run(|commit, random| commit.copy_object(&bucket, (from, at), &copy, None, &packs, random))
         .unwrap();
     assert_eq!(vault.index.pack(&id).unwrap().unwrap().references, 2);
     vault.delete("copy").unwrap();
     vault.delete("source").unwrap();
     let late =
-        vault.run(|commit, random| commit.copy_object(&bucket, ("source", at), &copy, None, &packs, random));
+        vault.run(|commit, random| commit.copy_object(&bucket, (from, at), &copy, None, &packs, random));
     assert_eq!(
         late,
         Err(Expectation::At(keyring().object_address(SCOPE, b"source"), at))

@@ -56,11 +56,11 @@ impl Applier<'_, '_> {
                 };
                 self.replace(address, slot, rows::sequenced(sequence, &plain))
             }
-            EntryKind::ObjectCurrent => {
+            EntryKind::ObjectCurrent | EntryKind::ObjectVersion => {
                 let plain = self.open(address, value)?;
                 let object = Object::decode(&plain).map_err(malformed)?;
                 let slot = SlotRow {
-                    row: rows::object(scope, object.key.as_bytes()),
+                    row: object_row(address, &object),
                     second: None,
                     plaintext_bytes: object.plaintext_bytes,
                     packs: self.pack_bytes(address, &object.manifest)?,
@@ -104,7 +104,6 @@ impl Applier<'_, '_> {
             EntryKind::Pack => self.put_pack(address, sequence, value),
             EntryKind::Statement => self.put_statement(address, sequence, value),
             EntryKind::Lease => Ok(()),
-            EntryKind::ObjectVersion => Err(IndexError::UnknownKind { address: *address }),
         }
     }
 
@@ -122,8 +121,9 @@ impl Applier<'_, '_> {
                 .as_deref()
                 .and_then(|row| row.split_first_chunk::<1>())
         {
-            self.batch.remove(rows::join(&[b"n", scope.1]));
-            self.batch.remove(rows::join(&[b"w", scope.1]));
+            for counted in rows::COUNTERS {
+                self.batch.remove(rows::join(&[counted, scope.1]));
+            }
         }
         self.batch.remove(held.row);
         if let Some(second) = held.second {
@@ -195,7 +195,7 @@ impl Applier<'_, '_> {
                 (live.saturating_add(*bytes), entries.saturating_add(1))
             })?;
         }
-        let Some(counted) = counters_of(address) else {
+        let Some(counted) = counters_of(address, slot) else {
             return Ok(());
         };
         self.change(counted, |number, bytes| {
@@ -213,7 +213,7 @@ impl Applier<'_, '_> {
                 (live.saturating_sub(*bytes), entries.saturating_sub(1))
             })?;
         }
-        let Some(counted) = counters_of(address) else {
+        let Some(counted) = counters_of(address, slot) else {
             return Ok(());
         };
         self.change(counted, |number, bytes| {
@@ -275,7 +275,7 @@ pub(super) fn indirect(
     address: &Address,
     value: &[u8],
 ) -> Result<Option<(Address, Part)>, IndexError> {
-    if address.kind != EntryKind::ObjectCurrent {
+    if !address.kind.is_object() {
         return Ok(None);
     }
     let plain = open(keyring, address, value)?;
@@ -309,11 +309,22 @@ pub(super) fn pack_head(value: &[u8]) -> Result<(VaultId, PackId), DecodeError> 
     Ok((VaultId(reader.fixed()?), PackId(reader.fixed()?)))
 }
 
+/// The row of a version of an object: apart for current objects, for delete markers that are current, and for what is kept beside.
+fn object_row(address: &Address, object: &Object) -> Vec<u8> {
+    let (scope, key) = (ScopeId(address.scope), object.key.as_bytes());
+    match (address.kind, object.delete_marker) {
+        (EntryKind::ObjectVersion, _) => rows::kept(scope, key, object.superseded, object.version),
+        (_, true) => rows::marker(scope, key),
+        (_, false) => rows::object(scope, key),
+    }
+}
+
 /// The row that counts the entries of an address's kind and their plaintext bytes.
-fn counters_of(address: &Address) -> Option<Vec<u8>> {
+fn counters_of(address: &Address, slot: &SlotRow) -> Option<Vec<u8>> {
     let scope = ScopeId(address.scope);
     match address.kind {
-        EntryKind::ObjectCurrent => Some(rows::usage(scope)),
+        EntryKind::ObjectCurrent if rows::is_object(&slot.row) => Some(rows::usage(scope)),
+        EntryKind::ObjectCurrent | EntryKind::ObjectVersion => Some(rows::history(scope)),
         EntryKind::Part => Some(rows::open_parts(scope)),
         _ => None,
     }

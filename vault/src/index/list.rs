@@ -207,12 +207,12 @@ struct Page<T, N> {
     next: Option<N>,
 }
 
-fn is_group(marker: &[u8], prefix: &[u8], delimiter: &[u8]) -> bool {
+pub(super) fn is_group(marker: &[u8], prefix: &[u8], delimiter: &[u8]) -> bool {
     marker.starts_with(prefix) && group_of(marker, prefix, delimiter) == Some(marker)
 }
 
 /// A delimiter is text and so are names, so the cut between them is too.
-fn text(bytes: &[u8]) -> Result<String, IndexError> {
+pub(super) fn text(bytes: &[u8]) -> Result<String, IndexError> {
     let text = std::str::from_utf8(bytes).map_err(|_| engine::codec::DecodeError::Utf8)?;
     Ok(text.to_owned())
 }

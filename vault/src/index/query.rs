@@ -26,6 +26,10 @@ pub struct Usage {
     pub bytes: u64,
     /// Plaintext bytes of the parts of open uploads.
     pub open_bytes: u64,
+    /// Delete markers, and versions beside the current ones.
+    pub history: u64,
+    /// Plaintext bytes of those versions.
+    pub history_bytes: u64,
 }
 
 /// A statement as the ledger has it.
@@ -42,7 +46,7 @@ pub struct StatementRow {
 /// What stands at an address and keeps packs alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// A current object.
+    /// A current object, or a version beside one.
     Object(Stored<Object>),
     /// A part of an upload.
     Part(Stored<PartEntry>),
@@ -89,7 +93,7 @@ impl Index {
         Ok(buckets)
     }
 
-    /// The current version of an object.
+    /// The current version of an object, unless it is a delete marker.
     ///
     /// # Errors
     /// [`IndexError`].
@@ -161,10 +165,14 @@ impl Index {
         let (objects, bytes) = rows::read_counters(row.as_deref())?;
         let parts = self.view.get(&rows::open_parts(scope))?;
         let (_, open_bytes) = rows::read_counters(parts.as_deref())?;
+        let history = self.view.get(&rows::history(scope))?;
+        let (history, history_bytes) = rows::read_counters(history.as_deref())?;
         Ok(Usage {
             objects,
             bytes,
             open_bytes,
+            history,
+            history_bytes,
         })
     }
 
@@ -222,7 +230,7 @@ impl Index {
         };
         let row = SlotRow::decode(&slot)?.row;
         Ok(match address.kind {
-            EntryKind::ObjectCurrent => self
+            EntryKind::ObjectCurrent | EntryKind::ObjectVersion => self
                 .stored(&row, |plain| Ok(Object::decode(plain)?))?
                 .map(Owner::Object),
             EntryKind::Part => self
@@ -267,7 +275,7 @@ impl Index {
         Ok(orphans)
     }
 
-    fn stored<T>(
+    pub(super) fn stored<T>(
         &self,
         row: &[u8],
         decode: impl FnOnce(&[u8]) -> Result<T, IndexError>,

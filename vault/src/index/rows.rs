@@ -6,6 +6,8 @@
 //! | `b` bucket name | sequence, Bucket |
 //! | `c` scope | bucket name |
 //! | `o` scope, object key | sequence, Object; so a scan is in true byte order |
+//! | `d` scope, object key | sequence, Object: a delete marker that is current, apart so that a listing does not step over it |
+//! | `v` scope, escaped object key, inverted superseded (big-endian), version id | sequence, Object: a version beside the current one, newest first |
 //! | `u` scope, escaped object key, upload id | sequence, Upload |
 //! | `i` scope, upload id | key of the `u` row |
 //! | `q` scope, upload id, part number (big-endian) | sequence, Part entry |
@@ -15,6 +17,7 @@
 //! | `s` address | [`SlotRow`]: a removal in the ledger names only the slot |
 //! | `t` scope, slot | sequence, statement |
 //! | `n` scope | objects u64, their plaintext bytes u64 |
+//! | `x` scope | delete markers and versions beside the current ones u64, their plaintext bytes u64 |
 //! | `w` scope | parts of open uploads u64, their plaintext bytes u64 |
 
 use std::borrow::Cow;
@@ -25,7 +28,7 @@ use engine::pack::PackId;
 use engine::slots::{Address, Sequence};
 use scopes::{ScopeId, VaultId};
 
-use crate::object::{PARTS_MAX, UploadId};
+use crate::object::{PARTS_MAX, UploadId, VersionId};
 
 pub(super) const IDENTITY: &[u8] = b"midentity";
 pub(super) const APPLIED: &[u8] = b"mapplied";
@@ -38,9 +41,11 @@ pub(super) const PACKS: &[u8] = b"p";
 pub(super) const STATEMENTS: &[u8] = b"t";
 pub(super) const PARTS: &[u8] = b"q";
 pub(super) const UPLOADS: &[u8] = b"u";
+/// The rows of a scope that count.
+pub(super) const COUNTERS: [&[u8]; 3] = [b"n", b"w", b"x"];
 
 /// Grows when rows change, so that a view of an older program is built anew.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// The longest row key or name inside a row.
 const KEY_BYTES_MAX: usize = 8192;
 /// The most packs that one entry refers to.
@@ -68,6 +73,34 @@ pub(super) fn objects(scope: ScopeId) -> Vec<u8> {
 
 pub(super) fn object(scope: ScopeId, key: &[u8]) -> Vec<u8> {
     join(&[b"o", &scope.0, key])
+}
+
+/// Whether a row is that of a current object.
+pub(super) fn is_object(row: &[u8]) -> bool {
+    row.first() == Some(&b'o')
+}
+
+pub(super) fn marker(scope: ScopeId, key: &[u8]) -> Vec<u8> {
+    join(&[b"d", &scope.0, key])
+}
+
+pub(super) fn all_kept(scope: ScopeId) -> Vec<u8> {
+    join(&[b"v", &scope.0])
+}
+
+/// Every version of a key beside the current one, newest first.
+pub(super) fn kept_of(scope: ScopeId, key: &[u8]) -> Vec<u8> {
+    join(&[b"v", &scope.0, &escaped(key), TERMINATOR])
+}
+
+pub(super) fn kept(scope: ScopeId, key: &[u8], superseded: Sequence, version: VersionId) -> Vec<u8> {
+    let order = (!superseded.0).to_be_bytes();
+    join(&[&kept_of(scope, key), &order, &version.0])
+}
+
+/// The object key of such a row, without its prefix.
+pub(super) fn key_of_kept(row: &[u8]) -> Option<Vec<u8>> {
+    unescaped(row.get(..row.len().checked_sub(24)?)?)
 }
 
 pub(super) fn uploads(scope: ScopeId) -> Vec<u8> {
@@ -118,6 +151,10 @@ pub(super) fn usage(scope: ScopeId) -> Vec<u8> {
     join(&[b"n", &scope.0])
 }
 
+pub(super) fn history(scope: ScopeId) -> Vec<u8> {
+    join(&[b"x", &scope.0])
+}
+
 pub(super) fn open_parts(scope: ScopeId) -> Vec<u8> {
     join(&[b"w", &scope.0])
 }
@@ -143,6 +180,11 @@ pub(super) fn escaped(key: &[u8]) -> Cow<'_, [u8]> {
 /// The object key and upload id of an upload row, without its prefix.
 pub(super) fn upload_of(row: &[u8]) -> Option<(Vec<u8>, UploadId)> {
     let (name, id) = row.split_at_checked(row.len().checked_sub(16)?)?;
+    Some((unescaped(name)?, UploadId(id.try_into().ok()?)))
+}
+
+/// The object key that [`escaped`] made and a terminator ended.
+fn unescaped(name: &[u8]) -> Option<Vec<u8>> {
     let mut key = Vec::with_capacity(name.len());
     let mut bytes = name.strip_suffix(TERMINATOR)?.iter();
     while let Some(byte) = bytes.next() {
@@ -151,7 +193,7 @@ pub(super) fn upload_of(row: &[u8]) -> Option<(Vec<u8>, UploadId)> {
             return None;
         }
     }
-    Some((key, UploadId(id.try_into().ok()?)))
+    Some(key)
 }
 
 pub(super) fn sequence(sequence: Sequence) -> Vec<u8> {

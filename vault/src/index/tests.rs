@@ -15,6 +15,8 @@ use crate::object::{Object, UploadId};
 use crate::testing::{SCOPE, TestVault, cases, keyring, keyring_of, written};
 
 /// What the listing of S3 says, in the plainest way.
+mod versions;
+
 fn naive(keys: &BTreeSet<String>, query: &ListQuery) -> (Vec<String>, Vec<String>, bool) {
     let (mut objects, mut prefixes) = (Vec::new(), Vec::new());
     let group = |key: &str| {
@@ -147,7 +149,7 @@ proptest! {
                 }
             }
             let bytes = model.values().map(|object| object.plaintext_bytes).sum();
-            prop_assert_eq!(index.usage(SCOPE).unwrap(), Usage { objects: model.len() as u64, bytes, open_bytes: 0 });
+            prop_assert_eq!(index.usage(SCOPE).unwrap(), Usage { objects: model.len() as u64, bytes, ..Usage::default() });
             index.packs(&mut |pack| {
                 assert_eq!((pack.live_bytes, pack.references), live.get(&pack.id).copied().unwrap_or_default());
                 assert_eq!(index.refs_of_pack(&pack.id, 100).unwrap().len() as u64, pack.references);

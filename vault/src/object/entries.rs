@@ -1,11 +1,13 @@
 //! The values of sealed entries: Object, Bucket, Upload and part entry.
 
 use engine::codec::{DecodeError, Reader, Writer};
+use engine::slots::Sequence;
 use scopes::ScopeId;
 
 use super::checksum::{ChecksumAlgorithm, ChecksumKind, ObjectChecksum};
 use super::manifest::{Manifest, PARTS_MAX};
 use super::part::Part;
+use super::settings::Settings;
 use super::{OBJECT_KEY_BYTES_MAX, PAIRS_MAX, STRING_BYTES_MAX, UploadId, VersionId, hex};
 
 const VERSION: u8 = 1;
@@ -86,6 +88,11 @@ pub struct Object {
     pub tags: Vec<(String, String)>,
     /// Retention and legal hold.
     pub lock: Lock,
+    /// What the gateway notes of it, by name; no header of a request reaches it by its own name.
+    pub system: Vec<(String, String)>,
+    /// The sequence that the version's entry had as the current one, when another took its place; 0 while it is current. It
+    /// orders the versions of a key, and stays when the entry is written again.
+    pub superseded: Sequence,
     /// Where its bytes lie.
     pub manifest: Manifest,
 }
@@ -94,6 +101,12 @@ impl Object {
     /// The ETag without quotes: the MD5 in hex, followed by `-parts` after a multipart upload.
     pub fn etag(&self) -> String {
         etag(&self.etag_md5, self.multipart, self.parts)
+    }
+
+    /// The value that the gateway noted under this name.
+    pub fn system(&self, name: &str) -> Option<&str> {
+        let found = self.system.iter().find(|(have, _)| have == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// The value of a metadata entry, by its lower-case name.
@@ -126,6 +139,8 @@ impl Object {
         encode_metadata(writer, &self.metadata);
         encode_pairs(writer, &self.tags);
         self.lock.encode(writer);
+        encode_pairs(writer, &self.system);
+        writer.varint(self.superseded.0);
         self.manifest.encode(writer);
     }
 
@@ -150,6 +165,8 @@ impl Object {
             metadata: decode_metadata(&mut reader)?,
             tags: decode_pairs(&mut reader)?,
             lock: Lock::decode(&mut reader)?,
+            system: decode_pairs(&mut reader)?,
+            superseded: Sequence(reader.varint()?),
             manifest: Manifest::decode(&mut reader)?,
         };
         reader.finish()?;
@@ -248,7 +265,7 @@ pub struct Bucket {
     /// When it was made, in ms since 1970.
     pub created_ms: u64,
     /// Settings by name.
-    pub settings: Vec<(String, String)>,
+    pub settings: Settings,
 }
 
 impl Bucket {
@@ -260,7 +277,7 @@ impl Bucket {
         writer.fixed(&self.scope.0);
         writer.varint(self.epoch);
         writer.u64(self.created_ms);
-        encode_pairs(&mut writer, &self.settings);
+        self.settings.encode(&mut writer);
         writer.into_vec()
     }
 
@@ -276,7 +293,7 @@ impl Bucket {
             scope: ScopeId(reader.fixed()?),
             epoch: reader.varint()?,
             created_ms: reader.u64()?,
-            settings: decode_pairs(&mut reader)?,
+            settings: Settings::decode(&mut reader)?,
         };
         reader.finish()?;
         Ok(bucket)
@@ -304,6 +321,8 @@ pub struct Upload {
     pub tags: Vec<(String, String)>,
     /// Retention and legal hold of the object.
     pub lock: Lock,
+    /// As in [`Object`].
+    pub system: Vec<(String, String)>,
     /// Who began it, as S3 shows it.
     pub initiator: String,
 }
@@ -322,6 +341,7 @@ impl Upload {
         encode_metadata(&mut writer, &self.metadata);
         encode_pairs(&mut writer, &self.tags);
         self.lock.encode(&mut writer);
+        encode_pairs(&mut writer, &self.system);
         writer.string(&self.initiator);
         writer.into_vec()
     }
@@ -343,6 +363,7 @@ impl Upload {
             metadata: decode_metadata(&mut reader)?,
             tags: decode_pairs(&mut reader)?,
             lock: Lock::decode(&mut reader)?,
+            system: decode_pairs(&mut reader)?,
             initiator: reader.string(STRING_BYTES_MAX)?.to_owned(),
         };
         reader.finish()?;

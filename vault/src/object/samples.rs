@@ -57,6 +57,8 @@ pub(crate) fn object(key: &str, parts: Vec<Part>) -> Object {
             retention: Some(Retention { mode: 1, until_ms: 5 }),
             legal_hold: true,
         },
+        system: vec![("encryption".to_owned(), "AES256".to_owned())],
+        superseded: engine::slots::Sequence(0),
         manifest: Manifest::Inline(parts),
     }
 }
@@ -67,7 +69,9 @@ pub(crate) fn bucket(name: &str, scope: ScopeId) -> Bucket {
         scope,
         epoch: 1,
         created_ms: 77,
-        settings: vec![("region".to_owned(), "us-east-1".to_owned())],
+        settings: [("region".to_owned(), "us-east-1".to_owned())]
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -82,6 +86,7 @@ pub(crate) fn upload(key: &str, id: u8) -> Upload {
         metadata: Vec::new(),
         tags: Vec::new(),
         lock: Lock::default(),
+        system: Vec::new(),
         initiator: "owner".to_owned(),
     }
 }

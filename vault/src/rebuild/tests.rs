@@ -3,7 +3,7 @@ use engine::codec::DecodeError;
 use super::*;
 use crate::object::Object;
 use crate::object::samples::{object, part};
-use crate::testing::SCOPE;
+use crate::testing::{SCOPE, keyring};
 
 fn named(key: &str, modified_ms: u64) -> Object {
     let mut object = object(key, vec![part(0, 10, 1)]);
@@ -12,9 +12,10 @@ fn named(key: &str, modified_ms: u64) -> Object {
 }
 
 fn found(slot: u8, after: u64, clock_ms: u64, operation: u8) -> FoundClaim {
-    let value = ClaimValue::Object(named("k", clock_ms));
+    let key = format!("k{slot}");
+    let value = ClaimValue::Object(named(&key, clock_ms));
     let claim = Claim {
-        slot: [slot; 16],
+        slot: keyring().object_address(SCOPE, key.as_bytes()).slot,
         epoch: 1,
         clock_ms,
         after: Sequence(after),
@@ -29,12 +30,9 @@ fn found(slot: u8, after: u64, clock_ms: u64, operation: u8) -> FoundClaim {
 }
 
 fn kept(slot: u8, sequence: u64, modified_ms: u64) -> CheckpointEntry {
-    let address = Address {
-        scope: SCOPE.0,
-        kind: EntryKind::ObjectCurrent,
-        slot: [slot; 16],
-    };
-    let value = Zeroizing::new(named("k", modified_ms).encode());
+    let key = format!("k{slot}");
+    let address = keyring().object_address(SCOPE, key.as_bytes());
+    let value = Zeroizing::new(named(&key, modified_ms).encode());
     CheckpointEntry {
         address,
         sequence: Sequence(sequence),
@@ -42,21 +40,22 @@ fn kept(slot: u8, sequence: u64, modified_ms: u64) -> CheckpointEntry {
     }
 }
 
-/// Slot and modification time of what comes out, by address.
+/// Number of the key and modification time of what comes out, by address.
 fn rebuild(
     through: u64,
     claims: &[FoundClaim],
     checkpoint: &[CheckpointEntry],
 ) -> (Vec<(u8, u64)>, RebuildReport) {
-    let mut forward = ClaimSet::since(Sequence(through));
-    let mut backward = ClaimSet::since(Sequence(through));
+    let mut forward = ClaimSet::since(Sequence(through), &keyring());
+    let mut backward = ClaimSet::since(Sequence(through), &keyring());
     claims.iter().for_each(|claim| forward.add(claim.clone()));
     claims.iter().rev().for_each(|claim| backward.add(claim.clone()));
     let run = |set: ClaimSet| {
         let mut out = Vec::new();
         let entries = checkpoint.iter().cloned().map(Ok::<_, DecodeError>);
         let report = set.merge(entries, &mut |entry| {
-            out.push((entry.address.slot[0], Object::decode(&entry.value)?.modified_ms));
+            let object = Object::decode(&entry.value)?;
+            out.push((object.key[1..].parse().unwrap(), object.modified_ms));
             Ok(())
         });
         out.sort_unstable();

@@ -85,6 +85,8 @@ fn object(key: &str, manifest: Manifest, plaintext_bytes: u64) -> Object {
         ],
         tags: Vec::new(),
         lock: Lock::default(),
+        system: Vec::new(),
+        superseded: Sequence(0),
         manifest,
     }
 }
@@ -136,7 +138,9 @@ fn objects() -> [(&'static str, Object); 5] {
 }
 
 fn bucket() -> Bucket {
-    let settings = vec![("versioning".to_owned(), "off".to_owned())];
+    let settings = [("versioning".to_owned(), "off".to_owned())]
+        .into_iter()
+        .collect();
     Bucket {
         name: "calendar".to_owned(),
         scope: ScopeId([5; 16]),
@@ -157,6 +161,7 @@ fn upload() -> Upload {
         metadata: vec![("content-type".to_owned(), "application/octet-stream".to_owned())],
         tags: Vec::new(),
         lock: Lock::default(),
+        system: Vec::new(),
         initiator: "0123456789abcdef".to_owned(),
     }
 }

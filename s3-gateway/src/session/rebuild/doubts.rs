@@ -87,7 +87,7 @@ impl<'a> Doubts<'a> {
                     scope,
                     epoch: FIRST_EPOCH,
                     created_ms: now_ms(),
-                    settings: Vec::new(),
+                    settings: vault::object::Settings::default(),
                 }
             })
             .collect()
