@@ -206,6 +206,12 @@ impl Asked {
         Ok(self.session.bucket(name.as_str()).await?)
     }
 
+    /// Whether the request has a credential of the bucket's own vault.
+    fn is_of_the_vault(&self) -> bool {
+        let asking = self.admitted.asking();
+        asking.is_some_and(|identity| identity.vault() == self.admitted.vault)
+    }
+
     fn bucket_name(&self) -> Result<&Name, Halt> {
         Ok(self
             .admitted

@@ -55,6 +55,7 @@ impl Found {
         part_number: Option<i32>,
     ) -> Result<Self, Halt> {
         check_read_headers(&request.headers)?;
+        check_overrides(asked, request.uri.query())?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let stored = find_version(asked, &bucket, key, version_id).await?;
         check_conditions(asked, &stored.object)?;
@@ -262,6 +263,16 @@ fn headers_of(
         put_checksum(&mut headers, checksum, object.parts);
     }
     Ok(headers)
+}
+
+/// Nobody in particular says how a browser takes what somebody else stored.
+fn check_overrides(asked: &Asked, query: Option<&str>) -> Result<(), Halt> {
+    let query = Query::parse(query).map_err(|error| Refusal::from(&error))?;
+    if asked.admitted.asking().is_none() && OVERRIDES.iter().any(|(parameter, _)| query.has(parameter)) {
+        let message = "Request specific response headers cannot be used for anonymous GET requests.";
+        return Err(Refusal::invalid_request(message).into());
+    }
+    Ok(())
 }
 
 /// Waits for the first bytes, so that what cannot be read is an error and not a broken answer, and so that a small
