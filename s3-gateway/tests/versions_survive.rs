@@ -102,7 +102,7 @@ async fn history(rig: &Rig, upto_marker: impl AsyncFnOnce()) -> Bucket {
     delete_version(rig, &bucket, "o", ids[4]).await;
     upto_marker().await;
     tag(rig, &bucket, "o", ids[0]).await;
-    tag(rig, &bucket, "o", ids[3]).await;
+    tag(rig, &bucket, "o", ids[2]).await;
     rig.put(&bucket, "o", &body(7, 300)).await.unwrap();
     let bucket = keep_versions(rig, &bucket.name, false).await;
     rig.put(&bucket, "o", &body(8, 400)).await.unwrap();

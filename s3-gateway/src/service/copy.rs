@@ -9,7 +9,7 @@ use super::object::{
     check_write_headers, checksum_text, etag, kind_name, md5_of, sent_algorithm, stored_checksum, timestamp,
     write_condition,
 };
-use super::versions::{find_version, version_id};
+use super::versions::{find_version, version_id, written_version_id};
 use super::{Answer, Asked, Halt, Key, Operations, SessionBucket, attributes};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
@@ -79,7 +79,7 @@ impl Operations {
         let mut response = S3Response::new(CopyObjectOutput {
             copy_object_result: Some(result),
             copy_source_version_id: version_id(&from, &stored.object),
-            version_id: version_id(&bucket, &copied.object),
+            version_id: written_version_id(&copied.object),
             ..Default::default()
         });
         encryption.put(&mut response.headers);

@@ -18,7 +18,7 @@ use super::object::{
     check_write_headers, checksum_text, etag, kind_name, md5_of, put_header, receive, sent_algorithm,
     sent_checksum, signed, stored_algorithm, stored_checksum, timestamp, write_condition,
 };
-use super::versions::version_id;
+use super::versions::written_version_id;
 use super::{Answer, Asked, Halt, Operations, attributes};
 use crate::auth::canonical::encode_path;
 use crate::checksum::{Algorithm, ChecksumError, Value};
@@ -150,7 +150,7 @@ impl Operations {
         let object = &stored.object;
         let location = location(&asked, &bucket.name, key.as_str());
         let mut output = CompleteMultipartUploadOutput {
-            version_id: version_id(&bucket, object),
+            version_id: written_version_id(object),
             bucket: Some(bucket.name),
             key: Some(key.as_str().to_owned()),
             e_tag: Some(etag(object)),

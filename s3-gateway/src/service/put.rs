@@ -8,7 +8,7 @@ use super::encryption::Encryption;
 use super::object::{
     check_write_headers, etag, md5_of, put_checksum, receive, stored_checksum, write_condition,
 };
-use super::versions::version_id;
+use super::versions::written_version_id;
 use super::{Answer, Asked, Operations, attributes, lifecycle};
 use crate::session::{Condition, NewObject, SessionError};
 
@@ -45,7 +45,7 @@ impl Operations {
             .await?;
         let output = PutObjectOutput {
             e_tag: Some(etag(&stored.object)),
-            version_id: version_id(&bucket, &stored.object),
+            version_id: written_version_id(&stored.object),
             ..Default::default()
         };
         let mut response = S3Response::new(output);

@@ -126,7 +126,9 @@ pub(super) fn of_header(headers: &HeaderMap) -> Result<Option<Tags>, Halt> {
     let pairs = query
         .pairs()
         .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    check(pairs.collect(), OBJECT_TAGS_MAX).map(Some)
+    let mut pairs: Tags = pairs.collect();
+    pairs.sort();
+    check(pairs, OBJECT_TAGS_MAX).map(Some)
 }
 
 fn check(tags: Tags, most: usize) -> Result<Tags, Halt> {

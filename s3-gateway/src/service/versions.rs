@@ -171,6 +171,11 @@ pub(super) fn version_id(bucket: &SessionBucket, object: &Object) -> Option<Stri
     kept.then(|| VersionRef::of(object).to_string())
 }
 
+/// The version that an answer to a write names: none where the write took the null version's place.
+pub(super) fn written_version_id(object: &Object) -> Option<String> {
+    (!object.null_version).then(|| object.version.to_string())
+}
+
 /// The object that a request is about: the version that it names, or the current one.
 ///
 /// # Errors
