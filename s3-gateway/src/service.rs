@@ -80,14 +80,21 @@ impl Inner for Front {
             ForwardBody::Whole(bytes) => s3s::Body::from(bytes),
             ForwardBody::Checked(body) => s3s::Body::http_body_unsync(*body),
         });
+        let admitted = request.extensions().get::<Admitted>();
+        let of_attributes = admitted.is_some_and(|admitted| admitted.operation == "GetObjectAttributes");
         Box::pin(async move {
-            match self.service.call(request).await {
+            let response = match self.service.call(request).await {
                 Ok(response) => response.map(http_body_util::BodyExt::boxed_unsync),
                 Err(_) => {
                     let mut response = Response::new(empty());
                     *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
                     response
                 }
+            };
+            if of_attributes {
+                object_attributes::unquoted(response).await
+            } else {
+                response
             }
         })
     }
@@ -204,6 +211,12 @@ impl Asked {
     async fn bucket(&self) -> Result<SessionBucket, Halt> {
         let name = self.bucket_name()?;
         Ok(self.session.bucket(name.as_str()).await?)
+    }
+
+    /// Whether the request has a credential of the bucket's own vault.
+    fn is_of_the_vault(&self) -> bool {
+        let asking = self.admitted.asking();
+        asking.is_some_and(|identity| identity.vault() == self.admitted.vault)
     }
 
     fn bucket_name(&self) -> Result<&Name, Halt> {

@@ -74,7 +74,12 @@ pub(super) fn noted(
     let Some(acl) = of_headers(asked, headers)? else {
         return Ok(None);
     };
-    check(&acl, bucket.settings.get(OWNERSHIP), PublicAccess::of(bucket))?;
+    let owners = headers
+        .get(CANNED)
+        .is_some_and(|name| name.as_bytes() == b"bucket-owner-full-control");
+    if !owners {
+        check(&acl, bucket)?;
+    }
     // The owner's alone is what an object has without a list.
     Ok((acl != Acl::private()).then(|| (ACL.to_owned(), acl.to_string())))
 }
@@ -85,13 +90,13 @@ pub(super) fn conflict() -> Refusal {
     Refusal::new(400, "InvalidBucketAclWithObjectOwnership", message)
 }
 
-/// Whether a list may be set where ownership and public access are so.
-pub(super) fn check(acl: &Acl, ownership: Option<&str>, public: PublicAccess) -> Result<(), Halt> {
-    if ownership == Some(OWNER_ENFORCED) && *acl != Acl::private() {
+/// Whether a list may be set in a bucket. Where lists count for nothing, only the one that says so is taken.
+fn check(acl: &Acl, bucket: &SessionBucket) -> Result<(), Halt> {
+    if bucket.settings.get(OWNERSHIP) == Some(OWNER_ENFORCED) {
         let message = "The bucket does not allow ACLs";
         return Err(Refusal::new(400, "AccessControlListNotSupported", message).into());
     }
-    if public.block_acls && acl.is_public() {
+    if PublicAccess::of(bucket).block_acls && acl.is_public() {
         return Err(Refusal::access_denied().into());
     }
     Ok(())
@@ -122,7 +127,7 @@ impl Operations {
             request.input.access_control_policy.as_ref(),
         )?;
         let bucket = asked.bucket().await?;
-        check(&acl, bucket.settings.get(OWNERSHIP), PublicAccess::of(&bucket))?;
+        check(&acl, &bucket)?;
         asked.set(ACL, Some(acl.to_string())).await?;
         Ok(S3Response::new(PutBucketAclOutput::default()))
     }
@@ -153,7 +158,7 @@ impl Operations {
             request.input.access_control_policy.as_ref(),
         )?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        check(&acl, bucket.settings.get(OWNERSHIP), PublicAccess::of(&bucket))?;
+        check(&acl, &bucket)?;
         let version = request
             .input
             .version_id

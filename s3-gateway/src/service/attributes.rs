@@ -4,6 +4,7 @@ use http::HeaderMap;
 
 use super::encryption::Encryption;
 use super::{Asked, Halt, SessionBucket, acl, lock, tagging};
+use crate::errors::Refusal;
 use crate::session::Attributes;
 
 /// The attributes of an object that a request writes.
@@ -13,6 +14,13 @@ pub(super) fn of_write(
     bucket: &SessionBucket,
     encryption: &Encryption,
 ) -> Result<Attributes, Halt> {
+    let locks = headers
+        .keys()
+        .any(|name| name.as_str().starts_with("x-amz-object-lock-"));
+    if locks && !asked.is_of_the_vault() {
+        // To fill a bucket with what its owner cannot delete takes more than the right to write.
+        return Err(Refusal::access_denied().into());
+    }
     let mut system = encryption.noted();
     system.extend(acl::noted(asked, headers, bucket)?);
     Ok(Attributes {

@@ -131,10 +131,7 @@ impl Operations {
         named: &ObjectIdentifier,
     ) -> Result<(), Halt> {
         let admitted = &asked.admitted;
-        if bucket.settings.get(POLICY).is_none()
-            && admitted.identity.vault() == admitted.vault
-            && admitted.asking().is_some()
-        {
+        if bucket.settings.get(POLICY).is_none() && asked.is_of_the_vault() {
             return Ok(());
         }
         let target = Target {

@@ -9,11 +9,14 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput, StreamingBlob};
 use s3s::{Body, S3Request, S3Response};
-use vault::object::{Manifest, Object};
+use vault::object::{Checksum, Manifest, Object};
 
 use super::encryption::Encryption;
 use super::multipart;
-use super::object::{check_read_headers, etag, put_checksum, put_header, put_metadata, signed, timestamp};
+use super::object::{
+    check_read_headers, etag, kind_name, put_checksum, put_header, put_metadata, sent_checksum, signed,
+    timestamp,
+};
 use super::versions::{find_version, version_id};
 use super::{Answer, Asked, Halt, Operations, lifecycle, lock};
 use crate::auth::canonical::Query;
@@ -29,6 +32,8 @@ struct Selection {
     parts_count: Option<i32>,
     /// Whether it is the whole object, asked for as such.
     whole: bool,
+    /// The checksum of the part, where a part was asked for.
+    part: Option<Checksum>,
 }
 
 impl Selection {
@@ -55,6 +60,7 @@ impl Found {
         part_number: Option<i32>,
     ) -> Result<Self, Halt> {
         check_read_headers(&request.headers)?;
+        check_overrides(asked, request.uri.query())?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let stored = find_version(asked, &bucket, key, version_id).await?;
         check_conditions(asked, &stored.object)?;
@@ -170,6 +176,7 @@ async fn select(
             content_range: None,
             parts_count: None,
             whole: true,
+            part: None,
         }),
         (None, Some(spec)) => match spec.within(total) {
             Some(range) => Ok(Selection {
@@ -177,6 +184,7 @@ async fn select(
                 range,
                 parts_count: None,
                 whole: false,
+                part: None,
             }),
             None => {
                 let mut headers = HeaderMap::new();
@@ -193,6 +201,7 @@ async fn select(
                 range,
                 parts_count,
                 whole: false,
+                part: part_checksum(object, &manifest, number),
             })
         }
     }
@@ -228,6 +237,15 @@ fn part_range(object: &Object, manifest: &Manifest, number: u16) -> Result<Range
     Ok(start..start + part.plaintext_bytes)
 }
 
+/// The checksum of one part of an object that was uploaded in parts.
+fn part_checksum(object: &Object, manifest: &Manifest, number: u16) -> Option<Checksum> {
+    let Manifest::Inline(parts) = manifest else {
+        return None;
+    };
+    let part = parts.get(usize::from(number).checked_sub(1)?)?;
+    part.checksum.clone().filter(|_| object.multipart)
+}
+
 /// Metadata, overrides of the query, and the checksum if the whole object is sent and it was asked for.
 fn headers_of(
     object: &Object,
@@ -260,8 +278,24 @@ fn headers_of(
         && selection.whole
     {
         put_checksum(&mut headers, checksum, object.parts);
+    } else if let Some(checksum) = selection.part.as_ref().filter(|_| enabled) {
+        let value = sent_checksum(checksum);
+        put_header(&mut headers, value.algorithm.header(), &value.to_base64());
+        if let Some(of_object) = &object.checksum {
+            put_header(&mut headers, "x-amz-checksum-type", kind_name(of_object.kind));
+        }
     }
     Ok(headers)
+}
+
+/// Nobody in particular says how a browser takes what somebody else stored.
+fn check_overrides(asked: &Asked, query: Option<&str>) -> Result<(), Halt> {
+    let query = Query::parse(query).map_err(|error| Refusal::from(&error))?;
+    if asked.admitted.asking().is_none() && OVERRIDES.iter().any(|(parameter, _)| query.has(parameter)) {
+        let message = "Request specific response headers cannot be used for anonymous GET requests.";
+        return Err(Refusal::invalid_request(message).into());
+    }
+    Ok(())
 }
 
 /// Waits for the first bytes, so that what cannot be read is an error and not a broken answer, and so that a small

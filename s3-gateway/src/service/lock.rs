@@ -285,7 +285,7 @@ pub(super) fn may_bypass(asked: &Asked, wanted: Option<bool>) -> Result<bool, Ha
     }
     let bucket = asked.bucket_name()?.as_str();
     let identity = &asked.admitted.identity;
-    if identity.vault() != asked.admitted.vault {
+    if !asked.is_of_the_vault() {
         return Err(Refusal::access_denied().into());
     }
     let allowed = identity.allows(Operation::CreateBucket, bucket, now_ms());

@@ -1,6 +1,7 @@
 //! GetObjectAttributes: what is known of an object, without its bytes and its metadata.
 
-use http::HeaderMap;
+use http::{HeaderMap, Response};
+use http_body_util::BodyExt as _;
 use s3s::dto::{
     Checksum, ChecksumType, ETag, GetObjectAttributesInput, GetObjectAttributesOutput,
     GetObjectAttributesParts, ObjectPart, StorageClass,
@@ -14,9 +15,13 @@ use super::object::{
 };
 use super::versions::{find_version, version_id};
 use super::{Answer, Asked, Halt, Operations, SessionBucket};
+use crate::answer::{AnswerBody, empty, whole};
 use crate::checksum::Algorithm;
 use crate::errors::Refusal;
 use crate::session::Stored;
+
+/// The longest answer: a thousand parts with their checksums.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// What can be asked for.
 const KNOWN: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
@@ -56,6 +61,30 @@ impl Operations {
         }
         Ok(S3Response::new(output))
     }
+}
+
+/// The answer with its ETag as S3 writes it here, and nowhere else: without quotes. s3s knows one form only.
+pub(super) async fn unquoted(response: Response<AnswerBody>) -> Response<AnswerBody> {
+    let (mut parts, mut body) = response.into_parts();
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let data = frame
+            .ok()
+            .and_then(|frame| frame.into_data().ok())
+            .unwrap_or_default();
+        if bytes.len() + data.len() > ANSWER_BYTES_MAX {
+            parts.status = http::StatusCode::INTERNAL_SERVER_ERROR;
+            return Response::from_parts(parts, empty());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text
+        .replace("<ETag>&quot;", "<ETag>")
+        .replace("&quot;</ETag>", "</ETag>");
+    let text = text.replace("<ETag>\"", "<ETag>").replace("\"</ETag>", "</ETag>");
+    parts.headers.remove(http::header::CONTENT_LENGTH);
+    Response::from_parts(parts, whole(text))
 }
 
 /// The names in the header, which may stand in one line or in several.

@@ -44,6 +44,13 @@ async fn what_is_known_of_an_object_and_its_parts_is_told_without_its_bytes() {
         "{}",
         reply.text
     );
+    let etag = shop
+        .get("/bkt/m")
+        .await
+        .header("etag")
+        .trim_matches('"')
+        .to_owned();
+    assert_eq!(reply.all("ETag"), [etag]);
     assert_eq!(reply.all("PartNumber"), ["1", "2"]);
     assert_eq!(reply.all("PartsCount"), ["2"]);
     let told = reply.all("ChecksumSHA256");
@@ -56,6 +63,10 @@ async fn what_is_known_of_an_object_and_its_parts_is_told_without_its_bytes() {
     let page = shop.ask(second).await;
     assert_eq!(page.all("PartNumber"), ["2"]);
     assert_eq!(page.all("IsTruncated"), ["false"]);
+    let second = get("/bkt/m")
+        .query("partNumber", "2")
+        .set("x-amz-checksum-mode", "ENABLED");
+    assert_eq!(shop.ask(second).await.header("x-amz-checksum-sha256"), sums[1]);
     let one = shop.ask(about("ObjectSize")).await;
     assert!(
         !one.text.contains("ETag") && !one.text.contains("Part"),

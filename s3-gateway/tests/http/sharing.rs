@@ -342,3 +342,37 @@ async fn conditions_of_a_policy_are_asked_of_the_request() {
     assert_eq!(reply.outcome(), refused("MalformedPolicy", 400));
     drop(two.shop);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_neither_lock_what_they_write_nor_say_how_it_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let two = Two::open(dir.path()).await;
+    let locked = put("/lck", b"").set("x-amz-bucket-object-lock-enabled", "true");
+    assert_eq!(
+        two.owner(locked.set("x-amz-acl", "public-read-write"))
+            .await
+            .status,
+        200
+    );
+    let lock = || put("/lck/o", b"x").set("x-amz-object-lock-legal-hold", "ON");
+    let denied = refused("AccessDenied", 403);
+    assert_eq!(two.nobody(lock()).await.outcome(), denied);
+    assert_eq!(two.other(lock()).await.outcome(), denied);
+    let public = put("/lck/p", b"x").set("x-amz-acl", "public-read");
+    assert_eq!(two.nobody(public).await.status, 200);
+    assert_eq!(two.nobody(get("/lck/p")).await.text, "x");
+    let shown = || get("/lck/p").query("response-content-type", "text%2Fhtml");
+    assert_eq!(
+        two.nobody(shown()).await.outcome(),
+        refused("InvalidRequest", 400)
+    );
+    assert_eq!(two.owner(shown()).await.header("content-type"), "text/html");
+    // Governance is its owner's to bypass, also where another vault's credential may delete.
+    two.policy(json!([statement("Allow", json!("*"), "s3:*", "bkt/*")]))
+        .await;
+    assert_eq!(two.owner(put("/bkt/o", b"x")).await.status, 200);
+    let version = delete("/bkt/o").query("versionId", "null");
+    let bypass = version.set("x-amz-bypass-governance-retention", "true");
+    assert_eq!(two.other(bypass).await.outcome(), denied);
+    assert_eq!(two.other(delete("/bkt/o")).await.status, 204);
+}
