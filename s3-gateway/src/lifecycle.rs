@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use vault::object::{Listed, VersionId, VersionRef};
+use engine::slots::Sequence;
+use vault::index::ListedVersion;
+use vault::object::{VersionId, VersionRef};
 
 #[cfg(test)]
 mod tests;
@@ -104,21 +106,27 @@ impl Clock {
     }
 }
 
-/// What is to go, and what it was when that was decided.
+/// What is to go, and what it was when that was decided. It goes only while it is still that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Doom {
+pub(crate) struct Doom {
+    pub(crate) key: String,
+    pub(crate) version: VersionRef,
+    /// The version's own id, also where S3 says `null`.
+    pub(crate) id: VersionId,
+    /// The sequence of its entry.
+    pub(crate) sequence: Sequence,
+    pub(crate) fate: Fate,
+}
+
+/// How something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
     /// The current object of a key: for good where no versions are kept, under a delete marker otherwise.
-    Current {
-        key: String,
-        /// Unique, also where S3 says `null`.
-        id: VersionId,
-    },
-    /// A version, for good: one beside the current one, or a delete marker that hides nothing.
-    Version {
-        key: String,
-        version: VersionRef,
-        id: VersionId,
-    },
+    Expires,
+    /// A version beside the current one, for good.
+    Ends,
+    /// A delete marker that hides nothing, for good.
+    Uncovers,
 }
 
 /// The rules of a bucket, in force ones only.
@@ -204,16 +212,16 @@ pub(crate) fn write(rules: &[Rule]) -> Option<String> {
 }
 
 /// Walks a bucket's versions, by key and newest first, and says what goes. What it says of a delete marker depends on what comes
-/// next, so it says so one version late.
+/// next, so it says so one version late. A key may be walked anew from its current version.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     key: String,
-    /// When the version before this one, which is newer, was written.
-    newer_ms: u64,
+    /// The version before this one, which is newer: its id, and when it was written.
+    newer: Option<(VersionId, u64)>,
     /// How many versions of the key beside the current one were seen.
     noncurrent: u32,
     /// The current delete marker of the key, if nothing else of the key was seen yet.
-    lone: Option<Listed>,
+    lone: Option<ListedVersion>,
 }
 
 impl Walk {
@@ -222,14 +230,15 @@ impl Walk {
         &mut self,
         rules: &Rules,
         clock: &Clock,
-        (listed, tags): (&Listed, &[(String, String)]),
-        is_latest: bool,
+        version: &ListedVersion,
+        tags: &[(String, String)],
     ) -> [Option<Doom>; 2] {
+        let listed = &version.object;
         let mut before = None;
-        if listed.key != self.key {
+        if listed.key != self.key || version.is_latest {
             before = self.end(rules);
             self.key.clone_from(&listed.key);
-            self.noncurrent = 0;
+            (self.newer, self.noncurrent) = (None, 0);
         }
         self.lone = None;
         let subject = Subject {
@@ -238,37 +247,50 @@ impl Walk {
             modified_ms: listed.modified_ms,
             tags,
         };
-        let (key, id) = (listed.key.clone(), listed.version);
-        let version = VersionRef::named(listed.null_version, id);
-        let now = if !is_latest {
-            let goes = rules.takes_noncurrent(&subject, self.newer_ms, self.noncurrent, clock);
+        let now = if !version.is_latest {
+            // Nobody took its place before it was written; and one that is listed twice was replaced while the page was read.
+            let since_ms = match self.newer {
+                Some((id, newer_ms)) if id != listed.version => Some(newer_ms.max(listed.modified_ms)),
+                _ => None,
+            };
+            let goes = since_ms
+                .is_some_and(|since_ms| rules.takes_noncurrent(&subject, since_ms, self.noncurrent, clock));
             self.noncurrent = self.noncurrent.saturating_add(1);
-            goes.then_some(Doom::Version { key, version, id })
+            goes.then_some(Fate::Ends)
         } else if listed.delete_marker {
-            self.lone = Some(listed.clone());
+            self.lone = Some(version.clone());
             None
         } else {
             let expiry = rules.expiry(&subject, clock);
             let goes = expiry.is_some_and(|(at_ms, _)| at_ms <= clock.now_ms);
-            goes.then_some(Doom::Current { key, id })
+            goes.then_some(Fate::Expires)
         };
-        self.newer_ms = listed.modified_ms;
-        [before, now]
+        self.newer = Some((listed.version, listed.modified_ms));
+        [before, now.map(|fate| doom(version, fate))]
     }
 
     /// The end of a key or of the bucket: whether the last key was a delete marker and nothing else, and it goes.
     pub(crate) fn end(&mut self, rules: &Rules) -> Option<Doom> {
         let marker = self.lone.take()?;
         let subject = Subject {
-            key: &marker.key,
+            key: &marker.object.key,
             bytes: 0,
-            modified_ms: marker.modified_ms,
+            modified_ms: marker.object.modified_ms,
             tags: &[],
         };
-        rules.takes_lone_marker(&subject).then(|| Doom::Version {
-            version: VersionRef::named(marker.null_version, marker.version),
-            id: marker.version,
-            key: marker.key.clone(),
-        })
+        rules
+            .takes_lone_marker(&subject)
+            .then(|| doom(&marker, Fate::Uncovers))
+    }
+}
+
+fn doom(version: &ListedVersion, fate: Fate) -> Doom {
+    let object = &version.object;
+    Doom {
+        key: object.key.clone(),
+        version: VersionRef::named(object.null_version, object.version),
+        id: object.version,
+        sequence: version.sequence,
+        fate,
     }
 }

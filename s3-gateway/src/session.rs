@@ -56,7 +56,7 @@ pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};
 pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
 pub use vault::index::Usage;
-pub use versions::{Deleted, Doomed};
+pub use versions::{Deleted, Doomed, Sighting};
 
 use budget::Budget;
 use engine::erasure::Coder;
@@ -219,6 +219,8 @@ pub(crate) struct Inner {
     /// Whether the drives were looked through for packs without an entry since the start.
     pub(crate) scanned: AtomicBool,
     pub(crate) checkpointing: tokio::sync::Mutex<()>,
+    /// Bucket settings change one after another: a claim for a change that lost would be taken for one that won.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     /// Objects that the last checkpoint tells of; `u64::MAX` until one is written.
     pub(crate) checkpoint_objects: AtomicU64,
     pub(crate) collector: Wallet,
@@ -263,6 +265,7 @@ impl Session {
             collecting: tokio::sync::Mutex::default(),
             scanned: AtomicBool::new(false),
             checkpointing: tokio::sync::Mutex::new(()),
+            changing: tokio::sync::Mutex::new(()),
             checkpoint_objects: AtomicU64::new(u64::MAX),
             collector: parts.collector.0,
             next_order: AtomicU64::new(now_ms() << 16),

@@ -23,6 +23,8 @@ pub(crate) const ENCRYPTION: &str = "encryption";
 pub(crate) const REQUEST_PAYMENT: &str = "request-payment";
 /// The bucket's tags.
 pub(crate) const TAGGING: &str = "tagging";
+/// Object lock: `enabled`, and behind it the default's mode, unit and length.
+pub(crate) const OBJECT_LOCK: &str = "object-lock";
 /// Lifecycle rules.
 pub(crate) const LIFECYCLE: &str = "lifecycle";
 /// A website's configuration, as it is given back; no website is served.

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::checkpoint::{CheckpointEntry, CheckpointPointer};
 use crate::claim::{Claim, ClaimValue};
 use crate::keys::{FIRST_EPOCH, Keyring};
+use crate::object::Object;
 
 #[cfg(test)]
 mod tests;
@@ -194,20 +195,23 @@ impl ClaimSet {
     }
 }
 
-/// When an object's version came to be: the ledger's sequence then, which its id begins with. A claim that the collector wrote
-/// when it moved an old version's bytes has the old version's age.
-fn age(value: &ClaimValue) -> u64 {
+/// When an object's version came to be, which is the ledger's sequence that its id begins with, and how often it was amended. A
+/// claim that the collector wrote when it moved a version's bytes says what the version was when it was read.
+fn age(value: &ClaimValue) -> (u64, u64) {
     match value {
-        ClaimValue::Object(object) | ClaimValue::Version(object) => {
-            let hint = object.version.0.first_chunk::<8>();
-            hint.map_or(0, |hint| u64::from_be_bytes(*hint))
-        }
-        _ => 0,
+        ClaimValue::Object(object) | ClaimValue::Version(object) => (hint(object), object.amendments),
+        _ => (0, 0),
     }
 }
 
+/// The sequence that the writer of a version had seen.
+fn hint(object: &Object) -> u64 {
+    let first = object.version.0.first_chunk::<8>();
+    first.map_or(0, |first| u64::from_be_bytes(*first))
+}
+
 /// The order of claims for one address: the version's age, what the writer had seen, its clock; the rest only makes it total.
-fn order(found: &FoundClaim) -> (u64, Sequence, u64, u64, [u8; 16], [u8; 32]) {
+fn order(found: &FoundClaim) -> ((u64, u64), Sequence, u64, u64, [u8; 16], [u8; 32]) {
     let claim = &found.claim;
     (
         age(&claim.value),

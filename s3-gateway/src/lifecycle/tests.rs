@@ -1,4 +1,4 @@
-use vault::object::VersionId;
+use vault::object::{Listed, VersionId};
 
 use super::*;
 
@@ -42,18 +42,17 @@ fn doomed(rules: Vec<Rule>, versions: &[(Listed, bool)]) -> Vec<(String, u8, boo
     let mut walk = Walk::default();
     let mut all = Vec::new();
     for (listed, is_latest) in versions {
-        all.extend(
-            walk.step(&rules, &CLOCK, (listed, &[]), *is_latest)
-                .into_iter()
-                .flatten(),
-        );
+        let version = ListedVersion {
+            sequence: Sequence(1),
+            is_latest: *is_latest,
+            object: listed.clone(),
+        };
+        all.extend(walk.step(&rules, &CLOCK, &version, &[]).into_iter().flatten());
     }
     all.extend(walk.end(&rules));
-    let shown = |doom| match doom {
-        Doom::Current { key, id } => (key, id.0[0], true),
-        Doom::Version { key, id, .. } => (key, id.0[0], false),
-    };
-    all.into_iter().map(shown).collect()
+    all.into_iter()
+        .map(|doom| (doom.key, doom.id.0[0], doom.fate == Fate::Expires))
+        .collect()
 }
 
 #[test]
@@ -156,4 +155,32 @@ fn rules_read_back_as_they_were_written() {
     })];
     assert_eq!(Rules::read(&write(&rules).unwrap()), Some(rules));
     assert_eq!(Rules::read("[{}]"), None);
+}
+
+#[test]
+fn what_was_replaced_while_a_page_was_read_and_a_key_that_is_walked_again_lose_nothing() {
+    let after = |days, stay| vec![rule(|rule| rule.noncurrent = Some(Noncurrent { days, stay }))];
+    // Read as current, then again beside its successor that nobody read.
+    let twice = [
+        (version("k", 1, 10, false), true),
+        (version("k", 1, 10, false), false),
+    ];
+    assert_eq!(doomed(after(1, None), &twice), []);
+    // Replaced twice meanwhile: the one between is as young as its successor.
+    let between = [
+        (version("k", 1, 10, false), true),
+        (version("k", 2, 100, false), false),
+        (version("k", 1, 10, false), false),
+    ];
+    assert_eq!(doomed(after(1, None), &between), []);
+    // The marker of a page was deleted, so the key begins again: what stays is counted anew.
+    let again = [
+        (version("k", 4, 50, false), true),
+        (version("k", 3, 40, false), false),
+        (version("k", 2, 30, false), false),
+        (version("k", 4, 50, false), true),
+        (version("k", 3, 40, false), false),
+        (version("k", 2, 30, false), false),
+    ];
+    assert_eq!(doomed(after(1, Some(2)), &again), []);
 }

@@ -15,9 +15,8 @@ use super::{Answer, Asked, Halt, Operations, SessionBucket};
 use crate::errors::Refusal;
 use crate::gate::now_ms;
 use crate::session::{COMPLIANCE, GOVERNANCE, SessionError, check_retention_change};
+use crate::settings::OBJECT_LOCK;
 
-/// The setting that holds a bucket's configuration: `enabled`, and behind it the default's mode, unit and length.
-const SETTING: &str = "object-lock";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// The longest default, in days: a hundred years.
 const DAYS_MAX: u64 = 36_500;
@@ -47,13 +46,13 @@ impl Default {
 
 /// Makes object lock part of a new bucket.
 pub(super) fn enable(settings: &mut Settings) {
-    settings.set(SETTING, "enabled".to_owned());
+    settings.set(OBJECT_LOCK, "enabled".to_owned());
     settings.set_versioning(true);
 }
 
 /// Whether a bucket has object lock.
 pub(super) fn is_enabled(settings: &Settings) -> bool {
-    settings.get(SETTING).is_some()
+    settings.get(OBJECT_LOCK).is_some()
 }
 
 /// A bucket's default retention, if it has one.
@@ -63,7 +62,7 @@ fn default_of(settings: &Settings) -> Result<Option<Default>, Halt> {
         Halt::from(Refusal::new(409, "InvalidBucketState", message))
     };
     let words: Vec<&str> = settings
-        .get(SETTING)
+        .get(OBJECT_LOCK)
         .map(|text| text.split(' ').collect())
         .unwrap_or_default();
     match words.as_slice() {
@@ -123,7 +122,7 @@ impl Operations {
             if settings.versioning() != Versioning::Enabled {
                 return Err(SessionError::Busy);
             }
-            settings.set(SETTING, value.clone());
+            settings.set(OBJECT_LOCK, value.clone());
             Ok(())
         };
         asked

@@ -92,6 +92,7 @@ impl Inner {
                 tags: after.tags,
                 lock: after.lock,
                 system: after.system,
+                amendments: stored.object.amendments.saturating_add(1),
                 ..stored.object.clone()
             };
             let claimed = self.claim_amended(caller, &bucket, object).await?;

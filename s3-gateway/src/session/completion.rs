@@ -250,6 +250,7 @@ fn assemble(
         lock: upload.lock,
         system: upload.system.clone(),
         superseded: Sequence(0),
+        amendments: 0,
         manifest: Manifest::Inline(Vec::new()),
     })
 }

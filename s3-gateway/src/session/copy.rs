@@ -149,6 +149,7 @@ impl Inner {
         object.version = self.new_version();
         object.null_version = versioning != Versioning::Enabled;
         object.superseded = Sequence(0);
+        object.amendments = 0;
         object.modified_ms = now_ms();
         object.metadata = changes.attributes.metadata;
         object.tags = changes.attributes.tags;

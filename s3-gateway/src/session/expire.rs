@@ -5,9 +5,9 @@
 
 use super::commit::detached;
 use super::record::{Agent, Note};
-use super::versions::Doomed;
+use super::versions::{Doomed, Sighting};
 use super::{Bucket, Inner, Session, SessionError, now_ms};
-use crate::lifecycle::{Clock, DAY_MS, Doom, Rules, Walk};
+use crate::lifecycle::{Clock, DAY_MS, Doom, Fate, Rules, Walk};
 use crate::operations;
 use crate::settings::LIFECYCLE;
 use activity::Purpose;
@@ -88,12 +88,26 @@ impl Inner {
                 continue;
             };
             let rules = Rules::in_force(rules);
-            let bucket = self.find_bucket(&row.value.name)?;
-            self.expire_versions(&bucket, &rules, &clock, &mut expired)
-                .await?;
-            self.expire_uploads(&bucket, &rules, &clock, &mut expired).await?;
+            if let Err(error) = self
+                .expire_in(&row.value.name, &rules, &clock, &mut expired)
+                .await
+            {
+                tracing::warn!(%error, "the lifecycle rules of a bucket stopped early; they are looked at again");
+            }
         }
         Ok(expired)
+    }
+
+    async fn expire_in(
+        self: &Arc<Self>,
+        name: &str,
+        rules: &Rules,
+        clock: &Clock,
+        expired: &mut Expired,
+    ) -> Result<(), SessionError> {
+        let bucket = self.find_bucket(name)?;
+        self.expire_versions(&bucket, rules, clock, expired).await?;
+        self.expire_uploads(&bucket, rules, clock, expired).await
     }
 
     async fn expire_versions(
@@ -113,14 +127,17 @@ impl Inner {
             let mut doomed = Vec::new();
             for listed in &page.versions {
                 let tags = self.tags_of(bucket, listed, rules)?;
-                let of = (&listed.object, tags.as_slice());
-                let goes = walk.step(rules, clock, of, listed.is_latest);
+                let goes = walk.step(rules, clock, listed, &tags);
                 doomed.extend(goes.into_iter().flatten());
             }
             if page.next.is_none() {
                 doomed.extend(walk.end(rules));
             }
             for doom in doomed {
+                // Rules that were changed meanwhile are looked at anew, from the beginning and at another time.
+                if self.find_bucket(&bucket.name)?.sequence != bucket.sequence {
+                    return Ok(());
+                }
                 self.carry_out(bucket, doom, expired).await?;
             }
             let Some((key, version)) = page.next else {
@@ -153,28 +170,31 @@ impl Inner {
         expired: &mut Expired,
     ) -> Result<(), SessionError> {
         let agent = Agent::gateway();
-        let (done, count) = match doom {
-            Doom::Current { key, id } => (
-                self.expire_current(&agent, bucket, &key, id).await,
-                &mut expired.objects,
-            ),
-            Doom::Version { key, version, id } => {
+        let seen = Sighting {
+            id: doom.id,
+            sequence: doom.sequence,
+            is_current: doom.fate != Fate::Ends,
+        };
+        let done = match doom.fate {
+            Fate::Expires => self.expire_current(&agent, bucket, &doom.key, seen).await,
+            Fate::Ends | Fate::Uncovers => {
                 let doomed = Doomed {
-                    version,
-                    only: Some(id),
+                    version: doom.version,
+                    only: Some(seen),
                     bypass_governance: false,
                 };
                 let condition = super::Condition::None;
                 let deleted = self
-                    .delete_version(&agent, bucket, &key, doomed, &condition)
+                    .delete_version(&agent, bucket, &doom.key, doomed, &condition)
                     .await;
-                (deleted.map(|_| true), &mut expired.versions)
+                deleted.map(|_| true)
             }
         };
         match done {
-            Ok(true) => *count += 1,
-            // Another version by now, or kept by a lock.
-            Ok(false) | Err(SessionError::Locked | SessionError::NoSuchBucket) => {}
+            Ok(true) if doom.fate == Fate::Expires => expired.objects += 1,
+            Ok(true) => expired.versions += 1,
+            // It is not what it was, or a lock keeps it.
+            Ok(false) | Err(SessionError::Locked | SessionError::NoSuchVersion) => {}
             Err(error) => return Err(error),
         }
         Ok(())

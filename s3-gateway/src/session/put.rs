@@ -190,6 +190,7 @@ impl Inner {
             lock: new.attributes.lock,
             system: new.attributes.system,
             superseded: Sequence(0),
+            amendments: 0,
             manifest: Manifest::Inline(Vec::new()),
         };
         let open = if body.tail.chunks.is_empty() {
@@ -373,6 +374,7 @@ impl Inner {
             let current = self.index.current(bucket.scope, &object.key)?;
             condition.check(current.as_ref().map(|current| &current.value))?;
             let succession = Succession::of(versioning, current.as_ref(), *condition != Condition::None);
+            self.check_replaced(bucket.scope, &succession, current.as_ref())?;
             let note = Note {
                 bytes: object.plaintext_bytes,
                 result: Some(manifest_hash(&object.manifest)),

@@ -20,10 +20,27 @@ use vault::object::{Lock, Manifest, Object, VersionId, VersionRef, Versioning};
 pub struct Doomed {
     /// Which.
     pub version: VersionRef,
-    /// If given, only while the version that is named so has this id.
-    pub only: Option<VersionId>,
+    /// If given, only while it is as it was seen.
+    pub only: Option<Sighting>,
     /// Whether the caller bypasses governance retention, and may.
     pub bypass_governance: bool,
+}
+
+/// A version as it was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sighting {
+    /// Its id.
+    pub id: VersionId,
+    /// The sequence of its entry.
+    pub sequence: Sequence,
+    /// Whether it was the current one.
+    pub is_current: bool,
+}
+
+impl Sighting {
+    fn is_of(&self, row: &Row<Object>, is_current: bool) -> bool {
+        (self.id, self.sequence, self.is_current) == (row.value.version, row.sequence, is_current)
+    }
 }
 
 /// What a deletion did.
@@ -152,8 +169,14 @@ impl Inner {
             let bucket = self.bucket_now(bucket)?;
             let note = agent.deletion(&bucket.name);
             let found = self.index.version(bucket.scope, key, version)?;
-            let wanted = |row: &Row<Object>| doomed.only.is_none_or(|id| row.value.version == id);
-            let Some((row, is_current)) = found.filter(|(row, _)| wanted(row)) else {
+            if let Some(seen) = doomed.only
+                && !found
+                    .as_ref()
+                    .is_some_and(|(row, is_current)| seen.is_of(row, *is_current))
+            {
+                return Err(SessionError::NoSuchVersion);
+            }
+            let Some((row, is_current)) = found else {
                 self.record_now_by(agent, note).await?;
                 return Ok(Deleted {
                     version: Some(version),
@@ -166,6 +189,9 @@ impl Inner {
                 .with_record(self.record_part_by(agent, note)?);
             let append = if is_current {
                 let next = self.index.newest_kept(bucket.scope, key)?;
+                if doomed.only.is_some() && next.is_some() {
+                    return Err(SessionError::NoSuchVersion);
+                }
                 commit.delete_current(&bucket.row(), &row, next.as_ref(), &mut fill_random)
             } else {
                 commit.delete_kept(&bucket.row(), &row)
@@ -180,16 +206,16 @@ impl Inner {
         Err(condition.contended())
     }
 
-    /// Deletes what is current, as [`Self::delete`] does, if it is this version. Says whether it was.
+    /// Deletes what is current, as [`Self::delete`] does, if it is still as it was seen. Says whether it was.
     pub(super) async fn expire_current(
         self: &Arc<Self>,
         agent: &Agent,
         bucket: &Bucket,
         key: &str,
-        id: VersionId,
+        seen: Sighting,
     ) -> Result<bool, SessionError> {
         let deleted = self
-            .delete_if(agent, bucket, key, &Condition::None, Some(id))
+            .delete_if(agent, bucket, key, &Condition::None, Some(seen))
             .await?;
         Ok(deleted.is_some())
     }
@@ -206,6 +232,26 @@ impl Inner {
         Ok(deleted.unwrap_or(Deleted::NOTHING))
     }
 
+    /// That a write, or a marker, takes the place of no version that a lock keeps.
+    pub(crate) fn check_replaced(
+        &self,
+        scope: ScopeId,
+        succession: &Succession<'_>,
+        current: Option<&Row<Object>>,
+    ) -> Result<(), SessionError> {
+        let now_ms = now_ms();
+        match (succession, current) {
+            (Succession::Replace(_), Some(row)) => lock::check_delete(&row.value.lock, now_ms, false),
+            (Succession::Keep { drops_null: true, .. }, Some(row)) => {
+                let null = self.index.version(scope, &row.value.key, VersionRef::Null)?;
+                null.map_or(Ok(()), |(null, _)| {
+                    lock::check_delete(&null.value.lock, now_ms, false)
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Deletes what is current, if it is the version that is wanted.
     async fn delete_if(
         self: &Arc<Self>,
@@ -213,7 +259,7 @@ impl Inner {
         bucket: &Bucket,
         key: &str,
         condition: &Condition,
-        only: Option<VersionId>,
+        only: Option<Sighting>,
     ) -> Result<Option<Deleted>, SessionError> {
         for _ in 0..ATTEMPTS_MAX {
             let bucket = self.bucket_now(bucket)?;
@@ -221,7 +267,7 @@ impl Inner {
             let current = self.index.current(bucket.scope, key)?;
             let note = agent.deletion(&bucket.name);
             let live = current.as_ref().filter(|row| !row.value.delete_marker);
-            if only.is_some() && live.map(|row| row.value.version) != only {
+            if only.is_some_and(|seen| !live.is_some_and(|row| seen.is_of(row, true))) {
                 return Ok(None);
             }
             if live.is_some() {
@@ -233,9 +279,11 @@ impl Inner {
             }
             let conditional = *condition != Condition::None || only.is_some();
             let succession = Succession::of(versioning, current.as_ref(), conditional);
+            self.check_replaced(bucket.scope, &succession, current.as_ref())?;
+            let keeps = versioning != Versioning::Never || matches!(succession, Succession::Keep { .. });
             let commit = Commit::new(&self.keyring, agent.operation_id, self.lease)
                 .with_record(self.record_part_by(agent, note)?);
-            let marker = (versioning != Versioning::Never).then(|| self.delete_marker(key, versioning));
+            let marker = keeps.then(|| self.delete_marker(key, versioning));
             let append = match (&marker, succession) {
                 (Some(marker), succession) => {
                     let none = Packs::default();
@@ -276,6 +324,7 @@ impl Inner {
             lock: Lock::default(),
             system: Vec::new(),
             superseded: Sequence(0),
+            amendments: 0,
             manifest: Manifest::Inline(Vec::new()),
         }
     }

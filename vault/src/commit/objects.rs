@@ -10,7 +10,7 @@ use scopes::ScopeId;
 use super::{Commit, CommitError, Over, Packs};
 use crate::Random;
 use crate::index::Stored;
-use crate::object::{Bucket, Object, Versioning};
+use crate::object::{Bucket, Lock, Object, Versioning};
 
 /// What a write does with the version that is current before it.
 #[derive(Debug, Clone, Copy)]
@@ -31,12 +31,18 @@ impl<'a> Succession<'a> {
     pub fn of(versioning: Versioning, current: Option<&'a Stored<Object>>, conditional: bool) -> Self {
         let seen = Over::Row(current.map(|row| row.sequence));
         match (versioning, current) {
+            // Only a bucket that was made anew can be without versions and have some.
+            (Versioning::Never, Some(row)) if !row.value.null_version => Self::Keep {
+                current,
+                drops_null: true,
+            },
+            (Versioning::Never, Some(row)) if row.value.lock != Lock::default() => Self::Replace(seen),
             (Versioning::Never, _) if !conditional => Self::Replace(Over::Anything),
             (Versioning::Never, _) => Self::Replace(seen),
             (Versioning::Suspended, Some(row)) if row.value.null_version => Self::Replace(seen),
             (Versioning::Suspended | Versioning::Enabled, current) => Self::Keep {
                 current,
-                drops_null: versioning == Versioning::Suspended,
+                drops_null: versioning != Versioning::Enabled,
             },
         }
     }

@@ -15,6 +15,8 @@ use crate::object::{Listed, Object, VersionRef};
 
 /// Rows that a cursor reads ahead.
 const READ_AHEAD: usize = 64;
+/// How often a version that was not found is looked for again because something was applied meanwhile.
+const LOOKS_MAX: usize = 8;
 
 /// What to list of a scope's versions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,6 +76,23 @@ impl Index {
     /// # Errors
     /// [`IndexError`].
     pub fn version(
+        &self,
+        scope: ScopeId,
+        key: &str,
+        version: VersionRef,
+    ) -> Result<Option<(Stored<Object>, bool)>, IndexError> {
+        for _ in 0..LOOKS_MAX {
+            let through = self.applied_through()?;
+            let found = self.version_once(scope, key, version)?;
+            // Rows are read one after another: what moved between them meanwhile was in neither place.
+            if found.is_some() || self.applied_through()? == through {
+                return Ok(found);
+            }
+        }
+        self.version_once(scope, key, version)
+    }
+
+    fn version_once(
         &self,
         scope: ScopeId,
         key: &str,

@@ -93,6 +93,8 @@ pub struct Object {
     /// The sequence that the version's entry had as the current one, when another took its place; 0 while it is current. It
     /// orders the versions of a key, and stays when the entry is written again.
     pub superseded: Sequence,
+    /// How often its tags, lock or notes were changed since it was written: of two claims for one version the one with more is later.
+    pub amendments: u64,
     /// Where its bytes lie.
     pub manifest: Manifest,
 }
@@ -141,6 +143,7 @@ impl Object {
         self.lock.encode(writer);
         encode_pairs(writer, &self.system);
         writer.varint(self.superseded.0);
+        writer.varint(self.amendments);
         self.manifest.encode(writer);
     }
 
@@ -167,6 +170,7 @@ impl Object {
             lock: Lock::decode(&mut reader)?,
             system: decode_pairs(&mut reader)?,
             superseded: Sequence(reader.varint()?),
+            amendments: reader.varint()?,
             manifest: Manifest::decode(&mut reader)?,
         };
         reader.finish()?;

@@ -59,6 +59,7 @@ pub(crate) fn object(key: &str, parts: Vec<Part>) -> Object {
         },
         system: vec![("encryption".to_owned(), "AES256".to_owned())],
         superseded: engine::slots::Sequence(0),
+        amendments: 0,
         manifest: Manifest::Inline(parts),
     }
 }

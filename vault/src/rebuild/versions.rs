@@ -11,7 +11,7 @@ use engine::slots::{Address, EntryKind, Sequence};
 use scopes::ScopeId;
 use zeroize::Zeroizing;
 
-use super::{FoundClaim, RebuiltEntry, Source, order, replaces};
+use super::{FoundClaim, RebuiltEntry, Source, hint, order, replaces};
 use crate::claim::ClaimValue;
 use crate::keys::Keyring;
 use crate::object::{Object, VersionRef};
@@ -135,7 +135,8 @@ impl Versions {
                 let is_current = current == Some(version);
                 let superseded = match object.superseded {
                     _ if is_current => Sequence(0),
-                    Sequence(0) => found.claim.after,
+                    // Above what it replaced, whose place it took later than its writer looked; below what replaced it.
+                    Sequence(0) => Sequence(hint(&object).saturating_add(1)),
                     known => known,
                 };
                 let object = Object { superseded, ..object };

@@ -87,6 +87,7 @@ fn object(key: &str, manifest: Manifest, plaintext_bytes: u64) -> Object {
         lock: Lock::default(),
         system: Vec::new(),
         superseded: Sequence(0),
+        amendments: 0,
         manifest,
     }
 }

@@ -5,12 +5,13 @@
 //! Pure. Invariants: what is in doubt loses nothing, and opens nothing but to the owner's root key, which the report names.
 
 use super::super::{fill_random, now_ms};
+use crate::settings::OBJECT_LOCK;
 use engine::slots::EntryKind;
 use scopes::{Credential, ScopeId};
 use std::collections::{HashMap, HashSet};
 use vault::credential::{CredentialError, SealedCredential, is_credential};
 use vault::keys::{FIRST_EPOCH, Keyring};
-use vault::object::Bucket;
+use vault::object::{Bucket, Lock, Object, Settings};
 use vault::rebuild::RebuiltEntry;
 use zeroize::Zeroizing;
 
@@ -26,6 +27,9 @@ pub(super) struct Doubts<'a> {
     buckets: HashMap<String, ScopeId>,
     /// Scopes that objects stand in.
     with_objects: HashSet<ScopeId>,
+    /// Scopes with versions that S3 calls by an id, and with locks.
+    with_versions: HashSet<ScopeId>,
+    with_locks: HashSet<ScopeId>,
     credentials: Vec<String>,
     owners: Vec<String>,
 }
@@ -37,6 +41,8 @@ impl<'a> Doubts<'a> {
             names: HashMap::new(),
             buckets: HashMap::new(),
             with_objects: HashSet::new(),
+            with_versions: HashSet::new(),
+            with_locks: HashSet::new(),
             credentials: Vec::new(),
             owners: Vec::new(),
         }
@@ -58,7 +64,15 @@ impl<'a> Doubts<'a> {
                 }
             }
             EntryKind::ObjectCurrent | EntryKind::ObjectVersion => {
-                self.with_objects.insert(ScopeId(entry.address.scope));
+                let scope = ScopeId(entry.address.scope);
+                self.with_objects.insert(scope);
+                let object = Object::decode(&entry.value).ok();
+                if object.as_ref().is_none_or(|object| !object.null_version) {
+                    self.with_versions.insert(scope);
+                }
+                if object.is_none_or(|object| object.lock != Lock::default()) {
+                    self.with_locks.insert(scope);
+                }
             }
             EntryKind::Statement if is_credential(&entry.value) => match self.revoked(&entry) {
                 Ok(value) => entry.value = Zeroizing::new(value),
@@ -81,13 +95,20 @@ impl<'a> Doubts<'a> {
             .into_iter()
             .map(|scope| {
                 let name = self.free_name(scope);
+                let mut settings = Settings::default();
+                if self.with_versions.contains(&scope) || self.with_locks.contains(&scope) {
+                    settings.set_versioning(true);
+                }
+                if self.with_locks.contains(&scope) {
+                    settings.set(OBJECT_LOCK, "enabled".to_owned());
+                }
                 self.buckets.insert(name.clone(), scope);
                 Bucket {
                     name,
                     scope,
                     epoch: FIRST_EPOCH,
                     created_ms: now_ms(),
-                    settings: vault::object::Settings::default(),
+                    settings,
                 }
             })
             .collect()
