@@ -80,7 +80,7 @@ class Gateway:
         self.data, self.port = os.path.join(directory, "data"), free_port()
         self.log = open(os.path.join(directory, "up.log"), "w")
         self.process = subprocess.Popen(
-            [cairn, "--data", self.data, "--json", "up", "--s3", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{free_port()}"],
+            [cairn, "--data", self.data, "--json", "up", "--shorten-lifecycle-day-to", "10s", "--s3", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{free_port()}"],
             stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.first = json.loads(self.process.stdout.readline() or "{}")
         if self.process.stdout.readline().strip() != "ready":

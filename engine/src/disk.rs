@@ -17,6 +17,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+/// What goes around the system's page cache does so in multiples of this many bytes, in the file and in memory: no disk asks for
+/// more, and no page is shared with what goes through the cache.
+pub const DIRECT_ALIGN: usize = 4096;
+
 /// The largest file that [`Disk::read_small`] reads, in bytes.
 pub const SMALL_FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -95,7 +99,9 @@ pub trait DiskFile: Send + Sync {
         self.drop_cached(offset, bytes as u64);
         Ok(Bytes::from(buffer))
     }
-    /// Writes the parts one after another from `offset`. After an error any of the bytes may have been written.
+    /// Writes the parts one after another from `offset`. After an error any of the bytes may have been written. A part of at
+    /// least 256 KiB that lies at a multiple of [`DIRECT_ALIGN`] both in the file and in memory goes around the system's page
+    /// cache where that can be done.
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
     /// Makes content and length durable. After an error nothing may be assumed about unsynced writes, ever again.
     fn sync_data(&self) -> io::Result<()>;

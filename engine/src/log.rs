@@ -7,6 +7,7 @@
 //! durable and no longer reads is reported as damage, never taken for the end of the log. After a failed sync the log is
 //! fenced for good. Byte formats: FORMAT.md section 1.
 
+mod append;
 mod footer;
 mod frame;
 mod head;

@@ -9,11 +9,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, Bytes};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags};
 
-use super::{Disk, DiskFile, FileIdentity, OpenMode};
+use super::{DIRECT_ALIGN, Disk, DiskFile, FileIdentity, OpenMode};
 
 /// The machine's own file systems.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,7 +61,9 @@ impl Disk for RealDisk {
             .create_new(mode == OpenMode::CreateNew);
         Ok(Box::new(RealFile {
             file: options.open(path)?,
+            writable: mode != OpenMode::Read,
             direct: OnceLock::new(),
+            refused: AtomicBool::new(false),
         }))
     }
 
@@ -90,24 +93,80 @@ impl Disk for RealDisk {
     }
 }
 
-/// Direct reads are of whole multiples of this, in offset, length and memory: no disk asks for more.
-const DIRECT_ALIGN: usize = 4096;
+/// Shorter parts are written through the page cache: they gain little, and each direct write is waited for.
+const DIRECT_WRITE_MIN: usize = 256 << 10;
 
 struct RealFile {
     file: File,
-    /// The same file opened for direct reads, once one was asked for; none where the file system has no such thing.
+    writable: bool,
+    /// The same file opened for direct reads and writes, once one was asked for; none where the file system has no such thing.
     direct: OnceLock<Option<File>>,
+    /// The file system opened it, but takes no direct writes.
+    refused: AtomicBool,
 }
 
 impl RealFile {
-    /// The file for direct reads. Opened by its descriptor, as its name may lead elsewhere by now.
+    /// The file for direct reads and writes. Opened by its descriptor, as its name may lead elsewhere by now.
     fn direct(&self) -> Option<&File> {
         let open = || {
             let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+            let access = if self.writable {
+                OFlags::RDWR
+            } else {
+                OFlags::RDONLY
+            };
+            let flags = access | OFlags::DIRECT | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
         };
         self.direct.get_or_init(open).as_ref()
+    }
+
+    /// Whether a part is worth a direct write at this place, and can have one.
+    fn can_go_direct(&self, part: &[u8], offset: u64) -> bool {
+        part.len() >= DIRECT_WRITE_MIN
+            && offset.is_multiple_of(DIRECT_ALIGN as u64)
+            && part.as_ptr().align_offset(DIRECT_ALIGN) == 0
+            && !self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Writes the whole multiples of [`DIRECT_ALIGN`] around the page cache, as many as the file system takes so, and says how
+    /// many bytes they come to. What is left is for the cache.
+    fn write_direct(&self, part: &[u8], offset: u64) -> io::Result<usize> {
+        let Some(file) = self.direct() else { return Ok(0) };
+        let whole = part.len() - part.len() % DIRECT_ALIGN;
+        let mut written = 0;
+        while let Some(rest) = part.get(written..whole).filter(|rest| !rest.is_empty()) {
+            match file.write_at(rest, offset.saturating_add(written as u64)) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => {
+                    written += bytes;
+                    if bytes % DIRECT_ALIGN != 0 {
+                        return Ok(written - written % DIRECT_ALIGN);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                    ) =>
+                {
+                    self.refused.store(true, Ordering::Relaxed);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Through the page cache.
+    fn write_cached(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        match parts {
+            [] => Ok(()),
+            [single] => self.file.write_all_at(single, offset),
+            _ => self.write_vectored_at(parts, offset),
+        }
     }
 
     /// Several parts in one system call where it takes them all; what is left goes part by part.
@@ -175,10 +234,20 @@ impl DiskFile for RealFile {
     }
 
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
-        match parts {
-            [single] => self.file.write_all_at(single, offset),
-            _ => self.write_vectored_at(parts, offset),
+        let mut at = offset;
+        for (index, part) in parts.iter().enumerate() {
+            if self.can_go_direct(part, at) {
+                let (before, after) = parts.split_at(index);
+                self.write_cached(before, offset)?;
+                let written = self.write_direct(part, at)?;
+                let rest = part.get(written..).unwrap_or_default();
+                let left = std::iter::once(rest).chain(after.iter().skip(1).copied());
+                let left: Vec<&[u8]> = left.filter(|part| !part.is_empty()).collect();
+                return self.write_cached(&left, at.saturating_add(written as u64));
+            }
+            at = at.saturating_add(part.len() as u64);
         }
+        self.write_cached(parts, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -267,5 +336,34 @@ mod tests {
         assert_eq!(&file.read_around_cache(7, 9_000).unwrap()[..], b"changed");
         let read = file.read_around_cache(300, 5).unwrap();
         assert!(read.try_into_mut().is_ok(), "it can be opened in place");
+    }
+
+    #[test]
+    fn direct_and_cached_writes_of_one_call_meet_without_a_gap_at_any_length_and_offset() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = RealDisk.open(&path, OpenMode::CreateNew).unwrap();
+        file.allocate(0, 2 << 20).unwrap();
+        let memory: Vec<u8> = (0..900_000_u32).map(|at| (at * 11 % 253) as u8 + 1).collect();
+        let aligned = memory.as_ptr().align_offset(DIRECT_ALIGN);
+        for (from, bytes, offset) in [
+            (aligned, DIRECT_WRITE_MIN, 4096),
+            (aligned, DIRECT_WRITE_MIN + 4095, 8192),
+            (aligned, DIRECT_WRITE_MIN - 1, 4096),
+            (aligned, 700_001, 0),
+            (aligned + 1, 700_001, 4096),
+            (aligned, 700_001, 4097),
+        ] {
+            let long = &memory[from..from + bytes];
+            let before = vec![255; usize::try_from(offset).unwrap()];
+            let parts: [&[u8]; 4] = [&before, long, b"", b"after"];
+            file.write_all_at(&parts, 0).unwrap();
+            let expected = parts.concat();
+            let mut read = vec![0; expected.len()];
+            assert_eq!(file.read_at(&mut read, 0).unwrap(), read.len());
+            assert!(read == expected, "{bytes} bytes at {offset}");
+            let around = file.read_around_cache(expected.len(), 0).unwrap();
+            assert!(around == expected, "{bytes} bytes at {offset}");
+        }
     }
 }

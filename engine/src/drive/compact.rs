@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::shard::{
-    DELETE_TAG_BYTES, KIND_DELETE, KIND_LEASE, KIND_SHARD, SHARD_TAG_BYTES, ShardKey, ShardTag, decode_delete,
+    DELETE_TAG_BYTES, KIND_DELETE, KIND_LEASE, KIND_SHARD, ShardHeader, ShardKey, ShardTag, decode_delete,
 };
 use super::view::Location;
 use super::{DriveError, DriveWriter};
@@ -251,10 +251,19 @@ impl DriveWriter {
             // It stays behind and is dropped with the segment.
             Err(_) => return Ok(()),
         };
-        let (tag_bytes, rest) = payload.split_at(SHARD_TAG_BYTES.min(payload.len()));
-        let position = self.append(KIND_SHARD, tag_bytes, &[rest])?;
+        // The zeros before the shard are as many as its new place asks for.
+        let Ok(header) = ShardHeader::decode(&payload, from.payload_bytes) else {
+            return Ok(());
+        };
+        let shard = payload.get(from.header_bytes() as usize..).unwrap_or(&[]);
+        let (position, payload_bytes) = self.append_shard(&frame.tag, &header.encode_clear(), shard)?;
         copied.bytes += from.frame_bytes();
-        copied.moved.push((tag.key, from, Location { position, ..from }));
+        let to = Location {
+            position,
+            payload_bytes,
+            ..from
+        };
+        copied.moved.push((tag.key, from, to));
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use twox_hash::XxHash3_64;
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::disk::DIRECT_ALIGN;
 use crate::log::Position;
 use crate::pack::{PackId, PackSummary};
 
@@ -71,7 +72,7 @@ impl ShardHeader {
         out.into_vec()
     }
 
-    /// The clear header, which follows the tag.
+    /// The clear header, which follows the tag. Between it and the shard there may be zeros.
     pub fn encode_clear(&self) -> Vec<u8> {
         let mut out = Writer::new();
         self.summary.encode(&mut out);
@@ -95,9 +96,12 @@ impl ShardHeader {
             return Err(wrong("shard index", u64::from(tag.key.index)));
         }
         let header_bytes = (bytes.len() - reader.remaining()) as u64;
-        if header_bytes + u64::from(tag.shard_bytes) != u64::from(payload_bytes) {
-            return Err(wrong("payload length", u64::from(payload_bytes)));
-        }
+        let zeros = u64::from(payload_bytes)
+            .checked_sub(header_bytes + u64::from(tag.shard_bytes))
+            .and_then(|zeros| usize::try_from(zeros).ok())
+            .filter(|zeros| *zeros < DIRECT_ALIGN)
+            .ok_or_else(|| wrong("payload length", u64::from(payload_bytes)))?;
+        reader.zeros(zeros, "bytes before the shard")?;
         let ShardTag {
             key,
             lease,

@@ -1,5 +1,6 @@
 mod compaction;
 mod crash;
+mod direct;
 mod faults;
 
 use std::path::Path;

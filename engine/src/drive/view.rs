@@ -32,7 +32,8 @@ pub(super) struct Location {
 }
 
 impl Location {
-    fn header_bytes(&self) -> u32 {
+    /// Of tag, clear header and the zeros before the shard.
+    pub(super) fn header_bytes(&self) -> u32 {
         self.payload_bytes.saturating_sub(self.shard_bytes)
     }
 

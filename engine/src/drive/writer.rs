@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, SHARD_TAG_BYTES, encode_delete, tag_checksum};
+use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, encode_delete, tag_checksum};
 use super::view::{Location, Shared};
 use super::{Drive, DriveError, LostReason, STAGED_MAX, ShardHeader, ShardKey};
 use crate::log::{Log, LogError, Position, SegmentInfo};
@@ -143,9 +143,7 @@ impl DriveWriter {
         self.check_staged()?;
         let clear = header.encode_clear();
         let tag = header.encode_tag();
-        let position = self.append(KIND_SHARD, &tag, &[&clear, shard])?;
-        let payload_bytes = (SHARD_TAG_BYTES + clear.len() + shard.len()) as u64;
-        let payload_bytes = u32::try_from(payload_bytes).unwrap_or(u32::MAX);
+        let (position, payload_bytes) = self.append_shard(&tag, &clear, shard)?;
         let location = Location {
             position,
             payload_bytes,
@@ -260,6 +258,17 @@ impl DriveWriter {
         self.logged(appended)
     }
 
+    /// Position and payload length of the shard's frame.
+    pub(super) fn append_shard(
+        &mut self,
+        tag: &[u8],
+        clear: &[u8],
+        shard: &[u8],
+    ) -> Result<(Position, u32), DriveError> {
+        let appended = self.log.append_aligned(KIND_SHARD, tag, &[clear], shard);
+        self.logged(appended)
+    }
+
     /// A failure that leaves it unknown what is durable loses the drive.
     pub(super) fn logged<T>(&self, result: Result<T, LogError>) -> Result<T, DriveError> {
         match result {
@@ -292,7 +301,7 @@ impl DriveWriter {
     }
 
     /// Where the shard will be once everything staged is committed.
-    fn current(&self, key: &ShardKey) -> Option<Location> {
+    pub(super) fn current(&self, key: &ShardKey) -> Option<Location> {
         match self.staged.get(key) {
             Some(staged) => *staged,
             None => self.shared.shards().get(key).copied(),

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use twox_hash::XxHash3_64;
 
+use super::append::padding;
 use super::footer::{FooterBuilder, encode_tail};
 use super::frame::{KIND_FOOTER, KIND_HEAD};
 use super::head::{HEAD_FRAME_BYTES, head_payload, segment_name};
 use super::recovery::OpenSegment;
-use super::writer::padding;
 use super::{Log, LogError, Position, SegmentInfo};
 use crate::disk::{DiskFile, OpenMode, is_full};
 

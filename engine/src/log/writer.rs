@@ -1,4 +1,4 @@
-//! The log's one writer: append, sync, rotation, preallocation, fencing.
+//! The log's one writer: sync, rotation, preallocation, fencing; `append.rs` has the frames.
 //!
 //! Not a thread and not a queue: whoever gathers appends into groups calls it. Invariant: a segment is used only after
 //! its file and its name are durable; a sealed one is durable before the next begins; after a failure that
@@ -9,21 +9,16 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use twox_hash::XxHash3_64;
-
-use super::footer::FooterBuilder;
-use super::frame::{ALIGN, KIND_CLOSING, checksum_parts, frame_bytes};
+use super::append::Contents;
+use super::frame::KIND_CLOSING;
 use super::head::HEAD_FRAME_BYTES;
 use super::reader::Shared;
 use super::recovery::{OpenSegment, recover};
 use super::{
-    FrameHeader, FrameInfo, HEADER_BYTES, LARGE_BYTES_MIN, LogConfig, LogError, LogReader, OWNER_KIND_MIN,
-    OpenError, Position, Recovery, SegmentInfo, TAG_BYTES_MAX,
+    FrameHeader, FrameInfo, HEADER_BYTES, LogConfig, LogError, LogReader, OpenError, Position, Recovery,
+    SegmentInfo, TAG_BYTES_MAX,
 };
 use crate::disk::{Disk, DiskFile, is_full};
-
-/// Payloads up to this many bytes are gathered into one buffer; larger ones are written from where they lie.
-const GATHERED_BYTES_MAX: u64 = 16 << 10;
 
 /// The smallest and largest segments.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4096..=1 << 31;
@@ -39,9 +34,9 @@ pub struct Log {
     /// Something was appended since the last closing frame.
     pub(super) unclosed: bool,
     /// Where in the open segment large frames lie that are not synced yet.
-    large: Vec<Range<u64>>,
+    pub(super) large: Vec<Range<u64>>,
     fenced: Option<u32>,
-    gather: Vec<u8>,
+    pub(super) gather: Vec<u8>,
 }
 
 impl Log {
@@ -129,39 +124,6 @@ impl Log {
         Ok((log, found.recovery))
     }
 
-    /// Writes a frame whose payload is the tag and then the parts, and returns its position. Nothing is promised until
-    /// [`Log::sync`]. With [`LogError::Full`] and errors about the frame nothing happened; others fence the log.
-    pub fn append(&mut self, kind: u8, tag: &[u8], parts: &[&[u8]]) -> Result<Position, LogError> {
-        if kind < OWNER_KIND_MIN {
-            return Err(LogError::ReservedKind { kind });
-        }
-        if tag.len() > TAG_BYTES_MAX {
-            return Err(LogError::TagTooLarge { bytes: tag.len() });
-        }
-        let payload_bytes = parts
-            .iter()
-            .fold(tag.len() as u64, |sum, part| sum + part.len() as u64);
-        let frame = frame_bytes(payload_bytes);
-        let empty = HEAD_FRAME_BYTES + FooterBuilder::new().bytes_with(Some(tag.len()));
-        let limit = self.segment_bytes().saturating_sub(empty);
-        let Some(payload_bytes) = u32::try_from(payload_bytes).ok().filter(|_| frame <= limit) else {
-            return Err(LogError::FrameTooLarge { bytes: frame, limit });
-        };
-        self.check_fence()?;
-        if !self.has_room(frame, Some(tag.len())) {
-            self.seal_current()?;
-        }
-        if self.open.is_none() {
-            self.begin_segment()?;
-        }
-        let position = self.write_frame(kind, tag, parts, payload_bytes)?;
-        if let Some(open) = self.open.as_mut() {
-            open.footer.push(position.offset(), payload_bytes, kind, tag);
-        }
-        self.unclosed = true;
-        Ok(position)
-    }
-
     /// Makes everything appended so far durable and returns the position below which everything is.
     pub fn sync(&mut self) -> Result<Position, LogError> {
         self.check_fence()?;
@@ -209,7 +171,7 @@ impl Log {
         }
         self.sync()?;
         if self.has_room(HEADER_BYTES as u64, None) {
-            self.write_frame(KIND_CLOSING, &[], &[], 0)?;
+            self.write_frame(&Contents::new(KIND_CLOSING, &[], &[]))?;
             self.sync()?;
         } else {
             self.seal_current()?;
@@ -317,7 +279,7 @@ impl Log {
         u64::from(self.config.segment_bytes).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end())
     }
 
-    fn has_room(&self, frame: u64, tag_bytes: Option<usize>) -> bool {
+    pub(super) fn has_room(&self, frame: u64, tag_bytes: Option<usize>) -> bool {
         self.open
             .as_ref()
             .is_none_or(|open| open.end + frame + open.footer.bytes_with(tag_bytes) <= self.segment_bytes())
@@ -341,68 +303,6 @@ impl Log {
             tag_bytes,
             payload_checksum,
         }
-    }
-
-    fn write_frame(
-        &mut self,
-        kind: u8,
-        tag: &[u8],
-        parts: &[&[u8]],
-        payload_bytes: u32,
-    ) -> Result<Position, LogError> {
-        let bytes = frame_bytes(u64::from(payload_bytes));
-        let Some((number, at)) = self.open.as_ref().map(|open| (open.number, open.end)) else {
-            return Err(LogError::Exhausted);
-        };
-        self.reserve(at + bytes)?;
-        let position = Position::new(number, u32::try_from(at).unwrap_or(u32::MAX));
-        let tag_bytes = u32::try_from(tag.len()).unwrap_or(u32::MAX);
-        let pad = padding(u64::from(payload_bytes));
-        let Some(file) = self.open.as_ref().map(|open| Arc::clone(&open.file)) else {
-            return Err(LogError::Exhausted);
-        };
-        let written = if u64::from(payload_bytes) <= GATHERED_BYTES_MAX {
-            let mut gather = std::mem::take(&mut self.gather);
-            gather.clear();
-            gather.resize(HEADER_BYTES, 0);
-            gather.extend_from_slice(tag);
-            parts.iter().for_each(|part| gather.extend_from_slice(part));
-            let (header_at, payload) = gather.split_at_mut(HEADER_BYTES);
-            let checksum = XxHash3_64::oneshot_with_seed(self.shared.log_id, payload);
-            let header = self.header(kind, position, payload_bytes, tag_bytes, checksum);
-            header_at.copy_from_slice(&header.encode());
-            gather.extend_from_slice(pad);
-            let written = file.write_all_at(&[&gather], at);
-            self.gather = gather;
-            written
-        } else {
-            let checksum = checksum_parts(self.shared.log_id, tag, parts);
-            let header = self
-                .header(kind, position, payload_bytes, tag_bytes, checksum)
-                .encode();
-            let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 3);
-            all.extend([&header[..], tag]);
-            all.extend_from_slice(parts);
-            all.push(pad);
-            file.write_all_at(&all, at)
-        };
-        if let Err(error) = written {
-            return Err(self.write_failed(error, bytes));
-        }
-        if payload_bytes >= LARGE_BYTES_MIN {
-            match self.large.last_mut().filter(|last| last.end == at) {
-                Some(last) => last.end = at + bytes,
-                None => self.large.push(at..at + bytes),
-            }
-        }
-        if let Some(open) = self.open.as_mut() {
-            open.end = at + bytes;
-        }
-        self.shared.set_end(Position::new(
-            number,
-            u32::try_from(at + bytes).unwrap_or(u32::MAX),
-        ));
-        Ok(position)
     }
 
     /// Reserves the open segment's file up to `end`, in steps; on a disk that is nearly full with room for a closing frame
@@ -475,11 +375,4 @@ impl Log {
         self.fenced = Some(segment);
         LogError::Io { segment, source }
     }
-}
-
-/// The zero bytes between a payload and the next frame.
-pub(super) fn padding(payload_bytes: u64) -> &'static [u8] {
-    const ZEROS: [u8; ALIGN as usize] = [0; ALIGN as usize];
-    let bytes = payload_bytes.next_multiple_of(ALIGN) - payload_bytes;
-    ZEROS.get(..usize::try_from(bytes).unwrap_or(0)).unwrap_or(&[])
 }

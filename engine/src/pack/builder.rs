@@ -197,7 +197,7 @@ impl PackBuilder {
         };
         let have = lane.len().saturating_sub(begun.offset);
         let taken = bytes.get(..begun.limit.saturating_sub(have)).unwrap_or(bytes);
-        lane.grow(taken.len()).extend_from_slice(taken);
+        lane.extend(taken);
         taken.len()
     }
 

@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::SHARD_BYTES_MAX;
+use crate::disk::DIRECT_ALIGN;
 
 /// A lane that grows beyond this is given its full room at once; a shorter one takes only what it needs.
 pub(super) const LANE_GROWN_BYTES: usize = 128 * 1024;
 
-/// Spare buffers of [`SHARD_BYTES_MAX`] bytes, shared by all who hold a clone.
+/// Spare buffers with room for a shard of [`SHARD_BYTES_MAX`] bytes, shared by all who hold a clone.
 #[derive(Debug, Clone)]
 pub struct LanePool {
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -40,7 +41,7 @@ impl LanePool {
     /// A buffer with room for a whole shard. Its length and content are left from before.
     fn take(&self) -> Vec<u8> {
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
-        spare.unwrap_or_else(|| Vec::with_capacity(SHARD_BYTES_MAX))
+        spare.unwrap_or_else(fresh_buffer)
     }
 
     fn give(&self, buffer: Vec<u8>) {
@@ -53,96 +54,122 @@ impl LanePool {
     }
 }
 
-/// A lane or shard: bytes whose buffer goes back to a pool.
+/// A lane or shard: bytes whose buffer goes back to a pool. In a buffer of a pool they begin at a multiple of
+/// [`DIRECT_ALIGN`], so that the drives can write them from there.
 #[derive(Debug)]
 pub(super) struct Lane {
-    bytes: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Where in the buffer the bytes begin.
+    start: usize,
     pool: LanePool,
+}
+
+/// A buffer with room for a shard that begins at a multiple of [`DIRECT_ALIGN`]. The program's allocator puts one of 2 MiB there
+/// by itself; a little more would cost a size class, which is a quarter more memory.
+fn fresh_buffer() -> Vec<u8> {
+    let exact = Vec::with_capacity(SHARD_BYTES_MAX);
+    if aligned_start(&exact) == 0 {
+        return exact;
+    }
+    Vec::with_capacity(SHARD_BYTES_MAX + DIRECT_ALIGN)
+}
+
+/// Where the bytes begin in a buffer from a pool.
+fn aligned_start(buffer: &[u8]) -> usize {
+    let start = buffer.as_ptr().align_offset(DIRECT_ALIGN);
+    // Only the interpreter cannot tell.
+    if start < DIRECT_ALIGN { start } else { 0 }
 }
 
 impl Lane {
     /// An empty lane, which takes no memory.
     pub(super) fn new(pool: &LanePool) -> Self {
         Self {
-            bytes: Vec::new(),
+            buffer: Vec::new(),
+            start: 0,
             pool: pool.clone(),
         }
     }
 
     /// A shard of `bytes` bytes of any content, to be overwritten.
     pub(super) fn of_length(pool: &LanePool, bytes: usize) -> Self {
-        let mut buffer = if bytes > LANE_GROWN_BYTES {
-            pool.take()
-        } else {
-            Vec::new()
-        };
-        buffer.resize(bytes, 0);
-        Self {
-            bytes: buffer,
-            pool: pool.clone(),
+        let mut lane = Self::new(pool);
+        if bytes > LANE_GROWN_BYTES {
+            lane.buffer = pool.take();
+            lane.start = aligned_start(&lane.buffer);
         }
+        lane.buffer.resize(lane.start + bytes, 0);
+        lane
     }
 
     pub(super) fn len(&self) -> usize {
-        self.bytes.len()
+        self.buffer.len().saturating_sub(self.start)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
 
     pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes
+        self.buffer.get(self.start..).unwrap_or_default()
     }
 
     pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        self.buffer.get_mut(self.start..).unwrap_or_default()
     }
 
-    /// The lane's bytes, with room for `more`.
-    pub(super) fn grow(&mut self, more: usize) -> &mut Vec<u8> {
-        let need = self.bytes.len() + more;
-        if need > LANE_GROWN_BYTES && self.bytes.capacity() < SHARD_BYTES_MAX {
+    /// Makes room for `more` bytes.
+    pub(super) fn grow(&mut self, more: usize) {
+        let need = self.len() + more;
+        if need > LANE_GROWN_BYTES && self.buffer.capacity() < SHARD_BYTES_MAX {
             let mut buffer = self.pool.take();
+            let start = aligned_start(&buffer);
             buffer.clear();
-            buffer.extend_from_slice(&self.bytes);
-            self.bytes = buffer;
+            buffer.resize(start, 0);
+            buffer.extend_from_slice(self.as_slice());
+            (self.buffer, self.start) = (buffer, start);
         }
-        self.bytes.reserve(more);
-        &mut self.bytes
+        self.buffer.reserve(more);
+    }
+
+    /// Appends a copy of `bytes`.
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.grow(bytes.len());
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// Cuts the lane off behind its first `bytes` bytes.
     pub(super) fn truncate(&mut self, bytes: usize) {
-        self.bytes.truncate(bytes);
+        self.buffer.truncate(self.start + bytes);
     }
 
     /// Appends zeros up to `bytes`.
     pub(super) fn pad(&mut self, bytes: usize) {
         let more = bytes.saturating_sub(self.len());
-        self.grow(more).resize(bytes, 0);
+        self.grow(more);
+        self.buffer.resize(self.start + bytes, 0);
     }
 
     /// The bytes as they can be handed around; the buffer goes back when the last copy is dropped.
     pub(super) fn into_bytes(mut self) -> Bytes {
-        if self.bytes.is_empty() {
+        if self.is_empty() {
             Bytes::new()
-        } else if self.bytes.capacity() >= SHARD_BYTES_MAX {
+        } else if self.buffer.capacity() >= SHARD_BYTES_MAX {
             Bytes::from_owner(self)
         } else {
-            Bytes::from(std::mem::take(&mut self.bytes))
+            Bytes::from(std::mem::take(&mut self.buffer))
         }
     }
 }
 
 impl AsRef<[u8]> for Lane {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.as_slice()
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        self.pool.give(std::mem::take(&mut self.bytes));
+        self.pool.give(std::mem::take(&mut self.buffer));
     }
 }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::disk::DIRECT_ALIGN;
 use crate::erasure::{Coder, Source};
 
 fn encoded(summary: &PackSummary) -> Vec<u8> {
@@ -175,6 +176,11 @@ fn buffers_go_back_to_their_pool_and_what_they_held_is_not_seen_again() {
         builder.finish(&coder, None).unwrap()
     };
     let first = fill(&pool, 0xff, SHARD_BYTES_MAX);
+    let at_page = |shard: &bytes::Bytes| shard.as_ptr().align_offset(DIRECT_ALIGN) == 0;
+    assert!(
+        first.shards.iter().all(at_page),
+        "drives write them around the page cache"
+    );
     let copy = first.shards[0].clone();
     assert_eq!(pool.spare(), 0);
     drop(first);
