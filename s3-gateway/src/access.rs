@@ -49,6 +49,7 @@ pub(crate) const RECORDED: &[&str] = &[
     "GetObject",
     "PutBucketVersioning",
     "PutObject",
+    "PutObjectAcl",
     "PutObjectLegalHold",
     "PutObjectLockConfiguration",
     "PutObjectRetention",

@@ -5,7 +5,7 @@
 //! the list of trusted proxies and dropped from everyone else. Source: "Virtual hosting of buckets" of the S3 user
 //! guide.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderName};
@@ -69,12 +69,23 @@ impl Hosts {
         }
     }
 
-    /// The last forwarded address that is no proxy's of ours: what stands before it anybody can have written.
+    /// The last forwarded address that is no proxy's of ours: what stands before it anybody can have written. One that cannot
+    /// be read is nobody's, and never the proxy's own.
     fn client(&self, headers: &HeaderMap) -> Option<IpAddr> {
-        let lines = headers.get_all("x-forwarded-for").iter();
-        let text: Vec<&str> = lines.map(|line| line.to_str().ok()).collect::<Option<_>>()?;
-        for part in text.join(",").rsplit(',') {
-            let address = part.trim().parse::<IpAddr>().ok()?.to_canonical();
+        let lines: Vec<&[u8]> = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .map(http::HeaderValue::as_bytes)
+            .collect();
+        for part in lines.join(&b',').rsplit(|byte| *byte == b',') {
+            let text = std::str::from_utf8(part).unwrap_or_default().trim();
+            if text.is_empty() && part.is_ascii() {
+                continue;
+            }
+            let Ok(address) = text.parse::<IpAddr>() else {
+                return Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            };
+            let address = address.to_canonical();
             if !self.trusted_proxies.contains(&address) {
                 return Some(address);
             }

@@ -39,17 +39,13 @@ impl Gatekeeper for Sessions {
     }
 
     fn cross_origin(&self, bucket: &str, asked: &CrossOrigin) -> Option<HeaderMap> {
+        // The oldest bucket of the name, whoever has it: no later one speaks for it.
         let buckets = self
             .all()
             .into_iter()
-            .filter_map(|session| session.peek_bucket(bucket));
-        let mut having: Vec<_> = buckets
-            .filter(|bucket| bucket.settings.get(CORS).is_some())
-            .collect();
-        having.sort_by_key(|bucket| bucket.created_ms);
-        having
-            .iter()
-            .find_map(|bucket| asked.answer(&cors::stored(bucket.settings.get(CORS)?)))
+            .filter_map(|session| session.peek_bucket(bucket).ok().flatten());
+        let oldest = buckets.min_by_key(|bucket| bucket.created_ms)?;
+        asked.answer(&cors::stored(oldest.settings.get(CORS)?))
     }
 
     fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>> {

@@ -117,6 +117,18 @@ impl ClaimValue {
         }
     }
 
+    /// The packs that the entry names, as far as it says so itself: of a long manifest those of its own stream.
+    pub fn packs(&self) -> Vec<PackId> {
+        let mut packs = std::collections::BTreeMap::new();
+        match self {
+            Self::Object(object) | Self::Version(object) => packs = object.manifest.pack_bytes(),
+            Self::Part(part) => part.part.count_packs(&mut packs),
+            Self::Checkpoint(pointer) => pointer.stream.count_packs(&mut packs),
+            Self::Bucket(_) | Self::Upload(_) => {}
+        }
+        packs.into_keys().collect()
+    }
+
     /// Puts the id of the pack in place of "this pack".
     pub fn resolve_this_pack(&mut self, id: PackId) {
         match self {

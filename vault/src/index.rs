@@ -198,9 +198,10 @@ impl Index {
             .filter(|append| append.sequence > through && append.vault == self.keyring.vault().0)
             .flat_map(|append| &append.writes)
             .filter_map(|write| write.value.as_ref().map(|value| (write.address, value)));
+        let get = |row: &[u8]| self.view.get(row);
         let mut streams = Vec::new();
         for (address, value) in writes {
-            streams.extend(apply::indirect(&self.keyring, &address, value)?);
+            streams.extend(apply::indirect(&self.keyring, Some(&get), &address, value)?);
         }
         Ok(streams)
     }
@@ -209,7 +210,7 @@ impl Index {
     pub fn unresolved_entries(&self, entries: &[Entry]) -> Vec<(Address, crate::object::Part)> {
         let streams = entries
             .iter()
-            .map(|entry| apply::indirect(&self.keyring, &entry.address, &entry.value));
+            .map(|entry| apply::indirect(&self.keyring, None, &entry.address, &entry.value));
         streams.filter_map(|stream| stream.ok().flatten()).collect()
     }
 

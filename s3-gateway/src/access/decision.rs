@@ -2,19 +2,20 @@
 //!
 //! A credential first needs the right by itself, wherever the bucket is: nobody else can give it more than its owner did.
 //! In its own vault that is enough unless the bucket's policy denies. A bucket that its vault does not have is looked for
-//! in the other vaults, and a request without credentials looks in all; there a policy or a list must open what is asked.
+//! in the other vaults, and a request without credentials looks in all: the oldest bucket of the name that is shared decides, by a
+//! policy or a list that opens what is asked.
 //! A vault's bucket that was never shared is not there for others, so that names tell nothing. The exception to every
 //! policy: whoever may change the policy of their own bucket may, so that nobody locks themselves out.
 
-use scopes::VaultId;
+use scopes::{Operation, VaultId};
 
 use super::facts::Known;
-use super::{TABLE, credential_allows};
+use super::{Needs, TABLE, credential_allows};
 use crate::acl::{Acl, Permission};
 use crate::errors::Refusal;
 use crate::gate::{Question, now_ms};
 use crate::policy::{Policy, Verdict, Who};
-use crate::session::{Bucket, Session};
+use crate::session::{Bucket, Session, SessionError};
 use crate::sessions::Sessions;
 use crate::settings::{ACL, OWNER_ENFORCED, OWNERSHIP, POLICY, PUBLIC_ACCESS, PublicAccess};
 
@@ -39,14 +40,15 @@ pub(crate) fn decide(sessions: &Sessions, question: &Question<'_>) -> Result<Vau
     let action = named_version(question, action);
     let Some(identity) = question.identity else {
         let name = name.ok_or_else(Refusal::access_denied)?;
-        return opened(sessions, question, action, name, None).ok_or_else(Refusal::access_denied);
+        return elsewhere(sessions, question, (*needs, action), name, None)?
+            .ok_or_else(Refusal::access_denied);
     };
     credential_allows(identity, *needs, name, now_ms()).map_err(|denied| Refusal::from(&denied))?;
     let own = sessions.of(identity.vault()).ok_or_else(Refusal::access_denied)?;
     let Some(name) = name else {
         return Ok(own.vault());
     };
-    if let Some(bucket) = own.peek_bucket(name) {
+    if let Some(bucket) = own.peek_bucket(name).map_err(|error| Refusal::from(&error))? {
         let known = Known::of(question, &own, &bucket);
         let vault = identity.vault().to_string();
         let free = OF_POLICY.contains(&question.operation);
@@ -59,14 +61,9 @@ pub(crate) fn decide(sessions: &Sessions, question: &Question<'_>) -> Result<Vau
     if OF_OWNER.contains(&question.operation) {
         return Ok(own.vault());
     }
-    match opened(sessions, question, action, name, Some(own.vault())) {
-        Some(vault) => Ok(vault),
-        None if others(sessions, name, Some(own.vault())).any(|(_, bucket)| is_shared(&bucket)) => {
-            Err(Refusal::access_denied())
-        }
-        // Their own vault says that it has no such bucket.
-        None => Ok(own.vault()),
-    }
+    // Where nobody shares a bucket of this name, their own vault says that it has none.
+    let vault = elsewhere(sessions, question, (*needs, action), name, Some(own.vault()))?;
+    Ok(vault.unwrap_or_else(|| own.vault()))
 }
 
 /// The action on a named version has a name of its own.
@@ -87,34 +84,54 @@ fn named_version(question: &Question<'_>, action: &'static str) -> &'static str 
     }
 }
 
-/// The other vaults that have a bucket of this name, the oldest bucket first, so that no later one takes its place.
-fn others(sessions: &Sessions, name: &str, own: Option<VaultId>) -> impl Iterator<Item = (Session, Bucket)> {
-    let all = sessions.all().into_iter();
-    let elsewhere = all.filter(|session| Some(session.vault()) != own);
-    let mut found: Vec<(Session, Bucket)> = elsewhere
-        .filter_map(|session| session.peek_bucket(name).map(|bucket| (session, bucket)))
-        .collect();
-    found.sort_by_key(|(_, bucket)| bucket.created_ms);
-    found.into_iter()
-}
-
-/// The vault in whose bucket of this name the question is opened to whoever asks.
-fn opened(
+/// The vault whose bucket of this name opens the question to whoever asks; nothing if that bucket was never shared.
+///
+/// The name alone chooses the vault: it is the oldest bucket's. What that one refuses no other grants.
+fn elsewhere(
     sessions: &Sessions,
     question: &Question<'_>,
-    action: &str,
+    (needs, action): (Needs, &str),
     name: &str,
     own: Option<VaultId>,
-) -> Option<VaultId> {
+) -> Result<Option<VaultId>, Refusal> {
     if OF_OWNER.contains(&question.operation) {
-        return None;
+        return Ok(None);
     }
+    let mut named = Vec::new();
+    for session in sessions.all() {
+        if Some(session.vault()) == own {
+            continue;
+        }
+        let bucket = session.peek_bucket(name).map_err(|error| Refusal::from(&error))?;
+        named.extend(bucket.map(|bucket| (session, bucket)));
+    }
+    let Some((session, bucket)) = named
+        .into_iter()
+        .min_by_key(|(session, bucket)| (bucket.created_ms, session.vault()))
+    else {
+        return Ok(None);
+    };
     let asking = own.map(|vault| vault.to_string());
     let who = asking.as_deref().map_or(Who::Anonymous, Who::Vault);
-    let mut candidates = others(sessions, name, own);
-    candidates
-        .find(|(session, bucket)| Known::of(question, session, bucket).is_open(who, action))
-        .map(|(session, _)| session.vault())
+    let known = Known::of(question, &session, &bucket);
+    if !configures(needs, question.operation) && known.is_open(who, action)? {
+        return Ok(Some(session.vault()));
+    }
+    // A bucket that was never shared is not there for others.
+    if is_shared(&bucket) {
+        Err(Refusal::access_denied())
+    } else {
+        Ok(None)
+    }
+}
+
+/// Whether an operation changes what a bucket is, or locks what is in it: no policy gives that to others.
+fn configures(needs: Needs, operation: &str) -> bool {
+    let of_bucket = matches!(
+        needs,
+        Needs::Right(Operation::CreateBucket | Operation::DeleteBucket)
+    );
+    of_bucket || matches!(operation, "PutObjectRetention" | "PutObjectLegalHold")
 }
 
 /// Whether something was ever said about sharing a bucket.
@@ -159,41 +176,62 @@ impl<'a> Known<'a> {
     }
 
     /// Whether it is opened to somebody who is not of the bucket's vault.
-    fn is_open(&self, who: Who<'_>, action: &str) -> bool {
+    ///
+    /// # Errors
+    /// What there is to say of an object that is not there to somebody who may list, and of what cannot be read now.
+    fn is_open(&self, who: Who<'_>, action: &str) -> Result<bool, Refusal> {
         let (bucket, operation) = (self.bucket, self.question.operation);
-        let key = self.question.target.key.as_ref().map(|key| key.as_str());
+        let lists =
+            bucket.settings.get(OWNERSHIP) != Some(OWNER_ENFORCED) && !PublicAccess::of(bucket).ignore_acls;
         // Each key of a multi-delete is asked about by itself.
         if operation == "DeleteObjects" {
-            return is_shared(bucket);
+            return Ok(bucket.settings.get(POLICY).is_some()
+                || (lists && self.by_list(who, Permission::Write, bucket.settings.get(ACL))));
         }
-        let (mut lists, reads) = (
-            true,
-            matches!(operation, "GetObject" | "GetObjectAttributes" | "HeadObject"),
-        );
-        let object = key.and_then(|key| self.session.peek_object(bucket, key, self.question.version));
-        if bucket.settings.get(OWNERSHIP) == Some(OWNER_ENFORCED) || PublicAccess::of(bucket).ignore_acls {
-            lists = false;
+        let key = self.question.target.key.as_ref().map(|key| key.as_str());
+        let version = self.question.version;
+        let object = match key {
+            None => None,
+            Some(key) => {
+                let found = self.session.peek_object(bucket, key, version);
+                found.map_err(|error| Refusal::from(&error))?
+            }
+        };
+        // A list lets others write over an object, and never takes an older version away.
+        let of_list = permission_of(operation).filter(|_| operation != "DeleteObject" || version.is_none());
+        let open = match (self.policy(who, action), of_list) {
+            (Verdict::Denied, _) => return Ok(false),
+            (Verdict::Allowed, _) => true,
+            (Verdict::Silent, Some((of_object, permission))) => {
+                let of_object_list = object.as_ref().and_then(|object| object.system(ACL));
+                let list = if of_object {
+                    of_object_list
+                } else {
+                    bucket.settings.get(ACL)
+                };
+                lists && self.by_list(who, permission, list)
+            }
+            (Verdict::Silent, None) => false,
+        };
+        let reads = matches!(operation, "GetObject" | "GetObjectAttributes" | "HeadObject");
+        if !reads || object.is_some() {
+            return Ok(open);
         }
-        let by_list = || {
-            let (of_object, permission) = permission_of(operation)?;
-            let stored = if of_object {
-                object.as_ref()?.system(ACL)
-            } else {
-                bucket.settings.get(ACL)
-            };
-            Some(Acl::stored(stored?).allows(who, permission))
+        // Who may not list learns no more of a missing object than of one that is closed. It is said here, so that nothing
+        // that is written meanwhile is given away.
+        let missing = match version {
+            None => SessionError::NoSuchKey,
+            Some(_) => SessionError::NoSuchVersion,
         };
-        let open = match self.policy(who, action) {
-            Verdict::Denied => return false,
-            Verdict::Allowed => true,
-            Verdict::Silent => lists && by_list().unwrap_or(false),
-        };
-        // Who may not list learns no more of a missing object than of one that is closed.
-        if reads && object.is_none() {
-            self.may_list(who, lists)
+        if self.may_list(who, lists) {
+            Err(Refusal::from(&missing))
         } else {
-            open
+            Ok(false)
         }
+    }
+
+    fn by_list(&self, who: Who<'_>, permission: Permission, list: Option<&str>) -> bool {
+        list.is_some_and(|list| Acl::stored(list).allows(who, permission))
     }
 
     fn may_list(&self, who: Who<'_>, lists: bool) -> bool {

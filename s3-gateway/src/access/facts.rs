@@ -43,7 +43,7 @@ impl Facts for Known<'_> {
                 None => self.query("prefix"),
             },
             "s3:delimiter" | "s3:max-keys" => self.query(key.trim_start_matches("s3:")),
-            "s3:versionid" => self.query("versionId"),
+            "s3:versionid" => one(self.question.version.map(str::to_owned)),
             "s3:if-match" | "s3:if-none-match" => self.header(key.trim_start_matches("s3:")),
             "s3:x-amz-copy-source" => self.copy_source(),
             "s3:requestobjecttagkeys" => self.request_tags(None),
@@ -73,7 +73,8 @@ impl Known<'_> {
         match self.header("x-amz-copy-source") {
             Values::Are(values) => {
                 let decode = |value: &String| {
-                    let decoded = percent_decode_str(value).decode_utf8().ok()?;
+                    let named = value.split_once('?').map_or(value.as_str(), |(name, _)| name);
+                    let decoded = percent_decode_str(named).decode_utf8().ok()?;
                     Some(decoded.trim_start_matches('/').to_owned())
                 };
                 match values.iter().map(decode).collect() {
@@ -115,9 +116,12 @@ impl Known<'_> {
         let Some(key) = &self.question.target.key else {
             return Values::Missing;
         };
-        let object = self
+        let looked = self
             .session
             .peek_object(self.bucket, key.as_str(), self.question.version);
+        let Ok(object) = looked else {
+            return Values::Unknown;
+        };
         let found = object.and_then(|object| object.tags.into_iter().find(|(have, _)| have == tag));
         one(found.map(|(_, value)| value))
     }

@@ -72,7 +72,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         let client = self.config.hosts.settle(&mut parts.headers, peer);
         refuse_out_of_scope(&parts.method)?;
         let path = decode_utf8(parts.uri.path()).map_err(|e| Refusal::from(&e))?;
-        if is_form(&parts.method, &parts.headers) {
+        if parts.uri.query().is_none() && is_form(&parts.method, &parts.headers) {
             return self.admit_form(parts, body, (&path, client), passage).await;
         }
         let query = Query::parse(parts.uri.query()).map_err(|e| Refusal::from(&e))?;

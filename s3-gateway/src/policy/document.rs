@@ -292,9 +292,8 @@ fn conditions(json: Json) -> Result<Vec<Condition>, PolicyError> {
 }
 
 /// The actions of S3 that bucket policies may name. Source: "Actions, resources, and condition keys for Amazon S3".
-pub(super) const ACTIONS: [&str; 76] = [
+pub(super) const ACTIONS: [&str; 75] = [
     "s3:AbortMultipartUpload",
-    "s3:BypassGovernanceRetention",
     "s3:CreateBucket",
     "s3:DeleteBucket",
     "s3:DeleteBucketPolicy",

@@ -80,8 +80,18 @@ pub(super) fn noted(
     if !owners {
         check(&acl, bucket)?;
     }
+    may_open(asked, &acl)?;
     // The owner's alone is what an object has without a list.
     Ok((acl != Acl::private()).then(|| (ACL.to_owned(), acl.to_string())))
+}
+
+/// Opening an object to others is more than writing it: it needs the right to configure the bucket, and stays when the key that did it
+/// is gone.
+fn may_open(asked: &Asked, acl: &Acl) -> Result<(), Halt> {
+    if acl.is_public() {
+        super::lock::check_configures(asked)?;
+    }
+    Ok(())
 }
 
 /// A bucket whose lists count for nothing has none that opens something.
@@ -159,6 +169,7 @@ impl Operations {
         )?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         check(&acl, &bucket)?;
+        may_open(&asked, &acl)?;
         let version = request
             .input
             .version_id

@@ -208,6 +208,9 @@ impl Operations {
             Some(ObjectLockLegalHoldStatus::OFF) => false,
             _ => return Err(Refusal::malformed_xml().into()),
         };
+        if !held {
+            check_configures(&asked)?;
+        }
         let version = request.input.version_id.as_deref();
         amend(&asked, version, "PutObjectLegalHold", move |lock| {
             lock.legal_hold = held;
@@ -282,14 +285,19 @@ pub(super) fn may_bypass(asked: &Asked, wanted: Option<bool>) -> Result<bool, Ha
     if wanted != Some(true) {
         return Ok(false);
     }
+    check_configures(asked)?;
+    Ok(true)
+}
+
+/// That a request comes with a credential of the bucket's own vault that may configure the bucket.
+pub(super) fn check_configures(asked: &Asked) -> Result<(), Halt> {
     let bucket = asked.bucket_name()?.as_str();
     let identity = &asked.admitted.identity;
     if !asked.is_of_the_vault() {
         return Err(Refusal::access_denied().into());
     }
     let allowed = identity.allows(Operation::CreateBucket, bucket, now_ms());
-    allowed.map_err(|denied| Refusal::from(&denied))?;
-    Ok(true)
+    Ok(allowed.map_err(|denied| Refusal::from(&denied))?)
 }
 
 fn wanted_default(wanted: Option<DefaultRetention>) -> Result<Default, Halt> {

@@ -18,7 +18,7 @@ use net::cluster::StoredPack;
 use net::{Cluster, LaneRange, Ledger, PackEntry};
 use pages::CheckpointPages;
 use scopes::ScopeId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use vault::checkpoint::CheckpointPointer;
@@ -192,6 +192,27 @@ impl Drives<'_> {
         }
     }
 
+    /// The ids of the vault's packs that can be read, if every drive is there to say so.
+    async fn readable(&self) -> Option<HashSet<PackId>> {
+        if self.cluster.present() != self.cluster.layout().len() {
+            return None;
+        }
+        let mut readable = HashSet::new();
+        let mut after = None;
+        loop {
+            let page = self.cluster.stored_packs(after, PAGE_PACKS).await;
+            let own = page
+                .packs
+                .iter()
+                .filter(|pack| pack.vault == self.keyring.vault().0 && pack.is_readable());
+            readable.extend(own.map(|pack| pack.summary.id));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Some(readable),
+            }
+        }
+    }
+
     async fn claims(&self, entry: &PackEntry, scope: ScopeId) -> Result<Found, SessionError> {
         let Some(place) = &entry.summary.geometry.trailer else {
             return Ok(Found::default());
@@ -261,6 +282,7 @@ impl Rebuild {
         };
         let pointer = newest_checkpoint(wide_claims.into_iter().filter(whole));
         let through = pointer.as_ref().map_or(Sequence(0), |pointer| pointer.through);
+        let readable = drives.readable().await;
         let mut claims = ClaimSet::since(through, &self.parts.keyring);
         let mut batch = Batch::new(&self.parts);
         let mut doubts = Doubts::new(&self.parts.keyring);
@@ -285,7 +307,17 @@ impl Rebuild {
                         progress(note(seen, "reading claims"));
                     }
                     doubts.note_name(scope, found.scope_name);
-                    found.claims.into_iter().for_each(|claim| claims.add(claim));
+                    // One that names packs which are not there was never acknowledged, or its entry is gone since.
+                    let there = |found: &FoundClaim| {
+                        let packs = found.claim.value.packs();
+                        let ids = readable.as_ref();
+                        ids.is_none_or(|ids| packs.iter().all(|id| ids.contains(id)))
+                    };
+                    found
+                        .claims
+                        .into_iter()
+                        .filter(there)
+                        .for_each(|claim| claims.add(claim));
                     batch
                         .put(pack_address(scope, &entry.summary.id), entry.encode().into())
                         .await

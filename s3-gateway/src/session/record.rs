@@ -88,7 +88,7 @@ impl Session {
         code: &str,
     ) {
         let inner = &self.inner;
-        if identity.is_none() {
+        if identity.is_none_or(Identity::is_anonymous) {
             match inner.refusals.judge(Instant::now()) {
                 Verdict::Write => {}
                 Verdict::CountedFirst => return inner.sum_up_refusals(),

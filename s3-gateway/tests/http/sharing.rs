@@ -358,8 +358,9 @@ async fn others_neither_lock_what_they_write_nor_say_how_it_is_shown() {
     let denied = refused("AccessDenied", 403);
     assert_eq!(two.nobody(lock()).await.outcome(), denied);
     assert_eq!(two.other(lock()).await.outcome(), denied);
-    let public = put("/lck/p", b"x").set("x-amz-acl", "public-read");
-    assert_eq!(two.nobody(public).await.status, 200);
+    let public = || put("/lck/p", b"x").set("x-amz-acl", "public-read");
+    assert_eq!(two.nobody(public()).await.outcome(), denied);
+    assert_eq!(two.owner(public()).await.status, 200);
     assert_eq!(two.nobody(get("/lck/p")).await.text, "x");
     let shown = || get("/lck/p").query("response-content-type", "text%2Fhtml");
     assert_eq!(
@@ -375,4 +376,67 @@ async fn others_neither_lock_what_they_write_nor_say_how_it_is_shown() {
     let bypass = version.set("x-amz-bypass-governance-retention", "true");
     assert_eq!(two.other(bypass).await.outcome(), denied);
     assert_eq!(two.other(delete("/bkt/o")).await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_only_writes_opens_nothing_to_others_and_takes_no_hold_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let two = Two::open(dir.path()).await;
+    let locked = put("/lck", b"").set("x-amz-bucket-object-lock-enabled", "true");
+    assert_eq!(two.owner(locked).await.status, 200);
+    assert_eq!(two.owner(put("/lck/o", b"x")).await.status, 200);
+    two.shop
+        .credential("writer", ScopeSet::All, "read,write,delete".parse().unwrap())
+        .await;
+    let writer = async |ask: Ask| {
+        let key = "writer".to_owned();
+        two.send(Ask { key, ..ask }.signed()).await.outcome()
+    };
+    let denied = refused("AccessDenied", 403);
+    let public = |ask: Ask| ask.set("x-amz-acl", "public-read");
+    assert_eq!(writer(public(put("/lck/o", b"").query("acl", ""))).await, denied);
+    assert_eq!(writer(public(put("/lck/p", b"x"))).await, denied);
+    let hold = |status: &str| {
+        let xml = format!("<LegalHold><Status>{status}</Status></LegalHold>");
+        put("/lck/o", xml.as_bytes()).query("legal-hold", "")
+    };
+    assert_eq!(writer(hold("ON")).await, refused("", 200));
+    assert_eq!(writer(hold("OFF")).await, denied);
+    assert_eq!(two.owner(hold("OFF")).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_lets_others_write_takes_no_old_version_away_and_no_policy_lets_them_configure() {
+    let dir = tempfile::tempdir().unwrap();
+    let two = Two::open(dir.path()).await;
+    let on = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    assert_eq!(
+        two.owner(put("/bkt", on).query("versioning", "")).await.status,
+        200
+    );
+    let id = two
+        .owner(put("/bkt/o", b"1"))
+        .await
+        .header("x-amz-version-id")
+        .to_owned();
+    let open = put("/bkt", b"")
+        .query("acl", "")
+        .set("x-amz-acl", "public-read-write");
+    assert_eq!(two.owner(open).await.status, 200);
+    let denied = refused("AccessDenied", 403);
+    let for_good = delete("/bkt/o").query("versionId", &id);
+    assert_eq!(two.nobody(for_good).await.outcome(), denied);
+    assert_eq!(two.nobody(delete("/bkt/o")).await.status, 204);
+    assert_eq!(two.owner(get("/bkt/o").query("versionId", &id)).await.text, "1");
+    let everything = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": "*", "Action": "s3:*",
+        "Resource": ["arn:aws:s3:::bkt", "arn:aws:s3:::bkt/*"],
+    }]});
+    let policy = put("/bkt", everything.to_string().as_bytes()).query("policy", "");
+    assert_eq!(two.owner(policy).await.status, 204);
+    let off = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
+    for setting in ["versioning", "lifecycle", "acl", "cors", "publicAccessBlock"] {
+        let ask = put("/bkt", off).query(setting, "");
+        assert_eq!(two.nobody(ask).await.outcome(), denied, "{setting}");
+    }
 }

@@ -153,12 +153,13 @@ impl Commit<'_> {
         match next {
             None => self.remove(address),
             Some(next) => {
-                self.remove_seen(self.kept_address(scope, &next.value), next.sequence);
                 let again = Object {
                     superseded: Sequence(0),
                     ..next.value.clone()
                 };
+                // Written before it is removed: the index takes over what it knows of the version's packs.
                 self.seal_object(address, bucket.value.epoch, &again, random)?;
+                self.remove_seen(self.kept_address(scope, &next.value), next.sequence);
             }
         }
         self.finish(&Packs::default())

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use engine::codec::{DecodeError, Reader};
 use engine::pack::PackId;
 use engine::slots::{Address, EntryKind, Sequence};
+use engine::view::ViewError;
 use scopes::{ScopeId, VaultId};
 use zeroize::Zeroizing;
 
@@ -63,7 +64,7 @@ impl Applier<'_, '_> {
                     row: object_row(address, &object),
                     second: None,
                     plaintext_bytes: object.plaintext_bytes,
-                    packs: self.pack_bytes(address, &object.manifest)?,
+                    packs: self.pack_bytes(address, &object)?,
                 };
                 self.replace(address, slot, rows::sequenced(sequence, &plain))
             }
@@ -236,21 +237,22 @@ impl Applier<'_, '_> {
     }
 
     /// The bytes that an object keeps alive in each pack: its parts', and its manifest's own stream's.
-    fn pack_bytes(
-        &self,
-        address: &Address,
-        manifest: &Manifest,
-    ) -> Result<BTreeMap<PackId, u64>, IndexError> {
-        let mut bytes = manifest.pack_bytes();
-        if let Manifest::Indirect { parts, .. } = manifest {
-            let whole = self
-                .resolved
-                .get(address)
-                .filter(|whole| matches!(whole, Manifest::Inline(list) if list.len() == *parts as usize));
-            let whole = whole.ok_or(IndexError::Unresolved { address: *address })?;
-            for (pack, more) in whole.pack_bytes() {
-                *bytes.entry(pack).or_default() += more;
-            }
+    fn pack_bytes(&self, address: &Address, object: &Object) -> Result<BTreeMap<PackId, u64>, IndexError> {
+        let Manifest::Indirect { parts, .. } = &object.manifest else {
+            return Ok(object.manifest.pack_bytes());
+        };
+        let whole = self
+            .resolved
+            .get(address)
+            .filter(|whole| matches!(whole, Manifest::Inline(list) if list.len() == *parts as usize));
+        let Some(whole) = whole else {
+            let get = |row: &[u8]| self.batch.get(row);
+            let known = known_packs(self.keyring, &get, address, object)?;
+            return known.ok_or(IndexError::Unresolved { address: *address });
+        };
+        let mut bytes = object.manifest.pack_bytes();
+        for (pack, more) in whole.pack_bytes() {
+            *bytes.entry(pack).or_default() += more;
         }
         Ok(bytes)
     }
@@ -269,9 +271,40 @@ fn open(keyring: &Keyring, address: &Address, value: &[u8]) -> Result<Zeroizing<
         })
 }
 
-/// The stream of an object's manifest, if it has one of its own.
+/// How rows are read: from the view, or from a batch over it.
+type Get<'g> = &'g dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, ViewError>;
+
+/// What is known of the packs of a version that is written again, at its own place or at another: they are the same, and its
+/// list of parts need not be read for it, which may be unreadable by now.
+fn known_packs(
+    keyring: &Keyring,
+    get: Get<'_>,
+    address: &Address,
+    object: &Object,
+) -> Result<Option<BTreeMap<PackId, u64>>, IndexError> {
+    let scope = ScopeId(address.scope);
+    let places = [
+        keyring.object_address(scope, object.key.as_bytes()),
+        keyring.kept_address(scope, object),
+    ];
+    for place in &places {
+        let Some(slot) = get(&rows::slot(place))? else {
+            continue;
+        };
+        let slot = SlotRow::decode(&slot)?;
+        let Some(row) = get(&slot.row)? else { continue };
+        let held = Object::decode(rows::read_sequenced(&row)?.1)?;
+        if held.version == object.version && held.manifest == object.manifest {
+            return Ok(Some(slot.packs));
+        }
+    }
+    Ok(None)
+}
+
+/// The stream of an object's manifest, if it has one of its own that must be read.
 pub(super) fn indirect(
     keyring: &Keyring,
+    get: Option<Get<'_>>,
     address: &Address,
     value: &[u8],
 ) -> Result<Option<(Address, Part)>, IndexError> {
@@ -283,6 +316,11 @@ pub(super) fn indirect(
         address: *address,
         source,
     })?;
+    if let (Manifest::Indirect { .. }, Some(get)) = (&object.manifest, get)
+        && known_packs(keyring, get, address, &object)?.is_some()
+    {
+        return Ok(None);
+    }
     Ok(match object.manifest {
         Manifest::Indirect { stream, .. } => Some((*address, *stream)),
         Manifest::Inline(_) => None,

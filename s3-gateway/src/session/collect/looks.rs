@@ -50,7 +50,8 @@ impl Looks {
             return;
         }
         self.thorough += 1;
-        if complete && (before == after || self.thorough >= THOROUGH_MAX) {
+        // What cannot be collected now, such as a pack that cannot be read, is not tried for ever.
+        if (complete && before == after) || self.thorough >= THOROUGH_MAX {
             self.settled = Some(after);
             self.thorough = 0;
         }
