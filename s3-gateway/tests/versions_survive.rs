@@ -1,7 +1,7 @@
 //! Versions, their order, their tags and locks, through a collection, through views that are lost, and through a rebuild from
 //! the drives alone.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod crash;
 mod rig;

@@ -240,7 +240,6 @@ fn shown(rule: Rule) -> LifecycleRule {
                 _ => None,
             },
             expired_object_delete_marker: (expire == Expire::LoneMarkers).then_some(true),
-            ..Default::default()
         }),
         prefix: rule.filter.prefix.clone().filter(|_| rule.old_prefix),
         filter: (!rule.old_prefix).then(|| shown_filter(rule.filter)),

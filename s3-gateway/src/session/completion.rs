@@ -156,7 +156,7 @@ impl Inner {
             .filter(|number| used.binary_search_by_key(number, |(used, _)| *used).is_err())
             .collect();
         let change = Change::Complete {
-            upload: row.clone(),
+            upload: Box::new(row.clone()),
             used,
             unused,
         };

@@ -125,7 +125,7 @@ pub(crate) enum Change {
     CopyAcross,
     /// By the completion of an upload, which ends with its parts.
     Complete {
-        upload: Row<Upload>,
+        upload: Box<Row<Upload>>,
         used: Vec<(u16, Sequence)>,
         unused: Vec<u16>,
     },

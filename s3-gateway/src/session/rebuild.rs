@@ -250,6 +250,12 @@ impl Drives<'_> {
     }
 }
 
+/// Whether the packs that a claim names can be read. One whose packs are not there was never acknowledged, or its entry is gone.
+fn are_there(found: &FoundClaim, readable: Option<&HashSet<PackId>>) -> bool {
+    let packs = found.claim.value.packs();
+    readable.is_none_or(|ids| packs.iter().all(|id| ids.contains(id)))
+}
+
 impl Rebuild {
     async fn run(&self, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<RebuildReport, SessionError> {
         let mut report = RebuildReport::default();
@@ -307,17 +313,11 @@ impl Rebuild {
                         progress(note(seen, "reading claims"));
                     }
                     doubts.note_name(scope, found.scope_name);
-                    // One that names packs which are not there was never acknowledged, or its entry is gone since.
-                    let there = |found: &FoundClaim| {
-                        let packs = found.claim.value.packs();
-                        let ids = readable.as_ref();
-                        ids.is_none_or(|ids| packs.iter().all(|id| ids.contains(id)))
-                    };
-                    found
+                    let there = found
                         .claims
                         .into_iter()
-                        .filter(there)
-                        .for_each(|claim| claims.add(claim));
+                        .filter(|found| are_there(found, readable.as_ref()));
+                    there.for_each(|claim| claims.add(claim));
                     batch
                         .put(pack_address(scope, &entry.summary.id), entry.encode().into())
                         .await

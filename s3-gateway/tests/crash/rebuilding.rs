@@ -6,8 +6,8 @@ use std::sync::Arc;
 use activity::{ActivityLog, LogIdentity};
 use engine::disk::{Disk, SimDisk};
 use engine::slots::Sequence;
-use net::{Ledger, LocalLedger};
 use net::ledger::LedgerConfig;
+use net::{Ledger, LocalLedger};
 use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, marks, rebuild_vault};
 
 use scopes::Wallet;
