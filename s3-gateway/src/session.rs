@@ -36,6 +36,7 @@ mod recorder;
 mod refusals;
 mod relocate;
 mod stream;
+mod turns;
 mod uploads;
 mod versions;
 
@@ -219,8 +220,7 @@ pub(crate) struct Inner {
     /// Whether the drives were looked through for packs without an entry since the start.
     pub(crate) scanned: AtomicBool,
     pub(crate) checkpointing: tokio::sync::Mutex<()>,
-    /// Bucket settings change one after another: a claim for a change that lost would be taken for one that won.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) turns: turns::Turns,
     /// Objects that the last checkpoint tells of; `u64::MAX` until one is written.
     pub(crate) checkpoint_objects: AtomicU64,
     pub(crate) collector: Wallet,
@@ -265,7 +265,7 @@ impl Session {
             collecting: tokio::sync::Mutex::default(),
             scanned: AtomicBool::new(false),
             checkpointing: tokio::sync::Mutex::new(()),
-            changing: tokio::sync::Mutex::new(()),
+            turns: turns::Turns::new(),
             checkpoint_objects: AtomicU64::new(u64::MAX),
             collector: parts.collector.0,
             next_order: AtomicU64::new(now_ms() << 16),

@@ -77,6 +77,7 @@ impl Inner {
     where
         F: Fn(&Object, &mut Amendment) -> Result<(), SessionError>,
     {
+        let _turn = self.turn(key.as_str(), true).await;
         for _ in 0..ATTEMPTS_MAX {
             let bucket = self.bucket_now(bucket)?;
             let stored = self.to_amend(&bucket, key, version)?;

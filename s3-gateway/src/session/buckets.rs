@@ -164,7 +164,7 @@ impl Inner {
         operation: &'static str,
         change: impl Fn(&Bucket, &mut Settings) -> Result<(), SessionError>,
     ) -> Result<Bucket, SessionError> {
-        let _alone = self.changing.lock().await;
+        let _turn = self.settings_turn().await;
         for _ in 0..ATTEMPTS_MAX {
             let before = self.find_bucket(name)?;
             let mut after = before.clone();

@@ -129,6 +129,7 @@ impl Inner {
             .upload(bucket.scope, id)?
             .ok_or(SessionError::NoSuchUpload)?;
         let upload = &row.value;
+        let _turn = self.turn(&upload.key, *condition != Condition::None).await;
         let versioning = self.bucket_now(bucket)?.settings.versioning();
         let current = self.index.current(bucket.scope, &upload.key)?;
         condition.check(current.as_ref().map(|current| &current.value))?;

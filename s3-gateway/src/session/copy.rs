@@ -143,6 +143,9 @@ impl Inner {
                 Manifest::Indirect { .. } => Vec::new(),
             };
         }
+        let _turn = self.turn(key.as_str(), condition != Condition::None).await;
+        let current = self.index.current(bucket.scope, key.as_str())?;
+        condition.check(current.as_ref().map(|current| &current.value))?;
         let versioning = self.bucket_now(&bucket)?.settings.versioning();
         let object = &mut becoming.object;
         object.key = key.as_str().to_owned();

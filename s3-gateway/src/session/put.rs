@@ -166,6 +166,7 @@ impl Inner {
         condition: &Condition,
     ) -> Result<Stored, SessionError> {
         self.check_quota(body.bytes())?;
+        let _turn = self.turn(key.as_str(), *condition != Condition::None).await;
         let versioning = self.bucket_now(bucket)?.settings.versioning();
         // Decided before anything of the tail is written; the ledger decides again.
         let current = self.index.current(bucket.scope, key.as_str())?;

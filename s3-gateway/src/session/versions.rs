@@ -165,6 +165,7 @@ impl Inner {
         condition: &Condition,
     ) -> Result<Deleted, SessionError> {
         let version = doomed.version;
+        let _turn = self.turn(key, false).await;
         for _ in 0..ATTEMPTS_MAX {
             let bucket = self.bucket_now(bucket)?;
             let note = agent.deletion(&bucket.name);
@@ -261,6 +262,7 @@ impl Inner {
         condition: &Condition,
         only: Option<Sighting>,
     ) -> Result<Option<Deleted>, SessionError> {
+        let _turn = self.turn(key, false).await;
         for _ in 0..ATTEMPTS_MAX {
             let bucket = self.bucket_now(bucket)?;
             let versioning = bucket.settings.versioning();
