@@ -2,8 +2,8 @@
 //!
 //! A credential first needs the right by itself, wherever the bucket is: nobody else can give it more than its owner did.
 //! In its own vault that is enough unless the bucket's policy denies. A bucket that its vault does not have is looked for
-//! in the other vaults, and a request without credentials looks in all: the oldest bucket of the name that is shared decides, by a
-//! policy or a list that opens what is asked.
+//! in the other vaults, and a request without credentials looks in all: the oldest bucket of the name decides, by a policy or a
+//! list that opens what is asked.
 //! A vault's bucket that was never shared is not there for others, so that names tell nothing. The exception to every
 //! policy: whoever may change the policy of their own bucket may, so that nobody locks themselves out.
 
@@ -126,7 +126,7 @@ fn elsewhere(
 }
 
 /// Whether an operation changes what a bucket is, or locks what is in it: no policy gives that to others.
-fn configures(needs: Needs, operation: &str) -> bool {
+pub(super) fn configures(needs: Needs, operation: &str) -> bool {
     let of_bucket = matches!(
         needs,
         Needs::Right(Operation::CreateBucket | Operation::DeleteBucket)
@@ -269,7 +269,6 @@ pub(super) fn permission_of(operation: &str) -> Option<(bool, Permission)> {
         | "UploadPart"
         | "UploadPartCopy" => (false, Permission::Write),
         "GetBucketAcl" => (false, Permission::ReadAcl),
-        "PutBucketAcl" => (false, Permission::WriteAcl),
         _ => return None,
     })
 }

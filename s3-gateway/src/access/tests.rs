@@ -5,7 +5,7 @@ use std::path::Path;
 
 use scopes::{Credential, CredentialName, OperationSet, Proof, ScopeSet, VaultId};
 
-use super::decision::{OF_OWNER, permission_of};
+use super::decision::{OF_OWNER, configures, permission_of};
 use super::*;
 
 const NOW_MS: u64 = 500;
@@ -76,8 +76,8 @@ fn the_table_is_in_order_and_names_each_operation_once() {
 }
 
 /// What others need to be granted by an access control list.
-fn list_of(operation: &str) -> String {
-    if OF_OWNER.contains(&operation) {
+fn list_of(needs: Needs, operation: &str) -> String {
+    if OF_OWNER.contains(&operation) || configures(needs, operation) {
         return "never".to_owned();
     }
     permission_of(operation).map_or("-".to_owned(), |(of_object, permission)| {
@@ -94,12 +94,13 @@ fn page() -> String {
          | operation | a credential needs | action in policies | permission in lists |\n|---|---|---|---|\n",
     );
     for (name, needs, action) in TABLE {
+        let list = list_of(*needs, name);
         let needs = match needs {
             Needs::Right(operation) => operation.to_string(),
             Needs::AnyRight => "any right".to_owned(),
             Needs::InForce => "to be in force".to_owned(),
         };
-        let _ = writeln!(page, "| {name} | {needs} | {action} | {} |", list_of(name));
+        let _ = writeln!(page, "| {name} | {needs} | {action} | {list} |");
     }
     page
 }

@@ -12,7 +12,7 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response};
 
 use super::buckets::owner;
-use super::versions::{find_version, parse_version};
+use super::versions::{amend, find_version};
 use super::{Answer, Asked, Halt, Operations, SessionBucket};
 use crate::acl::{Acl, GRANTS_MAX, Grantee, Permission};
 use crate::errors::Refusal;
@@ -170,28 +170,19 @@ impl Operations {
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         check(&acl, &bucket)?;
         may_open(&asked, &acl)?;
-        let version = request
-            .input
-            .version_id
-            .as_deref()
-            .map(parse_version)
-            .transpose()?;
-        asked
-            .session
-            .amend_object(
-                &asked.caller,
-                (&bucket, key),
-                version,
-                "PutObjectAcl",
-                move |_, amended| {
-                    amended.system.retain(|(name, _)| name != ACL);
-                    if acl != Acl::private() {
-                        amended.system.push((ACL.to_owned(), acl.to_string()));
-                    }
-                    Ok(())
-                },
-            )
-            .await?;
+        amend(
+            &asked,
+            (&bucket, key),
+            request.input.version_id.as_deref(),
+            move |amended| {
+                amended.system.retain(|(name, _)| name != ACL);
+                if acl != Acl::private() {
+                    amended.system.push((ACL.to_owned(), acl.to_string()));
+                }
+                Ok(())
+            },
+        )
+        .await?;
         Ok(S3Response::new(PutObjectAclOutput::default()))
     }
 }

@@ -10,7 +10,7 @@ use scopes::Operation;
 use vault::object::{Lock, Retention, Settings, Versioning};
 
 use super::object::timestamp;
-use super::versions::{find_version, parse_version};
+use super::versions::{amend, find_version};
 use super::{Answer, Asked, Halt, Operations, SessionBucket};
 use crate::errors::Refusal;
 use crate::gate::now_ms;
@@ -173,7 +173,7 @@ impl Operations {
         )?;
         let bypass = may_bypass(&asked, input.bypass_governance_retention)?;
         let version = input.version_id.as_deref();
-        amend(&asked, version, "PutObjectRetention", move |lock| {
+        change(&asked, version, move |lock| {
             check_retention_change(lock.retention, retention, now_ms(), bypass)?;
             lock.retention = retention;
             Ok(())
@@ -212,7 +212,7 @@ impl Operations {
             check_configures(&asked)?;
         }
         let version = request.input.version_id.as_deref();
-        amend(&asked, version, "PutObjectLegalHold", move |lock| {
+        change(&asked, version, move |lock| {
             lock.legal_hold = held;
             Ok(())
         })
@@ -236,26 +236,18 @@ impl Operations {
 }
 
 /// Changes the lock of a version.
-async fn amend(
+async fn change(
     asked: &Asked,
     version: Option<&str>,
-    operation: &'static str,
     change: impl Fn(&mut Lock) -> Result<(), SessionError> + Send + Sync + 'static,
 ) -> Result<(), Halt> {
     let (bucket, key) = (asked.bucket().await?, asked.key()?);
     check_enabled(&bucket)?;
     find_version(asked, &bucket, key, version).await?;
-    let version = version.map(parse_version).transpose()?;
-    asked
-        .session
-        .amend_object(
-            &asked.caller,
-            (&bucket, key),
-            version,
-            operation,
-            move |_, amended| change(&mut amended.lock),
-        )
-        .await?;
+    amend(asked, (&bucket, key), version, move |amended| {
+        change(&mut amended.lock)
+    })
+    .await?;
     Ok(())
 }
 

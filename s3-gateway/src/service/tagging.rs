@@ -9,7 +9,7 @@ use s3s::dto::{
 };
 use s3s::{S3Request, S3Response};
 
-use super::versions::{find_version, parse_version, version_id};
+use super::versions::{amend, find_version, version_id};
 use super::{Answer, Asked, Halt, Operations};
 use crate::auth::canonical::Query;
 use crate::errors::Refusal;
@@ -30,13 +30,7 @@ impl Operations {
         request: S3Request<PutObjectTaggingInput>,
     ) -> Answer<PutObjectTaggingOutput> {
         let tags = checked(request.input.tagging.tag_set, OBJECT_TAGS_MAX)?;
-        let version_id = amend(
-            &asked,
-            request.input.version_id.as_deref(),
-            "PutObjectTagging",
-            tags,
-        )
-        .await?;
+        let version_id = set(&asked, request.input.version_id.as_deref(), tags).await?;
         Ok(S3Response::new(PutObjectTaggingOutput { version_id }))
     }
 
@@ -46,7 +40,7 @@ impl Operations {
         request: S3Request<DeleteObjectTaggingInput>,
     ) -> Answer<DeleteObjectTaggingOutput> {
         let version = request.input.version_id.as_deref();
-        let version_id = amend(&asked, version, "DeleteObjectTagging", Vec::new()).await?;
+        let version_id = set(&asked, version, Vec::new()).await?;
         Ok(S3Response::new(DeleteObjectTaggingOutput { version_id }))
     }
 
@@ -66,30 +60,15 @@ impl Operations {
 }
 
 /// Gives a version these tags in place of its own.
-async fn amend(
-    asked: &Asked,
-    version: Option<&str>,
-    operation: &'static str,
-    tags: Tags,
-) -> Result<Option<String>, Halt> {
+async fn set(asked: &Asked, version: Option<&str>, tags: Tags) -> Result<Option<String>, Halt> {
     let (bucket, key) = (asked.bucket().await?, asked.key()?);
     // A delete marker has its own answer.
     find_version(asked, &bucket, key, version).await?;
-    let version = version.map(parse_version).transpose()?;
-    let amended = asked
-        .session
-        .amend_object(
-            &asked.caller,
-            (&bucket, key),
-            version,
-            operation,
-            move |_, change| {
-                change.tags.clone_from(&tags);
-                Ok(())
-            },
-        )
-        .await?;
-    Ok(version_id(&bucket, &amended.object))
+    let amended = amend(asked, (&bucket, key), version, move |amended| {
+        amended.tags.clone_from(&tags);
+        Ok(())
+    });
+    Ok(version_id(&bucket, &amended.await?.object))
 }
 
 /// A tag as S3 shows it.

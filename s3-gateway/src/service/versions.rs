@@ -18,7 +18,7 @@ use super::object::{kind_name, put_header, sent_algorithm, signed, timestamp};
 use super::{Answer, Asked, Halt, Key, Operations, SessionBucket, lock};
 use crate::conditions::format_http_date;
 use crate::errors::Refusal;
-use crate::session::{SessionError, Stored};
+use crate::session::{Amendment, SessionError, Stored};
 
 impl Operations {
     pub(super) async fn put_bucket_versioning(
@@ -163,6 +163,22 @@ fn listed_marker(asked: &Asked, listed: &ListedVersion, encoding: Encoding) -> D
 pub(super) fn parse_version(text: &str) -> Result<VersionRef, Halt> {
     let invalid = || Halt::from(Refusal::invalid_argument("Invalid version id specified"));
     text.parse().map_err(|_| invalid())
+}
+
+/// Changes the version that a request names, or the current one, under the request's own operation.
+pub(super) async fn amend(
+    asked: &Asked,
+    (bucket, key): (&SessionBucket, &Key),
+    version: Option<&str>,
+    change: impl Fn(&mut Amendment) -> Result<(), SessionError> + Send + Sync + 'static,
+) -> Result<Stored, Halt> {
+    let version = version.map(parse_version).transpose()?;
+    let (caller, operation) = (&asked.caller, asked.admitted.operation);
+    let change = move |_: &Object, amended: &mut Amendment| change(amended);
+    let amended = asked
+        .session
+        .amend_object(caller, (bucket, key), version, operation, change);
+    Ok(amended.await?)
 }
 
 /// The version that an answer names: only in a bucket that keeps versions, or did.

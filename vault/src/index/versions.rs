@@ -81,15 +81,19 @@ impl Index {
         key: &str,
         version: VersionRef,
     ) -> Result<Option<(Stored<Object>, bool)>, IndexError> {
+        let mut found = self.version_once(scope, key, version)?;
         for _ in 0..LOOKS_MAX {
-            let through = self.applied_through()?;
-            let found = self.version_once(scope, key, version)?;
+            if found.is_some() {
+                break;
+            }
             // Rows are read one after another: what moved between them meanwhile was in neither place.
-            if found.is_some() || self.applied_through()? == through {
-                return Ok(found);
+            let through = self.applied_through()?;
+            found = self.version_once(scope, key, version)?;
+            if self.applied_through()? == through {
+                break;
             }
         }
-        self.version_once(scope, key, version)
+        Ok(found)
     }
 
     fn version_once(
