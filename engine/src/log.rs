@@ -28,6 +28,7 @@ use std::io;
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use append::Tail;
 pub use footer::parse_footer;
 pub use frame::{FrameHeader, HEADER_BYTES, HeaderFault};
 pub use reader::LogReader;

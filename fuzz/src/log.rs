@@ -9,7 +9,7 @@ use bytes::Bytes;
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::disk::{Disk, OpenMode, SimDisk};
 use engine::log::{
-    FrameHeader, FrameInfo, HEADER_BYTES, Log, LogConfig, LogKind, OnDamage, Position, Recovery, parse_footer,
+    FrameHeader, FrameInfo, HEADER_BYTES, HeaderFault, Log, LogConfig, LogKind, OnDamage, Position, Recovery, parse_footer,
 };
 
 /// The input as a frame header and its payload, as the payload of a footer, and as a whole segment file.
@@ -58,11 +58,11 @@ fn header(input: &[u8]) -> bool {
 
 fn header_of_fields(head: &[u8]) -> Result<FrameHeader, DecodeError> {
     let mut reader = Reader::new(head);
-    let [_, _, _, _, _, kind, _, _]: [u8; 8] = reader.fixed()?;
+    let [_, _, _, _, _, kind, tail_pages, _]: [u8; 8] = reader.fixed()?;
     let (log_id, run) = (reader.u64()?, reader.u64()?);
     let (position, durable_to) = (Position(reader.u64()?), Position(reader.u64()?));
     let (payload_bytes, tag_bytes) = (reader.u32()?, reader.u32()?);
-    Ok(FrameHeader {
+    let mut header = FrameHeader {
         kind,
         log_id,
         run,
@@ -70,8 +70,13 @@ fn header_of_fields(head: &[u8]) -> Result<FrameHeader, DecodeError> {
         durable_to,
         payload_bytes,
         tag_bytes: tag_bytes.min(payload_bytes),
+        tail_pages,
         payload_checksum: reader.u64()?,
-    })
+    };
+    if let Err(HeaderFault::Tail(_)) = FrameHeader::decode(&header.encode()) {
+        header.tail_pages = 0;
+    }
+    Ok(header)
 }
 
 fn footer(input: &[u8]) -> bool {

@@ -10,7 +10,7 @@ use super::shard::{
 };
 use super::view::Location;
 use super::{DriveError, DriveWriter};
-use crate::log::{FrameInfo, ReadError};
+use crate::log::{FrameInfo, ReadError, Tail};
 
 /// What a compaction did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -255,8 +255,12 @@ impl DriveWriter {
         let Ok(header) = ShardHeader::decode(&payload, from.payload_bytes) else {
             return Ok(());
         };
-        let shard = payload.get(from.header_bytes() as usize..).unwrap_or(&[]);
-        let (position, payload_bytes) = self.append_shard(&frame.tag, &header.encode_clear(), shard)?;
+        let Some(&hash) = header.summary.hashes.get(usize::from(header.index)) else {
+            return Ok(());
+        };
+        let bytes = payload.get(from.header_bytes() as usize..).unwrap_or(&[]);
+        let (position, payload_bytes) =
+            self.append_shard(&frame.tag, &header.encode_clear(), Tail { bytes, hash: hash.0 })?;
         copied.bytes += from.frame_bytes();
         let to = Location {
             position,

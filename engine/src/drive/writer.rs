@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, encode_delete, tag_checksum};
 use super::view::{Location, Shared};
 use super::{Drive, DriveError, LostReason, STAGED_MAX, ShardHeader, ShardKey};
-use crate::log::{Log, LogError, Position, SegmentInfo};
+use crate::log::{Log, LogError, Position, SegmentInfo, Tail};
 
 /// Bytes of a delete frame and of a lease frame in the log.
 const DELETE_FRAME_BYTES: u64 = 112;
@@ -117,20 +117,20 @@ impl DriveWriter {
     }
 
     /// Writes a shard; it is durable and visible after the next [`DriveWriter::commit`]. Does nothing if it is there or staged.
-    /// The bytes are not hashed here: who made the header did.
+    /// The bytes are not hashed here: who made the header did. A shard of 256 KiB or more that is not what its hash says would be
+    /// taken for a damaged frame when the log is next opened.
     pub fn put(&mut self, header: &ShardHeader, shard: &[u8]) -> Result<(), DriveError> {
         self.shared.check_not_lost()?;
         let key = header.key();
         let shard_bytes = header.summary.geometry.shard_bytes;
-        let known = usize::from(header.index) < header.summary.hashes.len();
-        if !known || shard.len() as u64 != u64::from(shard_bytes) {
-            let expected = if known { shard_bytes } else { 0 };
+        let hash = header.summary.hashes.get(usize::from(header.index));
+        let Some(&hash) = hash.filter(|_| shard.len() as u64 == u64::from(shard_bytes)) else {
             return Err(DriveError::WrongLength {
                 key,
-                expected,
+                expected: hash.map_or(0, |_| shard_bytes),
                 got: shard.len(),
             });
-        }
+        };
         if header.lease < self.lowest_lease {
             return Err(DriveError::LeaseEnded {
                 lease: header.lease,
@@ -143,7 +143,14 @@ impl DriveWriter {
         self.check_staged()?;
         let clear = header.encode_clear();
         let tag = header.encode_tag();
-        let (position, payload_bytes) = self.append_shard(&tag, &clear, shard)?;
+        let (position, payload_bytes) = self.append_shard(
+            &tag,
+            &clear,
+            Tail {
+                bytes: shard,
+                hash: hash.0,
+            },
+        )?;
         let location = Location {
             position,
             payload_bytes,
@@ -263,9 +270,9 @@ impl DriveWriter {
         &mut self,
         tag: &[u8],
         clear: &[u8],
-        shard: &[u8],
+        shard: Tail<'_>,
     ) -> Result<(Position, u32), DriveError> {
-        let appended = self.log.append_aligned(KIND_SHARD, tag, &[clear], shard);
+        let appended = self.log.append_with_tail(KIND_SHARD, tag, &[clear], shard);
         self.logged(appended)
     }
 

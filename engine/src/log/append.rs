@@ -1,12 +1,12 @@
 //! Appending frames: where a frame goes, what stands in it, and the bytes as they are written.
 //!
-//! Not durability, which is `writer.rs`. Invariant: a frame that was refused has changed nothing, and a long last part begins
+//! Not durability, which is `writer.rs`. Invariant: a frame that was refused has changed nothing, and a long tail begins
 //! at a multiple of [`DIRECT_ALIGN`] of its file, so that the disk can take it around the system's page cache.
 
 use twox_hash::XxHash3_64;
 
 use super::footer::FooterBuilder;
-use super::frame::{ALIGN, checksum_parts, frame_bytes};
+use super::frame::{ALIGN, checksum_parts, frame_bytes, tail_pages};
 use super::head::HEAD_FRAME_BYTES;
 use super::{HEADER_BYTES, LARGE_BYTES_MIN, Log, LogError, OWNER_KIND_MIN, Position, TAG_BYTES_MAX};
 use crate::disk::DIRECT_ALIGN;
@@ -16,13 +16,33 @@ const GATHERED_BYTES_MAX: u64 = 16 << 10;
 
 const ZEROS: [u8; DIRECT_ALIGN] = [0; DIRECT_ALIGN];
 
-/// A frame's payload before it is known where the frame goes: the tag, the parts, then `aligned`, before which there are zeros
+/// The end of a payload, with its hash. A long one is not read again for the frame's checksum: its hash stands for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Tail<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// BLAKE3 of the bytes. It is taken on trust: a frame written with another hash is to every reader a damaged one.
+    pub hash: [u8; 32],
+}
+
+impl Tail<'_> {
+    const NONE: Self = Self {
+        bytes: &[],
+        hash: [0; 32],
+    };
+
+    const fn is_long(&self) -> bool {
+        self.bytes.len() >= LARGE_BYTES_MIN as usize
+    }
+}
+
+/// A frame's payload before it is known where the frame goes: the tag, the parts, then the tail, before which there are zeros
 /// if it is long.
 pub(super) struct Contents<'a> {
     kind: u8,
     tag: &'a [u8],
     parts: &'a [&'a [u8]],
-    aligned: &'a [u8],
+    tail: Tail<'a>,
 }
 
 impl<'a> Contents<'a> {
@@ -31,27 +51,39 @@ impl<'a> Contents<'a> {
             kind,
             tag,
             parts,
-            aligned: &[],
+            tail: Tail::NONE,
         }
     }
 
-    fn bytes_before_aligned(&self) -> u64 {
+    fn bytes_before_tail(&self) -> u64 {
         let parts = self.parts.iter().map(|part| part.len() as u64).sum::<u64>();
         self.tag.len() as u64 + parts
     }
 
-    /// The zeros before `aligned` in a frame at offset `at` of its segment.
+    /// The zeros before the tail in a frame at offset `at` of its segment.
     fn zeros_at(&self, at: u64) -> &'static [u8] {
-        if (self.aligned.len() as u64) < u64::from(LARGE_BYTES_MIN) {
+        if !self.tail.is_long() {
             return &[];
         }
-        let begins = at + HEADER_BYTES as u64 + self.bytes_before_aligned();
+        let begins = at + HEADER_BYTES as u64 + self.bytes_before_tail();
         let zeros = begins.next_multiple_of(DIRECT_ALIGN as u64) - begins;
         ZEROS.get(..usize::try_from(zeros).unwrap_or(0)).unwrap_or(&[])
     }
 
     fn payload_bytes_at(&self, at: u64) -> u64 {
-        self.bytes_before_aligned() + self.zeros_at(at).len() as u64 + self.aligned.len() as u64
+        self.bytes_before_tail() + self.zeros_at(at).len() as u64 + self.tail.bytes.len() as u64
+    }
+
+    /// What a frame at offset `at` of its segment says of its payload: where a hashed tail begins, and the checksum.
+    fn checksum_at(&self, at: u64, log_id: u64) -> (u8, u64) {
+        let zeros = self.zeros_at(at);
+        let begins = at + HEADER_BYTES as u64 + self.bytes_before_tail() + zeros.len() as u64;
+        let pages = Some(&self.tail)
+            .filter(|tail| tail.is_long())
+            .and_then(|_| tail_pages(at, begins));
+        let tail = pages.map_or(self.tail.bytes, |_| &self.tail.hash);
+        let parts: Vec<&[u8]> = self.parts.iter().copied().chain([zeros, tail]).collect();
+        (pages.unwrap_or(0), checksum_parts(log_id, self.tag, &parts))
     }
 }
 
@@ -63,17 +95,17 @@ impl Log {
         Ok(appended.0)
     }
 
-    /// As [`Log::append`], with `aligned` as the payload's end. If that has at least 256 KiB, zeros come before it, fewer than
+    /// As [`Log::append`], with `tail` as the payload's end. If that has at least 256 KiB, zeros come before it, fewer than
     /// [`DIRECT_ALIGN`], so that it begins at a multiple of that in the segment file. Returns the payload's length too.
-    pub fn append_aligned(
+    pub fn append_with_tail(
         &mut self,
         kind: u8,
         tag: &[u8],
         parts: &[&[u8]],
-        aligned: &[u8],
+        tail: Tail<'_>,
     ) -> Result<(Position, u32), LogError> {
         self.append_contents(&Contents {
-            aligned,
+            tail,
             ..Contents::new(kind, tag, parts)
         })
     }
@@ -149,7 +181,7 @@ impl Log {
             kind,
             tag,
             parts,
-            aligned,
+            tail,
         } = *contents;
         let Some(file) = self.open.as_ref().map(|open| std::sync::Arc::clone(&open.file)) else {
             return Ok(());
@@ -164,24 +196,23 @@ impl Log {
             gather.resize(HEADER_BYTES, 0);
             gather.extend_from_slice(tag);
             parts.iter().for_each(|part| gather.extend_from_slice(part));
-            gather.extend_from_slice(aligned);
+            gather.extend_from_slice(tail.bytes);
             let (header_at, payload) = gather.split_at_mut(HEADER_BYTES);
             let checksum = XxHash3_64::oneshot_with_seed(self.shared.log_id, payload);
-            let header = self.header(kind, position, payload_bytes, tag_bytes, checksum);
+            let header = self.header(kind, position, payload_bytes, tag_bytes, (0, checksum));
             header_at.copy_from_slice(&header.encode());
             gather.extend_from_slice(pad);
             let written = file.write_all_at(&[&gather], at);
             self.gather = gather;
             return written;
         }
-        let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 5);
-        all.extend_from_slice(parts);
-        all.extend([zeros, aligned]);
-        let checksum = checksum_parts(self.shared.log_id, tag, &all);
+        let checksum = contents.checksum_at(at, self.shared.log_id);
         let header = self.header(kind, position, payload_bytes, tag_bytes, checksum);
         let header = header.encode();
-        all.splice(0..0, [&header[..], tag]);
-        all.push(pad);
+        let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 5);
+        all.extend([&header[..], tag]);
+        all.extend_from_slice(parts);
+        all.extend([zeros, tail.bytes, pad]);
         file.write_all_at(&all, at)
     }
 }

@@ -9,6 +9,7 @@ use std::hash::Hasher as _;
 use twox_hash::XxHash3_64;
 
 use super::Position;
+use crate::disk::DIRECT_ALIGN;
 
 /// Bytes of a frame header.
 pub const HEADER_BYTES: usize = 64;
@@ -42,7 +43,10 @@ pub struct FrameHeader {
     pub payload_bytes: u32,
     /// Bytes of the tag, at most `payload_bytes`.
     pub tag_bytes: u32,
-    /// Checksum of the payload.
+    /// Where the hashed tail begins, in multiples of [`DIRECT_ALIGN`] of the segment file, counted from the one that the frame
+    /// begins in; 0: the payload has none.
+    pub tail_pages: u8,
+    /// Checksum of the payload, in which the BLAKE3 hash of the hashed tail stands for its bytes.
     pub payload_checksum: u64,
 }
 
@@ -59,6 +63,8 @@ pub enum HeaderFault {
     Checksum,
     /// The tag is longer than the payload.
     TagBytes,
+    /// The hashed tail does not begin between the tag and the payload's end.
+    Tail(u8),
     /// Written for another log.
     LogId(u64),
     /// Written for another place.
@@ -79,6 +85,7 @@ impl fmt::Display for HeaderFault {
             Self::Version(version) => write!(f, "format version {version}"),
             Self::Checksum => f.write_str("header checksum"),
             Self::TagBytes => f.write_str("tag longer than the payload"),
+            Self::Tail(pages) => write!(f, "hashed tail {pages} pages on, outside the payload"),
             Self::LogId(id) => write!(f, "frame of log {id:016x}"),
             Self::Position(position) => write!(f, "frame written for {position}"),
             Self::Run(run) => write!(f, "stale frame of run {run}"),
@@ -94,7 +101,7 @@ impl FrameHeader {
         let mut out = [0; HEADER_BYTES];
         let fields: [(usize, &[u8]); 9] = [
             (0, &MAGIC),
-            (4, &[FORMAT_VERSION, self.kind, 0, 0]),
+            (4, &[FORMAT_VERSION, self.kind, self.tail_pages, 0]),
             (8, &self.log_id.to_le_bytes()),
             (16, &self.run.to_le_bytes()),
             (24, &self.position.0.to_le_bytes()),
@@ -131,11 +138,11 @@ impl FrameHeader {
         if XxHash3_64::oneshot_with_seed(log_id, fields) != u64_from(checksum) {
             return Err(HeaderFault::Checksum);
         }
-        let [_, _, _, _, version, kind, reserved @ ..] = first.to_le_bytes();
+        let [_, _, _, _, version, kind, tail_pages, reserved] = first.to_le_bytes();
         if version != FORMAT_VERSION {
             return Err(HeaderFault::Version(version));
         }
-        if reserved != [0, 0] {
+        if reserved != 0 {
             return Err(HeaderFault::Magic);
         }
         let header = Self {
@@ -146,13 +153,28 @@ impl FrameHeader {
             durable_to: Position(durable_to),
             payload_bytes: (lengths & 0xffff_ffff) as u32,
             tag_bytes: (lengths >> 32) as u32,
+            tail_pages,
             payload_checksum,
         };
         if header.tag_bytes > header.payload_bytes {
-            Err(HeaderFault::TagBytes)
-        } else {
-            Ok(header)
+            return Err(HeaderFault::TagBytes);
         }
+        let in_payload = u64::from(header.tag_bytes)..u64::from(header.payload_bytes);
+        match header.tail_at() {
+            None if tail_pages > 0 => Err(HeaderFault::Tail(tail_pages)),
+            Some(at) if !in_payload.contains(&at) => Err(HeaderFault::Tail(tail_pages)),
+            _ => Ok(header),
+        }
+    }
+
+    /// Where in the payload the hashed tail begins, if there is one.
+    fn tail_at(&self) -> Option<u64> {
+        if self.tail_pages == 0 {
+            return None;
+        }
+        let (begins, align) = (u64::from(self.position.offset()), DIRECT_ALIGN as u64);
+        let tail = (begins / align + u64::from(self.tail_pages)) * align;
+        tail.checked_sub(begins + HEADER_BYTES as u64)
     }
 
     /// Reads a header that must be of this log and position.
@@ -173,9 +195,30 @@ impl FrameHeader {
 
     /// Whether these are the payload's bytes.
     pub fn payload_matches(&self, payload: &[u8]) -> bool {
-        payload.len() as u64 == u64::from(self.payload_bytes)
-            && XxHash3_64::oneshot_with_seed(self.log_id, payload) == self.payload_checksum
+        if payload.len() as u64 != u64::from(self.payload_bytes) {
+            return false;
+        }
+        let Some(at) = self.tail_at() else {
+            return XxHash3_64::oneshot_with_seed(self.log_id, payload) == self.payload_checksum;
+        };
+        let parts = usize::try_from(at)
+            .ok()
+            .and_then(|at| payload.split_at_checked(at));
+        parts.is_some_and(|(before, tail)| {
+            let hash = blake3::hash(tail);
+            checksum_parts(self.log_id, before, &[hash.as_bytes()]) == self.payload_checksum
+        })
     }
+}
+
+/// How many pages on, as a header says it, a hashed tail begins at offset `tail` of the segment file in a frame at offset `frame`;
+/// `None` where a header cannot say it.
+pub(super) fn tail_pages(frame: u64, tail: u64) -> Option<u8> {
+    let align = DIRECT_ALIGN as u64;
+    let pages = (tail / align).checked_sub(frame / align)?;
+    u8::try_from(pages)
+        .ok()
+        .filter(|pages| *pages > 0 && tail.is_multiple_of(align))
 }
 
 /// The payload checksum of a payload that lies in several parts.

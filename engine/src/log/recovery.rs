@@ -358,6 +358,7 @@ impl Opening<'_> {
             durable_to: Position::new(segment, end_offset),
             payload_bytes: 0,
             tag_bytes: 0,
+            tail_pages: 0,
             payload_checksum: checksum_parts(self.log_id, &[], &[]),
         };
         let write = |offset: u32| file.write_all_at(&[&closing(offset).encode()], u64::from(offset));

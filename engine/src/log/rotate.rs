@@ -35,7 +35,7 @@ impl Log {
             Position::new(number, offset),
             payload_bytes,
             0,
-            checksum,
+            (0, checksum),
         );
         let tail = encode_tail(offset, self.shared.log_id);
         let parts: [&[u8]; 4] = [&header.encode(), &payload, padding(payload.len() as u64), &tail];
@@ -100,7 +100,13 @@ impl Log {
         let checksum = XxHash3_64::oneshot_with_seed(self.shared.log_id, &payload);
         let payload_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         let header = self
-            .header(KIND_HEAD, Position::new(number, 0), payload_bytes, 0, checksum)
+            .header(
+                KIND_HEAD,
+                Position::new(number, 0),
+                payload_bytes,
+                0,
+                (0, checksum),
+            )
             .encode();
         let made = || {
             let file = match self.shared.disk.open(&path, OpenMode::CreateNew) {

@@ -1,6 +1,7 @@
 mod crash;
 mod damage;
 mod model;
+mod tail;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -80,6 +81,7 @@ fn the_frame_header_has_its_golden_bytes() {
         durable_to: Position::new(2, 64),
         payload_bytes: 5,
         tag_bytes: 2,
+        tail_pages: 0,
         payload_checksum: frame::checksum_parts(0x0102_0304_0506_0708, b"he", &[b"l", b"lo"]),
     };
     let bytes = header.encode();

@@ -291,7 +291,7 @@ impl Log {
         position: Position,
         payload_bytes: u32,
         tag_bytes: u32,
-        payload_checksum: u64,
+        (tail_pages, payload_checksum): (u8, u64),
     ) -> FrameHeader {
         FrameHeader {
             kind,
@@ -301,6 +301,7 @@ impl Log {
             durable_to: self.shared.durable_to(),
             payload_bytes,
             tag_bytes,
+            tail_pages,
             payload_checksum,
         }
     }
