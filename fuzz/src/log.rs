@@ -9,7 +9,8 @@ use bytes::Bytes;
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::disk::{Disk, OpenMode, SimDisk};
 use engine::log::{
-    FrameHeader, FrameInfo, HEADER_BYTES, HeaderFault, Log, LogConfig, LogKind, OnDamage, Position, Recovery, parse_footer,
+    FrameHeader, FrameInfo, HEADER_BYTES, HeaderFault, Log, LogConfig, LogKind, OnDamage, Position, Recovery,
+    parse_footer,
 };
 
 /// The input as a frame header and its payload, as the payload of a footer, and as a whole segment file.

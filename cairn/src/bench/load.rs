@@ -20,6 +20,8 @@ pub struct Load {
     pub connections: usize,
     /// Operations in all.
     pub operations: u64,
+    /// Operations before them that are not counted, numbered on from the last: they fill what the server keeps from then on.
+    pub warm_up: u64,
     /// Payload bytes of one operation.
     pub payload_bytes: usize,
     /// The request of operation n.
@@ -53,7 +55,12 @@ impl Target {
 /// Runs the load to its end.
 pub async fn measure(target: &Target, load: &Load) -> Result<Measured, ClientError> {
     // Connections are made before the clock starts: a load measures requests.
-    let clients = try_join_all((0..load.connections).map(|_| target.connect())).await?;
+    let mut clients = try_join_all((0..load.connections).map(|_| target.connect())).await?;
+    if let Some(client) = clients.first_mut() {
+        for number in load.operations..load.operations.saturating_add(load.warm_up) {
+            drain(client, (load.call)(number)).await?;
+        }
+    }
     let next = Arc::new(AtomicU64::new(0));
     let cpu_before = target.clock.as_ref().and_then(CpuClock::seconds);
     let start = Instant::now();

@@ -37,7 +37,10 @@ fn a_header_with_a_hashed_tail_has_its_golden_bytes_and_checks_payloads_by_the_t
     };
     let bytes = header.encode();
     let golden: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(golden, include_str!("../../../golden/frame-header-tail.hex").trim());
+    assert_eq!(
+        golden,
+        include_str!("../../../golden/frame-header-tail.hex").trim()
+    );
     assert_eq!(FrameHeader::decode(&bytes), Ok(header));
     let payload = [&before[..], &tail].concat();
     assert!(header.payload_matches(&payload));
@@ -52,7 +55,10 @@ fn a_header_with_a_hashed_tail_has_its_golden_bytes_and_checks_payloads_by_the_t
             tag_bytes,
             ..header
         };
-        assert_eq!(FrameHeader::decode(&outside.encode()), Err(HeaderFault::Tail(pages)));
+        assert_eq!(
+            FrameHeader::decode(&outside.encode()),
+            Err(HeaderFault::Tail(pages))
+        );
     }
 }
 
