@@ -6,9 +6,9 @@
 //! `CAIRN_BENCH_LARGE=1` also uploads eight objects of 1 GiB at once and prints the server's peak memory.
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use benches::server::program;
 use benches::{Clock, measures, noise};
 use md5::Md5;
 use serde::Deserialize;
@@ -68,29 +68,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn is_set(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value != "0" && !value.is_empty())
-}
-
-/// The program under test, built if need be.
-fn program() -> Result<PathBuf, Box<dyn Error>> {
-    if let Some(program) = std::env::var_os("CAIRN_BIN") {
-        return Ok(program.into());
-    }
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--release", "-p", "cairn"])
-        .current_dir(top)
-        .status()?;
-    if !built.success() {
-        return Err("cairn does not build".into());
-    }
-    // This bench is target/release/deps/whole_path-…, the program target/release/cairn.
-    let this = std::env::current_exe()?;
-    let release = this
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("the bench lies in no target directory")?;
-    Ok(release.join("cairn"))
 }
 
 /// CPU-seconds that MD5 and SHA-256 of a GiB take here and now.

@@ -6,6 +6,7 @@
 //! Figures are by CPU time, because the machines that this runs on are shared: wall time tells about the neighbours.
 
 mod clock;
+pub mod server;
 mod table;
 
 use std::time::Duration;
