@@ -1,13 +1,11 @@
 //! Settings of a bucket that are checked, kept and given back: tags, ownership controls, public access block, default encryption,
 //! who pays, a website's configuration. Which of them have an effect is said where the effect is.
 
-use std::collections::BTreeSet;
-
 use s3s::dto::*;
 use s3s::{S3Request, S3Response, xml};
 use serde::de::DeserializeOwned;
 
-use super::{Answer, Asked, Halt, Operations, acl};
+use super::{Answer, Asked, Halt, Operations, acl, tagging};
 use crate::acl::Acl;
 use crate::errors::Refusal;
 use crate::session::SessionError;
@@ -18,10 +16,6 @@ use crate::settings::{
 
 /// The most tags of a bucket.
 const TAGS_MAX: usize = 50;
-/// The longest key of a tag, in characters.
-const TAG_KEY_MAX: usize = 128;
-/// The longest value of a tag, in characters.
-const TAG_VALUE_MAX: usize = 256;
 
 impl Asked {
     /// Sets one setting of the bucket, or removes it; the record is made with it.
@@ -93,7 +87,7 @@ impl Operations {
         asked: Asked,
         request: S3Request<PutBucketTaggingInput>,
     ) -> Answer<PutBucketTaggingOutput> {
-        let tags = checked_tags(request.input.tagging.tag_set)?;
+        let tags = tagging::checked(request.input.tagging.tag_set, TAGS_MAX)?;
         asked.set(TAGGING, Some(write(&tags)?)).await?;
         Ok(S3Response::new(PutBucketTaggingOutput::default()))
     }
@@ -284,32 +278,4 @@ pub(super) fn checked_ownership(ownership: &ObjectOwnership) -> Result<String, H
     } else {
         Err(Refusal::malformed_xml().into())
     }
-}
-
-/// The tags of a bucket, if they are within S3's limits.
-fn checked_tags(tags: Vec<Tag>) -> Result<Vec<(String, String)>, Halt> {
-    let refused = |message: &'static str| Err(Halt::from(Refusal::new(400, "InvalidTag", message)));
-    if tags.len() > TAGS_MAX {
-        return Err(Refusal::new(400, "BadRequest", "Bucket tag count cannot be greater than 50").into());
-    }
-    let (mut seen, mut checked) = (BTreeSet::new(), Vec::with_capacity(tags.len()));
-    for tag in tags {
-        let (Some(key), Some(value)) = (tag.key, tag.value) else {
-            return Err(Refusal::malformed_xml().into());
-        };
-        if key.is_empty() || key.chars().count() > TAG_KEY_MAX {
-            return refused("The TagKey you have provided is invalid");
-        }
-        if value.chars().count() > TAG_VALUE_MAX {
-            return refused("The TagValue you have provided is invalid");
-        }
-        if key.to_ascii_lowercase().starts_with("aws:") {
-            return refused("System tags cannot be added/updated by requester");
-        }
-        if !seen.insert(key.clone()) {
-            return refused("Cannot provide multiple Tags with the same key");
-        }
-        checked.push((key, value));
-    }
-    Ok(checked)
 }

@@ -123,7 +123,7 @@ fn check(tags: Tags, most: usize) -> Result<Tags, Halt> {
         if value.chars().count() > VALUE_CHARS_MAX {
             return refused("The TagValue you have provided is invalid");
         }
-        if key.starts_with("aws:") {
+        if key.to_ascii_lowercase().starts_with("aws:") {
             return refused("System tags cannot be added/updated by requester");
         }
         if tags.iter().take(at).any(|(other, _)| other == key) {

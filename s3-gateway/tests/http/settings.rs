@@ -92,7 +92,7 @@ async fn settings_out_of_bounds_are_refused() {
     let origin = "<AllowedOrigin>*</AllowedOrigin>";
     #[rustfmt::skip]
     let cases = [
-        (tags(&many), "BadRequest"),
+        (tags(&many), "InvalidTag"),
         (tag(&"k".repeat(129), ""), "InvalidTag"),
         (tag("k", &"v".repeat(257)), "InvalidTag"),
         (tag("AWS:k", ""), "InvalidTag"),
