@@ -4,27 +4,29 @@
 //! It serves no port: `serve` puts the S3 gateway in front of it, `operator` carries out what commands ask. Invariant:
 //! a runtime holds the data directory's lock, so that there is one at a time.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::disk::{Disk, RealDisk};
-use engine::view::{SledView, View, ViewError};
+use engine::view::{View, ViewError};
 use net::cluster::ClusterOpenError;
-use net::ledger::{LedgerConfig, LedgerOpenError};
-use net::{Cluster, ClusterConfig, DriveConfig, Ledger, LedgerError, LocalLedger};
+use net::ledger::LedgerOpenError;
+use net::{Cluster, Ledger, LedgerError, LocalLedger};
 use s3_gateway::session::{Recorder, RecorderError, Session, SessionError, SessionOptions, SessionParts};
 use s3_gateway::sessions::Sessions;
 use scopes::{CollectorDelegation, Signed, StatementError, VaultId, Wallet, Window};
 use vault::keyfile::Keyfile;
 
 use crate::config::UpConfig;
-use crate::data_dir::{DataDir, DataDirError, make_private_dir};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::key_store::{KeyStore, KeyStoreError, Passphrase, keyring, random};
-use crate::layout::{Layout, LayoutError, absolute, default_drives};
+use crate::layout::{Layout, LayoutError};
 
+mod opening;
 pub mod rebuild;
 pub(crate) mod root_key;
+
+use opening::{Loaded, load, open_cluster, open_view, settle_layout, view_cache_bytes};
 
 pub use root_key::{RootKeyError, RootKeyFound};
 
@@ -160,9 +162,7 @@ impl Runtime {
         }
         layout.write(&data)?;
 
-        // The ledger before the drives: drives without a ledger would look like a lost ledger to the next start.
-        let (ledger, recovery) = open_ledger(&disk, &data).await?;
-        tracing::debug!(?recovery, "ledger open");
+        let Loaded { ledger, log, views } = load(&disk, &data, &layout, &keys).await?;
         let cluster = Arc::new(open_cluster(&disk, &data, &layout).await?);
         if !layout.drives_made {
             layout.drives_made = true;
@@ -176,9 +176,7 @@ impl Runtime {
         }
         let lease = shared.take_lease(&holder(), now_ms()).await?;
         cluster.end_leases_below(lease).await;
-        let seed = activity_seed(&keys)?;
-        let origin = log_origin(&layout.cluster);
-        let recorder = Recorder::open(disk, &data.activity(), &origin, &seed, Arc::clone(&shared)).await?;
+        let recorder = Recorder::start(log, Arc::clone(&shared)).await?;
 
         let runtime = Self {
             options: SessionOptions {
@@ -199,8 +197,8 @@ impl Runtime {
             keys: Mutex::new(keys),
         };
         let keyfiles = runtime.keys().keyfiles().to_vec();
-        for keyfile in &keyfiles {
-            runtime.open_vault(keyfile, keyfiles.len()).await?;
+        for (keyfile, view) in keyfiles.iter().zip(views) {
+            runtime.open_vault(keyfile, view).await?;
         }
         runtime.note_rebuild().await?;
         Ok(runtime)
@@ -243,7 +241,8 @@ impl Runtime {
     pub async fn create_vault(&self, name: &str) -> Result<(Session, RootKeyFound), RuntimeError> {
         let keyfile = self.keys().create(name)?.clone();
         let count = self.keys().keyfiles().len();
-        let session = self.open_vault(&keyfile, count).await?;
+        let view = open_view(&self.data, keyfile.vault, view_cache_bytes(count)).await?;
+        let session = self.open_vault(&keyfile, view).await?;
         let found = root_key::settle(&session, None, false).await?;
         Ok((session, found))
     }
@@ -296,13 +295,7 @@ impl Runtime {
         self.ledger.close().await;
     }
 
-    async fn open_vault(&self, keyfile: &Keyfile, vaults: usize) -> Result<Session, RuntimeError> {
-        let cache_bytes = (VIEW_CACHE_BYTES / vaults.max(1) as u64).max(VIEW_CACHE_BYTES_MIN);
-        let path = self.data.views().join(keyfile.vault.to_string());
-        make_private_dir(&self.data.views())?;
-        let view = tokio::task::spawn_blocking(move || open_view(&path, cache_bytes))
-            .await
-            .map_err(|_| RuntimeError::Gateway("opening a view broke off".to_owned()))??;
+    async fn open_vault(&self, keyfile: &Keyfile, view: Arc<dyn View>) -> Result<Session, RuntimeError> {
         let parts = SessionParts {
             keyring: keyring(keyfile),
             name: keyfile.name.clone(),
@@ -320,78 +313,6 @@ impl Runtime {
         })?;
         self.sessions.add(session.clone());
         Ok(session)
-    }
-}
-
-/// The layout to run with: what is remembered, changed by what is configured; or what the drives say; or a new one.
-fn settle_layout(data: &DataDir, disk: &dyn Disk, config: &UpConfig) -> Result<Layout, RuntimeError> {
-    let given = config.drives.as_deref().map(absolute);
-    let layout = match Layout::read(data)? {
-        Some(known) => known.changed(given.as_deref(), config.code)?,
-        None => {
-            let code = config.code.unwrap_or(engine::pack::Code::DEFAULT);
-            let drives = given.unwrap_or_else(|| default_drives(data, code));
-            let found = net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path));
-            let contents = data.contents(&drives);
-            let drives_made = found.is_some() || contents.ledger;
-            let cluster = match found {
-                Some(cluster) => cluster,
-                None => *random()?,
-            };
-            Layout {
-                cluster,
-                code,
-                drives,
-                drives_made,
-            }
-        }
-    };
-    crate::config::check_drives(&layout.drives, layout.code)?;
-    Ok(layout)
-}
-
-async fn open_ledger(
-    disk: &Arc<dyn Disk>,
-    data: &DataDir,
-) -> Result<(LocalLedger, engine::log::Recovery), RuntimeError> {
-    make_private_dir(&data.ledger())?;
-    let (disk, dir) = (Arc::clone(disk), data.ledger());
-    let opened =
-        tokio::task::spawn_blocking(move || LocalLedger::open(disk, &dir, LedgerConfig::new(fresh_log_id())));
-    let opened = opened
-        .await
-        .map_err(|_| RuntimeError::Gateway("opening the ledger broke off".to_owned()))?;
-    Ok(opened?)
-}
-
-async fn open_cluster(
-    disk: &Arc<dyn Disk>,
-    data: &DataDir,
-    layout: &Layout,
-) -> Result<Cluster, RuntimeError> {
-    let own = data.drives();
-    let drives = layout
-        .drives
-        .iter()
-        .map(|dir| DriveConfig {
-            dir: dir.clone(),
-            default: dir.starts_with(&own),
-        })
-        .collect();
-    let mut config = ClusterConfig::new(layout.cluster, layout.code, drives, Arc::new(fresh_log_id));
-    config.create = !layout.drives_made;
-    Ok(Cluster::open(Arc::clone(disk), config).await?)
-}
-
-/// Opens a view, and makes it anew if it is damaged: it holds nothing that the ledger does not.
-fn open_view(path: &std::path::Path, cache_bytes: u64) -> Result<Arc<dyn View>, ViewError> {
-    match SledView::open(path, cache_bytes) {
-        Ok(view) => Ok(Arc::new(view)),
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "a view does not open and is made anew");
-            let _ = std::fs::remove_dir_all(path);
-            Ok(Arc::new(SledView::open(path, cache_bytes)?))
-        }
     }
 }
 
@@ -413,28 +334,8 @@ fn delegate_collector(
     Ok((collector, Signed::sign(delegation, &owner)?))
 }
 
-fn activity_seed(keys: &KeyStore) -> Result<zeroize::Zeroizing<[u8; 32]>, RuntimeError> {
-    let seed = keys
-        .activity_seed()
-        .ok_or(KeyStoreError::WhichVault { count: 0 })?;
-    Ok(zeroize::Zeroizing::new(*seed))
-}
-
-/// The name of the activity log: one for each cluster.
-fn log_origin(cluster: &[u8; 16]) -> String {
-    format!("cairn.log/{}", hex::encode(cluster))
-}
-
 fn holder() -> String {
     format!("cairn process {}", std::process::id())
-}
-
-/// A random number for a new log. Without randomness nothing may be sealed either: the process ends.
-fn fresh_log_id() -> u64 {
-    getrandom::u64().unwrap_or_else(|error| {
-        tracing::error!(%error, "the operating system gives no randomness");
-        std::process::abort()
-    })
 }
 
 /// Milliseconds since 1970 by this machine's clock.
@@ -462,7 +363,4 @@ fn raise_open_files() {
 }
 
 const FIRST_VAULT: &str = "main";
-/// The cache of all views together.
-const VIEW_CACHE_BYTES: u64 = 48 << 20;
-const VIEW_CACHE_BYTES_MIN: u64 = 8 << 20;
 const OPEN_FILES: u64 = 65_536;

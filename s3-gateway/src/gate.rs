@@ -11,6 +11,7 @@ mod cross_origin;
 mod drain;
 mod form;
 mod forward;
+mod plain_xml;
 mod question;
 mod traffic;
 

@@ -53,7 +53,7 @@ pub use expire::{Expired, LIFECYCLE_DAY_MS};
 pub use lock::{COMPLIANCE, GOVERNANCE, check_retention_change};
 pub use put::Stored;
 pub use read::ReadStream;
-pub use recorder::{PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
+pub use recorder::{OpenedLog, PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use stream::{FinishedStream, StreamWriter};
 pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
 pub use vault::index::Usage;

@@ -17,7 +17,8 @@ use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, marks, rebuild_v
 use scopes::{VaultId, Wallet};
 use serde_json::{Value, json};
 
-use super::{fresh_log_id, holder, now_ms, open_cluster};
+use super::opening::{activity_seed, fresh_log_id, log_origin, open_cluster};
+use super::{holder, now_ms};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::key_store::{KeyStore, Passphrase, keyring};
 use crate::layout::{Layout, absolute, default_drives};
@@ -157,9 +158,9 @@ fn activity_through(
     if !data.activity().exists() {
         return Ok(0);
     }
-    let seed = super::activity_seed(keys)?;
+    let seed = activity_seed(keys)?;
     let open = |error: String| RuntimeError::Activity(RecorderError::Open(error));
-    let identity = LogIdentity::new(&super::log_origin(&layout.cluster), Wallet::from_seed(&seed))
+    let identity = LogIdentity::new(&log_origin(&layout.cluster), Wallet::from_seed(&seed))
         .map_err(|error| open(error.to_string()))?;
     let (log, _) = ActivityLog::open(Arc::clone(disk), &data.activity(), identity, fresh_log_id())
         .map_err(|error| open(error.to_string()))?;

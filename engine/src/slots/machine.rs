@@ -291,25 +291,25 @@ impl<V> SlotMachine<V> {
     }
 
     /// Puts back an entry that compaction carried forward, read from the log at start in log order, or received in a
-    /// snapshot. An entry that is newer than it stays.
+    /// snapshot. An entry that is newer than it stays, and the answer is false.
     pub fn restore(
         &mut self,
         entry: &Entry,
         value: V,
         mut superseded: impl FnMut(Superseded<V>),
-    ) -> Result<(), ReplayError> {
+    ) -> Result<bool, ReplayError> {
         let sequence = entry.sequence.0;
         if self
             .live
             .get(&entry.address)
             .is_some_and(|slot| slot.sequence > sequence)
         {
-            return Ok(());
+            return Ok(false);
         }
         self.replay_lease(&entry.address, Some(&entry.value), sequence)?;
         self.write(entry.address, sequence, Some(value), &mut superseded);
         self.raise_sequence(entry.sequence);
-        Ok(())
+        Ok(true)
     }
 
     fn replay_lease(

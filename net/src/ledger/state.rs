@@ -35,7 +35,7 @@ impl Table {
         self.records_through = self.records_through.max(sequence.0);
     }
 
-    fn settle(&mut self, added: Vec<ValueAt>, gone: Vec<ValueAt>) {
+    fn settle(&mut self, added: &[ValueAt], gone: &[ValueAt]) {
         for value in added {
             *self.live_by_segment.entry(value.frame.segment()).or_default() += value.live_bytes();
             self.live_bytes += value.live_bytes();
@@ -64,7 +64,7 @@ impl Table {
         let mut gone = Vec::new();
         self.machine
             .commit(append.sequence, at, |old| gone.push(old.value))?;
-        self.settle(added, gone);
+        self.settle(&added, &gone);
         self.note_record(frame, append);
         Ok(())
     }
@@ -79,18 +79,16 @@ impl Table {
         let (at, added) = places(frame, ranges);
         let mut gone = Vec::new();
         self.machine.replay(append, at, |old| gone.push(old.value))?;
-        self.settle(added, gone);
+        self.settle(&added, &gone);
         self.note_record(frame, append);
         Ok(())
     }
 
     /// Applies a carried entry read from the log.
     pub(super) fn restore(&mut self, entry: &Entry, value: ValueAt) -> Result<(), ReplayError> {
-        let before = self.machine.get(&entry.address).map(|(sequence, _)| sequence);
-        let mut gone = Vec::new();
-        self.machine.restore(entry, value, |old| gone.push(old.value))?;
-        if before.is_none_or(|sequence| sequence <= entry.sequence) {
-            self.settle(vec![value], gone);
+        let mut gone = None;
+        if self.machine.restore(entry, value, |old| gone = Some(old.value))? {
+            self.settle(&[value], gone.as_slice());
         }
         Ok(())
     }
@@ -98,7 +96,7 @@ impl Table {
     /// Notes that compaction copied an entry, unless another has replaced it.
     pub(super) fn relocate(&mut self, entry: &Entry, value: ValueAt) {
         if let Some(old) = self.machine.relocate(&entry.address, entry.sequence, value) {
-            self.settle(vec![value], vec![old]);
+            self.settle(&[value], &[old]);
         }
     }
 

@@ -12,7 +12,8 @@ use http::{HeaderMap, Method, Request};
 use scopes::{Identity, VaultId};
 
 use super::form::is_form;
-use super::forward::{hoist, rewrite, take_metadata};
+use super::forward::{hoist, plain_copy_source, rewrite, take_metadata};
+use super::plain_xml;
 use super::{
     Admitted, Circumstances, Facts, FormAnswer, ForwardBody, Gate, Gatekeeper, Inner, Passage, Question,
     Target, now_ms,
@@ -88,6 +89,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             if let Some(place) = who.place {
                 hoist(&mut parts.headers, &query, place)?;
             }
+            plain_copy_source(&mut parts.headers)?;
             let names = self.names(&parts.headers, &path);
             let copies = parts.headers.contains_key("x-amz-copy-source");
             let routed = route::operation(&parts.method, names.level(), &query, copies);
@@ -138,7 +140,13 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         let body = plan.check(body, who, self.config.body_patience);
         let body = body.with_holds(self.holds.clone());
         let digests = body.slot();
-        let body = plan.open(body).await?;
+        let body = match plan.open(body).await? {
+            // The one body that is no XML.
+            ForwardBody::Whole(bytes) if judged.operation != "PutBucketPolicy" => {
+                ForwardBody::Whole(plain_xml::plain(bytes, LONG_XML_BYTES_MAX)?)
+            }
+            body => body,
+        };
         rewrite(&mut parts, query, &judged.target, &body, plan.bytes)?;
         let metadata = take_metadata(&mut parts.headers)?;
         let headers = &mut parts.headers;

@@ -10,11 +10,12 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use quick_xml::Reader;
+use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::Event;
 use scopes::Identity;
 
 use super::admit::{Asker, Judged, PUT_BYTES_MAX, Passed, Plan, Refused, origin};
-use super::{Circumstances, Gate, Gatekeeper, Inner, Passage, Target, now_ms};
+use super::{Circumstances, Gate, Gatekeeper, Inner, Passage, Target, now_ms, plain_xml};
 use crate::answer::{AnswerBody, empty, escape, whole};
 use crate::auth::canonical::{Query, encode, encode_path};
 use crate::auth::payload::Payload;
@@ -241,14 +242,11 @@ fn tags_of(xml: &str) -> Result<String, Refusal> {
         match reader.read_event().map_err(|_| Refusal::malformed_xml())? {
             Event::Start(_) => text.clear(),
             Event::Text(part) => text.push_str(&part.xml10_content()),
-            Event::GeneralRef(name) => text.push_str(match name.as_ref() {
-                "amp" => "&",
-                "lt" => "<",
-                "gt" => ">",
-                "quot" => "\"",
-                "apos" => "'",
-                _ => return Err(Refusal::malformed_xml()),
-            }),
+            Event::CData(part) => text.push_str(&part),
+            Event::GeneralRef(name) => match plain_xml::character(&name)? {
+                Some(character) => text.push(character),
+                None => text.push_str(resolve_xml_entity(&name).ok_or_else(Refusal::malformed_xml)?),
+            },
             Event::End(end) => match end.name().as_ref() {
                 "Key" => key = Some(std::mem::take(&mut text)),
                 "Value" => {

@@ -10,6 +10,7 @@ use http::{HeaderMap, Uri};
 use super::{ForwardBody, Target};
 use crate::auth::Place;
 use crate::auth::canonical::{Query, encode, encode_path};
+use crate::checksum::{Algorithm, Summer};
 use crate::encoded_word;
 use crate::errors::Refusal;
 
@@ -22,6 +23,9 @@ pub(super) fn hoist(headers: &mut HeaderMap, query: &Query, place: Place) -> Res
     for (name, value) in query.pairs() {
         let lower = name.to_ascii_lowercase();
         if !lower.starts_with("x-amz-") || is_credential(name) || headers.contains_key(lower.as_str()) {
+            continue;
+        }
+        if says_nothing_of_the_body(&lower, value, query) {
             continue;
         }
         let name = HeaderName::from_bytes(lower.as_bytes());
@@ -37,6 +41,36 @@ pub(super) fn hoist(headers: &mut HeaderMap, query: &Query, place: Place) -> Res
             }
         }
     }
+    Ok(())
+}
+
+/// Whether a parameter is the checksum of an empty body, or the name of its algorithm. SDKs sign these into the URL of an upload whose body
+/// they do not know; any other checksum is checked.
+fn says_nothing_of_the_body(name: &str, value: &str, query: &Query) -> bool {
+    let of_nothing = |algorithm: Algorithm, value: &str| Summer::new(algorithm).finish().to_base64() == value;
+    if name == "x-amz-sdk-checksum-algorithm" {
+        return query.pairs().any(|(name, value)| {
+            let name = name.to_ascii_lowercase();
+            name != "x-amz-sdk-checksum-algorithm" && says_nothing_of_the_body(&name, value, query)
+        });
+    }
+    let algorithm = Algorithm::ALL
+        .into_iter()
+        .find(|algorithm| algorithm.header() == name);
+    algorithm.is_some_and(|algorithm| of_nothing(algorithm, value))
+}
+
+/// Gives the name of a copy's source its one form: S3 reads it as a form's field, where `+` is a space.
+pub(super) fn plain_copy_source(headers: &mut HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get_mut("x-amz-copy-source") else {
+        return Ok(());
+    };
+    let Some(text) = value.to_str().ok().filter(|text| text.contains('+')) else {
+        return Ok(());
+    };
+    let (name, version) = text.split_at(text.find('?').unwrap_or(text.len()));
+    let plain = HeaderValue::from_str(&format!("{}{version}", name.replace('+', "%20")));
+    *value = plain.map_err(|_| Refusal::invalid_argument("x-amz-copy-source names no object"))?;
     Ok(())
 }
 

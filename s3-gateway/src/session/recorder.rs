@@ -76,32 +76,24 @@ pub struct Recorder {
     unclean: bool,
 }
 
-impl Recorder {
-    /// Opens (or begins) the activity log of this process under `dir` and starts its thread. Takes over from `ledger` every
-    /// record the log does not hold yet before it returns.
-    ///
-    /// # Errors
-    /// When the log is damaged, cannot be read or cannot be caught up.
-    pub async fn open(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        origin: &str,
-        signing_seed: &[u8; 32],
-        ledger: Arc<dyn Ledger>,
-    ) -> Result<Self, RecorderError> {
-        Self::open_with(disk, dir, origin, signing_seed, ledger, LogConfig::activity()).await
-    }
+/// An activity log that is open and has no thread yet: what takes long at a start, and needs no ledger.
+pub struct OpenedLog {
+    log: ActivityLog,
+    reserve: Reserve,
+    signer: Arc<Wallet>,
+    unclean: bool,
+}
 
-    /// As [`Self::open`], with other segment sizes.
+impl OpenedLog {
+    /// Opens (or begins) the log under `dir`. Reads all of its index; not for a runtime's own threads.
     ///
     /// # Errors
-    /// As for [`Self::open`].
-    pub async fn open_with(
+    /// When the log is damaged or cannot be read.
+    pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         origin: &str,
         signing_seed: &[u8; 32],
-        ledger: Arc<dyn Ledger>,
         config: LogConfig,
     ) -> Result<Self, RecorderError> {
         let signer = Arc::new(Wallet::from_seed(signing_seed));
@@ -125,6 +117,43 @@ impl Recorder {
         }
         .map_err(|(error, _)| error)?;
         reserve.refill();
+        Ok(Self {
+            log,
+            reserve,
+            signer,
+            unclean: !opened.recovery.clean,
+        })
+    }
+}
+
+impl Recorder {
+    /// Opens (or begins) the activity log of this process under `dir` and starts its thread. Takes over from `ledger` every
+    /// record the log does not hold yet before it returns.
+    ///
+    /// # Errors
+    /// When the log is damaged, cannot be read or cannot be caught up.
+    pub async fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        origin: &str,
+        signing_seed: &[u8; 32],
+        ledger: Arc<dyn Ledger>,
+    ) -> Result<Self, RecorderError> {
+        let log = OpenedLog::open(disk, dir, origin, signing_seed, LogConfig::activity())?;
+        Self::start(log, ledger).await
+    }
+
+    /// The second half of [`Self::open`]: starts the thread of a log that was opened.
+    ///
+    /// # Errors
+    /// When the log cannot be caught up with `ledger`.
+    pub async fn start(opened: OpenedLog, ledger: Arc<dyn Ledger>) -> Result<Self, RecorderError> {
+        let OpenedLog {
+            log,
+            reserve,
+            signer,
+            unclean,
+        } = opened;
         let reader = log.reader();
         let (commands, queue) = mpsc::channel(QUEUE_MAX);
         let (fence_set, fence) = watch::channel(None);
@@ -145,10 +174,9 @@ impl Recorder {
             reader,
             fence,
             signer,
-            unclean: !opened.recovery.clean,
+            unclean,
         })
     }
-
     /// Whether the log was not closed cleanly before this opening: records of reads in the last second may be missing.
     pub const fn was_unclean(&self) -> bool {
         self.unclean

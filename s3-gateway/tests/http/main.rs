@@ -8,6 +8,7 @@ mod attributes;
 mod bad_input;
 mod buckets;
 mod client;
+mod dialects;
 mod encryption;
 mod forms;
 mod gate;

@@ -18,8 +18,8 @@ use net::ledger::LedgerConfig;
 use net::{Cluster, Ledger, LedgerError, LocalLedger, PackEntry};
 use s3_gateway::key::{BucketName, ObjectKey};
 use s3_gateway::session::{
-    Bucket, Caller, Condition, NewObject, Recorder, Session, SessionError, SessionOptions, SessionParts,
-    Stored,
+    Bucket, Caller, Condition, NewObject, OpenedLog, Recorder, Session, SessionError, SessionOptions,
+    SessionParts, Stored,
 };
 use scopes::{
     CollectorDelegation, Credential, CredentialName, Identity, OperationSet, Proof, ScopeSet, Signed,
@@ -170,16 +170,17 @@ pub async fn parts_with(
         .await
         .map_err(|error| text(&error))?;
     let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
-    let recorder = Recorder::open_with(
+    let log = OpenedLog::open(
         disk,
         &root.join("activity"),
         "cairn.test/log",
         &[5; 32],
-        Arc::clone(&shared),
         opening.activity_log,
     )
-    .await
     .map_err(|error| text(&error))?;
+    let recorder = Recorder::start(log, Arc::clone(&shared))
+        .await
+        .map_err(|error| text(&error))?;
     let owner = Wallet::from_seed(&[1; 32]);
     let collector = Wallet::from_seed(&[2; 32]);
     let delegation = CollectorDelegation {

@@ -1,0 +1,194 @@
+//! Opening the parts of a runtime, each on its own: layout, ledger, drives, activity log, views.
+//!
+//! Reading is done on threads that may block. Invariant: on a first start the ledger is made before anything else, for drives
+//! without one would look like a lost ledger to the next start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::disk::Disk;
+use engine::log::LogConfig;
+use engine::view::{SledView, View};
+use futures::future::join_all;
+use net::ledger::LedgerConfig;
+use net::{Cluster, ClusterConfig, DriveConfig, LocalLedger};
+use s3_gateway::session::OpenedLog;
+use scopes::VaultId;
+
+use super::RuntimeError;
+use crate::config::UpConfig;
+use crate::data_dir::{DataDir, make_private_dir};
+use crate::key_store::{KeyStore, KeyStoreError, random};
+use crate::layout::{Layout, absolute, default_drives};
+
+/// What takes long at a start with many objects.
+pub(super) struct Loaded {
+    pub(super) ledger: LocalLedger,
+    pub(super) log: OpenedLog,
+    /// One for each of the keyfiles, in their order.
+    pub(super) views: Vec<Arc<dyn View>>,
+}
+
+/// Opens ledger, activity log and views, at the same time unless this is a first start.
+pub(super) async fn load(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    layout: &Layout,
+    keys: &KeyStore,
+) -> Result<Loaded, RuntimeError> {
+    let made = if layout.drives_made {
+        None
+    } else {
+        Some(open_ledger(disk, data).await?)
+    };
+    let ledger = async {
+        match made {
+            Some(made) => Ok(made),
+            None => open_ledger(disk, data).await,
+        }
+    };
+    let cache_bytes = view_cache_bytes(keys.keyfiles().len());
+    let views = keys
+        .keyfiles()
+        .iter()
+        .map(|keyfile| open_view(data, keyfile.vault, cache_bytes));
+    // Each to its end: none is left running when another fails.
+    let (ledger, log, views) = tokio::join!(ledger, open_log(disk, data, layout, keys), join_all(views));
+    Ok(Loaded {
+        ledger: ledger?,
+        log: log?,
+        views: views.into_iter().collect::<Result<_, _>>()?,
+    })
+}
+
+/// The layout to run with: what is remembered, changed by what is configured; or what the drives say; or a new one.
+pub(super) fn settle_layout(
+    data: &DataDir,
+    disk: &dyn Disk,
+    config: &UpConfig,
+) -> Result<Layout, RuntimeError> {
+    let given = config.drives.as_deref().map(absolute);
+    let layout = match Layout::read(data)? {
+        Some(known) => known.changed(given.as_deref(), config.code)?,
+        None => {
+            let code = config.code.unwrap_or(engine::pack::Code::DEFAULT);
+            let drives = given.unwrap_or_else(|| default_drives(data, code));
+            let found = net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path));
+            let contents = data.contents(&drives);
+            let drives_made = found.is_some() || contents.ledger;
+            let cluster = match found {
+                Some(cluster) => cluster,
+                None => *random()?,
+            };
+            Layout {
+                cluster,
+                code,
+                drives,
+                drives_made,
+            }
+        }
+    };
+    crate::config::check_drives(&layout.drives, layout.code)?;
+    Ok(layout)
+}
+
+async fn open_ledger(disk: &Arc<dyn Disk>, data: &DataDir) -> Result<LocalLedger, RuntimeError> {
+    make_private_dir(&data.ledger())?;
+    let (disk, dir) = (Arc::clone(disk), data.ledger());
+    let opened =
+        tokio::task::spawn_blocking(move || LocalLedger::open(disk, &dir, LedgerConfig::new(fresh_log_id())));
+    let opened = opened
+        .await
+        .map_err(|_| RuntimeError::Gateway("opening the ledger broke off".to_owned()))?;
+    let (ledger, recovery) = opened?;
+    tracing::debug!(?recovery, "ledger open");
+    Ok(ledger)
+}
+
+pub(super) async fn open_cluster(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    layout: &Layout,
+) -> Result<Cluster, RuntimeError> {
+    let own = data.drives();
+    let drives = layout
+        .drives
+        .iter()
+        .map(|dir| DriveConfig {
+            dir: dir.clone(),
+            default: dir.starts_with(&own),
+        })
+        .collect();
+    let mut config = ClusterConfig::new(layout.cluster, layout.code, drives, Arc::new(fresh_log_id));
+    config.create = !layout.drives_made;
+    Ok(Cluster::open(Arc::clone(disk), config).await?)
+}
+
+/// The activity log, without its thread.
+async fn open_log(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    layout: &Layout,
+    keys: &KeyStore,
+) -> Result<OpenedLog, RuntimeError> {
+    let (disk, dir) = (Arc::clone(disk), data.activity());
+    let (origin, seed) = (log_origin(&layout.cluster), activity_seed(keys)?);
+    let opened = tokio::task::spawn_blocking(move || {
+        OpenedLog::open(disk, &dir, &origin, &seed, LogConfig::activity())
+    });
+    let opened = opened
+        .await
+        .map_err(|_| RuntimeError::Gateway("opening the activity log broke off".to_owned()))?;
+    Ok(opened?)
+}
+
+/// What each of so many views may keep in memory.
+pub(super) fn view_cache_bytes(vaults: usize) -> u64 {
+    (VIEW_CACHE_BYTES / vaults.max(1) as u64).max(VIEW_CACHE_BYTES_MIN)
+}
+
+/// Opens a vault's view, and makes it anew if it is damaged: it holds nothing that the ledger does not.
+pub(super) async fn open_view(
+    data: &DataDir,
+    vault: VaultId,
+    cache_bytes: u64,
+) -> Result<Arc<dyn View>, RuntimeError> {
+    make_private_dir(&data.views())?;
+    let path = data.views().join(vault.to_string());
+    let opened = tokio::task::spawn_blocking(move || {
+        let opened = SledView::open(&path, cache_bytes).or_else(|error| {
+            tracing::warn!(%error, path = %path.display(), "a view does not open and is made anew");
+            let _ = std::fs::remove_dir_all(&path);
+            SledView::open(&path, cache_bytes)
+        });
+        opened.map(|view| Arc::new(view) as Arc<dyn View>)
+    });
+    let opened = opened
+        .await
+        .map_err(|_| RuntimeError::Gateway("opening a view broke off".to_owned()))?;
+    Ok(opened?)
+}
+
+pub(super) fn activity_seed(keys: &KeyStore) -> Result<zeroize::Zeroizing<[u8; 32]>, RuntimeError> {
+    let seed = keys
+        .activity_seed()
+        .ok_or(KeyStoreError::WhichVault { count: 0 })?;
+    Ok(zeroize::Zeroizing::new(*seed))
+}
+
+/// The name of the activity log: one for each cluster.
+pub(super) fn log_origin(cluster: &[u8; 16]) -> String {
+    format!("cairn.log/{}", hex::encode(cluster))
+}
+
+/// A random number for a new log. Without randomness nothing may be sealed either: the process ends.
+pub(super) fn fresh_log_id() -> u64 {
+    getrandom::u64().unwrap_or_else(|error| {
+        tracing::error!(%error, "the operating system gives no randomness");
+        std::process::abort()
+    })
+}
+
+/// The cache of all views together.
+const VIEW_CACHE_BYTES: u64 = 48 << 20;
+const VIEW_CACHE_BYTES_MIN: u64 = 8 << 20;
