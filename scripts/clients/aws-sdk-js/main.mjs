@@ -13,6 +13,11 @@ const names = JSON.parse(process.env.NAMES);
 const client = new s3.S3Client({ forcePathStyle: true });
 let checked = 0;
 
+process.on("uncaughtException", (error) => {
+  console.error(process.env.CLIENTS_TRACE ? error : `${error.name}: ${error.message}`);
+  process.exit(1);
+});
+
 const send = (command, input = {}) => client.send(new s3[`${command}Command`]({ Bucket, ...input }));
 const sample = (name) => readFileSync(join(process.env.SAMPLES, name));
 const digest = (data) => createHash("sha256").update(data).digest("hex");
@@ -126,7 +131,8 @@ await step("checksums", async () => {
 await step("presigned", async () => {
   const key = { Bucket, Key: "signed/a b+c#%?.bin" };
   const put = await getSignedUrl(client, new s3.PutObjectCommand(key), { expiresIn: 60 });
-  equal((await fetch(put, { method: "PUT", body: sample("middle.bin") })).status, 200, "a presigned put");
+  const answer = await fetch(put, { method: "PUT", body: sample("middle.bin") });
+  equal([answer.status, await answer.text()], [200, ""], "a presigned put");
   const get = await fetch(await getSignedUrl(client, new s3.GetObjectCommand(key), { expiresIn: 60 }));
   same(await get.arrayBuffer(), sample("middle.bin"), "a presigned get");
 });
