@@ -35,7 +35,7 @@ fn main() {
         ),
         || {
             buffer.copy_from_slice(&small);
-            let opener = StreamOpener::new(&keyring, scope, 1, vault::object::StreamId([9; 32]));
+            let opener = StreamOpener::new(&keyring, scope, 1, vault::object::StreamId([9; 32]), None);
             assert!(opener.open_chunk(0, true, &mut buffer).is_ok());
         },
     );
@@ -60,7 +60,7 @@ fn seal_one(
     buffer: &mut Vec<u8>,
     random: &mut dyn FnMut(&mut [u8]),
 ) -> StreamOpener {
-    let mut sealer = StreamSealer::new(keyring, scope, 1, FreshStream::draw(random));
+    let mut sealer = StreamSealer::new(keyring, scope, 1, FreshStream::draw(random), None);
     assert!(sealer.seal_next(buffer, true).is_ok());
-    StreamOpener::new(keyring, scope, 1, sealer.id())
+    StreamOpener::new(keyring, scope, 1, sealer.id(), None)
 }

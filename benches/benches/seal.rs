@@ -30,7 +30,7 @@ fn main() {
             Some(10.55),
         ),
         || {
-            let mut sealer = StreamSealer::new(&keyring, scope, 1, FreshStream::draw(&mut random));
+            let mut sealer = StreamSealer::new(&keyring, scope, 1, FreshStream::draw(&mut random), None);
             for index in 1..=CHUNKS {
                 // What is sealed does not matter to the cipher: the chunk before, without its tag.
                 chunk.truncate(CHUNK_PLAIN_BYTES);
@@ -44,7 +44,7 @@ fn main() {
         Case::new("a stream of one 4 KiB chunk", Amount::Operations(1), None),
         || {
             small.truncate(4096);
-            let mut sealer = StreamSealer::new(&keyring, scope, 1, FreshStream::draw(&mut random));
+            let mut sealer = StreamSealer::new(&keyring, scope, 1, FreshStream::draw(&mut random), None);
             assert!(sealer.seal_next(&mut small, true).is_ok());
         },
     );

@@ -10,8 +10,9 @@ use crate::auth::chunked::ChunkError;
 use crate::auth::{AuthError, Place};
 use crate::body::BodyError;
 use crate::checksum::{Algorithm, ChecksumError};
+use crate::customer_key::SentKeyError;
 use crate::key::NameError;
-use crate::session::SessionError;
+use crate::session::{CustomerKeyError, SessionError};
 use scopes::Denied;
 
 /// A refusal in S3's words.
@@ -367,6 +368,7 @@ impl From<&SessionError> for Refusal {
                     .with("PartNumber", number.to_string())
             }
             SessionError::PreconditionFailed { condition } => Self::precondition_failed(condition),
+            SessionError::CustomerKey(error) => Self::from(error),
             SessionError::ChecksumDiffers => {
                 Self::new(400, "BadDigest", "The checksum you specified did not match the calculated checksum.")
             }
@@ -388,6 +390,57 @@ impl From<&SessionError> for Refusal {
             SessionError::Internal { .. } => {
                 Self::new(500, "InternalError", "We encountered an internal error. Please try again.")
             }
+        }
+    }
+}
+
+impl From<&CustomerKeyError> for Refusal {
+    fn from(error: &CustomerKeyError) -> Self {
+        Self::invalid_request(match error {
+            CustomerKeyError::Wrong => return Self::access_denied(),
+            CustomerKeyError::Missing => {
+                "The object was stored using a form of Server Side Encryption. The correct parameters must be \
+                 provided to retrieve the object."
+            }
+            CustomerKeyError::Needless => "The encryption parameters are not applicable to this object.",
+            CustomerKeyError::UploadLacks => {
+                "The multipart upload initiate requested encryption. Subsequent part requests must include the \
+                 appropriate encryption parameters."
+            }
+            CustomerKeyError::UploadDiffers => {
+                "The provided encryption parameters did not match the ones used originally."
+            }
+        })
+    }
+}
+
+impl From<&SentKeyError> for Refusal {
+    fn from(error: &SentKeyError) -> Self {
+        let with_keys = |rest: &str| {
+            format!("Requests specifying Server Side Encryption with Customer provided keys must {rest}")
+        };
+        match error {
+            SentKeyError::Insecure => Self::invalid_request(with_keys("be made over a secure connection.")),
+            SentKeyError::AlgorithmMissing => {
+                Self::invalid_argument(with_keys("provide a valid encryption algorithm."))
+            }
+            SentKeyError::Algorithm => Self::new(
+                400,
+                "InvalidEncryptionAlgorithmError",
+                "The encryption request you specified is not valid. The valid value is AES256.",
+            ),
+            SentKeyError::KeyMissing => {
+                Self::invalid_argument(with_keys("provide an appropriate secret key."))
+            }
+            SentKeyError::Key => {
+                Self::invalid_argument("The secret key was invalid for the specified algorithm.")
+            }
+            SentKeyError::Md5Missing => {
+                Self::invalid_argument(with_keys("provide the client calculated MD5 of the secret key."))
+            }
+            SentKeyError::Md5 => Self::invalid_argument(
+                "The calculated MD5 hash of the key did not match the hash that was provided.",
+            ),
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::body::{CheckedBody, DigestSlot, RawBody};
 use crate::checksum::Algorithm;
 use crate::conditions::{Preconditions, Ranged};
 pub use crate::cors::CrossOrigin;
+use crate::customer_key::CustomerKeys;
 use crate::errors::Refusal;
 use crate::hold::{Hold, Holds};
 use crate::host::{Hosts, Peer};
@@ -126,6 +127,8 @@ pub struct Facts {
     pub ranged: Ranged,
     /// Content headers and `x-amz-meta-*` under their lower-case names, in name order.
     pub metadata: Vec<(String, String)>,
+    /// The customer's keys that came with it.
+    pub keys: CustomerKeys,
     /// The body's length after decoding; known for objects and parts.
     pub body_bytes: Option<u64>,
     /// The checksum that is computed over the body because one came with it or was asked for.

@@ -26,6 +26,15 @@ pub struct Peer {
     pub tls: bool,
 }
 
+impl Peer {
+    /// Whether nobody between the client and this machine can read what it sends: TLS all the way as far as is known, or a
+    /// client on this machine. `connection` is the connection's own other end, for a client is only as near as that.
+    pub fn is_private(self, connection: Self) -> bool {
+        let near = |peer: Self| peer.address.to_canonical().is_loopback();
+        self.tls || (near(self) && near(connection))
+    }
+}
+
 impl Hosts {
     /// Base domains of virtual-host style, and the addresses whose forwarded headers are believed.
     pub fn new(domains: &[String], trusted_proxies: &[IpAddr]) -> Self {
@@ -129,6 +138,48 @@ fn bare(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_is_private_by_tls_or_on_this_machine_and_a_proxy_on_it_makes_no_client_local() {
+        let hosts = Hosts::new(&[], &["127.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()]);
+        let private = |address: &str, tls: bool, forwarded: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in forwarded {
+                headers.append(*name, value.parse().unwrap());
+            }
+            let connection = Peer {
+                address: address.parse().unwrap(),
+                tls,
+            };
+            hosts.settle(&mut headers, connection).is_private(connection)
+        };
+        let (proto, client) = ("x-forwarded-proto", "x-forwarded-for");
+        assert!(private("::1", false, &[]) && private("::ffff:127.0.0.1", false, &[]));
+        assert!(private("192.0.2.1", true, &[]));
+        assert!(private(
+            "10.0.0.1",
+            false,
+            &[(proto, "https"), (client, "192.0.2.1")]
+        ));
+        assert!(!private("192.0.2.1", false, &[]));
+        assert!(
+            !private("192.0.2.1", false, &[(proto, "https"), (client, "127.0.0.1")]),
+            "not trusted"
+        );
+        assert!(
+            !private("10.0.0.1", false, &[(client, "127.0.0.1")]),
+            "the proxy is elsewhere"
+        );
+        assert!(!private(
+            "127.0.0.1",
+            false,
+            &[(proto, "http"), (client, "192.0.2.1")]
+        ));
+        assert!(
+            !private("10.0.0.1", true, &[(proto, "http")]),
+            "it was plain before the proxy"
+        );
+    }
 
     #[test]
     fn only_names_under_a_domain_mean_a_bucket() {

@@ -13,6 +13,7 @@ pub mod body;
 pub mod checksum;
 pub mod conditions;
 mod cors;
+pub mod customer_key;
 mod encoded_word;
 pub mod errors;
 mod form;

@@ -43,8 +43,9 @@ use crate::body::BodyError;
 use crate::errors::Refusal;
 use crate::gate::{Admitted, ForwardBody, Inner};
 use crate::key::{BucketName as Name, NameError, ObjectKey as Key};
-use crate::session::{Bucket as SessionBucket, Caller, Session, SessionError};
+use crate::session::{Bucket as SessionBucket, Caller, Session, SessionError, Stored};
 use crate::sessions::Sessions;
+use vault::object::Upload;
 
 /// The S3 operations over all open vaults, behind the gate.
 pub struct Front {
@@ -211,6 +212,30 @@ impl Asked {
     async fn bucket(&self) -> Result<SessionBucket, Halt> {
         let name = self.bucket_name()?;
         Ok(self.session.bucket(name.as_str()).await?)
+    }
+
+    /// Whether the request's customer key is the one that an object is read with.
+    fn check_key(&self, bucket: &SessionBucket, stored: &Stored) -> Result<(), Halt> {
+        let checked = self
+            .session
+            .check_key(bucket, stored, self.admitted.keys.target_key());
+        Ok(checked.map_err(SessionError::from)?)
+    }
+
+    /// Whether the request's customer key is the one that an upload was begun with.
+    fn check_upload_key(&self, bucket: &SessionBucket, upload: &Upload) -> Result<(), Halt> {
+        let checked = self
+            .session
+            .check_upload_key(bucket, upload, self.admitted.keys.target_key());
+        Ok(checked.map_err(SessionError::from)?)
+    }
+
+    /// The same for a request that names or shows the parts: S3 asks for the key where that shows checksums.
+    fn check_listing_key(&self, bucket: &SessionBucket, upload: &Upload) -> Result<(), Halt> {
+        if upload.checksum_algorithm.is_none() && self.admitted.keys.target.is_none() {
+            return Ok(());
+        }
+        self.check_upload_key(bucket, upload)
     }
 
     /// Whether the request has a credential of the bucket's own vault.

@@ -30,7 +30,7 @@ async fn an_object_that_is_deleted_and_collected_while_it_is_read_is_read_to_its
     let stored = rig.put(&bucket, "long", &bytes).await.unwrap();
     let mut pieces = rig
         .session
-        .read(&rig.caller, &bucket, &stored, 0..bytes.len() as u64);
+        .read(&rig.caller, &bucket, &stored, None, 0..bytes.len() as u64);
     let mut read = pieces.next().await.unwrap().unwrap().to_vec();
     let deleted = rig
         .session
@@ -78,7 +78,7 @@ async fn a_read_that_its_client_leaves_is_on_record_with_the_bytes_that_went_out
     let stored = rig.put(&bucket, "o", &bytes).await.unwrap();
     let mut pieces = rig
         .session
-        .read(&rig.caller, &bucket, &stored, 0..bytes.len() as u64);
+        .read(&rig.caller, &bucket, &stored, None, 0..bytes.len() as u64);
     let mut out = 0;
     for _ in 0..3 {
         out += pieces.next().await.unwrap().unwrap().len() as u64;

@@ -6,10 +6,10 @@
 mod rig;
 
 use engine::disk::{CrashChoice, Disk, RealDisk, SimDisk};
-use engine::log::Log;
+use rig::frames::{Frame, shard_frames};
 use rig::{DRIVES, Opening, Rig, body, drive_dir};
 use s3_gateway::session::{Bucket, SessionError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -64,7 +64,7 @@ async fn every_pattern_of_lost_drives_reads_back_or_is_a_clear_error() {
                 }
             }
         }
-        let refused = rig.session.stream(&bucket).await.err();
+        let refused = rig.session.stream(&bucket, None).await.err();
         let need = 5;
         let have = DRIVES - lost.len();
         let expected = (lost.len() > 1).then_some(SessionError::NotWritable { have, need });
@@ -180,44 +180,6 @@ async fn drives_removed_under_load_take_nothing_acknowledged_with_them() {
     assert!(all.len() >= 320, "{}", all.len());
 }
 
-/// A shard frame on a drive: its pack, its file and where the frame lies in it.
-struct Frame {
-    pack: [u8; 32],
-    file: PathBuf,
-    from: u64,
-    bytes: u64,
-}
-
-/// Every shard frame of every drive, read from a copy of the disk.
-fn shard_frames(disk: &SimDisk) -> Vec<Frame> {
-    const HEADER_BYTES: u64 = 64;
-    const KIND_SHARD: u8 = 16;
-    let copy: Arc<dyn Disk> = Arc::new(disk.crash_state(disk.ops(), CrashChoice::KeepAll));
-    let mut frames = Vec::new();
-    for drive in 0..DRIVES {
-        let log = drive_dir(Path::new(ROOT), drive).join("log");
-        let mut take = |frame: engine::log::FrameInfo| {
-            if frame.kind == KIND_SHARD {
-                frames.push(Frame {
-                    pack: frame.tag[..32].try_into().unwrap(),
-                    file: log.join(format!("{:08x}.seg", frame.position.segment())),
-                    from: u64::from(frame.position.offset()),
-                    bytes: HEADER_BYTES + u64::from(frame.payload_bytes),
-                });
-            }
-        };
-        Log::open(
-            Arc::clone(&copy),
-            &log,
-            Opening::tiny(false).drive_log,
-            1,
-            &mut take,
-        )
-        .unwrap();
-    }
-    frames
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_flipped_bit_in_each_of_a_thousand_shards_is_found_and_mended() {
     const OBJECTS: u64 = 520;
@@ -232,7 +194,7 @@ async fn one_flipped_bit_in_each_of_a_thousand_shards_is_found_and_mended() {
             .unwrap();
     }
     rig.settle().await;
-    let mut frames = shard_frames(&disk);
+    let mut frames = shard_frames(&disk, Path::new(ROOT), Opening::tiny(false).drive_log);
     // Neighbours on a drive are of different packs; ordered by a hash, so are those that are flipped.
     let mixed = |frame: &Frame| {
         engine::pack::ShardHash::of(format!("{}{}", frame.file.display(), frame.from).as_bytes()).0

@@ -16,12 +16,15 @@ use s3_gateway::session::{
 use scopes::{OperationSet, ScopeSet, Window};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use vault::customer::CustomerKey;
 
 /// 32 bytes that nothing writes by chance.
 const BODY: &str = "canary-body-pelican-4711-quagga!";
 const KEY: &str = "canary-key-heron-0815-okapi/part";
 const BUCKET: &str = "canary-bucket-ibis-1234-tapir";
 const METADATA: &str = "canary-metadata-egret-5678-lemur";
+/// A customer's key, so that it would be found as well.
+const CUSTOMER: &str = "canary-client-key-quetzal-0-gnu!";
 const LABEL: &str = "canary-label-stork-9012-numbat";
 
 /// A body with the canary at every alignment, repeated over many chunks.
@@ -117,8 +120,8 @@ fn new_object() -> NewObject {
     }
 }
 
-async fn put(rig: &Rig, bucket: &Bucket, key: &str, bytes: &[u8]) {
-    let mut stream = rig.session.stream(bucket).await.unwrap();
+async fn put(rig: &Rig, bucket: &Bucket, key: &str, bytes: &[u8], customer: Option<&CustomerKey>) {
+    let mut stream = rig.session.stream(bucket, customer).await.unwrap();
     stream.write(bytes::Bytes::copy_from_slice(bytes)).await.unwrap();
     let body = stream.finish().await.unwrap();
     rig.session
@@ -138,7 +141,7 @@ async fn put(rig: &Rig, bucket: &Bucket, key: &str, bytes: &[u8]) {
 async fn everything(rig: &Rig) {
     let bucket = rig.bucket(BUCKET).await;
     for bytes in [32, 5_000, 200_000, 1_500_000] {
-        put(rig, &bucket, &format!("{KEY}/{bytes}"), &body(bytes)).await;
+        put(rig, &bucket, &format!("{KEY}/{bytes}"), &body(bytes), None).await;
     }
     let key = object_key(&format!("{KEY}/upload"));
     let new = NewUpload {
@@ -147,7 +150,7 @@ async fn everything(rig: &Rig) {
     };
     let (session, caller) = (&rig.session, &rig.caller);
     let id = session.create_upload(caller, &bucket, &key, new).await.unwrap();
-    let mut stream = session.stream(&bucket).await.unwrap();
+    let mut stream = session.stream(&bucket, None).await.unwrap();
     stream.write(body(40_000).into()).await.unwrap();
     let part = stream.finish().await.unwrap();
     let new = NewPart {
@@ -200,6 +203,34 @@ async fn everything(rig: &Rig) {
     rig.recorder.flush().await.unwrap();
 }
 
+/// What is sealed under a customer's key, small and large, moved by a collection.
+async fn under_a_customers_key(rig: &Rig) {
+    let customer = CustomerKey::from_bytes(CUSTOMER.as_bytes().try_into().unwrap());
+    let bucket = rig.bucket(BUCKET).await;
+    for bytes in [32, 5_000, 200_000, 1_500_000] {
+        let key = format!("{KEY}/customer/{bytes}");
+        put(rig, &bucket, &key, &body(bytes), Some(&customer)).await;
+        put(rig, &bucket, &format!("{key}/beside"), &body(bytes), None).await;
+        rig.delete(&bucket, &format!("{key}/beside")).await.unwrap();
+        let stored = rig.session.object(&bucket, &object_key(&key)).await.unwrap();
+        let read = rig
+            .read_under(
+                &bucket,
+                &stored,
+                Some(&customer),
+                0..stored.object.plaintext_bytes,
+            )
+            .await;
+        assert!(read.unwrap() == body(bytes));
+        rig.get(&bucket, &key).await.unwrap_err();
+    }
+    rig.session
+        .collect(CollectOptions { everything: true }, &|_| {})
+        .await
+        .unwrap();
+    rig.recorder.flush().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_was_written_shows_on_drives_ledger_or_activity_log() {
     let dir = tempfile::tempdir().unwrap();
@@ -217,12 +248,14 @@ async fn nothing_that_was_written_shows_on_drives_ledger_or_activity_log() {
     };
     let (access_key, secret) = rig.session.create_credential(credential).await.unwrap();
     everything(&rig).await;
+    under_a_customers_key(&rig).await;
     // The search finds what is there: the same files with a canary put beside them in the clear.
     let texts = [
         BODY,
         KEY,
         BUCKET,
         METADATA,
+        CUSTOMER,
         LABEL,
         access_key.as_str(),
         secret.expose(),

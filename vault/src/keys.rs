@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::Random;
+use crate::customer::CustomerKey;
 use crate::object::{Object, StreamId, UploadId, VersionId};
 
 #[cfg(test)]
@@ -145,6 +146,40 @@ impl Keyring {
         SecretKey::derive("cairn v1 stream key", &[scope_key.expose(), &stream.0])
     }
 
+    /// `derive("cairn v1 customer stream key", scope key ‖ stream id ‖ customer key)`.
+    pub(crate) fn customer_stream_key(
+        &self,
+        scope: ScopeId,
+        epoch: u64,
+        stream: StreamId,
+        customer: &CustomerKey,
+    ) -> SecretKey {
+        let context = "cairn v1 customer stream key";
+        self.with_customer(context, (scope, epoch), &stream.0, customer)
+    }
+
+    /// `derive("cairn v1 customer etag", scope key ‖ stream id ‖ customer key)`.
+    pub(crate) fn customer_etag_key(
+        &self,
+        scope: ScopeId,
+        epoch: u64,
+        stream: StreamId,
+        customer: &CustomerKey,
+    ) -> SecretKey {
+        self.with_customer("cairn v1 customer etag", (scope, epoch), &stream.0, customer)
+    }
+
+    /// `derive("cairn v1 customer key check", scope key ‖ salt ‖ customer key)`.
+    pub(crate) fn customer_check(
+        &self,
+        scope: ScopeId,
+        epoch: u64,
+        salt: &[u8; 16],
+        customer: &CustomerKey,
+    ) -> SecretKey {
+        self.with_customer("cairn v1 customer key check", (scope, epoch), salt, customer)
+    }
+
     /// `derive("cairn v1 slot key", root ‖ vault ‖ scope)`: no epoch, so that a name keeps its slot for good.
     pub fn slot_key(&self, scope: ScopeId) -> SecretKey {
         SecretKey::derive(
@@ -188,6 +223,17 @@ impl Keyring {
             .take(8)
             .map(|byte| format!("{byte:02x}"))
             .collect()
+    }
+
+    fn with_customer(
+        &self,
+        context: &str,
+        (scope, epoch): (ScopeId, u64),
+        what: &[u8],
+        customer: &CustomerKey,
+    ) -> SecretKey {
+        let scope_key = self.scope_key(scope, epoch);
+        SecretKey::derive(context, &[scope_key.expose(), what, customer.expose()])
     }
 
     fn of_epoch(&self, context: &str, scope: ScopeId, epoch: u64) -> SecretKey {

@@ -15,6 +15,7 @@ pub mod claim;
 pub mod collect;
 pub mod commit;
 pub mod credential;
+pub mod customer;
 pub mod index;
 pub mod keyfile;
 pub mod keys;

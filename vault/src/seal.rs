@@ -5,6 +5,9 @@
 //! Formula: chunk i of a stream is AES-256-GCM(stream key, nonce u64(i) ‖ 00000000, associated data vault ‖ scope ‖
 //! stream ‖ u64(i) ‖ last). Counter and `last` make reordering, dropping and truncation of chunks fail to open.
 //!
+//! A stream may be sealed under a key of the client's too (`customer`): its stream key is then derived from that as well, and
+//! nothing else differs.
+//!
 //! Invariant: no (key, nonce) pair seals twice. The key comes from a stream id that only [`FreshStream`] can bring to
 //! a sealer, which is drawn from randomness and consumed; the counter lives in the sealer alone, goes up by one a
 //! chunk, and the sealer cannot be cloned or rewound.
@@ -16,6 +19,7 @@ use engine::pack::{CHUNK_BYTES_MAX, TAG_BYTES};
 use scopes::ScopeId;
 
 use crate::Random;
+use crate::customer::CustomerKey;
 use crate::keys::Keyring;
 use crate::object::StreamId;
 
@@ -112,8 +116,16 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(keyring: &Keyring, scope: ScopeId, epoch: u64, stream: StreamId) -> Option<Self> {
-        let key = keyring.stream_key(scope, epoch, stream);
+    fn new(
+        keyring: &Keyring,
+        (scope, epoch): (ScopeId, u64),
+        stream: StreamId,
+        customer: Option<&CustomerKey>,
+    ) -> Option<Self> {
+        let key = match customer {
+            None => keyring.stream_key(scope, epoch, stream),
+            Some(customer) => keyring.customer_stream_key(scope, epoch, stream, customer),
+        };
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.expose()).ok()?);
         let mut associated = [0; ASSOCIATED_BYTES - 9];
         let vault = keyring.vault();
@@ -159,10 +171,16 @@ impl std::fmt::Debug for StreamSealer {
 }
 
 impl StreamSealer {
-    /// A sealer at chunk 0 of a stream that nothing was sealed under.
-    pub fn new(keyring: &Keyring, scope: ScopeId, epoch: u64, stream: FreshStream) -> Self {
+    /// A sealer at chunk 0 of a stream that nothing was sealed under, and to which the customer's key belongs if there is one.
+    pub fn new(
+        keyring: &Keyring,
+        scope: ScopeId,
+        epoch: u64,
+        stream: FreshStream,
+        customer: Option<&CustomerKey>,
+    ) -> Self {
         Self {
-            stream: Stream::new(keyring, scope, epoch, stream.0),
+            stream: Stream::new(keyring, (scope, epoch), stream.0, customer),
             id: stream.0,
             next: 0,
             plain_bytes: 0,
@@ -244,10 +262,16 @@ impl std::fmt::Debug for StreamOpener {
 }
 
 impl StreamOpener {
-    /// An opener of the stream that was sealed in `scope` under `epoch`.
-    pub fn new(keyring: &Keyring, scope: ScopeId, epoch: u64, stream: StreamId) -> Self {
+    /// An opener of the stream that was sealed in `scope` under `epoch`, and under the customer's key if there was one.
+    pub fn new(
+        keyring: &Keyring,
+        scope: ScopeId,
+        epoch: u64,
+        stream: StreamId,
+        customer: Option<&CustomerKey>,
+    ) -> Self {
         Self {
-            stream: Stream::new(keyring, scope, epoch, stream),
+            stream: Stream::new(keyring, (scope, epoch), stream, customer),
         }
     }
 

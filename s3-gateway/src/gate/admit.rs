@@ -26,6 +26,7 @@ use crate::auth::{AuthError, Place, Request as SignedRequest};
 use crate::body::{CheckedBody, Expected, RawBody};
 use crate::checksum::{Algorithm, ChecksumError, Declared};
 use crate::conditions::{Preconditions, Ranged};
+use crate::customer_key::CustomerKeys;
 use crate::errors::Refusal;
 use crate::hold::{Hold, Holds};
 use crate::host::Peer;
@@ -74,7 +75,10 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         refuse_out_of_scope(&parts.method)?;
         let path = decode_utf8(parts.uri.path()).map_err(|e| Refusal::from(&e))?;
         if parts.uri.query().is_none() && is_form(&parts.method, &parts.headers) {
-            return self.admit_form(parts, body, (&path, client), passage).await;
+            let private = client.is_private(peer);
+            return self
+                .admit_form(parts, body, (&path, client, private), passage)
+                .await;
         }
         let query = Query::parse(parts.uri.query()).map_err(|e| Refusal::from(&e))?;
         let signed = SignedRequest {
@@ -111,6 +115,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 circumstances,
                 bucket_in_host: names.bucket_in_host,
                 tls: client.tls,
+                private: client.is_private(peer),
                 form: None,
             };
             let plan = Plan::new(routed, &parts.headers, who.payload)?;
@@ -135,6 +140,8 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         query: &Query,
         passage: &Passage,
     ) -> Result<Passed, Refusal> {
+        let keys = CustomerKeys::take(&mut parts.headers, judged.operation, judged.private)
+            .map_err(|error| Refusal::from(&error))?;
         let origin = origin(&parts.headers, judged.tls);
         let hold = plan.hold(&self.holds).await?;
         let body = plan.check(body, who, self.config.body_patience);
@@ -162,6 +169,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
             source_conditions: Preconditions::take_copy_source(headers),
             ranged: Ranged::take(headers),
             metadata,
+            keys,
             body_bytes: plan.bytes,
             checksum: plan.declared.wanted(),
             digests,
@@ -280,6 +288,8 @@ pub(super) struct Judged {
     pub(super) circumstances: Circumstances,
     pub(super) bucket_in_host: bool,
     pub(super) tls: bool,
+    /// Whether nobody on the way can read what the client sends.
+    pub(super) private: bool,
     pub(super) form: Option<FormAnswer>,
 }
 

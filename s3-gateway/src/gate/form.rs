@@ -53,7 +53,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         &self,
         mut parts: Parts,
         body: RawBody,
-        (path, client): (&str, Peer),
+        (path, client, private): (&str, Peer, bool),
         passage: &Passage,
     ) -> Result<Passed, Refused> {
         let bucket_in_host = self.is_bucket_in_host(&parts.headers);
@@ -111,6 +111,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 circumstances,
                 bucket_in_host,
                 tls: client.tls,
+                private,
                 form: Some(answer),
             };
             let plan = Plan::of_form(&parts.headers)?;

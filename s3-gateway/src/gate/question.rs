@@ -8,6 +8,7 @@ use scopes::Identity;
 use super::{Target, now_ms};
 use crate::auth::Place;
 use crate::auth::canonical::Query;
+use crate::customer_key::is_secret;
 use crate::host::Peer;
 
 /// A question for the access decision.
@@ -45,8 +46,8 @@ impl Circumstances {
     pub fn of(headers: &HeaderMap, query: &Query, peer: Peer, place: Option<Place>) -> Self {
         let kept = headers.iter().filter_map(|(name, value)| {
             let name = name.as_str();
-            let wanted =
-                KEPT.contains(&name) || (name.starts_with("x-amz-") && !name.starts_with("x-amz-meta-"));
+            let wanted = KEPT.contains(&name)
+                || (name.starts_with("x-amz-") && !name.starts_with("x-amz-meta-") && !is_secret(name));
             let value = if wanted {
                 std::str::from_utf8(value.as_bytes()).ok()?
             } else {

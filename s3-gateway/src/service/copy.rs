@@ -13,8 +13,9 @@ use super::versions::{find_version, version_id, written_version_id};
 use super::{Answer, Asked, Halt, Key, Operations, SessionBucket, attributes};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::Verdict;
+use crate::customer_key::CustomerKeys;
 use crate::errors::Refusal;
-use crate::session::{Attributes, Condition, CopyChanges, NewObject, SessionError, Stored};
+use crate::session::{Attributes, Condition, CopyChanges, NewObject, Restream, SessionError, Stored};
 
 /// The largest object that one CopyObject copies, in bytes.
 const COPY_BYTES_MAX: u64 = 5 << 30;
@@ -32,7 +33,8 @@ impl Operations {
         let replaces_tags = replaces(input.tagging_directive.as_ref().map(|d| d.as_str()), "tagging")?;
         let bucket = asked.bucket().await?;
         let key = asked.key()?;
-        let encryption = Encryption::of_write(&request.headers, &bucket)?;
+        let encryption =
+            Encryption::of_write(&request.headers, &bucket, asked.admitted.keys.target.as_ref())?;
         let (from, stored) = find_source(&asked, &input.copy_source).await?;
         let wanted = wanted_algorithm(input.checksum_algorithm.as_ref().map(|a| a.as_str()))?;
         let older = matches!(
@@ -42,7 +44,8 @@ impl Operations {
                 ..
             }
         );
-        let changed = replace || wanted.is_some() || encryption.is_some() || older;
+        let changed =
+            replace || wanted.is_some() || encryption.is_some() || older || stored.object.customer.is_some();
         if from.scope == bucket.scope && stored.object.key == key.as_str() && !changed {
             let message = "This copy request is illegal because it is trying to copy an object to itself without \
                            changing the object's metadata, storage class, website redirect location or encryption \
@@ -62,9 +65,15 @@ impl Operations {
         if !replaces_tags {
             attributes.tags.clone_from(&stored.object.tags);
         }
+        let reseals = reseals(&asked.admitted.keys, (&from, &stored), &bucket);
+        // What is sealed anew becomes one stream, and whatever checksum the source had is then over all of it.
+        let had = stored.object.checksum.as_ref().filter(|_| reseals);
+        let had = had.map(|checksum| sent_algorithm(checksum.checksum.algorithm()));
+        let compute = wanted.filter(|wanted| reseals || !has_checksum(&stored, *wanted));
         let job = Job {
             attributes,
-            compute: wanted.filter(|wanted| !has_checksum(&stored, *wanted)),
+            reads: reseals || compute.is_some(),
+            compute: compute.or(had),
             condition,
         };
         let copied = job.run(&asked, (&from, &stored), (&bucket, key)).await?;
@@ -100,7 +109,9 @@ fn replaces(directive: Option<&str>, of: &str) -> Result<bool, Halt> {
 struct Job {
     /// What is said of the copy; a source's lock and encryption never go with it.
     attributes: Attributes,
-    /// A checksum that the source does not have, which is only found by reading it.
+    /// Whether the source's bytes are read and sealed anew.
+    reads: bool,
+    /// The checksum that is then computed, because the source does not have it or because it would not be kept.
     compute: Option<Algorithm>,
     condition: Condition,
 }
@@ -112,7 +123,7 @@ impl Job {
         from: (&SessionBucket, &Stored),
         to: (&SessionBucket, &Key),
     ) -> Result<Stored, Halt> {
-        let Some(algorithm) = self.compute else {
+        if !self.reads {
             let changes = CopyChanges {
                 attributes: self.attributes,
                 checksum: None,
@@ -122,14 +133,17 @@ impl Job {
                 .session
                 .copy_object(&asked.caller, from, to, changes, self.condition)
                 .await?);
-        };
+        }
         let source = &from.1.object;
-        let mut hasher = Hasher::new(true, Some(algorithm));
+        let keys = &asked.admitted.keys;
+        let what = Restream {
+            range: 0..source.plaintext_bytes,
+            from_key: keys.source_key().cloned(),
+            to_key: keys.target_key().cloned(),
+        };
+        let mut hasher = Hasher::new(true, self.compute);
         let mut observe = |bytes: &[u8]| hasher.update(bytes);
-        let stream = asked
-            .session
-            .restream(from, 0..source.plaintext_bytes, to.0, &mut observe)
-            .await?;
+        let stream = asked.session.restream(from, what, to.0, &mut observe).await?;
         let digests = hasher.finish();
         let new = NewObject {
             attributes: self.attributes,
@@ -164,11 +178,23 @@ pub(super) async fn find_source(asked: &Asked, source: &CopySource) -> Result<(S
         }
         found => found?,
     };
+    let key = asked.admitted.keys.source_key();
+    let checked = asked.session.check_key(&bucket, &stored, key);
+    checked.map_err(SessionError::from)?;
     let conditions = &asked.admitted.source_conditions;
     match conditions.judge(&stored.object.etag(), stored.object.modified_ms) {
         Verdict::Hold => Ok((bucket, stored)),
         Verdict::NotModified => Err(Refusal::precondition_failed("x-amz-copy-source-If-None-Match").into()),
         Verdict::Failed(condition) => Err(SessionError::PreconditionFailed { condition }.into()),
+    }
+}
+
+/// Whether a copy takes other sealed bytes than its source: one of them has a customer's key, and not both the same in the same
+/// scope.
+fn reseals(keys: &CustomerKeys, from: (&SessionBucket, &Stored), to: &SessionBucket) -> bool {
+    match (from.1.object.customer, keys.target_key()) {
+        (None, None) => false,
+        _ => from.0.scope != to.scope || keys.source_key() != keys.target_key(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Server-side encryption as S3's headers speak of it: `AES256`, and `aws:kms` with a key id.
 //!
 //! Everything is sealed under the vault's keys whatever a request asks for. The algorithm and the key id that it names
-//! are noted with the object, under the names of the headers that give them back. It is not encryption with a key of the client's.
+//! are noted with the object, under the names of the headers that give them back. Of a key of the client's only what the
+//! answers say stands here: which bytes it seals is the session's business.
 
 use http::HeaderMap;
 
@@ -14,6 +15,7 @@ use s3s::{S3Request, S3Response};
 
 use super::object::put_header;
 use super::{Answer, Asked, Halt, Operations, SessionBucket};
+use crate::customer_key::SentKey;
 use crate::errors::Refusal;
 use crate::session::SessionError;
 use crate::settings::ENCRYPTION;
@@ -24,21 +26,39 @@ const ALGORITHM: &str = "x-amz-server-side-encryption";
 const KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
 /// The header that asks for a bucket key; kept because clients compare.
 const BUCKET_KEY: &str = "x-amz-server-side-encryption-bucket-key-enabled";
-/// The header that announces a key of the client's.
+/// The header that announces a key of the client's, and the one with the key's MD5.
 const CUSTOMER_ALGORITHM: &str = "x-amz-server-side-encryption-customer-algorithm";
+const CUSTOMER_MD5: &str = "x-amz-server-side-encryption-customer-key-md5";
 /// The longest name of a key, in bytes: an ARN is shorter.
 const KEY_ID_BYTES_MAX: usize = 2048;
 
 /// What is said of an object's encryption.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Encryption(Vec<(String, String)>);
+pub(super) struct Encryption {
+    /// What is noted with the object.
+    noted: Vec<(String, String)>,
+    /// The MD5 of the client's key in base64; nothing is noted then.
+    customer_md5: Option<String>,
+}
 
 impl Encryption {
     /// What a write asks for.
     ///
     /// # Errors
     /// 400 where the headers contradict each other.
-    pub(super) fn of_write(headers: &HeaderMap, bucket: &SessionBucket) -> Result<Self, Halt> {
+    pub(super) fn of_write(
+        headers: &HeaderMap,
+        bucket: &SessionBucket,
+        key: Option<&SentKey>,
+    ) -> Result<Self, Halt> {
+        if let Some(key) = key {
+            if headers.keys().any(|name| is_ours(name.as_str())) {
+                let message = "Server Side Encryption with Customer provided key is incompatible with the \
+                               encryption method specified";
+                return Err(Refusal::invalid_argument(message).into());
+            }
+            return Ok(Self::of_answer(&[], Some(key)));
+        }
         let text = |name: &str| match headers.get(name).map(|value| value.to_str()) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),
@@ -52,18 +72,14 @@ impl Encryption {
                 let message = format!("{KEY_ID} and {BUCKET_KEY} need {ALGORITHM}: aws:kms");
                 return Err(Refusal::invalid_argument(message).into());
             }
-            return Self::by_default(bucket, headers);
+            return Self::by_default(bucket);
         };
         Self::new(algorithm, key_id, bucket_key)
     }
 
     /// What the bucket says of writes that name nothing.
-    fn by_default(bucket: &SessionBucket, headers: &HeaderMap) -> Result<Self, Halt> {
-        let Some(text) = bucket
-            .settings
-            .get(ENCRYPTION)
-            .filter(|_| !headers.contains_key(CUSTOMER_ALGORITHM))
-        else {
+    fn by_default(bucket: &SessionBucket) -> Result<Self, Halt> {
+        let Some(text) = bucket.settings.get(ENCRYPTION) else {
             return Ok(Self::default());
         };
         let unreadable = |_| {
@@ -71,7 +87,10 @@ impl Encryption {
                 what: "a setting does not read",
             })
         };
-        Ok(Self(serde_json::from_str(text).map_err(unreadable)?))
+        Ok(Self {
+            noted: serde_json::from_str(text).map_err(unreadable)?,
+            customer_md5: None,
+        })
     }
 
     /// An algorithm, and for KMS a key.
@@ -94,29 +113,39 @@ impl Encryption {
             Some("true") => said.push((BUCKET_KEY.to_owned(), "true".to_owned())),
             Some(_) => return refused("The bucket key option is neither true nor false"),
         }
-        Ok(Self(said))
+        Ok(Self {
+            noted: said,
+            customer_md5: None,
+        })
     }
 
-    /// What was noted of an object or an upload.
-    pub(super) fn of_noted(system: &[(String, String)]) -> Self {
+    /// What an answer says of an object or an upload: what was noted of it, or the key that the request came with.
+    pub(super) fn of_answer(system: &[(String, String)], key: Option<&SentKey>) -> Self {
         let ours = system.iter().filter(|(name, _)| is_ours(name));
-        Self(ours.cloned().collect())
+        Self {
+            noted: ours.filter(|_| key.is_none()).cloned().collect(),
+            customer_md5: key.map(|key| key.md5.clone()),
+        }
     }
 
     /// What the gateway notes of the object or the upload.
     pub(super) fn noted(&self) -> Vec<(String, String)> {
-        self.0.clone()
+        self.noted.clone()
     }
 
     /// Whether something was asked for.
     pub(super) fn is_some(&self) -> bool {
-        !self.0.is_empty()
+        !self.noted.is_empty() || self.customer_md5.is_some()
     }
 
     /// Says so in an answer.
     pub(super) fn put(&self, headers: &mut HeaderMap) {
-        for (name, value) in &self.0 {
+        for (name, value) in &self.noted {
             put_header(headers, name, value);
+        }
+        if let Some(md5) = &self.customer_md5 {
+            put_header(headers, CUSTOMER_ALGORITHM, "AES256");
+            put_header(headers, CUSTOMER_MD5, md5);
         }
     }
 }
@@ -142,7 +171,7 @@ impl Operations {
             .map(|enabled| if enabled { "true" } else { "false" });
         let key_id = wanted.kms_master_key_id.as_deref();
         let encryption = Encryption::new(wanted.sse_algorithm.as_str(), key_id, bucket_key)?;
-        let text = serde_json::to_string(&encryption.0).map_err(|_| Refusal::malformed_xml())?;
+        let text = serde_json::to_string(&encryption.noted).map_err(|_| Refusal::malformed_xml())?;
         asked.set(ENCRYPTION, Some(text)).await?;
         Ok(S3Response::new(PutBucketEncryptionOutput::default()))
     }
@@ -152,9 +181,9 @@ impl Operations {
         asked: Asked,
         _request: S3Request<GetBucketEncryptionInput>,
     ) -> Answer<GetBucketEncryptionOutput> {
-        let encryption = Encryption::by_default(&asked.bucket().await?, &HeaderMap::new())?;
+        let encryption = Encryption::by_default(&asked.bucket().await?)?;
         let value = |name: &str| {
-            let found = encryption.0.iter().find(|(have, _)| have == name);
+            let found = encryption.noted.iter().find(|(have, _)| have == name);
             found.map(|(_, value)| value.clone())
         };
         let Some(algorithm) = value(ALGORITHM) else {
@@ -175,16 +204,6 @@ impl Operations {
             }),
         }))
     }
-}
-
-/// Keys of the client's and of the store exclude each other.
-pub(super) fn check_write(headers: &HeaderMap) -> Result<(), Halt> {
-    if headers.contains_key(ALGORITHM) && headers.contains_key(CUSTOMER_ALGORITHM) {
-        let message =
-            "Server side encryption with a customer key and with a key of the store exclude each other";
-        return Err(Refusal::invalid_argument(message).into());
-    }
-    Ok(())
 }
 
 /// A read may not name how it was encrypted.

@@ -11,11 +11,10 @@ use s3s::dto::{GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutpu
 use s3s::{Body, S3Request, S3Response};
 use vault::object::{Checksum, Manifest, Object};
 
-use super::encryption::Encryption;
+use super::encryption::{self, Encryption};
 use super::multipart;
 use super::object::{
-    check_read_headers, etag, kind_name, put_checksum, put_header, put_metadata, sent_checksum, signed,
-    timestamp,
+    etag, kind_name, put_checksum, put_header, put_metadata, sent_checksum, signed, timestamp,
 };
 use super::versions::{find_version, version_id};
 use super::{Answer, Asked, Halt, Operations, lifecycle, lock};
@@ -59,13 +58,15 @@ impl Found {
         version_id: Option<&str>,
         part_number: Option<i32>,
     ) -> Result<Self, Halt> {
-        check_read_headers(&request.headers)?;
+        encryption::check_read(&request.headers)?;
         check_overrides(asked, request.uri.query())?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let stored = find_version(asked, &bucket, key, version_id).await?;
+        asked.check_key(&bucket, &stored)?;
         check_conditions(asked, &stored.object)?;
         let selection = select(asked, &bucket, &stored, part_number).await?;
         let mut headers = headers_of(&stored.object, &selection, &request.headers, request.uri.query())?;
+        Encryption::of_answer(&stored.object.system, asked.admitted.keys.target.as_ref()).put(&mut headers);
         if version_id.is_none() {
             lifecycle::put_expiry(&mut headers, &bucket, &stored.object);
         }
@@ -104,7 +105,10 @@ impl Operations {
         let input = &request.input;
         let found = Found::find(&asked, &request, input.version_id.as_deref(), input.part_number).await?;
         let (caller, range) = (&asked.caller, found.selection.range.clone());
-        let stream = asked.session.read(caller, &found.bucket, &found.stored, range);
+        let key = asked.admitted.keys.target_key().cloned();
+        let stream = asked
+            .session
+            .read(caller, &found.bucket, &found.stored, key, range);
         let body = Some(open_body(stream, found.selection.bytes()).await?);
         let output = answer!(GetObjectOutput, found, body,);
         Ok(S3Response::with_headers(output, found.headers))
@@ -255,7 +259,6 @@ fn headers_of(
 ) -> Result<HeaderMap, Halt> {
     let mut headers = HeaderMap::new();
     put_metadata(&mut headers, object);
-    Encryption::of_noted(&object.system).put(&mut headers);
     lock::put_headers(&mut headers, &object.lock);
     if !object.tags.is_empty() {
         put_header(

@@ -40,12 +40,14 @@ impl Operations {
         let kind = input.checksum_type.as_ref().map(ChecksumType::as_str);
         let composite = is_composite(algorithm, kind)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        let encryption = Encryption::of_write(&request.headers, &bucket)?;
+        let encryption =
+            Encryption::of_write(&request.headers, &bucket, asked.admitted.keys.target.as_ref())?;
         let attributes = attributes::of_write(&asked, &request.headers, &bucket, &encryption)?;
         let new = NewUpload {
             attributes,
             checksum_algorithm: algorithm.map(stored_algorithm),
             composite,
+            customer: asked.admitted.keys.target_key().cloned(),
         };
         let id = asked
             .session
@@ -75,6 +77,7 @@ impl Operations {
         let id = upload_id(&request.input.upload_id)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let upload = asked.session.upload(&bucket, key, id).await?;
+        asked.check_upload_key(&bucket, &upload)?;
         // A part that comes without a checksum gets the one that the upload announced.
         let announced = upload.checksum_algorithm.map(sent_algorithm);
         let (stream, digests) = receive(&asked, &bucket, announced, request.input.body).await?;
@@ -92,7 +95,7 @@ impl Operations {
             ..Default::default()
         };
         let mut response = S3Response::new(output);
-        Encryption::of_noted(&upload.system).put(&mut response.headers);
+        Encryption::of_answer(&upload.system, asked.admitted.keys.target.as_ref()).put(&mut response.headers);
         if let Some(value) = &digests.checksum {
             put_header(
                 &mut response.headers,
@@ -122,16 +125,13 @@ impl Operations {
         let parts = listed.iter().map(complete_part).collect::<Result<Vec<_>, _>>()?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let expected = expected_checksum(&request.headers, parts.len())?;
-        if let Some(asked_for) = input.checksum_type.as_ref().map(ChecksumType::as_str) {
-            let upload = match asked.session.upload(&bucket, key, id).await {
-                // The session knows whether it was completed before.
-                Err(SessionError::NoSuchUpload) => None,
-                found => Some(found?),
-            };
-            let announced = upload.filter(|upload| upload.checksum_algorithm.is_some());
-            if announced.is_some_and(|upload| kind_name(upload.checksum_kind) != asked_for) {
-                let message = "The checksum type differs from the one the upload was created with";
-                return Err(Refusal::invalid_request(message).into());
+        match asked.session.upload(&bucket, key, id).await {
+            // The session knows whether it was completed before.
+            Err(SessionError::NoSuchUpload) => {}
+            found => {
+                let upload = found?;
+                check_kind(&upload, input.checksum_type.as_ref().map(ChecksumType::as_str))?;
+                asked.check_listing_key(&bucket, &upload)?;
             }
         }
         let expected_bytes = input.mpu_object_size.map(u64::try_from).transpose();
@@ -161,7 +161,7 @@ impl Operations {
             completed_checksum(&mut output, checksum, object.parts);
         }
         let mut response = S3Response::new(output);
-        Encryption::of_noted(&object.system).put(&mut response.headers);
+        Encryption::of_answer(&object.system, asked.admitted.keys.target.as_ref()).put(&mut response.headers);
         Ok(response)
     }
 
@@ -194,6 +194,7 @@ impl Operations {
         };
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let upload = asked.session.upload(&bucket, key, id).await?;
+        asked.check_listing_key(&bucket, &upload)?;
         let page = asked.session.parts(&bucket, id, after, max_parts).await?;
         let last = page.parts.last().map_or(after, |part| part.entry.part.number);
         let algorithm = upload.checksum_algorithm.map(sent_algorithm);
@@ -328,6 +329,18 @@ fn is_composite(algorithm: Option<Algorithm>, kind: Option<&str>) -> Result<bool
                 format!("The {kind} checksum type cannot be used with the {name} checksum algorithm.");
             Err(Refusal::invalid_request(message).into())
         }
+    }
+}
+
+/// A completion may repeat what the upload's checksum is over.
+fn check_kind(upload: &Upload, asked_for: Option<&str>) -> Result<(), Halt> {
+    let announced = upload.checksum_algorithm.map(|_| kind_name(upload.checksum_kind));
+    match (announced, asked_for) {
+        (Some(announced), Some(asked_for)) if announced != asked_for => {
+            let message = "The checksum type differs from the one the upload was created with";
+            Err(Refusal::invalid_request(message).into())
+        }
+        _ => Ok(()),
     }
 }
 

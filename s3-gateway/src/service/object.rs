@@ -18,7 +18,6 @@ use crate::session::{Condition, ETagMatch, FinishedStream, StreamWriter};
 
 /// Refuses headers for parts of S3 that are not there, rather than ignoring what a client relies on.
 pub(super) fn check_write_headers(headers: &HeaderMap) -> Result<(), Halt> {
-    encryption::check_write(headers)?;
     for (name, value) in headers {
         let refused = match name.as_str() {
             "x-amz-storage-class" if value.as_bytes() != b"STANDARD" => {
@@ -30,23 +29,10 @@ pub(super) fn check_write_headers(headers: &HeaderMap) -> Result<(), Halt> {
             other => REFUSED_PREFIXES.iter().any(|prefix| other.starts_with(prefix)),
         };
         if refused {
-            // The value is the client's own, and some are keys.
+            // The value is the client's own.
             let message = format!("The header {name} with this value is not implemented");
             return Err(Refusal::not_implemented(message).into());
         }
-    }
-    Ok(())
-}
-
-/// Encryption keys of the client's own make a read as different as a write.
-pub(super) fn check_read_headers(headers: &HeaderMap) -> Result<(), Halt> {
-    encryption::check_read(headers)?;
-    if headers
-        .keys()
-        .any(|name| name.as_str().starts_with("x-amz-server-side-encryption"))
-    {
-        let message = "Server-side encryption with your own key is not implemented";
-        return Err(Refusal::not_implemented(message).into());
     }
     Ok(())
 }
@@ -76,7 +62,7 @@ pub(super) fn write_condition(conditions: &Preconditions) -> Result<Condition, H
 /// How often a body is looked at that is on its way in: one that came no chunk further gives back the room it holds.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Streams a checked body into a bucket; nothing is published by that. A body without a checksum of its own gets one of
+/// Streams a checked body into a bucket, under the customer's key of the request; nothing is published by that. A body without a checksum of its own gets one of
 /// the algorithm `otherwise`.
 pub(super) async fn receive(
     asked: &Asked,
@@ -86,7 +72,7 @@ pub(super) async fn receive(
 ) -> Result<(FinishedStream, Digests), Halt> {
     let admitted = &asked.admitted;
     let mut summer = otherwise.filter(|_| admitted.checksum.is_none()).map(Summer::new);
-    let mut writer: StreamWriter = asked.session.stream(bucket).await?;
+    let mut writer: StreamWriter = asked.session.stream(bucket, admitted.keys.target_key()).await?;
     if let Some(mut body) = body {
         let mut look = tokio::time::interval_at(Instant::now() + SETTLE_EVERY, SETTLE_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

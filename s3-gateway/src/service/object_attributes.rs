@@ -9,10 +9,9 @@ use s3s::dto::{
 use s3s::{S3Request, S3Response};
 use vault::object::{Manifest, Object, ObjectChecksum, Part};
 
+use super::encryption;
 use super::list::page_size;
-use super::object::{
-    check_read_headers, checksum_text, kind_name, sent_algorithm, sent_checksum, signed, timestamp,
-};
+use super::object::{checksum_text, kind_name, sent_algorithm, sent_checksum, signed, timestamp};
 use super::versions::{find_version, version_id};
 use super::{Answer, Asked, Halt, Operations, SessionBucket};
 use crate::answer::{AnswerBody, empty, whole};
@@ -32,12 +31,13 @@ impl Operations {
         asked: Asked,
         request: S3Request<GetObjectAttributesInput>,
     ) -> Answer<GetObjectAttributesOutput> {
-        check_read_headers(&request.headers)?;
+        encryption::check_read(&request.headers)?;
         let wanted = wanted(&request.headers)?;
         let wants = |name: &str| wanted.iter().any(|have| have == name);
         let input = &request.input;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let stored = find_version(&asked, &bucket, key, input.version_id.as_deref()).await?;
+        asked.check_key(&bucket, &stored)?;
         let object = &stored.object;
         let mut output = GetObjectAttributesOutput {
             last_modified: Some(timestamp(object.modified_ms)),

@@ -12,7 +12,7 @@ use super::{Answer, Asked, Halt, Operations};
 use crate::checksum::{Algorithm, Hasher};
 use crate::conditions::RangeSpec;
 use crate::errors::Refusal;
-use crate::session::NewPart;
+use crate::session::{NewPart, Restream};
 
 /// The largest part, in bytes.
 const PART_BYTES_MAX: u64 = 5 << 30;
@@ -29,6 +29,7 @@ impl Operations {
         let id = upload_id(&input.upload_id)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let upload = asked.session.upload(&bucket, key, id).await?;
+        asked.check_upload_key(&bucket, &upload)?;
         let (from, stored) = find_source(&asked, &input.copy_source).await?;
         let total = stored.object.plaintext_bytes;
         let range = match &input.copy_source_range {
@@ -39,11 +40,17 @@ impl Operations {
         if bytes > PART_BYTES_MAX {
             return Err(Refusal::entity_too_large(bytes, PART_BYTES_MAX).into());
         }
+        let keys = &asked.admitted.keys;
+        let what = Restream {
+            range,
+            from_key: keys.source_key().cloned(),
+            to_key: keys.target_key().cloned(),
+        };
         let mut hasher = Hasher::new(true, upload.checksum_algorithm.map(sent_algorithm));
         let mut observe = |bytes: &[u8]| hasher.update(bytes);
         let stream = asked
             .session
-            .restream((&from, &stored), range, &bucket, &mut observe)
+            .restream((&from, &stored), what, &bucket, &mut observe)
             .await?;
         let digests = hasher.finish();
         let new = NewPart {
@@ -74,7 +81,7 @@ impl Operations {
             copy_source_version_id: version_id(&from, &stored.object),
             ..Default::default()
         });
-        Encryption::of_noted(&upload.system).put(&mut response.headers);
+        Encryption::of_answer(&upload.system, keys.target.as_ref()).put(&mut response.headers);
         Ok(response)
     }
 }

@@ -21,7 +21,8 @@ impl Operations {
         check_write_headers(&request.headers)?;
         let condition = write_condition(&asked.admitted.conditions)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
-        let encryption = Encryption::of_write(&request.headers, &bucket)?;
+        let encryption =
+            Encryption::of_write(&request.headers, &bucket, asked.admitted.keys.target.as_ref())?;
         let attributes = attributes::of_write(&asked, &request.headers, &bucket, &encryption)?;
         if condition != Condition::None {
             // A first look saves the transfer; what counts is decided with the ledger append.

@@ -252,6 +252,7 @@ fn assemble(
         system: upload.system.clone(),
         superseded: Sequence(0),
         amendments: 0,
+        customer: upload.customer,
         manifest: Manifest::Inline(Vec::new()),
     })
 }

@@ -1,10 +1,12 @@
-//! Copies: within a scope a new manifest over the same packs, across scopes a new stream.
+//! Copies: within a scope a new manifest over the same packs, across scopes a new stream. What is sealed under a customer's key
+//! is copied by its manifest under that key only; anything else takes its bytes, which [`Session::restream`] seals anew.
 //!
 //! Invariant: a manifest that shares packs with its source is appended only while the source still stands, so that the
 //! collector never finds them unreferenced in between.
 
 use super::attributes::Attributes;
 use super::commit::{ATTEMPTS_MAX, detached};
+use super::customer::CustomerKeyError;
 use super::hold::Source;
 use super::put::{Becoming, Change, Stored};
 use super::stream::FinishedStream;
@@ -14,6 +16,7 @@ use engine::slots::Sequence;
 use futures::stream::StreamExt;
 use std::ops::Range;
 use std::sync::Arc;
+use vault::customer::CustomerKey;
 use vault::object::{ChecksumKind, Manifest, Object, ObjectChecksum, Versioning};
 
 /// What a copy changes.
@@ -38,10 +41,22 @@ impl CopyChanges {
     }
 }
 
+/// Which bytes are to be sealed anew, and which customers' keys open and seal them.
+#[derive(Debug, Clone)]
+pub struct Restream {
+    /// The bytes of the source.
+    pub range: Range<u64>,
+    /// The key of the source, which [`Session::check_key`] found right.
+    pub from_key: Option<CustomerKey>,
+    /// The key of what becomes of it.
+    pub to_key: Option<CustomerKey>,
+}
+
 impl Session {
-    /// Copies an object. Within a bucket no byte is moved.
+    /// Copies an object. Within a bucket no byte is moved, and what is sealed under a customer's key stays so.
     ///
     /// # Errors
+    /// [`CustomerKeyError::Missing`] for a source under a customer's key in another bucket;
     /// [`SessionError::PreconditionFailed`], [`SessionError::NoSuchKey`] when the source went meanwhile, and what the drives or
     /// the ledger refuse.
     pub async fn copy_object(
@@ -74,13 +89,13 @@ impl Session {
     pub async fn restream(
         &self,
         from: (&Bucket, &Stored),
-        range: Range<u64>,
+        what: Restream,
         to: &Bucket,
         observe: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<FinishedStream, SessionError> {
         self.writable()?;
-        let mut writer = super::StreamWriter::new(&self.inner, to)?;
-        let mut pieces = self.inner.read_object(from.0, from.1, range);
+        let mut writer = super::StreamWriter::new(&self.inner, to, what.to_key.as_ref())?;
+        let mut pieces = self.inner.read_object(from.0, from.1, what.range, what.from_key);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             observe(&piece);
@@ -190,6 +205,9 @@ impl Inner {
         stored: &Stored,
         to: &Bucket,
     ) -> Result<Becoming, SessionError> {
+        if stored.object.customer.is_some() {
+            return Err(CustomerKeyError::Missing.into());
+        }
         // Held to the end, so that the collector moves no later part away while an earlier one is read.
         let source = Source::Object(Box::new(stored.clone()));
         let (manifest, _hold) = self.hold(from.scope, source, &(0..u64::MAX)).await?;
@@ -209,7 +227,7 @@ impl Inner {
             pins: Vec::new(),
         };
         for part in parts {
-            let mut writer = super::StreamWriter::new(self, to)?;
+            let mut writer = super::StreamWriter::new(self, to, None)?;
             let total = part.plaintext_bytes;
             let (number, md5, checksum) = (part.number, part.md5, part.checksum.clone());
             let mut pieces = self.read_raw(from.scope, Manifest::Inline(vec![part]), 0..total);

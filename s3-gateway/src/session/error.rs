@@ -2,6 +2,7 @@
 //!
 //! Not S3 codes: `errors.rs` of this crate is the one table that turns these into codes, statuses and messages.
 
+use super::customer::CustomerKeyError;
 use thiserror::Error;
 use vault::object::ChecksumAlgorithm;
 
@@ -62,6 +63,9 @@ pub enum SessionError {
         /// The header that failed.
         condition: &'static str,
     },
+    /// A customer's key is missing, needless or wrong.
+    #[error(transparent)]
+    CustomerKey(#[from] CustomerKeyError),
     /// A checksum over the whole object or the parts is not what the client expects.
     #[error("the checksum of the assembled object is not the expected one")]
     ChecksumDiffers,

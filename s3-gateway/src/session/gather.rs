@@ -199,7 +199,7 @@ mod tests {
     fn sealer() -> StreamSealer {
         let keyring = Keyring::new(RootKey::from_bytes([1; 32]), VaultId([4; 16]));
         let stream = FreshStream::draw(&mut |bytes| bytes.fill(3));
-        StreamSealer::new(&keyring, ScopeId([2; 16]), 0, stream)
+        StreamSealer::new(&keyring, ScopeId([2; 16]), 0, stream, None)
     }
 
     /// Gathers `plain` in pieces of `piece` bytes. After `spread_after` chunks it goes on in lanes, and after `take_after` what is

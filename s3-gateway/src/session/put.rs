@@ -17,6 +17,7 @@ use engine::slots::Sequence;
 use std::sync::Arc;
 use vault::claim::ClaimValue;
 use vault::commit::{Commit, Succession};
+use vault::customer::{CustomerKey, CustomerSeal};
 use vault::index::Stored as Row;
 use vault::object::{
     ChecksumKind, Extent, Manifest, Object, ObjectChecksum, Part, Upload, VersionId, Versioning,
@@ -48,14 +49,19 @@ pub(crate) fn manifest_hash(manifest: &Manifest) -> [u8; 32] {
 }
 
 impl Session {
-    /// Takes a new stream in for this bucket. Refused at once when a write could not succeed.
+    /// Takes a new stream in for this bucket, to be sealed under the customer's key too if there is one. Refused at once when
+    /// a write could not succeed.
     ///
     /// # Errors
     /// [`SessionError::NotWritable`], [`SessionError::QuotaExceeded`].
-    pub async fn stream(&self, bucket: &Bucket) -> Result<StreamWriter, SessionError> {
+    pub async fn stream(
+        &self,
+        bucket: &Bucket,
+        key: Option<&CustomerKey>,
+    ) -> Result<StreamWriter, SessionError> {
         self.writable()?;
         self.inner.check_quota(0)?;
-        StreamWriter::new(&self.inner, bucket)
+        StreamWriter::new(&self.inner, bucket, key)
     }
 
     /// Makes a finished stream the current object of a key, if the condition holds at the moment of the ledger append.
@@ -180,7 +186,7 @@ impl Inner {
             null_version: versioning != Versioning::Enabled,
             plaintext_bytes: body.bytes(),
             modified_ms: now_ms(),
-            etag_md5: new.etag_md5,
+            etag_md5: body.etag(&new.etag_md5),
             parts: 1,
             checksum: new.checksum.map(|checksum| ObjectChecksum {
                 checksum,
@@ -192,6 +198,7 @@ impl Inner {
             system: new.attributes.system,
             superseded: Sequence(0),
             amendments: 0,
+            customer: body.customer.as_ref().map(CustomerSeal::check),
             manifest: Manifest::Inline(Vec::new()),
         };
         let open = if body.tail.chunks.is_empty() {
@@ -319,7 +326,7 @@ impl Inner {
         bucket: &Bucket,
         bytes: Bytes,
     ) -> Result<(Part, Vec<Pin>), SessionError> {
-        let mut writer = StreamWriter::new(self, bucket)?;
+        let mut writer = StreamWriter::new(self, bucket, None)?;
         writer.write(bytes).await?;
         self.settle(bucket, writer.finish().await?).await
     }

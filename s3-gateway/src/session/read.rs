@@ -4,6 +4,7 @@
 //! bytes are released only after the read's record is in the activity log, and a read that ends early after it released some
 //! leaves a record that says so. Packs are held from before the first byte to the last, see `hold.rs`.
 
+use super::customer::CustomerKeyError;
 use super::hold::Source;
 use super::pins::ReadHold;
 use super::record::Note;
@@ -20,6 +21,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
+use vault::customer::CustomerKey;
 use vault::object::{ChunkAt, Manifest, Part};
 use vault::seal::StreamOpener;
 
@@ -31,8 +33,15 @@ const WINDOW_CHUNKS: usize = 32;
 
 impl Session {
     /// The bytes `range` of an object, as a stream of pieces of up to 65,520 bytes. Nothing is read before the stream is polled.
-    /// What lies beyond the object's end is left out.
-    pub fn read(&self, caller: &Caller, bucket: &Bucket, stored: &Stored, range: Range<u64>) -> ReadStream {
+    /// What lies beyond the object's end is left out. `key` is the customer's, which [`Session::check_key`] found right.
+    pub fn read(
+        &self,
+        caller: &Caller,
+        bucket: &Bucket,
+        stored: &Stored,
+        key: Option<CustomerKey>,
+        range: Range<u64>,
+    ) -> ReadStream {
         let note = Note {
             operation: "GetObject",
             scope: Some(bucket.name.clone()),
@@ -50,6 +59,7 @@ impl Session {
             scope: bucket.scope,
             source: Source::Object(Box::new(stored.clone())),
             range,
+            key,
             recorded: Some(recorded),
         };
         start.stream()
@@ -91,7 +101,7 @@ impl Inner {
         manifest: Manifest,
         range: Range<u64>,
     ) -> ReadStream {
-        self.read_source(scope, Source::Manifest(manifest), range)
+        self.read_source(scope, Source::Manifest(manifest), range, None)
     }
 
     /// A byte range of an object without a record, as it is now if the collector moved it meanwhile.
@@ -100,16 +110,25 @@ impl Inner {
         bucket: &Bucket,
         stored: &Stored,
         range: Range<u64>,
+        key: Option<CustomerKey>,
     ) -> ReadStream {
-        self.read_source(bucket.scope, Source::Object(Box::new(stored.clone())), range)
+        let source = Source::Object(Box::new(stored.clone()));
+        self.read_source(bucket.scope, source, range, key)
     }
 
-    fn read_source(self: &Arc<Self>, scope: ScopeId, source: Source, range: Range<u64>) -> ReadStream {
+    fn read_source(
+        self: &Arc<Self>,
+        scope: ScopeId,
+        source: Source,
+        range: Range<u64>,
+        key: Option<CustomerKey>,
+    ) -> ReadStream {
         let start = Start {
             inner: Arc::clone(self),
             scope,
             source,
             range,
+            key,
             recorded: None,
         };
         start.stream()
@@ -127,6 +146,7 @@ impl Inner {
         let fetcher = Fetcher {
             inner: Arc::clone(self),
             scope,
+            key: None,
             known: Some(Arc::clone(packs)),
             _hold: None,
         };
@@ -165,6 +185,8 @@ struct Start {
     scope: ScopeId,
     source: Source,
     range: Range<u64>,
+    /// The customer's, where the object takes one.
+    key: Option<CustomerKey>,
     recorded: Option<Recorded>,
 }
 
@@ -189,6 +211,7 @@ impl Start {
         let fetcher = Arc::new(Fetcher {
             inner: self.inner,
             scope: self.scope,
+            key: self.key,
             known: None,
             _hold: Some(hold),
         });
@@ -308,6 +331,8 @@ impl Reader {
 struct Fetcher {
     inner: Arc<Inner>,
     scope: ScopeId,
+    /// The customer's, where the object takes one.
+    key: Option<CustomerKey>,
     /// Pack entries that come before those of the view.
     known: Option<Arc<HashMap<PackId, PackEntry>>>,
     /// Keeps the packs from the collector until the last fetch has ended.
@@ -370,7 +395,12 @@ impl Fetcher {
         chunk: &ChunkAt,
         mut sealed: BytesMut,
     ) -> Result<Bytes, SessionError> {
-        let opener = StreamOpener::new(&self.inner.keyring, self.scope, chunk.epoch, chunk.stream);
+        let key = self.key.as_ref().filter(|_| chunk.customer);
+        if chunk.customer && key.is_none() {
+            return Err(CustomerKeyError::Missing.into());
+        }
+        let keyring = &self.inner.keyring;
+        let opener = StreamOpener::new(keyring, self.scope, chunk.epoch, chunk.stream, key);
         let opened = match opener.open_chunk(chunk.index, chunk.last, &mut sealed) {
             Ok(bytes) => bytes,
             Err(_) => {

@@ -407,7 +407,7 @@ impl Rebuild {
             let entry = packs.get(&chunk.pack).ok_or(holes.clone())?;
             let lanes = entry.summary.geometry.code.data() as u8;
             let (lane, offset) = chunk.place.on(lanes).ok_or(holes.clone())?;
-            let opener = StreamOpener::new(&self.parts.keyring, wide, chunk.epoch, chunk.stream);
+            let opener = StreamOpener::new(&self.parts.keyring, wide, chunk.epoch, chunk.stream, None);
             let mut sealed = self
                 .parts
                 .cluster

@@ -1,7 +1,10 @@
 //! Moving live chunks out of packs that are mostly garbage or small, without opening them for good: the sealed bytes go into
 //! new packs as they are, and only manifests change.
 //!
-//! Invariant: a chunk is moved only after its tag was checked, and an entry changes only if it still is what was read.
+//! Invariant: a chunk is moved only after it was checked (`relocate/runs.rs`), and an entry changes only if it still is what
+//! was read.
+
+mod runs;
 
 use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::collect::GcReport;
@@ -9,11 +12,10 @@ use super::commit::{Submitted, Urgency, detached, written};
 use super::packer::{self, Run};
 use super::pins::Pin;
 use super::stream::chunks_of_pack;
-use super::{Bucket, Inner, SessionError, decode_pack, fill_random};
-use engine::pack::{PackBuilder, PackId, TAG_BYTES};
+use super::{Bucket, Inner, SessionError, fill_random};
+use engine::pack::{PackBuilder, PackId};
 use engine::slots::{Address, EntryKind, Sequence};
 use net::cluster::PutSpace;
-use net::{LaneRange, PackEntry};
 use scopes::ScopeId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -21,8 +23,7 @@ use vault::claim::{ClaimValue, TrailerBuilder};
 use vault::collect::PlannedPack;
 use vault::commit::{Commit, Moved};
 use vault::index::{Owner, Stored as Row};
-use vault::object::{Extent, MANIFEST_INLINE_BYTES_MAX, Manifest, Object, PackRef, Part};
-use vault::seal::StreamOpener;
+use vault::object::{Extent, MANIFEST_INLINE_BYTES_MAX, Manifest, Object, PackRef};
 
 /// Entries of a pack that one plan moves; a pack with more is left as it is.
 const REFS_MAX: usize = 100_000;
@@ -141,71 +142,6 @@ impl Inner {
             Some(name) => Ok(Some(self.find_bucket(&name)?)),
             None => Ok(None),
         }
-    }
-
-    /// The sealed chunks of an extent, each checked.
-    async fn read_run(
-        self: &Arc<Self>,
-        scope: ScopeId,
-        part: &Part,
-        extent: &Extent,
-        pack: PackId,
-    ) -> Result<Run, SessionError> {
-        let row = self.index.pack(&pack)?.ok_or(SessionError::Internal {
-            what: "a pack without an entry",
-        })?;
-        let entry = decode_pack(&row.entry)?;
-        let opener = StreamOpener::new(&self.keyring, scope, part.epoch, part.stream);
-        let mut chunks = Vec::with_capacity(extent.chunks as usize);
-        for index in extent.first_chunk..extent.end_chunk() {
-            let last = index + 1 == part.chunks();
-            let bytes = if index + 1 == extent.end_chunk() {
-                extent.last_chunk_bytes
-            } else {
-                engine::pack::CHUNK_BYTES_MAX as u32
-            };
-            chunks.push(
-                self.read_chunk(&entry, extent, index, bytes, (&opener, last))
-                    .await?,
-            );
-        }
-        Ok(Run {
-            first_chunk: extent.first_chunk,
-            chunks,
-        })
-    }
-
-    async fn read_chunk(
-        self: &Arc<Self>,
-        entry: &PackEntry,
-        extent: &Extent,
-        index: u64,
-        bytes: u32,
-        (opener, last): (&StreamOpener, bool),
-    ) -> Result<Vec<u8>, SessionError> {
-        let beyond = SessionError::Internal {
-            what: "a chunk beyond its pack",
-        };
-        let place = extent.place(index).ok_or(beyond.clone())?;
-        let (lane, offset) = place.on(entry.summary.geometry.code.data() as u8).ok_or(beyond)?;
-        let sealed = self.cluster.read_lane(entry, lane, offset, bytes).await?.to_vec();
-        let opens = |sealed: &[u8]| opener.open_chunk(index, last, &mut sealed.to_vec()).is_ok();
-        if sealed.len() > TAG_BYTES && opens(&sealed) {
-            return Ok(sealed);
-        }
-        let range = LaneRange { lane, offset, bytes };
-        let verified = self
-            .cluster
-            .read_lane_verified(entry, range)
-            .await?
-            .bytes
-            .to_vec();
-        if opens(&verified) {
-            return Ok(verified);
-        }
-        Err(SessionError::Internal {
-            what: "a chunk that does not open though its shards verify",
-        })
     }
 }
 

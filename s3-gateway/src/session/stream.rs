@@ -15,6 +15,7 @@ use scopes::ScopeId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use vault::customer::{CustomerKey, CustomerSeal};
 use vault::object::{Checksum, Extent, Part, StreamId};
 use vault::seal::{FreshStream, StreamSealer};
 
@@ -34,6 +35,8 @@ pub struct StreamWriter {
     epoch: u64,
     stream: StreamId,
     sealer: StreamSealer,
+    /// Where it is sealed under a customer's key too.
+    customer: Option<CustomerSeal>,
     bytes: u64,
     gather: Gather,
     room: Room,
@@ -46,6 +49,7 @@ pub struct StreamWriter {
 pub struct FinishedStream {
     pub(crate) stream: StreamId,
     pub(crate) epoch: u64,
+    pub(crate) customer: Option<CustomerSeal>,
     pub(crate) bytes: u64,
     pub(crate) pins: Vec<Pin>,
     pub(crate) extents: Vec<Extent>,
@@ -54,15 +58,22 @@ pub struct FinishedStream {
 }
 
 impl StreamWriter {
-    pub(crate) fn new(inner: &Arc<Inner>, bucket: &Bucket) -> Result<Self, SessionError> {
+    pub(crate) fn new(
+        inner: &Arc<Inner>,
+        bucket: &Bucket,
+        key: Option<&CustomerKey>,
+    ) -> Result<Self, SessionError> {
         let fresh = FreshStream::draw(&mut fill_random);
         let stream = fresh.id();
+        let under = (bucket.scope, bucket.epoch);
+        let seal = |key| CustomerSeal::new(&inner.keyring, under, stream, key, &mut fill_random);
         Ok(Self {
             inner: Arc::clone(inner),
             scope: bucket.scope,
             epoch: bucket.epoch,
             stream,
-            sealer: StreamSealer::new(&inner.keyring, bucket.scope, bucket.epoch, fresh),
+            sealer: StreamSealer::new(&inner.keyring, bucket.scope, bucket.epoch, fresh, key),
+            customer: key.map(seal),
             bytes: 0,
             gather: Gather::default(),
             room: Room::none(),
@@ -125,6 +136,7 @@ impl StreamWriter {
         Ok(FinishedStream {
             stream: self.stream,
             epoch: self.epoch,
+            customer: self.customer,
             bytes: self.bytes,
             pins: self.pins,
             extents: self.extents,
@@ -234,6 +246,11 @@ impl FinishedStream {
         self.bytes
     }
 
+    /// What stands in the stream's ETag, for the MD5 of its bytes.
+    pub(crate) fn etag(&self, md5: &[u8; 16]) -> [u8; 16] {
+        self.customer.as_ref().map_or(*md5, |seal| seal.etag(md5))
+    }
+
     /// The part as a manifest lists it, without the tail's extents.
     pub(crate) fn part(&self, number: u16, md5: Option<[u8; 16]>, checksum: Option<Checksum>) -> Part {
         Part {
@@ -241,7 +258,8 @@ impl FinishedStream {
             plaintext_bytes: self.bytes,
             stream: self.stream,
             epoch: self.epoch,
-            md5,
+            customer: self.customer.is_some(),
+            md5: md5.filter(|_| self.customer.is_none()),
             checksum,
             extents: self.extents.clone(),
         }

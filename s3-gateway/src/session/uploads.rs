@@ -5,6 +5,7 @@
 use super::attributes::Attributes;
 use super::claims::{CLAIM_HEAD_BYTES, ClaimGuard, ClaimHead};
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached, written};
+use super::customer::CustomerKeyError;
 use super::packer::{MakeClaim, Submission};
 use super::pins::Pin;
 use super::record::{Agent, Note};
@@ -16,6 +17,7 @@ use engine::slots::Sequence;
 use std::sync::Arc;
 use vault::claim::ClaimValue;
 use vault::commit::{Commit, Over};
+use vault::customer::{CustomerCheck, CustomerKey};
 use vault::index::{UploadPage, UploadQuery};
 use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, PartEntry, Upload, UploadId};
 
@@ -28,6 +30,8 @@ pub struct NewUpload {
     pub checksum_algorithm: Option<ChecksumAlgorithm>,
     /// Whether the object's checksum will be over the parts' checksums.
     pub composite: bool,
+    /// The customer's key that every part is to come with.
+    pub customer: Option<CustomerKey>,
 }
 
 /// What is known of a part before it is stored.
@@ -35,7 +39,7 @@ pub struct NewUpload {
 pub struct NewPart {
     /// Its number, 1 to 10,000.
     pub number: u16,
-    /// The MD5 of its bytes.
+    /// The MD5 of its bytes; with a customer's key the session puts another value into the ETag.
     pub etag_md5: [u8; 16],
     /// The checksum of its bytes.
     pub checksum: Option<Checksum>,
@@ -211,6 +215,10 @@ impl Inner {
         new: NewUpload,
     ) -> Result<UploadId, SessionError> {
         let id = UploadId::draw(&mut fill_random);
+        let check = |key| {
+            let (scope, epoch) = (bucket.scope, bucket.epoch);
+            CustomerCheck::new(&self.keyring, scope, epoch, key, &mut fill_random)
+        };
         let upload = Upload {
             key: key.as_str().to_owned(),
             id,
@@ -227,6 +235,7 @@ impl Inner {
             lock: new.attributes.lock,
             system: new.attributes.system,
             initiator: caller.identity.agent(),
+            customer: new.customer.as_ref().map(check),
         };
         let address = self.keyring.upload_address(bucket.scope, id);
         let (pin, _guard) = self
@@ -266,11 +275,12 @@ impl Inner {
         if bytes > there {
             self.check_quota(bytes - there)?;
         }
+        let etag_md5 = body.etag(&new.etag_md5);
         let part = body.part(new.number, Some(new.etag_md5), new.checksum);
         let mut entry = PartEntry {
             upload: id,
             modified_ms: now_ms(),
-            etag_md5: new.etag_md5,
+            etag_md5,
             part,
         };
         let address = self.keyring.part_address(bucket.scope, id, new.number);
@@ -305,6 +315,9 @@ impl Inner {
                 .index
                 .upload(bucket.scope, id)?
                 .ok_or(SessionError::NoSuchUpload)?;
+            if upload.value.customer.is_some() != entry.part.customer {
+                return Err(CustomerKeyError::UploadDiffers.into());
+            }
             let note = Note {
                 bytes,
                 ..Note::of(new.operation, Some(&bucket.name), Purpose::Write)

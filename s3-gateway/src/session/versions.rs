@@ -327,6 +327,7 @@ impl Inner {
             system: Vec::new(),
             superseded: Sequence(0),
             amendments: 0,
+            customer: None,
             manifest: Manifest::Inline(Vec::new()),
         }
     }

@@ -129,7 +129,7 @@ impl Work {
     }
 
     async fn stream(&self, bucket: &Bucket, body: &[u8]) -> Result<FinishedStream, SessionError> {
-        let mut writer = self.rig.session.stream(bucket).await?;
+        let mut writer = self.rig.session.stream(bucket, None).await?;
         for piece in body.chunks(50_000) {
             writer.write(bytes::Bytes::copy_from_slice(piece)).await?;
         }

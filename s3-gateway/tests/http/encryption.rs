@@ -64,9 +64,6 @@ async fn headers_of_encryption_that_make_no_sense_are_refused() {
         put("/bkt/p", b"x").set(SSE, "aes:kms"),
         put("/bkt/p", b"x").set(KEY_ID, "key-1"),
         put("/bkt/p", b"x").set(SSE, "AES256").set(KEY_ID, "key-1"),
-        put("/bkt/p", b"x")
-            .set(SSE, "AES256")
-            .set("x-amz-server-side-encryption-customer-algorithm", "AES256"),
         get("/bkt/o").set(SSE, "AES256"),
     ] {
         assert_eq!(shop.ask(ask).await.outcome(), refused("InvalidArgument", 400));

@@ -69,6 +69,32 @@ async fn post_signed(shop: &Shop, conditions: &str, fields: &[(&str, &str)]) -> 
 const ANY_KEY: &str = r#", ["starts-with", "$key", "up/"]"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_form_may_bring_a_key_of_the_clients() {
+    let shop = Shop::open().await;
+    let start = "x-amz-server-side-encryption-customer-";
+    let key = ("pO3upElrwuEXSoFwCfnZPdSsmt/xWeFa0N9KgDijwVs=", "DWygnHRtgiJ77HCm+1rvHw==");
+    let names = ["algorithm", "key", "key-MD5"].map(|end| format!("{start}{end}"));
+    let conditions = format!(
+        "{ANY_KEY}, {{\"{}\": \"AES256\"}}, [\"starts-with\", \"${}\", \"\"], [\"starts-with\", \"${}\", \"\"]",
+        names[0], names[1], names[2]
+    );
+    let fields = [
+        ("key", "up/o"),
+        (names[0].as_str(), "AES256"),
+        (names[1].as_str(), key.0),
+        (names[2].as_str(), key.1),
+        ("file", "sealed"),
+    ];
+    let reply = post_signed(&shop, &conditions, &fields).await;
+    assert_eq!(reply.status, 204, "{}", reply.text);
+    assert_eq!(shop.get("/bkt/up/o").await.outcome(), refused("InvalidRequest", 400));
+    let read = fields[1..4].iter().fold(get("/bkt/up/o"), |ask, (name, value)| {
+        ask.set(&name.to_ascii_lowercase(), value)
+    });
+    assert_eq!(shop.ask(read).await.text, "sealed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signed_form_stores_its_file_as_its_fields_say() {
     let shop = Shop::open().await;
     let conditions = format!(

@@ -9,6 +9,7 @@ mod bad_input;
 mod buckets;
 mod client;
 mod dialects;
+mod customer_keys;
 mod encryption;
 mod forms;
 mod gate;

@@ -124,6 +124,10 @@ impl Shop {
             address: "127.0.0.1".parse().unwrap(),
             tls: false,
         };
+        self.send_from(peer, request).await
+    }
+
+    pub(crate) async fn send_from(&self, peer: Peer, request: Request<RawBody>) -> Reply {
         Reply::of(self.gate.serve(request, peer).await).await
     }
 

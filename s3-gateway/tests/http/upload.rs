@@ -28,6 +28,11 @@ impl<'a> Upload<'a> {
         Self { shop, path, id }
     }
 
+    /// An upload that was begun otherwise.
+    pub(crate) fn known(shop: &'a Shop, path: &'a str, id: String) -> Self {
+        Self { shop, path, id }
+    }
+
     pub(crate) fn part(&self, number: usize, body: &[u8]) -> Ask {
         put(self.path, body)
             .query("partNumber", &number.to_string())

@@ -4,9 +4,12 @@
     dead_code,
     unreachable_pub,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "shared by test files, each of which uses its own part"
 )]
+
+pub mod frames;
 
 use engine::disk::Disk;
 use engine::log::LogConfig;
@@ -27,6 +30,7 @@ use scopes::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use vault::customer::CustomerKey;
 use vault::keys::{Keyring, RootKey};
 
 /// An open vault.
@@ -298,7 +302,19 @@ impl Rig {
         body: &[u8],
         condition: Condition,
     ) -> Result<Stored, SessionError> {
-        let mut writer = self.session.stream(bucket).await?;
+        self.put_under(bucket, key, body, None, condition).await
+    }
+
+    /// As [`Self::put_if`], under a customer's key.
+    pub async fn put_under(
+        &self,
+        bucket: &Bucket,
+        key: &str,
+        body: &[u8],
+        customer: Option<&CustomerKey>,
+        condition: Condition,
+    ) -> Result<Stored, SessionError> {
+        let mut writer = self.session.stream(bucket, customer).await?;
         for piece in body.chunks(50_000) {
             writer.write(bytes::Bytes::copy_from_slice(piece)).await?;
         }
@@ -337,8 +353,20 @@ impl Rig {
         stored: &Stored,
         range: std::ops::Range<u64>,
     ) -> Result<Vec<u8>, SessionError> {
+        self.read_under(bucket, stored, None, range).await
+    }
+
+    /// As [`Self::read`], with a customer's key.
+    pub async fn read_under(
+        &self,
+        bucket: &Bucket,
+        stored: &Stored,
+        customer: Option<&CustomerKey>,
+        range: std::ops::Range<u64>,
+    ) -> Result<Vec<u8>, SessionError> {
         use futures::StreamExt;
-        let mut pieces = self.session.read(&self.caller, bucket, stored, range);
+        let customer = customer.cloned();
+        let mut pieces = self.session.read(&self.caller, bucket, stored, customer, range);
         let mut all = Vec::new();
         while let Some(piece) = pieces.next().await {
             all.extend_from_slice(&piece?);

@@ -4,6 +4,8 @@ use engine::codec::{DecodeError, Reader, Writer};
 use engine::slots::Sequence;
 use scopes::ScopeId;
 
+use crate::customer::CustomerCheck;
+
 use super::checksum::{ChecksumAlgorithm, ChecksumKind, ObjectChecksum};
 use super::manifest::{Manifest, PARTS_MAX};
 use super::part::Part;
@@ -76,7 +78,7 @@ pub struct Object {
     pub plaintext_bytes: u64,
     /// When it was written, in ms since 1970.
     pub modified_ms: u64,
-    /// MD5 of the bytes, or of the parts' MD5s.
+    /// MD5 of the bytes, or of the parts' MD5s; with a customer's key, what stands in their place.
     pub etag_md5: [u8; 16],
     /// How many parts it was uploaded in; 1 for a plain PUT.
     pub parts: u32,
@@ -95,6 +97,8 @@ pub struct Object {
     pub superseded: Sequence,
     /// How often its tags, lock or notes were changed since it was written: of two claims for one version the one with more is later.
     pub amendments: u64,
+    /// By what the customer's key is known again that its streams are sealed under; none if there is no such key.
+    pub customer: Option<CustomerCheck>,
     /// Where its bytes lie.
     pub manifest: Manifest,
 }
@@ -144,6 +148,7 @@ impl Object {
         encode_pairs(writer, &self.system);
         writer.varint(self.superseded.0);
         writer.varint(self.amendments);
+        writer.option_with(self.customer, |w, check| check.encode(w));
         self.manifest.encode(writer);
     }
 
@@ -171,9 +176,17 @@ impl Object {
             system: decode_pairs(&mut reader)?,
             superseded: Sequence(reader.varint()?),
             amendments: reader.varint()?,
+            customer: reader.option_with(CustomerCheck::decode)?,
             manifest: Manifest::decode(&mut reader)?,
         };
         reader.finish()?;
+        let customer = object.customer.is_some();
+        if !object.manifest.fits_customer(customer) || (customer && object.delete_marker) {
+            return Err(DecodeError::BadValue {
+                what: "customer key",
+                got: u64::from(customer),
+            });
+        }
         if let Manifest::Inline(parts) = &object.manifest {
             let bytes = parts
                 .iter()
@@ -329,6 +342,8 @@ pub struct Upload {
     pub system: Vec<(String, String)>,
     /// Who began it, as S3 shows it.
     pub initiator: String,
+    /// As in [`Object`]: every part comes with this key.
+    pub customer: Option<CustomerCheck>,
 }
 
 impl Upload {
@@ -347,6 +362,7 @@ impl Upload {
         self.lock.encode(&mut writer);
         encode_pairs(&mut writer, &self.system);
         writer.string(&self.initiator);
+        writer.option_with(self.customer, |w, check| check.encode(w));
         writer.into_vec()
     }
 
@@ -369,6 +385,7 @@ impl Upload {
             lock: Lock::decode(&mut reader)?,
             system: decode_pairs(&mut reader)?,
             initiator: reader.string(STRING_BYTES_MAX)?.to_owned(),
+            customer: reader.option_with(CustomerCheck::decode)?,
         };
         reader.finish()?;
         Ok(upload)

@@ -62,6 +62,8 @@ pub struct ChunkAt {
     pub stream: StreamId,
     /// The epoch of the scope key.
     pub epoch: u64,
+    /// Whether its stream is sealed under a customer's key too.
+    pub customer: bool,
     /// The pack it lies in.
     pub pack: PackId,
     /// Where in the pack: [`Place::on`] gives lane and offset for the pack's k.
@@ -121,6 +123,15 @@ impl Manifest {
         let mut epoch = crate::keys::FIRST_EPOCH;
         self.each_part(|part| epoch = epoch.max(part.epoch));
         epoch
+    }
+
+    /// Whether what an object or an upload says of a customer's key is true of every stream of this level: all parts are sealed
+    /// under one, or none; a stream that lists parts never is, for the gateway reads it by itself.
+    pub(super) fn fits_customer(&self, customer: bool) -> bool {
+        match self {
+            Self::Inline(parts) => parts.iter().all(|part| part.customer == customer),
+            Self::Indirect { stream, .. } => !stream.customer,
+        }
     }
 
     /// Whether an extent of this level still says "this pack".
@@ -271,6 +282,7 @@ impl Iterator for Chunks<'_> {
         Some(ChunkAt {
             stream: part.stream,
             epoch: part.epoch,
+            customer: part.customer,
             pack,
             place: extent.place(index)?,
             sealed_bytes: plain_bytes as u32 + TAG_BYTES as u32,

@@ -25,7 +25,9 @@ pub struct Part {
     pub stream: StreamId,
     /// The epoch of the scope key under which it is sealed.
     pub epoch: u64,
-    /// MD5 of the plaintext.
+    /// Whether it is sealed under a customer's key too. The check of that key stands with the object or the upload.
+    pub customer: bool,
+    /// MD5 of the plaintext; none where a customer's key is to be needed to learn anything of it.
     pub md5: Option<[u8; 16]>,
     /// Checksum of the plaintext.
     pub checksum: Option<Checksum>,
@@ -148,6 +150,7 @@ impl Part {
         writer.varint(self.plaintext_bytes);
         writer.fixed(&self.stream.0);
         writer.varint(self.epoch);
+        writer.u8(u8::from(self.customer));
         writer.option_with(self.md5, |w, md5| w.fixed(&md5));
         writer.option_with(self.checksum.as_ref(), |w, checksum| checksum.encode(w));
         writer.list_with(&self.extents, |w, extent| extent.encode(w));
@@ -159,6 +162,7 @@ impl Part {
             plaintext_bytes: reader.varint()?,
             stream: StreamId(reader.fixed()?),
             epoch: reader.varint()?,
+            customer: reader.bool("customer key")?,
             md5: reader.option_with(Reader::fixed)?,
             checksum: reader.option_with(Checksum::decode)?,
             extents: reader.list_with(EXTENTS_MAX, Extent::decode)?,

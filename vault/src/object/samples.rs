@@ -4,6 +4,7 @@ use engine::pack::{CHUNK_BYTES_MAX, PackId};
 use scopes::ScopeId;
 
 use super::*;
+use crate::customer::CustomerCheck;
 use crate::seal::CHUNK_PLAIN_BYTES;
 
 /// A part of `bytes` bytes whose chunks go round robin over k = 4 lanes, 8 chunks to a pack.
@@ -26,6 +27,7 @@ pub(crate) fn part(number: u16, bytes: u64, seed: u8) -> Part {
         plaintext_bytes: bytes,
         stream: StreamId([seed; 32]),
         epoch: 1,
+        customer: false,
         md5: Some([seed; 16]),
         checksum: Checksum::new(ChecksumAlgorithm::Crc32c, &[seed; 4]),
         extents: extents.finish(),
@@ -60,7 +62,27 @@ pub(crate) fn object(key: &str, parts: Vec<Part>) -> Object {
         system: vec![("encryption".to_owned(), "AES256".to_owned())],
         superseded: engine::slots::Sequence(0),
         amendments: 0,
+        customer: None,
         manifest: Manifest::Inline(parts),
+    }
+}
+
+/// The object that these parts make when they are sealed under a customer's key.
+pub(crate) fn customer_object(key: &str, mut parts: Vec<Part>) -> Object {
+    for part in &mut parts {
+        (part.customer, part.md5) = (true, None);
+    }
+    Object {
+        customer: Some(customer_check()),
+        ..object(key, parts)
+    }
+}
+
+pub(crate) fn customer_check() -> CustomerCheck {
+    CustomerCheck {
+        epoch: 1,
+        salt: [0xc1; 16],
+        value: [0xc2; 32],
     }
 }
 
@@ -89,6 +111,7 @@ pub(crate) fn upload(key: &str, id: u8) -> Upload {
         lock: Lock::default(),
         system: Vec::new(),
         initiator: "owner".to_owned(),
+        customer: Some(customer_check()),
     }
 }
 

@@ -4,7 +4,7 @@ use engine::codec::Writer;
 use engine::pack::{CHUNK_BYTES_MAX, PackId};
 use proptest::prelude::*;
 
-use super::samples::{bucket, object, part, part_entry, upload};
+use super::samples::{bucket, customer_object, object, part, part_entry, upload};
 use super::*;
 use crate::seal::CHUNK_PLAIN_BYTES;
 use crate::testing::{SCOPE, assert_golden, cases};
@@ -25,6 +25,8 @@ fn manifest_and_object_are_the_golden_bytes() {
     .encode(&mut writer);
     assert_golden("manifest-indirect.bin", writer.as_slice());
     assert_golden("object.bin", &object("a/key", parts).encode());
+    let customers = customer_object("a/key", vec![part(1, PLAIN, 0x30), part(2, 1, 0x31)]);
+    assert_golden("object-customer.bin", &customers.encode());
     assert_golden("bucket.bin", &bucket("photos", SCOPE).encode());
     assert_golden("upload.bin", &upload("a/key", 1).encode());
     assert_golden("part-entry.bin", &part_entry(1, part(3, PLAIN, 0x40)).encode());
@@ -219,6 +221,46 @@ fn an_object_whose_parts_do_not_add_up_is_refused() {
     let mut object = object("k", vec![part(0, 10, 1)]);
     object.plaintext_bytes = 11;
     assert!(Object::decode(&object.encode()).is_err());
+}
+
+#[test]
+fn an_object_whose_streams_disagree_about_a_customers_key_is_refused() {
+    let whole = customer_object("k", vec![part(1, 10, 1), part(2, 10, 2)]);
+    assert_eq!(Object::decode(&whole.encode()).as_ref(), Ok(&whole));
+    let Manifest::Inline(parts) = &whole.manifest else {
+        unreachable!()
+    };
+    let mut mixed = parts.clone();
+    mixed[1].customer = false;
+    let listed = Part {
+        customer: true,
+        ..part(0, 10, 1)
+    };
+    for bad in [
+        Object {
+            customer: None,
+            ..whole.clone()
+        },
+        Object {
+            manifest: Manifest::Inline(mixed),
+            ..whole.clone()
+        },
+        Object {
+            manifest: Manifest::Indirect {
+                parts: 2,
+                stream: Box::new(listed),
+            },
+            ..whole.clone()
+        },
+        Object {
+            delete_marker: true,
+            plaintext_bytes: 0,
+            manifest: Manifest::Inline(Vec::new()),
+            ..whole.clone()
+        },
+    ] {
+        assert!(Object::decode(&bad.encode()).is_err(), "{bad:?}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::testing::{SCOPE, assert_golden, cases, keyring, keyring_of, seeded};
 
 /// Seals `plain` as a stream; returns its id and chunks.
 fn seal(plain: &[u8], seed: u64) -> (StreamId, Vec<Vec<u8>>) {
-    let mut sealer = StreamSealer::new(&keyring(), SCOPE, 1, FreshStream::draw(&mut seeded(seed)));
+    let mut sealer = StreamSealer::new(&keyring(), SCOPE, 1, FreshStream::draw(&mut seeded(seed)), None);
     let count = plain.len().div_ceil(CHUNK_PLAIN_BYTES);
     let mut chunks = Vec::new();
     for (index, piece) in plain.chunks(CHUNK_PLAIN_BYTES).enumerate() {
@@ -77,7 +77,7 @@ proptest! {
         let mut plain = vec![0; bytes];
         seeded(seed)(&mut plain);
         let (stream, chunks) = seal(&plain, seed);
-        let opener = StreamOpener::new(&keyring(), SCOPE, 1, stream);
+        let opener = StreamOpener::new(&keyring(), SCOPE, 1, stream, None);
         let mut opened = Vec::new();
         for (index, chunk) in chunks.iter().enumerate() {
             let mut buf = chunk.clone();
@@ -93,7 +93,7 @@ proptest! {
         let mut altered = chunks[0].clone();
         let at = at.index(altered.len());
         altered[at] ^= 1 << bit;
-        prop_assert!(!opens(&StreamOpener::new(&keyring(), SCOPE, 1, stream), 0, true, &altered));
+        prop_assert!(!opens(&StreamOpener::new(&keyring(), SCOPE, 1, stream, None), 0, true, &altered));
     }
 
     /// Attempts at parts, concurrent or repeated: whatever streams they draw and however many chunks each seals, no
@@ -105,7 +105,7 @@ proptest! {
         let mut seen = HashSet::new();
         let mut open: Vec<(StreamSealer, usize)> = attempts
             .iter()
-            .map(|(epoch, chunks)| (StreamSealer::new(&ring, SCOPE, *epoch, FreshStream::draw(&mut random)), *chunks))
+            .map(|(epoch, chunks)| (StreamSealer::new(&ring, SCOPE, *epoch, FreshStream::draw(&mut random), None), *chunks))
             .collect();
         // Interleaved, as concurrent uploads of one part are.
         while open.iter().any(|(_, left)| *left > 0) {
@@ -121,10 +121,27 @@ proptest! {
 }
 
 #[test]
+fn a_customer_sealed_chunk_opens_with_that_key_alone_and_never_without() {
+    let (right, wrong) = (CustomerKey::from_bytes([1; 32]), CustomerKey::from_bytes([2; 32]));
+    let fresh = FreshStream::draw(&mut seeded(4));
+    let mut sealer = StreamSealer::new(&keyring(), SCOPE, 1, fresh, Some(&right));
+    let mut chunk = vec![7; 100];
+    sealer.seal_next(&mut chunk, true).unwrap();
+    let opener = |customer| StreamOpener::new(&keyring(), SCOPE, 1, sealer.id(), customer);
+    assert!(opens(&opener(Some(&right)), 0, true, &chunk));
+    assert!(!opens(&opener(Some(&wrong)), 0, true, &chunk));
+    assert!(!opens(&opener(None), 0, true, &chunk));
+    // And no customer's key opens what was sealed without one.
+    let (stream, chunks) = seal(&[7; 100], 4);
+    let opener = StreamOpener::new(&keyring(), SCOPE, 1, stream, Some(&right));
+    assert!(!opens(&opener, 0, true, &chunks[0]));
+}
+
+#[test]
 fn chunks_open_only_where_they_were_sealed() {
     let (stream, chunks) = seal(&vec![1; 2 * CHUNK_PLAIN_BYTES], 4);
     let (other, _) = seal(&vec![1; 2 * CHUNK_PLAIN_BYTES], 5);
-    let opener = StreamOpener::new(&keyring(), SCOPE, 1, stream);
+    let opener = StreamOpener::new(&keyring(), SCOPE, 1, stream, None);
     assert!(opens(&opener, 0, false, &chunks[0]) && opens(&opener, 1, true, &chunks[1]));
     assert!(!opens(&opener, 1, false, &chunks[0]), "reordered");
     assert!(!opens(&opener, 0, false, &chunks[1]), "swapped");
@@ -139,17 +156,17 @@ fn chunks_open_only_where_they_were_sealed() {
     );
     assert!(!opens(&opener, 1 << 32, true, &chunks[1]), "index beyond");
     let wrong = [
-        StreamOpener::new(&keyring(), SCOPE, 1, other),
-        StreamOpener::new(&keyring(), SCOPE, 2, stream),
-        StreamOpener::new(&keyring(), ScopeId([1; 16]), 1, stream),
-        StreamOpener::new(&keyring_of(9), SCOPE, 1, stream),
+        StreamOpener::new(&keyring(), SCOPE, 1, other, None),
+        StreamOpener::new(&keyring(), SCOPE, 2, stream, None),
+        StreamOpener::new(&keyring(), ScopeId([1; 16]), 1, stream, None),
+        StreamOpener::new(&keyring_of(9), SCOPE, 1, stream, None),
     ];
     assert!(wrong.iter().all(|opener| !opens(opener, 0, false, &chunks[0])));
 }
 
 #[test]
 fn a_sealer_ends_with_its_last_chunk_and_with_any_error() {
-    let sealer = |seed| StreamSealer::new(&keyring(), SCOPE, 1, FreshStream::draw(&mut seeded(seed)));
+    let sealer = |seed| StreamSealer::new(&keyring(), SCOPE, 1, FreshStream::draw(&mut seeded(seed)), None);
     let mut after_last = sealer(1);
     after_last.seal_next(&mut vec![0; 10], true).unwrap();
     assert_eq!(
@@ -187,7 +204,7 @@ fn a_sealer_ends_with_its_last_chunk_and_with_any_error() {
 
 #[test]
 fn sealing_a_buffer_with_room_does_not_move_it() {
-    let mut sealer = StreamSealer::new(&keyring(), SCOPE, 1, FreshStream::draw(&mut seeded(1)));
+    let mut sealer = StreamSealer::new(&keyring(), SCOPE, 1, FreshStream::draw(&mut seeded(1)), None);
     let mut buf = Vec::with_capacity(CHUNK_BYTES_MAX);
     buf.resize(CHUNK_PLAIN_BYTES, 1);
     let before = buf.as_ptr();

@@ -11,6 +11,7 @@ use scopes::{
 use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointWriter};
 use vault::claim::{Claim, ClaimValue, TrailerBuilder};
 use vault::credential::{SealedCredential, Secret};
+use vault::customer::CustomerCheck;
 use vault::keyfile::{Keyfile, Seed as KeySeed};
 use vault::keys::{Keyring, RootKey};
 use vault::object::{
@@ -42,6 +43,7 @@ fn part(number: u16, plaintext_bytes: u64, extents: Vec<Extent>) -> Part {
         plaintext_bytes,
         stream: StreamId([number as u8 + 1; 32]),
         epoch: 1,
+        customer: false,
         md5: (number > 0).then_some([9; 16]),
         checksum: checksum.filter(|_| number > 1),
         extents,
@@ -88,11 +90,29 @@ fn object(key: &str, manifest: Manifest, plaintext_bytes: u64) -> Object {
         system: Vec::new(),
         superseded: Sequence(0),
         amendments: 0,
+        customer: None,
         manifest,
     }
 }
 
-fn objects() -> [(&'static str, Object); 5] {
+/// By what a customer's key would be known again.
+const CHECK: CustomerCheck = CustomerCheck {
+    epoch: 1,
+    salt: [0xc1; 16],
+    value: [0xc2; 32],
+};
+
+/// An object under a customer's key.
+fn customers(mut part: Part) -> Object {
+    (part.customer, part.md5) = (true, None);
+    let bytes = part.plaintext_bytes;
+    Object {
+        customer: Some(CHECK),
+        ..object("sealed/by the client", Manifest::Inline(vec![part]), bytes)
+    }
+}
+
+fn objects() -> [(&'static str, Object); 6] {
     let [small, large] = parts();
     let empty = object("empty", Manifest::Inline(Vec::new()), 0);
     let bytes = small.plaintext_bytes + large.plaintext_bytes;
@@ -135,6 +155,7 @@ fn objects() -> [(&'static str, Object); 5] {
         ("object-multipart", multipart),
         ("object-indirect", object("a/b", indirect, 50 << 30)),
         ("object-marker", marker),
+        ("object-customer", customers(small)),
     ]
 }
 
@@ -164,6 +185,7 @@ fn upload() -> Upload {
         lock: Lock::default(),
         system: Vec::new(),
         initiator: "0123456789abcdef".to_owned(),
+        customer: Some(CHECK),
     }
 }
 
