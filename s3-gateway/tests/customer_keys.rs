@@ -241,7 +241,8 @@ async fn part(
     key: Option<&CustomerKey>,
 ) -> Result<CompletePart, SessionError> {
     let (bucket, name, id) = target;
-    let mut stream = rig.session.stream(bucket, key).await?;
+    let upload = rig.session.upload(bucket, &object_key(name), id).await?;
+    let mut stream = rig.session.part_stream(bucket, &upload, key).await?;
     stream.write(bytes::Bytes::copy_from_slice(bytes)).await?;
     let new = NewPart {
         number,
@@ -287,8 +288,25 @@ async fn an_upload_takes_parts_under_its_key_alone_and_outlives_a_rebuild() {
     assert_eq!(check(Some(&customer(9))), Ok(()));
     let target = (&bucket, "o", id);
     let refused = part(&rig, target, 1, b"plain", None).await;
+    let lacks = SessionError::CustomerKey(CustomerKeyError::UploadLacks);
+    assert_eq!(refused.err(), Some(lacks));
     let differs = SessionError::CustomerKey(CustomerKeyError::UploadDiffers);
+    let refused = part(&rig, target, 1, b"other", Some(&customer(8))).await;
     assert_eq!(refused.err(), Some(differs.clone()));
+    // Nor does a stream become a part that was begun as an object of its own, under the same key though.
+    let key = customer(9);
+    let stray = session.stream(&bucket, Some(&key)).await.unwrap();
+    let new = NewPart {
+        number: 1,
+        etag_md5: [1; 16],
+        checksum: None,
+        operation: "UploadPart",
+    };
+    let stray = stray.finish().await.unwrap();
+    let stray = session
+        .put_part(&rig.caller, (&bucket, &name, id), new, stray)
+        .await;
+    assert_eq!(stray.err(), Some(differs.clone()));
     let first = part(&rig, target, 1, &body(1, 5 << 20), Some(&customer(9)))
         .await
         .unwrap();
@@ -298,6 +316,11 @@ async fn an_upload_takes_parts_under_its_key_alone_and_outlives_a_rebuild() {
         .unwrap();
     let refused = part(&rig, (&bucket, "o", plain), 1, b"sealed", Some(&customer(9))).await;
     assert_eq!(refused.err(), Some(differs));
+    // Sent again, a part has the ETag that it had.
+    let again = part(&rig, target, 1, &body(1, 5 << 20), Some(&customer(9)))
+        .await
+        .unwrap();
+    assert_eq!(again.etag, first.etag);
     rig.settle().await;
     rig.close().await;
     rebuild(&disk).await;

@@ -12,7 +12,6 @@ use subtle::ConstantTimeEq;
 
 use crate::Random;
 use crate::keys::{Keyring, SecretKey};
-use crate::object::StreamId;
 
 #[cfg(test)]
 mod tests;
@@ -88,17 +87,17 @@ pub struct CustomerSeal {
 }
 
 impl CustomerSeal {
-    /// Of this stream.
-    pub fn new(
-        keyring: &Keyring,
-        (scope, epoch): (ScopeId, u64),
-        stream: StreamId,
-        key: &CustomerKey,
-        random: Random<'_>,
-    ) -> Self {
+    /// Of an object of its own: its check is drawn now.
+    pub fn new(keyring: &Keyring, scope: ScopeId, epoch: u64, key: &CustomerKey, random: Random<'_>) -> Self {
+        let check = CustomerCheck::new(keyring, scope, epoch, key, random);
+        Self::of_part(keyring, scope, check, key)
+    }
+
+    /// Of a part of an upload with this check, which the key gave.
+    pub fn of_part(keyring: &Keyring, scope: ScopeId, check: CustomerCheck, key: &CustomerKey) -> Self {
         Self {
-            check: CustomerCheck::new(keyring, scope, epoch, key, random),
-            etag_key: keyring.customer_etag_key(scope, epoch, stream, key),
+            check,
+            etag_key: keyring.customer_etag_key(scope, check.epoch, &check.salt, key),
         }
     }
 
@@ -107,8 +106,8 @@ impl CustomerSeal {
         self.check
     }
 
-    /// What stands in place of the MD5 in the stream's ETag: it says nothing of the bytes to whoever lacks the key, and is
-    /// another for each stream.
+    /// What stands in place of the MD5 in the stream's ETag: it says nothing of the bytes to whoever lacks the key. The same
+    /// bytes have another in each object; within an upload they have one, so that a part may be sent again.
     pub fn etag(&self, md5: &[u8; 16]) -> [u8; 16] {
         let tag = blake3::keyed_hash(self.etag_key.expose(), md5);
         let mut first = [0; 16];

@@ -158,15 +158,15 @@ impl Keyring {
         self.with_customer(context, (scope, epoch), &stream.0, customer)
     }
 
-    /// `derive("cairn v1 customer etag", scope key ‖ stream id ‖ customer key)`.
+    /// `derive("cairn v1 customer etag", scope key ‖ salt ‖ customer key)`.
     pub(crate) fn customer_etag_key(
         &self,
         scope: ScopeId,
         epoch: u64,
-        stream: StreamId,
+        salt: &[u8; 16],
         customer: &CustomerKey,
     ) -> SecretKey {
-        self.with_customer("cairn v1 customer etag", (scope, epoch), &stream.0, customer)
+        self.with_customer("cairn v1 customer etag", (scope, epoch), salt, customer)
     }
 
     /// `derive("cairn v1 customer key check", scope key ‖ salt ‖ customer key)`.

@@ -140,6 +140,7 @@ impl Job {
             range: 0..source.plaintext_bytes,
             from_key: keys.source_key().cloned(),
             to_key: keys.target_key().cloned(),
+            part_of: None,
         };
         let mut hasher = Hasher::new(true, self.compute);
         let mut observe = |bytes: &[u8]| hasher.update(bytes);

@@ -77,10 +77,7 @@ impl Operations {
         let id = upload_id(&request.input.upload_id)?;
         let (bucket, key) = (asked.bucket().await?, asked.key()?);
         let upload = asked.session.upload(&bucket, key, id).await?;
-        asked.check_upload_key(&bucket, &upload)?;
-        // A part that comes without a checksum gets the one that the upload announced.
-        let announced = upload.checksum_algorithm.map(sent_algorithm);
-        let (stream, digests) = receive(&asked, &bucket, announced, request.input.body).await?;
+        let (stream, digests) = receive(&asked, &bucket, Some(&upload), request.input.body).await?;
         check_algorithm(&upload, digests.checksum.as_ref())?;
         let new = NewPart {
             number,
@@ -207,7 +204,7 @@ impl Operations {
             max_parts: i32::try_from(max_parts).ok(),
             is_truncated: Some(page.truncated),
             parts: Some(page.parts.iter().map(listed_part).collect()),
-            initiator: Some(initiator(&upload)),
+            initiator: Some(initiator(&asked, &upload)),
             owner: Some(owner(&asked)),
             storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
             checksum_algorithm: algorithm.map(|a| ChecksumAlgorithm::from_static(a.name())),
@@ -251,7 +248,7 @@ impl Operations {
         let owner = owner(&asked);
         let one = |upload: &Upload| MultipartUpload {
             initiated: Some(timestamp(upload.initiated_ms)),
-            initiator: Some(initiator(upload)),
+            initiator: Some(initiator(&asked, upload)),
             key: Some(encoding.write(&upload.key)),
             owner: Some(owner.clone()),
             storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
@@ -450,9 +447,15 @@ fn completed_checksum(output: &mut CompleteMultipartUploadOutput, checksum: &Obj
     output.checksum_type = Some(ChecksumType::from_static(kind_name(checksum.kind)));
 }
 
-fn initiator(upload: &Upload) -> Initiator {
+/// Who began an upload. Another vault's name is its own business.
+fn initiator(asked: &Asked, upload: &Upload) -> Initiator {
+    let owner = owner(asked);
+    let own = owner.id.as_ref() == Some(&upload.initiator);
     Initiator {
-        display_name: Some(upload.initiator.clone()),
+        display_name: owner
+            .display_name
+            .filter(|_| own)
+            .or(Some(upload.initiator.clone())),
         id: Some(upload.initiator.clone()),
     }
 }

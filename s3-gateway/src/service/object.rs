@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use s3s::dto::{ETag, StreamingBlob, Timestamp};
 use tokio::time::{Instant, MissedTickBehavior};
-use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Object, ObjectChecksum};
+use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Object, ObjectChecksum, Upload};
 
 use super::{Asked, Halt, SessionBucket, encryption};
 use crate::body::BodyError;
@@ -62,17 +62,23 @@ pub(super) fn write_condition(conditions: &Preconditions) -> Result<Condition, H
 /// How often a body is looked at that is on its way in: one that came no chunk further gives back the room it holds.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
-/// Streams a checked body into a bucket, under the customer's key of the request; nothing is published by that. A body without a checksum of its own gets one of
-/// the algorithm `otherwise`.
+/// Streams a checked body into a bucket, under the customer's key of the request; nothing is published by that. The body of a
+/// part that comes without a checksum gets the one that its upload announced.
 pub(super) async fn receive(
     asked: &Asked,
     bucket: &SessionBucket,
-    otherwise: Option<Algorithm>,
+    part_of: Option<&Upload>,
     body: Option<StreamingBlob>,
 ) -> Result<(FinishedStream, Digests), Halt> {
     let admitted = &asked.admitted;
+    let key = admitted.keys.target_key();
+    let otherwise = part_of.and_then(|upload| upload.checksum_algorithm);
+    let otherwise = otherwise.map(sent_algorithm);
     let mut summer = otherwise.filter(|_| admitted.checksum.is_none()).map(Summer::new);
-    let mut writer: StreamWriter = asked.session.stream(bucket, admitted.keys.target_key()).await?;
+    let mut writer: StreamWriter = match part_of {
+        Some(upload) => asked.session.part_stream(bucket, upload, key).await?,
+        None => asked.session.stream(bucket, key).await?,
+    };
     if let Some(mut body) = body {
         let mut look = tokio::time::interval_at(Instant::now() + SETTLE_EVERY, SETTLE_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -45,6 +45,7 @@ impl Operations {
             range,
             from_key: keys.source_key().cloned(),
             to_key: keys.target_key().cloned(),
+            part_of: Some(upload.clone()),
         };
         let mut hasher = Hasher::new(true, upload.checksum_algorithm.map(sent_algorithm));
         let mut observe = |bytes: &[u8]| hasher.update(bytes);

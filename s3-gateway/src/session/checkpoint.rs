@@ -119,7 +119,7 @@ impl Inner {
         let entries = snapshot.addresses().filter(|address| own(address)).count() as u64;
         let mut buffer = Vec::new();
         let mut writer = CheckpointWriter::start(through, entries, &mut buffer);
-        let mut stream = StreamWriter::new(self, place, None)?;
+        let mut stream = StreamWriter::new(self, place, None, None)?;
         loop {
             let page = snapshot.next(PAGE_ENTRIES).await?;
             if page.is_empty() {

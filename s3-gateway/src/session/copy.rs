@@ -17,7 +17,7 @@ use futures::stream::StreamExt;
 use std::ops::Range;
 use std::sync::Arc;
 use vault::customer::CustomerKey;
-use vault::object::{ChecksumKind, Manifest, Object, ObjectChecksum, Versioning};
+use vault::object::{ChecksumKind, Manifest, Object, ObjectChecksum, Upload, Versioning};
 
 /// What a copy changes.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub struct Restream {
     pub from_key: Option<CustomerKey>,
     /// The key of what becomes of it.
     pub to_key: Option<CustomerKey>,
+    /// The upload that they become a part of.
+    pub part_of: Option<Upload>,
 }
 
 impl Session {
@@ -93,8 +95,10 @@ impl Session {
         to: &Bucket,
         observe: &mut (dyn FnMut(&[u8]) + Send),
     ) -> Result<FinishedStream, SessionError> {
-        self.writable()?;
-        let mut writer = super::StreamWriter::new(&self.inner, to, what.to_key.as_ref())?;
+        let mut writer = match &what.part_of {
+            Some(upload) => self.part_stream(to, upload, what.to_key.as_ref()).await?,
+            None => self.stream(to, what.to_key.as_ref()).await?,
+        };
         let mut pieces = self.inner.read_object(from.0, from.1, what.range, what.from_key);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
@@ -227,7 +231,7 @@ impl Inner {
             pins: Vec::new(),
         };
         for part in parts {
-            let mut writer = super::StreamWriter::new(self, to, None)?;
+            let mut writer = super::StreamWriter::new(self, to, None, None)?;
             let total = part.plaintext_bytes;
             let (number, md5, checksum) = (part.number, part.md5, part.checksum.clone());
             let mut pieces = self.read_raw(from.scope, Manifest::Inline(vec![part]), 0..total);

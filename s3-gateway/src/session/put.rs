@@ -17,7 +17,6 @@ use engine::slots::Sequence;
 use std::sync::Arc;
 use vault::claim::ClaimValue;
 use vault::commit::{Commit, Succession};
-use vault::customer::{CustomerKey, CustomerSeal};
 use vault::index::Stored as Row;
 use vault::object::{
     ChecksumKind, Extent, Manifest, Object, ObjectChecksum, Part, Upload, VersionId, Versioning,
@@ -49,21 +48,6 @@ pub(crate) fn manifest_hash(manifest: &Manifest) -> [u8; 32] {
 }
 
 impl Session {
-    /// Takes a new stream in for this bucket, to be sealed under the customer's key too if there is one. Refused at once when
-    /// a write could not succeed.
-    ///
-    /// # Errors
-    /// [`SessionError::NotWritable`], [`SessionError::QuotaExceeded`].
-    pub async fn stream(
-        &self,
-        bucket: &Bucket,
-        key: Option<&CustomerKey>,
-    ) -> Result<StreamWriter, SessionError> {
-        self.writable()?;
-        self.inner.check_quota(0)?;
-        StreamWriter::new(&self.inner, bucket, key)
-    }
-
     /// Makes a finished stream the current object of a key, if the condition holds at the moment of the ledger append.
     ///
     /// # Errors
@@ -198,7 +182,7 @@ impl Inner {
             system: new.attributes.system,
             superseded: Sequence(0),
             amendments: 0,
-            customer: body.customer.as_ref().map(CustomerSeal::check),
+            customer: body.check(),
             manifest: Manifest::Inline(Vec::new()),
         };
         let open = if body.tail.chunks.is_empty() {
@@ -326,7 +310,7 @@ impl Inner {
         bucket: &Bucket,
         bytes: Bytes,
     ) -> Result<(Part, Vec<Pin>), SessionError> {
-        let mut writer = StreamWriter::new(self, bucket, None)?;
+        let mut writer = StreamWriter::new(self, bucket, None, None)?;
         writer.write(bytes).await?;
         self.settle(bucket, writer.finish().await?).await
     }

@@ -7,7 +7,7 @@ use super::budget::Room;
 use super::gather::{Gather, PLAIN_BYTES};
 use super::packer::Run;
 use super::pins::Pin;
-use super::{Bucket, Inner, SessionError, fill_random, packer};
+use super::{Bucket, Inner, Session, SessionError, fill_random, packer};
 use bytes::Bytes;
 use engine::pack::{CHUNK_BYTES_MAX, PackBuilder, SHARD_BYTES_MAX};
 use futures::stream::{FuturesOrdered, StreamExt};
@@ -15,8 +15,8 @@ use scopes::ScopeId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use vault::customer::{CustomerKey, CustomerSeal};
-use vault::object::{Checksum, Extent, Part, StreamId};
+use vault::customer::{CustomerCheck, CustomerKey, CustomerSeal};
+use vault::object::{Checksum, Extent, Part, StreamId, Upload};
 use vault::seal::{FreshStream, StreamSealer};
 
 /// Packs of one stream on their way to the drives at the same time.
@@ -57,16 +57,55 @@ pub struct FinishedStream {
     pub(crate) room: Room,
 }
 
+impl Session {
+    /// Takes a new stream in for this bucket, to be sealed under the customer's key too if there is one. Refused at once when
+    /// a write could not succeed.
+    ///
+    /// # Errors
+    /// [`SessionError::NotWritable`], [`SessionError::QuotaExceeded`].
+    pub async fn stream(
+        &self,
+        bucket: &Bucket,
+        key: Option<&CustomerKey>,
+    ) -> Result<StreamWriter, SessionError> {
+        self.writable()?;
+        self.inner.check_quota(0)?;
+        StreamWriter::new(&self.inner, bucket, key, None)
+    }
+
+    /// As [`Self::stream`], for a part of an upload.
+    ///
+    /// # Errors
+    /// [`SessionError::CustomerKey`] if it is not the upload's key; as for [`Self::stream`].
+    pub async fn part_stream(
+        &self,
+        bucket: &Bucket,
+        upload: &Upload,
+        key: Option<&CustomerKey>,
+    ) -> Result<StreamWriter, SessionError> {
+        self.check_upload_key(bucket, upload, key)?;
+        self.writable()?;
+        self.inner.check_quota(0)?;
+        StreamWriter::new(&self.inner, bucket, key, Some(upload))
+    }
+}
+
 impl StreamWriter {
+    /// A writer under the customer's key if there is one; of a part, for an upload that was begun with that key.
     pub(crate) fn new(
         inner: &Arc<Inner>,
         bucket: &Bucket,
         key: Option<&CustomerKey>,
+        part_of: Option<&Upload>,
     ) -> Result<Self, SessionError> {
         let fresh = FreshStream::draw(&mut fill_random);
         let stream = fresh.id();
-        let under = (bucket.scope, bucket.epoch);
-        let seal = |key| CustomerSeal::new(&inner.keyring, under, stream, key, &mut fill_random);
+        let (keyring, scope) = (&inner.keyring, bucket.scope);
+        let check = part_of.and_then(|upload| upload.customer);
+        let seal = |key| match check {
+            Some(check) => CustomerSeal::of_part(keyring, scope, check, key),
+            None => CustomerSeal::new(keyring, scope, bucket.epoch, key, &mut fill_random),
+        };
         Ok(Self {
             inner: Arc::clone(inner),
             scope: bucket.scope,
@@ -249,6 +288,11 @@ impl FinishedStream {
     /// What stands in the stream's ETag, for the MD5 of its bytes.
     pub(crate) fn etag(&self, md5: &[u8; 16]) -> [u8; 16] {
         self.customer.as_ref().map_or(*md5, |seal| seal.etag(md5))
+    }
+
+    /// By what its customer's key is known again.
+    pub(crate) fn check(&self) -> Option<CustomerCheck> {
+        self.customer.as_ref().map(CustomerSeal::check)
     }
 
     /// The part as a manifest lists it, without the tail's extents.

@@ -14,6 +14,7 @@ use super::{Bucket, Caller, Inner, Session, SessionError, fill_random, now_ms};
 use crate::key::ObjectKey;
 use activity::Purpose;
 use engine::slots::Sequence;
+use scopes::Identity;
 use std::sync::Arc;
 use vault::claim::ClaimValue;
 use vault::commit::{Commit, Over};
@@ -234,7 +235,7 @@ impl Inner {
             tags: new.attributes.tags,
             lock: new.attributes.lock,
             system: new.attributes.system,
-            initiator: caller.identity.agent(),
+            initiator: initiator(&caller.identity),
             customer: new.customer.as_ref().map(check),
         };
         let address = self.keyring.upload_address(bucket.scope, id);
@@ -275,7 +276,7 @@ impl Inner {
         if bytes > there {
             self.check_quota(bytes - there)?;
         }
-        let etag_md5 = body.etag(&new.etag_md5);
+        let (etag_md5, customer) = (body.etag(&new.etag_md5), body.check());
         let part = body.part(new.number, Some(new.etag_md5), new.checksum);
         let mut entry = PartEntry {
             upload: id,
@@ -315,7 +316,7 @@ impl Inner {
                 .index
                 .upload(bucket.scope, id)?
                 .ok_or(SessionError::NoSuchUpload)?;
-            if upload.value.customer.is_some() != entry.part.customer {
+            if upload.value.customer != customer {
                 return Err(CustomerKeyError::UploadDiffers.into());
             }
             let note = Note {
@@ -370,4 +371,12 @@ impl Inner {
             attempts: ATTEMPTS_MAX,
         })
     }
+}
+
+/// Who begins an upload, as S3 shows it: the vault, which is S3's account.
+fn initiator(identity: &Identity) -> String {
+    if identity.is_anonymous() {
+        return identity.agent();
+    }
+    identity.vault().to_string()
 }

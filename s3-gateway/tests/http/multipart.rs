@@ -312,7 +312,12 @@ async fn uploads_list_in_pages_by_key_and_id_with_prefix_and_delimiter() {
         // The first Key of the answer is that of an upload: the markers have other names.
         reply.all("Key").into_iter().zip(reply.all("UploadId")).collect()
     };
-    assert_eq!(pairs(&shop.ask(list()).await), made);
+    let all = shop.ask(list()).await;
+    assert_eq!(pairs(&all), made);
+    // A credential acts for its vault: who began an upload is its owner.
+    let vault = crate::rig::vault_id().to_string();
+    assert!(all.all("ID").iter().all(|id| *id == vault) && all.all("ID").len() == 2 * made.len());
+    assert!(all.all("DisplayName").iter().all(|name| name == "test"));
     for size in ["1", "2", "3"] {
         let (mut found, mut ask) = (Vec::new(), list());
         loop {

@@ -17,7 +17,7 @@ fn every_key_of_the_hierarchy_differs_from_every_other() {
         ring.stream_key(SCOPE, 2, stream),
         ring.customer_stream_key(SCOPE, 1, stream, &CustomerKey::from_bytes([3; 32])),
         ring.customer_stream_key(SCOPE, 1, stream, &CustomerKey::from_bytes([4; 32])),
-        ring.customer_etag_key(SCOPE, 1, stream, &CustomerKey::from_bytes([3; 32])),
+        ring.customer_etag_key(SCOPE, 1, &[1; 16], &CustomerKey::from_bytes([3; 32])),
         ring.customer_check(SCOPE, 1, &[1; 16], &CustomerKey::from_bytes([3; 32])),
         ring.slot_key(SCOPE),
         ring.entry_key(SCOPE, 1),
