@@ -12,7 +12,7 @@ Exit status: 0 the suite ran (with --check: and every listed case passed), 1 not
 """
 import argparse, collections, json, os, re, secrets, shutil, socket, subprocess, sys, tempfile, time, venv
 
-from s3_tests_table import FAMILIES, NOT_APPLICABLE
+from s3_tests_table import FAILED_BY_DESIGN, FAMILIES, NOT_APPLICABLE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 STABLE = os.path.join(HERE, "s3-tests-passing.txt")
@@ -201,6 +201,9 @@ def judge(case, result):
     for reason, marks, pattern in NOT_APPLICABLE:
         if marks & set(result["marks"]) or (pattern and re.match(pattern, name)):
             return "not applicable", reason
+    for reason, pattern in FAILED_BY_DESIGN:
+        if re.match(pattern, name):
+            return "failed", reason
     why = phases.get(bad, {}).get("why", "did not end")
     return "failed", f"{bad}: {why}" if bad != "call" else why
 
