@@ -137,11 +137,21 @@ impl S3Port {
     /// Serves until `stop` turns true, then drains. Returns how many connections had to be cut off.
     pub async fn serve(self, front: S3Front, config: &UpConfig, stop: watch::Receiver<bool>) -> usize {
         let limits = ServerConfig {
+            connections_max: connections_max(),
             drain: config.drain,
             ..ServerConfig::default()
         };
         s3_gateway::server::serve(self.listener, self.tls, front.gate, limits, stop).await
     }
+}
+
+/// So many connections as half of the files that may be open now; the other half is for the drives' and the ledger's segments.
+fn connections_max() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = files.map_or(usize::MAX, |files| {
+        usize::try_from(files / 2).unwrap_or(usize::MAX)
+    });
+    half.min(CONNECTIONS_MAX)
 }
 
 /// An address that one can connect to: a port on every interface is also on this one.
@@ -156,3 +166,5 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 /// How long a client may stop sending a body before it is cut off.
 const BODY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// An idle connection takes some 10 KiB, so these take as much memory as the uploads may.
+const CONNECTIONS_MAX: usize = 8192;

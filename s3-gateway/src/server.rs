@@ -2,9 +2,11 @@
 //!
 //! HTTP/1.1 with keep-alive, plain or TLS. Everything that a client can make this process wait for has an end: the
 //! TLS handshake, the request's head (which includes the idle time between requests), the body (`body.rs`), and
-//! the taking of an answer (`stall.rs`). The number of connections is bounded; beyond it the kernel's queue waits.
+//! the taking of an answer (`stall.rs`). The number of connections is bounded; beyond it the one that has been idle longest
+//! makes room (`crowd.rs`), and only while every one is being answered does the kernel's queue wait.
 //! Sockets have TCP_NODELAY and answers are written head and body in one vectored write.
 
+mod crowd;
 mod stall;
 mod tls;
 
@@ -15,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crowd::{Answering, Crowd, Seat};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,7 +26,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use stall::Stall;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -33,7 +36,8 @@ use crate::host::Peer;
 /// Limits of a listener.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Connections at a time; the caller keeps it well under the process's limit of open files.
+    /// Connections at a time; the caller keeps it well under the process's limit of open files. Beyond it, whichever has been idle
+    /// longest is closed.
     pub connections_max: usize,
     /// For a TLS handshake, for a request's head, and for an idle connection.
     pub head_patience: Duration,
@@ -63,22 +67,28 @@ pub async fn serve<K: Gatekeeper, N: Inner>(
     config: ServerConfig,
     mut stop: watch::Receiver<bool>,
 ) -> usize {
-    let places = Arc::new(Semaphore::new(config.connections_max.max(1)));
+    let crowd = Crowd::new(config.connections_max);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address, place)) => {
+            Ok((stream, address)) => {
+                let seat = tokio::select! {
+                    biased;
+                    () = stopped(&mut stop) => break,
+                    seat = crowd.seat() => seat,
+                };
+                let Some(seat) = seat else { break };
                 let connection = Connection {
                     gate: Arc::clone(&gate),
                     config: config.clone(),
                     stop: stop.clone(),
-                    _place: place,
+                    seat,
                 };
                 connections.spawn(connection.run(stream, address, tls.clone()));
             }
@@ -99,18 +109,6 @@ pub async fn serve<K: Gatekeeper, N: Inner>(
     0
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
-    let (stream, address) = listener.accept().await?;
-    Ok((stream, address, place))
-}
-
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // A sender that is gone can ask for nothing any more, which is a stop too.
     let _ = stop.wait_for(|stop| *stop).await;
@@ -121,7 +119,7 @@ struct Connection<K, N> {
     config: ServerConfig,
     stop: watch::Receiver<bool>,
     // Given back when the connection ends.
-    _place: OwnedSemaphorePermit,
+    seat: Seat,
 }
 
 impl<K: Gatekeeper, N: Inner> Connection<K, N> {
@@ -136,8 +134,12 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
         match tls {
             None => self.speak(stream, peer).await,
             Some(tls) => {
-                let patience = self.config.head_patience;
-                if let Ok(Ok(stream)) = tokio::time::timeout(patience, tls.accept(stream)).await {
+                let occupant = self.seat.occupant();
+                let shaken = tokio::select! {
+                    shaken = tokio::time::timeout(self.config.head_patience, tls.accept(stream)) => shaken,
+                    () = occupant.asked_to_go() => return,
+                };
+                if let Ok(Ok(stream)) = shaken {
                     self.speak(stream, peer).await;
                 }
             }
@@ -146,12 +148,17 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
 
     async fn speak(mut self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
         let gate = Arc::clone(&self.gate);
+        let occupant = self.seat.occupant();
+        let answering = occupant.clone();
         let service = service_fn(move |request: http::Request<Incoming>| {
             let gate = Arc::clone(&gate);
-            async move {
+            let busy = answering.busy();
+            // On the heap, so that a connection that only waits does not keep the room that an answer takes.
+            Box::pin(async move {
                 let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-                Ok::<_, Infallible>(gate.serve(request, peer).await)
-            }
+                let response = gate.serve(request, peer).await;
+                Ok::<_, Infallible>(response.map(|body| Answering::new(body, busy)))
+            })
         });
         let stream = TokioIo::new(Stall::new(stream, self.config.write_patience));
         let connection = http1::Builder::new()
@@ -171,9 +178,19 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
                     asked = true;
                     connection.as_mut().graceful_shutdown();
                 }
+                () = occupant.asked_to_go(), if !asked => {
+                    asked = true;
+                    connection.as_mut().graceful_shutdown();
+                    // One that is idle goes by that; one in the middle of a head does not, and has had the longest time.
+                    if tokio::time::timeout(LEAVE_PATIENCE, connection.as_mut()).await.is_ok() || occupant.waits() {
+                        return;
+                    }
+                }
             }
         }
     }
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection that is to make room may take: one that is idle goes at once.
+const LEAVE_PATIENCE: Duration = Duration::from_millis(10);

@@ -118,22 +118,83 @@ async fn silent_slow_and_idle_connections_are_closed() {
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
+/// Sends all of a PUT but its last byte, and waits until the gateway reads the body.
+async fn begin_upload(server: &Running) -> (TcpStream, u8) {
+    let before = in_bytes(server);
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let bytes = wire(Ask::new(Method::PUT, "/photos/k").body(b"meow").signed()).await;
+    let (last, head) = bytes.split_last().unwrap();
+    stream.write_all(head).await.unwrap();
+    let begun = async {
+        while in_bytes(server) == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), begun).await.unwrap();
+    (stream, *last)
+}
+
+fn in_bytes(server: &Running) -> u64 {
+    let traffic = server.bench.gate.traffic();
+    traffic.in_bytes.load(std::sync::atomic::Ordering::Relaxed)
+}
+
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
+async fn idle_and_silent_connections_make_room_for_others_and_uploads_do_not() {
+    let server = start(ServerConfig {
+        connections_max: 4,
+        ..ServerConfig::default()
+    })
+    .await;
+    let request = || async { wire(Ask::new(Method::GET, "/photos/k").signed()).await };
+    let mut answer = [0; 12];
+    let (mut upload, last) = begin_upload(&server).await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(&request().await).await.unwrap();
+    idle.read_exact(&mut answer).await.unwrap();
+    let mut half = TcpStream::connect(server.address).await.unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nx: ").await.unwrap();
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    let begun = Instant::now();
+    let mut others = Vec::new();
+    for _ in 0..40 {
+        let mut other = TcpStream::connect(server.address).await.unwrap();
+        other.write_all(&request().await).await.unwrap();
+        other.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        others.push(other);
+    }
+    for gone in [&mut idle, &mut half, &mut silent] {
+        rest(gone).await;
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "they were closed, not timed out"
+    );
+    upload.write_all(&[last]).await.unwrap();
+    upload.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn while_every_connection_is_answered_the_next_waits_for_a_place() {
     let server = start(ServerConfig {
         connections_max: 2,
         ..ServerConfig::default()
     })
     .await;
-    let first = TcpStream::connect(server.address).await.unwrap();
-    let _second = TcpStream::connect(server.address).await.unwrap();
+    let (mut first, last) = begin_upload(&server).await;
+    let (_second, _) = begin_upload(&server).await;
     let mut third = TcpStream::connect(server.address).await.unwrap();
     let request = wire(Ask::new(Method::GET, "/photos/k").signed()).await;
     third.write_all(&request).await.unwrap();
     let mut answer = [0; 12];
     let early = tokio::time::timeout(Duration::from_millis(150), third.read_exact(&mut answer)).await;
-    assert!(early.is_err(), "two connections are held, so the third must wait");
-    drop(first);
+    assert!(
+        early.is_err(),
+        "two uploads are under way, so the third must wait"
+    );
+    first.write_all(&[last]).await.unwrap();
     third.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
