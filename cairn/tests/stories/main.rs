@@ -12,6 +12,7 @@ mod keys;
 mod kill;
 mod loss;
 mod process;
+mod races;
 mod rebuild;
 mod receipts;
 mod start;
