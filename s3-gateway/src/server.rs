@@ -167,6 +167,7 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
             .keep_alive(true)
             .half_close(false)
             .writev(true)
+            .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(stream, service);
         let mut connection = std::pin::pin!(connection);
         let mut asked = false;
@@ -194,3 +195,5 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection that is to make room may take: one that is idle goes at once.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(10);
+/// What a connection reads ahead. Three of these may be held for a slow upload: one in its hands, one on the way, one being read.
+const BUFFER_BYTES_MAX: usize = 128 << 10;

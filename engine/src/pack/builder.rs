@@ -112,6 +112,15 @@ impl PackBuilder {
         }
     }
 
+    /// Expects so many chunks of at most this many bytes each and no more: lanes take the memory for these.
+    pub fn expect_chunks(&mut self, chunks: usize, bytes: usize) {
+        // All that are used end up as long as the longest.
+        let longest = chunks.div_ceil(self.lanes.len().max(1)) * bytes;
+        for lane in self.lanes.iter_mut().take(chunks) {
+            lane.expect(longest.min(SHARD_BYTES_MAX));
+        }
+    }
+
     /// Expects a trailer of about so many bytes: chunks placed from now on leave lane 0 that much shorter than the others, so
     /// that the trailer makes no lane the longest.
     pub fn expect_trailer(&mut self, bytes: usize) {

@@ -14,8 +14,11 @@ use bytes::Bytes;
 use super::SHARD_BYTES_MAX;
 use crate::disk::DIRECT_ALIGN;
 
-/// A lane that grows beyond this is given its full room at once; a shorter one takes only what it needs.
+/// A lane that grows beyond this is given its full room at once, unless it is known how long it will be.
 pub(super) const LANE_GROWN_BYTES: usize = 128 * 1024;
+/// A lane of a known length up to this has a buffer of its own: short packs of many streams would else take sixteen times
+/// the memory that they are counted with.
+const LANE_OWN_BYTES: usize = SHARD_BYTES_MAX / 2;
 
 /// Spare buffers with room for a shard of [`SHARD_BYTES_MAX`] bytes, shared by all who hold a clone.
 #[derive(Debug, Clone)]
@@ -94,10 +97,7 @@ impl Lane {
     /// A shard of `bytes` bytes of any content, to be overwritten.
     pub(super) fn of_length(pool: &LanePool, bytes: usize) -> Self {
         let mut lane = Self::new(pool);
-        if bytes > LANE_GROWN_BYTES {
-            lane.buffer = pool.take();
-            lane.start = aligned_start(&lane.buffer);
-        }
+        lane.expect(bytes);
         lane.buffer.resize(lane.start + bytes, 0);
         lane
     }
@@ -118,18 +118,32 @@ impl Lane {
         self.buffer.get_mut(self.start..).unwrap_or_default()
     }
 
+    /// Takes the memory for `bytes` bytes in all, and no more if they are few.
+    pub(super) fn expect(&mut self, bytes: usize) {
+        if bytes > LANE_GROWN_BYTES && self.buffer.capacity() < self.start + bytes {
+            self.move_to(if bytes > LANE_OWN_BYTES {
+                self.pool.take()
+            } else {
+                Vec::with_capacity(bytes + DIRECT_ALIGN)
+            });
+        }
+    }
+
     /// Makes room for `more` bytes.
     pub(super) fn grow(&mut self, more: usize) {
         let need = self.len() + more;
-        if need > LANE_GROWN_BYTES && self.buffer.capacity() < SHARD_BYTES_MAX {
-            let mut buffer = self.pool.take();
-            let start = aligned_start(&buffer);
-            buffer.clear();
-            buffer.resize(start, 0);
-            buffer.extend_from_slice(self.as_slice());
-            (self.buffer, self.start) = (buffer, start);
+        if need > LANE_GROWN_BYTES && self.buffer.capacity() < self.start + need {
+            self.move_to(self.pool.take());
         }
         self.buffer.reserve(more);
+    }
+
+    fn move_to(&mut self, mut buffer: Vec<u8>) {
+        let start = aligned_start(&buffer);
+        buffer.clear();
+        buffer.resize(start, 0);
+        buffer.extend_from_slice(self.as_slice());
+        (self.buffer, self.start) = (buffer, start);
     }
 
     /// Appends a copy of `bytes`.
@@ -154,7 +168,7 @@ impl Lane {
     pub(super) fn into_bytes(mut self) -> Bytes {
         if self.is_empty() {
             Bytes::new()
-        } else if self.buffer.capacity() >= SHARD_BYTES_MAX {
+        } else if self.start > 0 || self.buffer.capacity() >= SHARD_BYTES_MAX {
             Bytes::from_owner(self)
         } else {
             Bytes::from(std::mem::take(&mut self.buffer))

@@ -188,16 +188,33 @@ fn buffers_go_back_to_their_pool_and_what_they_held_is_not_seen_again() {
     drop(copy);
     assert_eq!(pool.spare(), 6);
     // The same pack, from used and from fresh memory.
-    let again = fill(&pool, 1, 300_000);
+    let again = fill(&pool, 1, 1_200_000);
     assert_eq!(pool.spare(), 0);
-    let fresh = fill(&LanePool::new(0), 1, 300_000);
+    let fresh = fill(&LanePool::new(0), 1, 1_200_000);
     assert_eq!(again.summary, fresh.summary);
     assert_eq!(again.shards, fresh.shards);
     // A pack that is given up gives its lanes back too, and a pool keeps no more than it may.
     let mut builder = PackBuilder::with_pool(Code::DEFAULT, &pool);
-    builder.place(&vec![1; 300_000]).unwrap();
-    drop((again, builder, fill(&pool, 2, 300_000)));
+    builder.place(&vec![1; 1_200_000]).unwrap();
+    drop((again, builder, fill(&pool, 2, 1_200_000)));
     assert_eq!(pool.spare(), 6);
+}
+
+#[test]
+fn a_short_pack_of_known_length_takes_no_full_lanes() {
+    let pool = LanePool::new(6);
+    let mut builder = PackBuilder::with_pool(Code::DEFAULT, &pool);
+    let (chunks, bytes) = (14, 65_536);
+    builder.expect_chunks(chunks, bytes);
+    for chunk in 0..chunks {
+        builder.place(&vec![chunk as u8; bytes]).unwrap();
+    }
+    let pack = builder.finish(&Coder::new(Code::DEFAULT), None).unwrap();
+    let at_page = |shard: &bytes::Bytes| shard.as_ptr().align_offset(DIRECT_ALIGN) == 0;
+    assert!(pack.shards.iter().all(at_page));
+    assert!(pack.shards.iter().all(|shard| shard.len() == 4 * bytes));
+    drop(pack);
+    assert_eq!(pool.spare(), 0, "no buffer of 2 MiB was taken");
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub(super) fn write_condition(conditions: &Preconditions) -> Result<Condition, H
     }
 }
 
-/// How often a body is looked at that is on its way in: one that came no chunk further gives back the room it holds.
+/// How often a body is looked at that is on its way in: a slow one gives back the room it holds when others need it.
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 
 /// Streams a checked body into a bucket, under the customer's key of the request; nothing is published by that. The body of a
@@ -82,15 +82,11 @@ pub(super) async fn receive(
     if let Some(mut body) = body {
         let mut look = tokio::time::interval_at(Instant::now() + SETTLE_EVERY, SETTLE_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sealed = 0;
         loop {
             let part = tokio::select! {
                 biased;
                 _ = look.tick() => {
-                    if sealed == writer.sealed_chunks() {
-                        writer.settle().await?;
-                    }
-                    sealed = writer.sealed_chunks();
+                    writer.settle().await?;
                     continue;
                 }
                 part = body.next() => part,

@@ -154,14 +154,22 @@ impl Gather {
 }
 
 impl Gathered {
+    /// The chunks, where they are in no lanes.
+    pub(super) fn into_run(self) -> Run {
+        Run {
+            first_chunk: self.first_chunk,
+            chunks: self.chunks,
+        }
+    }
+
     /// The chunks in the lanes of a pack, and where in it they lie.
     pub(super) fn pack(self, inner: &Inner) -> Result<(PackBuilder, Vec<Extent>), SessionError> {
         let Some(Lanes { builder, placed }) = self.lanes else {
-            let run = Run {
+            return Run {
                 first_chunk: self.first_chunk,
                 chunks: self.chunks,
-            };
-            return run.pack(inner);
+            }
+            .pack(inner);
         };
         // A code has at most 32 lanes.
         let mut extents = ExtentBuilder::new(builder.code().data() as u8, self.first_chunk);
@@ -176,6 +184,7 @@ impl Run {
     /// As [`Gathered::pack`].
     pub(super) fn pack(self, inner: &Inner) -> Result<(PackBuilder, Vec<Extent>), SessionError> {
         let mut builder = PackBuilder::with_pool(inner.code, &inner.lanes);
+        builder.expect_chunks(self.chunks.len(), CHUNK_BYTES_MAX);
         let extents = place(&mut builder, &[self]).ok_or(OVERFLOW)?;
         Ok((builder, extents.into_iter().flatten().collect()))
     }

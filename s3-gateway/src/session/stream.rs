@@ -5,7 +5,7 @@
 
 use super::budget::Room;
 use super::gather::{Gather, PLAIN_BYTES};
-use super::packer::Run;
+use super::packer::{Run, Submission};
 use super::pins::Pin;
 use super::{Bucket, Inner, Session, SessionError, fill_random, packer};
 use bytes::Bytes;
@@ -32,6 +32,7 @@ type Written = Result<packer::Packed, SessionError>;
 pub struct StreamWriter {
     inner: Arc<Inner>,
     scope: ScopeId,
+    name: String,
     epoch: u64,
     stream: StreamId,
     sealer: StreamSealer,
@@ -39,6 +40,8 @@ pub struct StreamWriter {
     customer: Option<CustomerSeal>,
     bytes: u64,
     gather: Gather,
+    /// Chunks sealed when it was last looked at.
+    looked_chunks: u64,
     room: Room,
     in_flight: FuturesOrdered<JoinHandle<Written>>,
     pins: Vec<Pin>,
@@ -115,6 +118,8 @@ impl StreamWriter {
             customer: key.map(seal),
             bytes: 0,
             gather: Gather::default(),
+            looked_chunks: 0,
+            name: bucket.name.clone(),
             room: Room::none(),
             in_flight: FuturesOrdered::new(),
             pins: Vec::new(),
@@ -141,21 +146,19 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// To be called about once a second while too little comes for a chunk: when the budget is short, what the stream has
-    /// gathered leaves as a short pack, so that a slow client does not keep room from others.
+    /// To be called about once a second: when the budget is short, what a slow stream has gathered leaves, so that it does not keep
+    /// room from others while it waits for its client.
     ///
     /// # Errors
     /// When the drives refused what was written before; the stream is then of no use.
     pub async fn settle(&mut self) -> Result<(), SessionError> {
-        if self.inner.budget.is_tight() {
+        let came = self.gather.sealed().saturating_sub(self.looked_chunks);
+        self.looked_chunks = self.gather.sealed();
+        let slow = came < packer_share(self.inner.code.data()) as u64;
+        if slow && self.inner.budget.is_tight() {
             self.send_pack().await?;
         }
         Ok(())
-    }
-
-    /// Chunks sealed so far.
-    pub fn sealed_chunks(&self) -> u64 {
-        self.gather.sealed()
     }
 
     /// Ends the stream: seals its last chunk and waits for its full packs.
@@ -216,7 +219,7 @@ impl StreamWriter {
     /// Room for one more chunk. While others have taken it all, this stream's own packs on their way give some back; only when
     /// it has none does it give up what it gathered, as a short pack: it never waits for others while it holds room.
     async fn room_for_chunk(&mut self, last: bool) -> Result<Room, SessionError> {
-        let first = self.sealed_chunks() == 0;
+        let first = self.gather.sealed() == 0;
         let whole = first && last;
         loop {
             if let Some(room) = self.inner.budget.try_chunk(whole) {
@@ -236,7 +239,8 @@ impl StreamWriter {
         }
     }
 
-    /// Sends the chunks gathered so far on their way as a pack of their own.
+    /// Sends the chunks gathered so far on their way: as a pack of their own, or, where they are few, in one that slow streams
+    /// share.
     async fn send_pack(&mut self) -> Result<(), SessionError> {
         if self.gather.len() == 0 {
             return Ok(());
@@ -246,8 +250,21 @@ impl StreamWriter {
                 self.take(done)?;
             }
         }
+        let few = !self.gather.has_lanes() && self.gather.len() < packer_share(self.inner.code.data());
         let gathered = self.gather.take();
         let room = std::mem::replace(&mut self.room, Room::none());
+        if few {
+            let submission = Submission {
+                runs: vec![gathered.into_run()],
+                claim: None,
+                claim_bytes_max: 0,
+                room,
+            };
+            let packer = self.inner.packer(self.scope, &self.name, self.epoch);
+            self.in_flight
+                .push_back(tokio::spawn(async move { packer.submit(submission).await }));
+            return Ok(());
+        }
         let (inner, scope, epoch) = (Arc::clone(&self.inner), self.scope, self.epoch);
         self.in_flight.push_back(tokio::spawn(async move {
             let own = gathered.pack(&inner)?;

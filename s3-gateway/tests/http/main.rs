@@ -25,6 +25,7 @@ mod server;
 mod settings;
 mod sharing;
 mod shop;
+mod slow;
 mod tls;
 mod trouble;
 mod upload;

@@ -74,15 +74,8 @@ impl Shop {
             caller: crate::rig::caller(),
         };
         let sessions = Sessions::new(vec![rig.session.clone()]);
-        let config = GateConfig {
-            region: REGION.to_owned(),
-            hosts,
-            host_id: "shop".to_owned(),
-            body_patience: Duration::from_secs(10),
-        };
-        let front = Front::new(sessions.clone(), REGION.to_owned());
         let shop = Self {
-            gate: Arc::new(Gate::new(config, sessions, front)),
+            gate: gate(sessions, hosts, Duration::from_secs(10)),
             rig,
             root,
             _dir: None,
@@ -90,6 +83,13 @@ impl Shop {
         shop.credential(KEY, ScopeSet::All, OperationSet::all()).await;
         assert_eq!(shop.put("/bkt", b"").await.status, 200);
         shop
+    }
+
+    /// With a gate that waits so long for a body.
+    pub(crate) fn patient_for(mut self, body_patience: Duration) -> Self {
+        let sessions = Sessions::new(vec![self.rig.session.clone()]);
+        self.gate = gate(sessions, Hosts::default(), body_patience);
+        self
     }
 
     /// Takes a drive away.
@@ -142,6 +142,17 @@ impl Shop {
     pub(crate) async fn put(&self, path: &str, body: &[u8]) -> Reply {
         self.ask(Ask::new(Method::PUT, path).body(body)).await
     }
+}
+
+fn gate(sessions: Sessions, hosts: Hosts, body_patience: Duration) -> Arc<Gate<Sessions, Front>> {
+    let config = GateConfig {
+        region: REGION.to_owned(),
+        hosts,
+        host_id: "shop".to_owned(),
+        body_patience,
+    };
+    let front = Front::new(sessions.clone(), REGION.to_owned());
+    Arc::new(Gate::new(config, sessions, front))
 }
 
 pub(crate) fn get(path: &str) -> Ask {
