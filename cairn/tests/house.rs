@@ -362,6 +362,64 @@ fn names_path(line: &str, root: &str) -> bool {
 }
 
 #[test]
+fn every_test_that_the_page_of_advisories_names_is_there() {
+    let page = fs::read_to_string(top().join("docs/advisories.md")).unwrap();
+    let sources: String = sources().into_iter().map(|(_, text)| text).collect();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| S")).collect();
+    let mut broken = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if cells.get(1) != Some(&format!("S{}", number + 1).as_str()) {
+            broken.push(format!("{row}: out of order"));
+        }
+        let named: Vec<&str> = row
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| name.contains('_'))
+            .collect();
+        if named.is_empty() && !row.contains("none here") {
+            broken.push(format!("{row}: names no test"));
+        }
+        let missing = named
+            .iter()
+            .filter(|name| !sources.contains(&format!("fn {name}(")));
+        broken.extend(missing.map(|name| format!("{}: no test {name}", cells.get(1).unwrap())));
+    }
+    assert_eq!(rows.len(), 45);
+    assert_none("docs/advisories.md names tests that exist", &broken);
+}
+
+#[test]
+fn the_gateway_has_no_client_of_its_own() {
+    // A server that calls where a client says can be sent anywhere.
+    let clients = ["reqwest", "ureq", "curl", "isahc", "surf", "hickory-resolver"];
+    let names = dependencies("s3-gateway", "dependencies");
+    assert!(clients.iter().all(|client| !names.contains(*client)));
+    let manifest = fs::read_to_string(top().join("s3-gateway/Cargo.toml")).unwrap();
+    assert!(!manifest.contains("\"client"), "no HTTP client as a feature");
+    let dials = [
+        "TcpStream::connect",
+        "UdpSocket",
+        "lookup_host",
+        "client::conn",
+        "client::legacy",
+    ];
+    let mut broken = Vec::new();
+    for (path, text) in sources() {
+        if path.starts_with("s3-gateway/src/") {
+            broken.extend(
+                dials
+                    .iter()
+                    .filter(|dial| text.contains(**dial))
+                    .map(|dial| format!("{path}: {dial}")),
+            );
+        }
+    }
+    assert_none("the gateway connects to nobody", &broken);
+}
+
+#[test]
 fn rooms_with_formats_have_golden_files() {
     for directory in GOLDEN {
         let entries = fs::read_dir(top().join(directory))

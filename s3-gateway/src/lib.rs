@@ -25,7 +25,7 @@ pub mod key;
 mod lifecycle;
 pub mod operations;
 mod policy;
-mod route;
+pub mod route;
 pub mod server;
 pub mod service;
 pub mod session;

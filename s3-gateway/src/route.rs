@@ -10,6 +10,56 @@ use http::Method;
 use crate::auth::canonical::Query;
 use crate::errors::Refusal;
 
+/// A request of one operation, as far as it is routed by: for whoever sweeps all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// S3's name of the operation.
+    pub operation: &'static str,
+    /// GET, PUT, …
+    pub method: &'static str,
+    /// 0: the service, 1: a bucket, 2: an object.
+    pub names: usize,
+    /// The query, as pairs.
+    pub query: &'static [(&'static str, &'static str)],
+    /// Whether `x-amz-copy-source` is there.
+    pub copies: bool,
+}
+
+/// A route for every operation that is served, by asking [`operation`] for each combination of what it looks at.
+pub fn routes() -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
+        for (names, level) in [Level::Service, Level::Bucket, Level::Object]
+            .into_iter()
+            .enumerate()
+        {
+            for (query, copies) in QUERIES.iter().flat_map(|query| [(*query, false), (*query, true)]) {
+                let text: Vec<String> = query
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect();
+                let parsed = Query::parse(Some(&text.join("&")));
+                let (Ok(parsed), Ok(method_of)) = (parsed, Method::from_bytes(method.as_bytes())) else {
+                    continue;
+                };
+                match operation(&method_of, level, &parsed, copies) {
+                    Ok(operation) if routes.iter().all(|known| known.operation != operation) => {
+                        routes.push(Route {
+                            operation,
+                            method,
+                            names,
+                            query,
+                            copies,
+                        });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+    routes
+}
+
 /// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -270,6 +320,46 @@ const SUB_RESOURCES: [&str; 39] = [
     "website",
 ];
 
+/// The queries of which one at least reaches each operation; a test holds them against the table.
+const QUERIES: &[&[(&str, &str)]] = &[
+    &[],
+    &[("list-type", "2")],
+    &[("uploadId", "1"), ("partNumber", "1")],
+    &[("accelerate", "")],
+    &[("acl", "")],
+    &[("analytics", "")],
+    &[("attributes", "")],
+    &[("cors", "")],
+    &[("delete", "")],
+    &[("encryption", "")],
+    &[("intelligent-tiering", "")],
+    &[("inventory", "")],
+    &[("legal-hold", "")],
+    &[("lifecycle", "")],
+    &[("location", "")],
+    &[("logging", "")],
+    &[("metrics", "")],
+    &[("notification", "")],
+    &[("object-lock", "")],
+    &[("ownershipControls", "")],
+    &[("policy", "")],
+    &[("policyStatus", "")],
+    &[("publicAccessBlock", "")],
+    &[("replication", "")],
+    &[("requestPayment", "")],
+    &[("retention", "")],
+    &[("tagging", "")],
+    &[("uploadId", "1")],
+    &[("uploads", "")],
+    &[("versioning", "")],
+    &[("versions", "")],
+    &[("website", "")],
+    &[("analytics", ""), ("id", "1")],
+    &[("intelligent-tiering", ""), ("id", "1")],
+    &[("inventory", ""), ("id", "1")],
+    &[("metrics", ""), ("id", "1")],
+];
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -285,23 +375,22 @@ mod tests {
 
     #[test]
     fn every_operation_of_the_table_is_reached_and_no_other() {
-        let mut reached = BTreeSet::new();
+        let mut reached: BTreeSet<&str> = routes().into_iter().map(|route| route.operation).collect();
+        let known = reached.len();
         for method in ["GET", "HEAD", "PUT", "POST", "DELETE"] {
             for level in [Level::Service, Level::Bucket, Level::Object] {
-                for copies in [false, true] {
-                    let plain = ["", "list-type=2", "uploadId=1&partNumber=1"];
-                    for query in plain
-                        .into_iter()
-                        .chain(SUB_RESOURCES)
-                        .flat_map(|q| [q.to_owned(), format!("{q}&id=1")])
-                    {
-                        let query = Query::parse(Some(&query)).unwrap();
-                        let method = Method::from_bytes(method.as_bytes()).unwrap();
-                        reached.extend(operation(&method, level, &query, copies));
-                    }
+                for query in SUB_RESOURCES
+                    .iter()
+                    .flat_map(|q| [(*q).to_owned(), format!("{q}&id=1")])
+                {
+                    let query = Query::parse(Some(&query)).unwrap();
+                    let method = Method::from_bytes(method.as_bytes()).unwrap();
+                    reached.extend(operation(&method, level, &query, false));
+                    reached.extend(operation(&method, level, &query, true));
                 }
             }
         }
+        assert_eq!(reached.len(), known, "a route is missing");
         let table: BTreeSet<&str> = TABLE.iter().map(|(name, ..)| *name).collect();
         assert_eq!(reached, table);
     }

@@ -1,7 +1,7 @@
 //! Stories with the real program: what a person does and what must then be true.
 //!
 //! Each starts `cairn` itself on free ports and a temporary data directory. Longer runs of the kill loop:
-//! `CAIRN_KILL_ROUNDS=20 cargo test -p cairn --test stories kill`.
+//! `CAIRN_KILL_ROUNDS=20 cargo test -p cairn --test stories kill`, and of the races: `CAIRN_RACE_ROUNDS=1000 … races`.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod clients;

@@ -4,6 +4,8 @@
 //! vault on a real directory.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod advisories;
+mod advisories_input;
 mod attributes;
 mod bad_input;
 mod buckets;
@@ -17,6 +19,7 @@ mod lifecycle;
 mod locks;
 mod multipart;
 mod objects;
+mod one_key;
 mod oracle;
 mod records;
 #[path = "../rig/mod.rs"]
