@@ -196,4 +196,4 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection that is to make room may take: one that is idle goes at once.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(10);
 /// What a connection reads ahead. Three of these may be held for a slow upload: one in its hands, one on the way, one being read.
-const BUFFER_BYTES_MAX: usize = 128 << 10;
+const BUFFER_BYTES_MAX: usize = 64 << 10;

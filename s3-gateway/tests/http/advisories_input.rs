@@ -163,8 +163,8 @@ async fn s45_line_ends_and_escapes_of_users_split_no_header_and_no_document() {
     let plain = shop.get("/bkt").await;
     assert!(!plain.text.contains("<&>"), "{}", plain.text);
     for (name, value) in [
-        ("response-content-type", "a%0D%0Ax-injected:%201"),
-        ("response-content-disposition", "%0Ax-injected:1"),
+        ("response-content-type", "a%0D%0Ax-injected%3A%201"),
+        ("response-content-disposition", "%0Ax-injected%3A1"),
         ("response-expires", "%0D"),
     ] {
         let reply = shop.ask(get("/bkt/canary-5d1c07").query(name, value)).await;
