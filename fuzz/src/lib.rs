@@ -13,6 +13,7 @@ mod ledger;
 mod log;
 mod objects;
 mod packs;
+mod shared;
 
 pub use consent::credential;
 pub use door::{aws_chunked, checksum_headers, sigv4};
@@ -21,6 +22,10 @@ pub use ledger::ledger_entry;
 pub use log::log_frame;
 pub use objects::{manifest, pack_claims};
 pub use packs::shard_frame;
+pub use shared::{
+    access_list, bucket_policy, copy_source, cors_rules, lifecycle_rules, post_form, post_policy,
+    tagging_header,
+};
 
 /// A parser and the folder of `corpus/` that is its.
 #[derive(Debug, Clone, Copy)]
@@ -32,14 +37,30 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 18] = [
+    Target {
+        name: "access_list",
+        run: access_list,
+    },
     Target {
         name: "aws_chunked",
         run: aws_chunked,
     },
     Target {
+        name: "bucket_policy",
+        run: bucket_policy,
+    },
+    Target {
         name: "checksum_headers",
         run: checksum_headers,
+    },
+    Target {
+        name: "copy_source",
+        run: copy_source,
+    },
+    Target {
+        name: "cors_rules",
+        run: cors_rules,
     },
     Target {
         name: "credential",
@@ -48,6 +69,10 @@ pub const TARGETS: [Target; 10] = [
     Target {
         name: "ledger_entry",
         run: ledger_entry,
+    },
+    Target {
+        name: "lifecycle_rules",
+        run: lifecycle_rules,
     },
     Target {
         name: "log_frame",
@@ -62,6 +87,14 @@ pub const TARGETS: [Target; 10] = [
         run: pack_claims,
     },
     Target {
+        name: "post_form",
+        run: post_form,
+    },
+    Target {
+        name: "post_policy",
+        run: post_policy,
+    },
+    Target {
         name: "receipt",
         run: receipt,
     },
@@ -72,6 +105,10 @@ pub const TARGETS: [Target; 10] = [
     Target {
         name: "sigv4",
         run: sigv4,
+    },
+    Target {
+        name: "tagging_header",
+        run: tagging_header,
     },
 ];
 

@@ -19,6 +19,7 @@ mod lock;
 mod multipart;
 mod object;
 mod object_attributes;
+pub mod parsers;
 mod part_copy;
 mod put;
 mod tagging;

@@ -191,7 +191,7 @@ impl Operations {
 fn wanted(asked: &Asked, headers: &HeaderMap, document: Option<&AccessControlPolicy>) -> Result<Acl, Halt> {
     match (of_headers(asked, headers)?, document) {
         (Some(acl), None) => Ok(acl),
-        (None, Some(document)) => of_document(asked, document),
+        (None, Some(document)) => of_document(owner(asked).id, document),
         (Some(_), Some(_)) => {
             let message = "This request does not support content";
             Err(Refusal::new(400, "UnexpectedContent", message).into())
@@ -203,8 +203,8 @@ fn wanted(asked: &Asked, headers: &HeaderMap, document: Option<&AccessControlPol
     }
 }
 
-fn of_document(asked: &Asked, document: &AccessControlPolicy) -> Result<Acl, Halt> {
-    let own = owner(asked).id;
+/// What a document grants in a bucket of this owner.
+pub(super) fn of_document(own: Option<String>, document: &AccessControlPolicy) -> Result<Acl, Halt> {
     if document
         .owner
         .as_ref()
@@ -223,7 +223,7 @@ fn of_document(asked: &Asked, document: &AccessControlPolicy) -> Result<Acl, Hal
         let permission = Permission::parse(permission.as_str()).ok_or_else(malformed)?;
         let grantee = match (grantee.type_.as_str(), &grantee.id, &grantee.uri) {
             (Type::CANONICAL_USER, id @ Some(_), None) if *id == own => Grantee::Owner,
-            (Type::CANONICAL_USER, Some(id), None) => return Err(other_account(asked, id)),
+            (Type::CANONICAL_USER, Some(id), None) => return Err(other_account(id)),
             (Type::GROUP, None, Some(uri)) => group(uri)?,
             (Type::AMAZON_CUSTOMER_BY_EMAIL, ..) => return Err(foreign()),
             _ => return Err(malformed()),
@@ -239,7 +239,7 @@ fn header_grantee(asked: &Asked, text: &str) -> Result<Grantee, Halt> {
     let value = value.trim().trim_matches('"');
     match kind.trim() {
         "id" if Some(value) == owner(asked).id.as_deref() => Ok(Grantee::Owner),
-        "id" => Err(other_account(asked, value)),
+        "id" => Err(other_account(value)),
         "uri" => group(value),
         "emailAddress" => Err(foreign()),
         _ => Err(unknown_grantee()),
@@ -256,7 +256,7 @@ fn group(uri: &str) -> Result<Grantee, Halt> {
 }
 
 /// An account that exists could be granted something elsewhere; one that cannot exist is a mistake.
-fn other_account(_asked: &Asked, id: &str) -> Halt {
+fn other_account(id: &str) -> Halt {
     if id.parse::<scopes::VaultId>().is_ok() {
         foreign()
     } else {

@@ -55,7 +55,7 @@ impl Operations {
     }
 }
 
-fn checked(rule: CORSRule) -> Result<Rule, Halt> {
+pub(super) fn checked(rule: CORSRule) -> Result<Rule, Halt> {
     let refused = |message: String| Err(Halt::from(Refusal::invalid_request(message)));
     if rule.allowed_methods.is_empty() || rule.allowed_origins.is_empty() {
         return Err(Refusal::malformed_xml().into());
@@ -100,7 +100,7 @@ fn checked(rule: CORSRule) -> Result<Rule, Halt> {
     })
 }
 
-fn said(rule: Rule) -> CORSRule {
+pub(super) fn said(rule: Rule) -> CORSRule {
     let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
     CORSRule {
         allowed_headers: some(rule.headers),

@@ -101,7 +101,7 @@ pub(super) fn put_expiry(headers: &mut HeaderMap, bucket: &SessionBucket, object
 }
 
 /// A rule that can be kept.
-fn checked(rule: LifecycleRule, number: usize) -> Result<Rule, Halt> {
+pub(super) fn checked(rule: LifecycleRule, number: usize) -> Result<Rule, Halt> {
     if rule.transitions.is_some_and(|list| !list.is_empty())
         || rule
             .noncurrent_version_transitions
@@ -223,7 +223,7 @@ fn wanted_filter(wanted: LifecycleRuleFilter) -> Result<Filter, Halt> {
 }
 
 /// A rule as S3 shows it.
-fn shown(rule: Rule) -> LifecycleRule {
+pub(super) fn shown(rule: Rule) -> LifecycleRule {
     let (expire, noncurrent) = (rule.expire, rule.noncurrent);
     let days = |days: u32| i32::try_from(days).ok();
     LifecycleRule {

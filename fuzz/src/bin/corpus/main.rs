@@ -6,6 +6,7 @@
 mod door;
 mod engine_formats;
 mod evidence;
+mod shared;
 mod vault_formats;
 
 use std::error::Error;
@@ -27,6 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("pack_claims", vault_formats::pack_claims()?),
         ("receipt", evidence::receipt()?),
         ("shard_frame", engine_formats::shard_frame()?),
+        ("access_list", shared::access_list()),
+        ("bucket_policy", shared::bucket_policy()),
+        ("copy_source", shared::copy_source()),
+        ("cors_rules", shared::cors_rules()),
+        ("lifecycle_rules", shared::lifecycle_rules()),
+        ("post_form", shared::post_form()),
+        ("post_policy", shared::post_policy()),
+        ("tagging_header", shared::tagging_header()),
         ("sigv4", door::sigv4()?),
     ];
     for (target, seeds) in targets {
