@@ -72,7 +72,10 @@ const ANY_KEY: &str = r#", ["starts-with", "$key", "up/"]"#;
 async fn a_form_may_bring_a_key_of_the_clients() {
     let shop = Shop::open().await;
     let start = "x-amz-server-side-encryption-customer-";
-    let key = ("pO3upElrwuEXSoFwCfnZPdSsmt/xWeFa0N9KgDijwVs=", "DWygnHRtgiJ77HCm+1rvHw==");
+    let key = (
+        "pO3upElrwuEXSoFwCfnZPdSsmt/xWeFa0N9KgDijwVs=",
+        "DWygnHRtgiJ77HCm+1rvHw==",
+    );
     let names = ["algorithm", "key", "key-MD5"].map(|end| format!("{start}{end}"));
     let conditions = format!(
         "{ANY_KEY}, {{\"{}\": \"AES256\"}}, [\"starts-with\", \"${}\", \"\"], [\"starts-with\", \"${}\", \"\"]",
@@ -87,7 +90,10 @@ async fn a_form_may_bring_a_key_of_the_clients() {
     ];
     let reply = post_signed(&shop, &conditions, &fields).await;
     assert_eq!(reply.status, 204, "{}", reply.text);
-    assert_eq!(shop.get("/bkt/up/o").await.outcome(), refused("InvalidRequest", 400));
+    assert_eq!(
+        shop.get("/bkt/up/o").await.outcome(),
+        refused("InvalidRequest", 400)
+    );
     let read = fields[1..4].iter().fold(get("/bkt/up/o"), |ask, (name, value)| {
         ask.set(&name.to_ascii_lowercase(), value)
     });
