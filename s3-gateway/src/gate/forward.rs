@@ -11,6 +11,7 @@ use super::{ForwardBody, Target};
 use crate::auth::Place;
 use crate::auth::canonical::{Query, encode, encode_path};
 use crate::checksum::{Algorithm, Summer};
+use crate::customer_key::is_secret;
 use crate::encoded_word;
 use crate::errors::Refusal;
 
@@ -90,7 +91,7 @@ pub(super) fn rewrite(
             path.push_str(&encode_path(key.as_str()));
         }
     }
-    let forwarded = query.forwarded(is_credential);
+    let forwarded = query.forwarded(|name| is_credential(name) || is_secret(&name.to_ascii_lowercase()));
     if !forwarded.is_empty() {
         path.push('?');
         path.push_str(&forwarded);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 use s3_gateway::host::{Hosts, Peer};
 
-use crate::client::{Ask, Reply, element};
+use crate::client::{Ask, Bench, Reply, element};
 use crate::rig::body;
 use crate::shop::{Shop, get, post, put, refused};
 use crate::upload::{Upload, base64};
@@ -194,6 +194,29 @@ async fn a_key_is_taken_over_tls_from_this_machine_or_where_a_trusted_proxy_says
             status == 400 && text.contains("must be made over a secure connection"),
             "{address}: {text}"
         );
+    }
+}
+
+#[tokio::test]
+async fn behind_the_gate_no_header_and_no_query_has_the_key() {
+    let bench = Bench::new();
+    let key = STANDARD.encode([1; 32]);
+    assert_eq!(
+        bench.send(under(put("/bkt/o", b"x"), 1).signed()).await.status,
+        200
+    );
+    let in_headers = bench.seen().unwrap();
+    let encoded = |text: &str| text.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D");
+    let ask = put("/bkt/o", b"x")
+        .query(ALGORITHM, "AES256")
+        .query("X-Amz-Server-Side-Encryption-Customer-Key", &encoded(&key))
+        .query(KEY_MD5, &encoded(&md5(1)));
+    let ask = bench.send(ask.presigned(60)).await;
+    assert_eq!(ask.status, 200, "{}", ask.text);
+    for seen in [in_headers, bench.seen().unwrap()] {
+        assert!(!seen.uri.contains(key.trim_end_matches('=')), "{}", seen.uri);
+        assert!(!format!("{:?}", seen.headers).contains(&key));
+        assert_eq!(seen.headers.get(KEY_MD5), None);
     }
 }
 
