@@ -140,6 +140,9 @@ impl Access {
         };
         let decided = decide(&self.sessions, &question);
         let refused = |refusal| Err(self.refuse_source(admitted, operation, bucket, refusal));
+        if !is_owner(&request.headers, "x-amz-source-expected-bucket-owner", admitted) {
+            return refused(Refusal::from(&Denied::Scope));
+        }
         match decided {
             Ok(vault) if vault == admitted.vault => Ok(()),
             // Its bytes would have to leave the vault that they are sealed in.
@@ -164,8 +167,7 @@ impl Access {
         if !same {
             return Err(Refusal::access_denied().into());
         }
-        let owner = context.headers().get("x-amz-expected-bucket-owner");
-        if owner.is_some_and(|owner| owner.as_bytes() != admitted.vault.to_string().as_bytes()) {
+        if !is_owner(context.headers(), "x-amz-expected-bucket-owner", &admitted) {
             return Err(Refusal::from(&Denied::Scope).into());
         }
         // The gate asked before it read the body, which takes its time.
@@ -185,6 +187,15 @@ impl Access {
             Err(Refusal::access_denied().into())
         }
     }
+}
+
+/// Whether the vault is the one that a header expects, if it does. A copy's source is of the same vault as its target.
+fn is_owner(headers: &http::HeaderMap, name: &str, admitted: &Admitted) -> bool {
+    let vault = admitted.vault.to_string();
+    headers
+        .get_all(name)
+        .iter()
+        .all(|owner| owner.as_bytes() == vault.as_bytes())
 }
 
 #[async_trait::async_trait]

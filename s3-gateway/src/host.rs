@@ -49,15 +49,14 @@ impl Hosts {
     /// Sets `host` to what the client signed, drops forwarded headers, and says where the client is and whether it used TLS.
     pub fn settle(&self, headers: &mut HeaderMap, peer: Peer) -> Peer {
         let trusted = self.trusted_proxies.contains(&peer.address.to_canonical());
-        let first = |name: &str| -> Option<String> {
-            let text = headers.get(name)?.to_str().ok()?;
-            text.split(',')
-                .next()
-                .map(|t| t.trim().to_owned())
-                .filter(|t| !t.is_empty())
+        // What the nearest proxy wrote; what stands before it may be the client's own.
+        let nearest = |name: &str| -> Option<String> {
+            let text = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+            let last = text.rsplit(',').next().map(str::trim);
+            last.filter(|text| !text.is_empty()).map(str::to_owned)
         };
         let client = self.client(headers);
-        let (host, scheme) = (first("x-forwarded-host"), first("x-forwarded-proto"));
+        let (host, scheme) = (nearest("x-forwarded-host"), nearest("x-forwarded-proto"));
         let dropped: Vec<HeaderName> = headers
             .keys()
             .filter(|n| n.as_str().starts_with("x-forwarded-"))
@@ -235,5 +234,28 @@ mod tests {
             settle("10.0.0.2"),
             ("inner:9000".into(), false, "10.0.0.2".into())
         );
+    }
+
+    #[test]
+    fn of_several_schemes_and_hosts_the_nearest_proxys_counts() {
+        let hosts = Hosts::new(&[], &["10.0.0.1".parse().unwrap()]);
+        let peer = Peer {
+            address: "10.0.0.1".parse().unwrap(),
+            tls: false,
+        };
+        for (lines, tls) in [
+            (&["https, http"][..], false),
+            (&["http", "https"], true),
+            (&["https,"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("host", "inner:9000".parse().unwrap());
+            headers.insert("x-forwarded-host", "forged, s3.example.org".parse().unwrap());
+            for line in lines {
+                headers.append("x-forwarded-proto", line.parse().unwrap());
+            }
+            assert_eq!(hosts.settle(&mut headers, peer).tls, tls, "{lines:?}");
+            assert_eq!(headers["host"], "s3.example.org");
+        }
     }
 }

@@ -277,3 +277,22 @@ async fn clients_that_stop_sending_keep_no_room_from_others() {
         done = tokio::time::timeout(limit, others) => done.unwrap(),
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_owner_than_was_expected_refuses_the_bucket_and_the_source() {
+    let shop = Shop::open().await;
+    shop.put("/bkt/o", b"meow").await;
+    let own = crate::rig::vault_id().to_string();
+    let other = "0808080808080808080808080808080808".to_owned();
+    for (owner, read, copied) in [(&own, 200, 200), (&other, 403, 403), (&String::new(), 403, 403)] {
+        let ask = get("/bkt/o").set("x-amz-expected-bucket-owner", owner);
+        assert_eq!(shop.ask(ask).await.status, read, "{owner}");
+        let copy = put("/bkt/copy", b"").set("x-amz-copy-source", "/bkt/o");
+        let reply = shop
+            .ask(copy.set("x-amz-source-expected-bucket-owner", owner))
+            .await;
+        assert_eq!(reply.status, copied, "{owner}: {}", reply.text);
+        let there = shop.ask(Ask::new(Method::DELETE, "/bkt/copy")).await.status;
+        assert_eq!(there, 204);
+    }
+}
