@@ -292,8 +292,8 @@ async def idle(server, args, claim):
         beside = Beside(server)
         with beside:
             _, memory, files = await watched(server, asyncio.sleep(10))
-        slower = beside.ms["get 4 KiB"]["p50"] <= 3 * alone.ms["get 4 KiB"]["p50"] + 1
-        claim("an ordinary client works as without them", slower and not beside.bad, {"alone": alone.ms, "beside": beside.ms, "bad": beside.bad[:3], "MB": round(memory), "open files": files})
+        as_quick = all(beside.ms[kind]["p50"] <= 3 * alone.ms[kind]["p50"] + 5 for kind in alone.ms)
+        claim("an ordinary client works as without them", as_quick and not beside.bad, {"alone": alone.ms, "beside": beside.ms, "bad": beside.bad[:3], "MB": round(memory), "open files": files})
     for writer in held:
         writer.close()
     await settled(lambda: server.sockets() <= before + 4)

@@ -401,4 +401,4 @@ impl Pace {
     }
 }
 
-const PACE_BYTES: usize = 4096;
+pub(crate) const PACE_BYTES: usize = 4096;

@@ -15,8 +15,9 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
+use tokio::time::Instant;
 
-use crate::body::{BodyError, BoxError, RawBody};
+use crate::body::{BodyError, BoxError, PACE_BYTES, RawBody};
 
 /// The most bytes of all fields together, their heads included.
 pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
@@ -66,6 +67,30 @@ pub(crate) struct FormFile {
     ended: bool,
 }
 
+/// How long a client may still keep the fields waiting: all of it is given back for each [`PACE_BYTES`], as in `body.rs`.
+struct Patience {
+    whole: Duration,
+    left: Duration,
+    moved_bytes: usize,
+}
+
+impl Patience {
+    async fn wait<T>(&mut self, coming: impl Future<Output = T>) -> Result<T, FormError> {
+        let begun = Instant::now();
+        let came = tokio::time::timeout(self.left, coming).await;
+        self.left = self.left.saturating_sub(begun.elapsed());
+        came.map_err(|_| FormError::Slow)
+    }
+
+    fn moved(&mut self, bytes: usize) {
+        self.moved_bytes += bytes;
+        if self.moved_bytes >= PACE_BYTES {
+            self.moved_bytes = 0;
+            self.left = self.whole;
+        }
+    }
+}
+
 /// Reads a form up to its file.
 pub(crate) async fn open(content_type: &str, body: RawBody, patience: Duration) -> Result<Form, FormError> {
     let mut reader = FormFile {
@@ -77,15 +102,20 @@ pub(crate) async fn open(content_type: &str, body: RawBody, patience: Duration) 
         bytes: 0,
         ended: false,
     };
+    let mut patience = Patience {
+        whole: patience,
+        left: patience,
+        moved_bytes: 0,
+    };
     let (mut fields, mut held) = (Vec::new(), 0);
     loop {
         let delimiter = reader.delimiter.clone();
-        let value = reader.until(&delimiter, patience).await?;
+        let value = reader.until(&delimiter, &mut patience).await?;
         if let Some((_, text)) = fields.last_mut() {
             *text = String::from_utf8(value.to_vec()).map_err(|_| FormError::Malformed)?;
         }
         held += value.len();
-        let head = reader.until(b"\r\n\r\n", patience).await;
+        let head = reader.until(b"\r\n\r\n", &mut patience).await;
         let head = match head {
             Ok(head) if head.starts_with(b"\r\n") => head,
             Ok(head) if head.starts_with(b"--") => return Err(FormError::NoFile),
@@ -117,20 +147,24 @@ impl FormFile {
     }
 
     /// What stands before a mark, which is taken too.
-    async fn until(&mut self, mark: &[u8], patience: Duration) -> Result<Bytes, FormError> {
+    async fn until(&mut self, mark: &[u8], patience: &mut Patience) -> Result<Bytes, FormError> {
+        // What was looked through is not looked through again, however small the pieces are that come.
+        let mut looked = 0;
         loop {
-            if let Some(at) = find(&self.buffer, mark) {
-                let before = self.buffer.split_to(at).freeze();
+            let found = self.buffer.get(looked..).and_then(|rest| find(rest, mark));
+            if let Some(at) = found {
+                let before = self.buffer.split_to(looked + at).freeze();
                 self.buffer.advance(mark.len());
                 return Ok(before);
             }
             if self.buffer.len() > FIELDS_BYTES_MAX {
                 return Err(FormError::TooLong);
             }
-            let frame = tokio::time::timeout(patience, self.body.frame()).await;
-            match frame.map_err(|_| FormError::Slow)? {
+            looked = (self.buffer.len() + 1).saturating_sub(mark.len()).max(looked);
+            match patience.wait(self.body.frame()).await? {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
+                        patience.moved(bytes.len());
                         self.buffer.extend_from_slice(&bytes);
                     }
                 }

@@ -195,3 +195,22 @@ proptest! {
         let _ = runtime.block_on(read(text.as_bytes(), piece));
     }
 }
+
+#[tokio::test]
+async fn fields_that_trickle_are_cut_off_and_slow_ones_are_not() {
+    let open_at = |piece: usize, pause_ms: u64| async move {
+        let whole = form(b"x");
+        let pieces: Vec<Vec<u8>> = whole.chunks(piece).map(<[u8]>::to_vec).collect();
+        let frames = futures::stream::iter(pieces).then(move |piece| async move {
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            Ok(Frame::data(Bytes::from(piece)))
+        });
+        let body = StreamBody::new(Box::pin(frames)).boxed_unsync();
+        let patience = Duration::from_millis(400);
+        open("multipart/form-data; boundary=xyz", body, patience)
+            .await
+            .err()
+    };
+    assert_eq!(open_at(1, 20).await, Some(FormError::Slow));
+    assert_eq!(open_at(200, 20).await, None);
+}
