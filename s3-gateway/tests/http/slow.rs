@@ -34,7 +34,7 @@ async fn upload_id(shop: &Shop) -> String {
 /// An object, or a part of the upload.
 fn slow_put(number: u64, upload: &str) -> Ask {
     let bytes = body(number, SLOW_BYTES);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         return put(&format!("/bkt/slow-{number}"), &bytes);
     }
     let part = (number + 1).to_string();
