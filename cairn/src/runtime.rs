@@ -26,7 +26,7 @@ mod opening;
 pub mod rebuild;
 pub(crate) mod root_key;
 
-use opening::{Loaded, load, open_cluster, open_view, settle_layout, view_cache_bytes};
+use opening::{open_cluster, open_ledger_and_views, open_log, open_view, settle_layout, view_cache_bytes};
 
 pub use root_key::{RootKeyError, RootKeyFound};
 
@@ -162,7 +162,7 @@ impl Runtime {
         }
         layout.write(&data)?;
 
-        let Loaded { ledger, log, views } = load(&disk, &data, &layout, &keys).await?;
+        let (ledger, views) = open_ledger_and_views(&disk, &data, &layout, &keys).await?;
         let cluster = Arc::new(open_cluster(&disk, &data, &layout).await?);
         if !layout.drives_made {
             layout.drives_made = true;
@@ -176,6 +176,7 @@ impl Runtime {
         }
         let lease = shared.take_lease(&holder(), now_ms()).await?;
         cluster.end_leases_below(lease).await;
+        let log = open_log(&disk, &data, &layout, &keys).await?;
         let recorder = Recorder::start(log, Arc::clone(&shared)).await?;
 
         let runtime = Self {

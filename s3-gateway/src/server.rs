@@ -89,6 +89,7 @@ pub async fn serve<K: Gatekeeper, N: Inner>(
                     config: config.clone(),
                     stop: stop.clone(),
                     seat,
+                    read_ahead_bytes: read_ahead_bytes(connections.len()),
                 };
                 connections.spawn(connection.run(stream, address, tls.clone()));
             }
@@ -120,6 +121,7 @@ struct Connection<K, N> {
     stop: watch::Receiver<bool>,
     // Given back when the connection ends.
     seat: Seat,
+    read_ahead_bytes: usize,
 }
 
 impl<K: Gatekeeper, N: Inner> Connection<K, N> {
@@ -167,7 +169,7 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
             .keep_alive(true)
             .half_close(false)
             .writev(true)
-            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_buf_size(self.read_ahead_bytes)
             .serve_connection(stream, service);
         let mut connection = std::pin::pin!(connection);
         let mut asked = false;
@@ -195,5 +197,13 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection that is to make room may take: one that is idle goes at once.
 const LEAVE_PATIENCE: Duration = Duration::from_millis(10);
-/// What a connection reads ahead. Three of these may be held for a slow upload: one in its hands, one on the way, one being read.
-const BUFFER_BYTES_MAX: usize = 64 << 10;
+/// What a connection reads ahead when there are so many others. Three of these may be held for a slow upload: one in its hands, one
+/// on the way, one being read. Few connections read much at once, which costs a fast upload fewer wake-ups; many share
+/// [`READ_AHEAD_BYTES`].
+fn read_ahead_bytes(others: usize) -> usize {
+    (READ_AHEAD_BYTES / others.saturating_add(1)).clamp(READ_AHEAD_BYTES_MIN, READ_AHEAD_BYTES_MAX)
+}
+
+const READ_AHEAD_BYTES: usize = 6 << 20;
+const READ_AHEAD_BYTES_MIN: usize = 64 << 10;
+const READ_AHEAD_BYTES_MAX: usize = 400 << 10;

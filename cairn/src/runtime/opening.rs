@@ -1,7 +1,8 @@
 //! Opening the parts of a runtime, each on its own: layout, ledger, drives, activity log, views.
 //!
 //! Reading is done on threads that may block. Invariant: on a first start the ledger is made before anything else, for drives
-//! without one would look like a lost ledger to the next start.
+//! without one would look like a lost ledger to the next start; the activity log is opened when nothing else can refuse, for its opening says
+//! once whether records may be missing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,44 +22,26 @@ use crate::data_dir::{DataDir, make_private_dir};
 use crate::key_store::{KeyStore, KeyStoreError, random};
 use crate::layout::{Layout, absolute, default_drives};
 
-/// What takes long at a start with many objects.
-pub(super) struct Loaded {
-    pub(super) ledger: LocalLedger,
-    pub(super) log: OpenedLog,
-    /// One for each of the keyfiles, in their order.
-    pub(super) views: Vec<Arc<dyn View>>,
-}
-
-/// Opens ledger, activity log and views, at the same time unless this is a first start.
-pub(super) async fn load(
+/// Opens the ledger and each vault's view, at the same time unless this is a first start: both take long with many objects. The views are
+/// those of the keyfiles, in their order.
+pub(super) async fn open_ledger_and_views(
     disk: &Arc<dyn Disk>,
     data: &DataDir,
     layout: &Layout,
     keys: &KeyStore,
-) -> Result<Loaded, RuntimeError> {
-    let made = if layout.drives_made {
-        None
-    } else {
-        Some(open_ledger(disk, data).await?)
-    };
-    let ledger = async {
-        match made {
-            Some(made) => Ok(made),
-            None => open_ledger(disk, data).await,
-        }
-    };
+) -> Result<(LocalLedger, Vec<Arc<dyn View>>), RuntimeError> {
     let cache_bytes = view_cache_bytes(keys.keyfiles().len());
     let views = keys
         .keyfiles()
         .iter()
         .map(|keyfile| open_view(data, keyfile.vault, cache_bytes));
-    // Each to its end: none is left running when another fails.
-    let (ledger, log, views) = tokio::join!(ledger, open_log(disk, data, layout, keys), join_all(views));
-    Ok(Loaded {
-        ledger: ledger?,
-        log: log?,
-        views: views.into_iter().collect::<Result<_, _>>()?,
-    })
+    let (ledger, views) = if layout.drives_made {
+        // Each to its end: none is left running when another fails.
+        tokio::join!(open_ledger(disk, data), join_all(views))
+    } else {
+        (Ok(open_ledger(disk, data).await?), join_all(views).await)
+    };
+    Ok((ledger?, views.into_iter().collect::<Result<_, _>>()?))
 }
 
 /// The layout to run with: what is remembered, changed by what is configured; or what the drives say; or a new one.
@@ -125,7 +108,7 @@ pub(super) async fn open_cluster(
 }
 
 /// The activity log, without its thread.
-async fn open_log(
+pub(super) async fn open_log(
     disk: &Arc<dyn Disk>,
     data: &DataDir,
     layout: &Layout,

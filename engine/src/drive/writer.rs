@@ -117,8 +117,9 @@ impl DriveWriter {
     }
 
     /// Writes a shard; it is durable and visible after the next [`DriveWriter::commit`]. Does nothing if it is there or staged.
-    /// The bytes are not hashed here: who made the header did. A shard of 256 KiB or more that is not what its hash says would be
-    /// taken for a damaged frame when the log is next opened.
+    /// The bytes are not hashed here: who made the header did. A shard of 256 KiB or more that is not what its hash says is a
+    /// damaged frame when the log is next opened, and may then take those written behind it in the same commit with it: bytes that come from
+    /// elsewhere are hashed before they come here.
     pub fn put(&mut self, header: &ShardHeader, shard: &[u8]) -> Result<(), DriveError> {
         self.shared.check_not_lost()?;
         let key = header.key();
