@@ -328,8 +328,13 @@ impl Put {
     }
 
     fn rule_is_met(&self) -> bool {
-        let domains: Vec<DriveId> = self
-            .durable
+        let domains: Vec<DriveId> = self.holders().collect();
+        placement::ack_rule(self.entry.summary.geometry.code, &domains)
+    }
+
+    /// The drives that hold their shard, or need none, and are there: one may be found lost at any time.
+    fn holders(&self) -> impl Iterator<Item = DriveId> {
+        self.durable
             .iter()
             .filter_map(|index| self.entry.drive(*index))
             .filter(|id| {
@@ -337,8 +342,6 @@ impl Put {
                     .drive(*id)
                     .is_some_and(|drive| drive.present().is_some())
             })
-            .collect();
-        placement::ack_rule(self.entry.summary.geometry.code, &domains)
     }
 
     /// After the last write: remembers what is missing, or takes back what was written and says why.
@@ -365,7 +368,7 @@ impl Put {
 
     fn error(&self) -> PutError {
         let need = placement::durable_needed(self.entry.summary.geometry.code);
-        let have = self.durable.len();
+        let have = self.holders().count();
         if let Some(lowest_live) = self.lease_ended {
             PutError::LeaseEnded { lowest_live }
         } else if self.full > 0 && have + self.full >= need {
