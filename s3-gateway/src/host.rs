@@ -26,15 +26,6 @@ pub struct Peer {
     pub tls: bool,
 }
 
-impl Peer {
-    /// Whether nobody between the client and this machine can read what it sends: TLS all the way as far as is known, or a
-    /// client on this machine. `connection` is the connection's own other end, for a client is only as near as that.
-    pub fn is_private(self, connection: Self) -> bool {
-        let near = |peer: Self| peer.address.to_canonical().is_loopback();
-        self.tls || (near(self) && near(connection))
-    }
-}
-
 impl Hosts {
     /// Base domains of virtual-host style, and the addresses whose forwarded headers are believed.
     pub fn new(domains: &[String], trusted_proxies: &[IpAddr]) -> Self {
@@ -46,9 +37,22 @@ impl Hosts {
         }
     }
 
-    /// Sets `host` to what the client signed, drops forwarded headers, and says where the client is and whether it used TLS.
+    fn trusts(&self, connection: Peer) -> bool {
+        self.trusted_proxies.contains(&connection.address.to_canonical())
+    }
+
+    /// Whether nobody between the client and this machine can read what it sends: TLS all the way as far as is known, or a
+    /// client on this machine. `client` is what [`Hosts::settle`] made of `connection`. A trusted proxy on this machine is no
+    /// client, whatever it says or leaves out of the client's address.
+    pub fn is_private(&self, connection: Peer, client: Peer) -> bool {
+        let near = connection.address.to_canonical().is_loopback();
+        client.tls || (near && !self.trusts(connection))
+    }
+
+    /// Sets `host` to what the client signed, drops forwarded headers, and says where the client is and whether it used TLS. Of the
+    /// client of a trusted proxy that is known by `X-Forwarded-Proto` alone: the proxy's own connection says nothing of it.
     pub fn settle(&self, headers: &mut HeaderMap, peer: Peer) -> Peer {
-        let trusted = self.trusted_proxies.contains(&peer.address.to_canonical());
+        let trusted = self.trusts(peer);
         // What the nearest proxy wrote; what stands before it may be the client's own.
         let nearest = |name: &str| -> Option<String> {
             let text = headers.get_all(name).iter().next_back()?.to_str().ok()?;
@@ -73,7 +77,7 @@ impl Hosts {
         }
         Peer {
             address: client.unwrap_or(peer.address),
-            tls: scheme.map_or(peer.tls, |scheme| scheme.eq_ignore_ascii_case("https")),
+            tls: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
         }
     }
 
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_private_by_tls_or_on_this_machine_and_a_proxy_on_it_makes_no_client_local() {
-        let hosts = Hosts::new(&[], &["127.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap()]);
+        let hosts = Hosts::new(&[], &["127.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap()]);
         let private = |address: &str, tls: bool, forwarded: &[(&'static str, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in forwarded {
@@ -150,7 +154,8 @@ mod tests {
                 address: address.parse().unwrap(),
                 tls,
             };
-            hosts.settle(&mut headers, connection).is_private(connection)
+            let client = hosts.settle(&mut headers, connection);
+            hosts.is_private(connection, client)
         };
         let (proto, client) = ("x-forwarded-proto", "x-forwarded-for");
         assert!(private("::1", false, &[]) && private("::ffff:127.0.0.1", false, &[]));
@@ -169,15 +174,27 @@ mod tests {
             !private("10.0.0.1", false, &[(client, "127.0.0.1")]),
             "the proxy is elsewhere"
         );
-        assert!(!private(
-            "127.0.0.1",
-            false,
-            &[(proto, "http"), (client, "192.0.2.1")]
-        ));
-        assert!(
-            !private("10.0.0.1", true, &[(proto, "http")]),
-            "it was plain before the proxy"
-        );
+        let near = "127.0.0.2";
+        for forwarded in [
+            &[(proto, "http"), (client, "192.0.2.1")][..],
+            &[(proto, "http")],
+            &[(client, "127.0.0.1")],
+            &[],
+        ] {
+            assert!(
+                !private(near, false, forwarded),
+                "the proxy is no client: {forwarded:?}"
+            );
+        }
+        assert!(private(near, false, &[(proto, "https")]));
+        for forwarded in [&[(proto, "http")][..], &[(client, "192.0.2.1")], &[]] {
+            for proxy in ["10.0.0.1", near] {
+                assert!(
+                    !private(proxy, true, forwarded),
+                    "before the proxy it was plain, or nobody says: {forwarded:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         refuse_out_of_scope(&parts.method)?;
         let path = decode_utf8(parts.uri.path()).map_err(|e| Refusal::from(&e))?;
         if parts.uri.query().is_none() && is_form(&parts.method, &parts.headers) {
-            let private = client.is_private(peer);
+            let private = self.config.hosts.is_private(peer, client);
             return self
                 .admit_form(parts, body, (&path, client, private), passage)
                 .await;
@@ -115,7 +115,7 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 circumstances,
                 bucket_in_host: names.bucket_in_host,
                 tls: client.tls,
-                private: client.is_private(peer),
+                private: self.config.hosts.is_private(peer, client),
                 form: None,
             };
             let plan = Plan::new(routed, &parts.headers, who.payload)?;
