@@ -107,9 +107,13 @@ impl CustomerSeal {
     }
 
     /// What stands in place of the MD5 in the stream's ETag: it says nothing of the bytes to whoever lacks the key. The same
-    /// bytes have another in each object; within an upload they have one, so that a part may be sent again.
-    pub fn etag(&self, md5: &[u8; 16]) -> [u8; 16] {
-        let tag = blake3::keyed_hash(self.etag_key.expose(), md5);
+    /// bytes have another in each object and in each part of an upload, by its `number`, which is 0 for an object of its own; a
+    /// part that is sent again has the one it had.
+    pub fn etag(&self, number: u16, md5: &[u8; 16]) -> [u8; 16] {
+        let mut hasher = blake3::Hasher::new_keyed(self.etag_key.expose());
+        hasher.update(md5);
+        hasher.update(&number.to_le_bytes());
+        let tag = hasher.finalize();
         let mut first = [0; 16];
         first.copy_from_slice(tag.as_bytes().split_at(16).0);
         first

@@ -170,7 +170,7 @@ impl Inner {
             null_version: versioning != Versioning::Enabled,
             plaintext_bytes: body.bytes(),
             modified_ms: now_ms(),
-            etag_md5: body.etag(&new.etag_md5),
+            etag_md5: body.etag(0, &new.etag_md5),
             parts: 1,
             checksum: new.checksum.map(|checksum| ObjectChecksum {
                 checksum,

@@ -302,9 +302,9 @@ impl FinishedStream {
         self.bytes
     }
 
-    /// What stands in the stream's ETag, for the MD5 of its bytes.
-    pub(crate) fn etag(&self, md5: &[u8; 16]) -> [u8; 16] {
-        self.customer.as_ref().map_or(*md5, |seal| seal.etag(md5))
+    /// What stands in the stream's ETag, for the MD5 of its bytes and the number of the part that it is, or 0.
+    pub(crate) fn etag(&self, number: u16, md5: &[u8; 16]) -> [u8; 16] {
+        self.customer.as_ref().map_or(*md5, |seal| seal.etag(number, md5))
     }
 
     /// By what its customer's key is known again.

@@ -276,7 +276,7 @@ impl Inner {
         if bytes > there {
             self.check_quota(bytes - there)?;
         }
-        let (etag_md5, customer) = (body.etag(&new.etag_md5), body.check());
+        let (etag_md5, customer) = (body.etag(new.number, &new.etag_md5), body.check());
         let part = body.part(new.number, Some(new.etag_md5), new.checksum);
         let mut entry = PartEntry {
             upload: id,

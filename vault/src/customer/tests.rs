@@ -33,13 +33,15 @@ fn the_derivations_are_those_of_the_format() {
     );
     let seal = CustomerSeal::new(&ring, SCOPE, FIRST_EPOCH, &key(9), &mut |bytes| bytes.fill(5));
     let etag_key = derive("cairn v1 customer etag", &[&scope_key, &[5; 16], &[9; 32]]);
-    let tag = blake3::keyed_hash(&etag_key, &[4; 16]);
-    assert_eq!(seal.etag(&[4; 16]), tag.as_bytes()[..16]);
+    for (number, bytes) in [(0, [0, 0]), (1, [1, 0]), (0x102, [2, 1])] {
+        let tag = blake3::keyed_hash(&etag_key, &[&[4; 16][..], &bytes].concat());
+        assert_eq!(seal.etag(number, &[4; 16]), tag.as_bytes()[..16]);
+    }
     assert_eq!(seal.check(), check);
     let of_part = CustomerSeal::of_part(&ring, SCOPE, check, &key(9));
     assert_eq!(
-        of_part.etag(&[4; 16]),
-        seal.etag(&[4; 16]),
+        of_part.etag(7, &[4; 16]),
+        seal.etag(7, &[4; 16]),
         "a part may be sent again"
     );
 }
