@@ -231,12 +231,14 @@ impl Asked {
         Ok(checked.map_err(SessionError::from)?)
     }
 
-    /// The same for a request that names or shows the parts: S3 asks for the key where that shows checksums.
+    /// The same for a request that shows the parts: S3 asks for the key where a checksum was announced.
     fn check_listing_key(&self, bucket: &SessionBucket, upload: &Upload) -> Result<(), Halt> {
-        if upload.checksum_algorithm.is_none() && self.admitted.keys.target.is_none() {
-            return Ok(());
-        }
-        self.check_upload_key(bucket, upload)
+        let announced = upload.checksum_algorithm.is_some();
+        let given = self.admitted.keys.target_key();
+        let checked = self
+            .session
+            .check_key_of_parts(bucket, &upload.customer, announced, given);
+        Ok(checked.map_err(SessionError::from)?)
     }
 
     /// Whether the request has a credential of the bucket's own vault.

@@ -333,6 +333,7 @@ async fn an_upload_takes_parts_under_its_key_alone_and_outlives_a_rebuild() {
         parts: vec![first, second],
         expected: None,
         expected_bytes: None,
+        customer: None,
     };
     let stored = rig
         .session

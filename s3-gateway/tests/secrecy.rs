@@ -172,6 +172,7 @@ async fn everything(rig: &Rig) {
         parts,
         expected: None,
         expected_bytes: None,
+        customer: None,
     };
     let stored = session
         .complete_upload(caller, (&bucket, &key, id), completion, Condition::None)

@@ -11,6 +11,7 @@ use super::{Bucket, Caller, Condition, Inner, Session, SessionError, now_ms};
 use crate::key::ObjectKey;
 use engine::slots::Sequence;
 use std::sync::Arc;
+use vault::customer::CustomerKey;
 use vault::object::{Checksum, ChecksumKind, Manifest, Object, ObjectChecksum, Upload, UploadId, Versioning};
 
 /// The least bytes of a part that is not the last one (S3's limit).
@@ -36,6 +37,8 @@ pub struct Completion {
     pub expected: Option<Checksum>,
     /// The length the client expects.
     pub expected_bytes: Option<u64>,
+    /// The customer's key that came with it.
+    pub customer: Option<CustomerKey>,
 }
 
 impl Session {
@@ -44,7 +47,7 @@ impl Session {
     /// # Errors
     /// [`SessionError::PartChecksumMissing`], [`SessionError::InvalidPart`], [`SessionError::InvalidPartOrder`], [`SessionError::PartTooSmall`],
     /// [`SessionError::ChecksumDiffers`], [`SessionError::PreconditionFailed`], [`SessionError::QuotaExceeded`],
-    /// [`SessionError::NoSuchUpload`].
+    /// [`SessionError::NoSuchUpload`], [`SessionError::CustomerKey`].
     pub async fn complete_upload(
         &self,
         caller: &Caller,
@@ -56,7 +59,10 @@ impl Session {
         let (bucket, key, id) = target;
         let completion = Arc::new(completion);
         let done = match self.upload(bucket, key, id).await {
-            Ok(_) => {
+            Ok(upload) => {
+                let announced = upload.checksum_algorithm.is_some();
+                let given = completion.customer.as_ref();
+                self.check_key_of_parts(bucket, &upload.customer, announced, given)?;
                 let (inner, caller) = (Arc::clone(&self.inner), caller.clone());
                 let (bucket, completion) = (bucket.clone(), Arc::clone(&completion));
                 detached(async move {
@@ -90,6 +96,9 @@ impl Session {
         if !would_make(completion, &stored.object) {
             return Err(SessionError::NoSuchUpload);
         }
+        // An upload's object has a checksum where one was announced.
+        let (check, announced) = (&stored.object.customer, stored.object.checksum.is_some());
+        self.check_key_of_parts(bucket, check, announced, completion.customer.as_ref())?;
         self.noted(caller, "CompleteMultipartUpload", Some(&bucket.name))
             .await?;
         Ok(stored)

@@ -58,9 +58,25 @@ impl Session {
         upload: &Upload,
         given: Option<&CustomerKey>,
     ) -> Result<(), CustomerKeyError> {
-        match (&upload.customer, given) {
+        self.check_key_of_parts(bucket, &upload.customer, true, given)
+    }
+
+    /// The same for a request that names or shows parts, of an upload or of the object that it became. Without a key it is
+    /// refused only where a checksum was announced, which it would tell or compare with.
+    ///
+    /// # Errors
+    /// [`CustomerKeyError`].
+    pub fn check_key_of_parts(
+        &self,
+        bucket: &Bucket,
+        check: &Option<CustomerCheck>,
+        announced: bool,
+        given: Option<&CustomerKey>,
+    ) -> Result<(), CustomerKeyError> {
+        match (check, given) {
             (None, None) => Ok(()),
-            (Some(_), None) => Err(CustomerKeyError::UploadLacks),
+            (Some(_), None) if announced => Err(CustomerKeyError::UploadLacks),
+            (Some(_), None) => Ok(()),
             (Some(check), Some(key)) if self.inner.is_key(bucket, check, key) => Ok(()),
             (_, Some(_)) => Err(CustomerKeyError::UploadDiffers),
         }

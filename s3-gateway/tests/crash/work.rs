@@ -255,6 +255,7 @@ impl Work {
             parts: chosen,
             expected: None,
             expected_bytes: Some(whole.len() as u64),
+            customer: None,
         };
         gone.push((format!("object {name}/{key}"), Some(Arc::new(whole))));
         self.step(&format!("complete {name}/{key}"), gone, async |caller| {
