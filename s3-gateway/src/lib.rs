@@ -12,6 +12,7 @@ pub mod auth;
 pub mod body;
 pub mod checksum;
 pub mod conditions;
+mod copy_source;
 mod cors;
 pub mod customer_key;
 mod encoded_word;

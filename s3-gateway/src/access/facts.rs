@@ -1,12 +1,12 @@
 //! What a request has for each condition key of a bucket policy.
 
-use percent_encoding::percent_decode_str;
 use scopes::VaultId;
 use time::UtcDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::auth::Place;
 use crate::auth::canonical::Query;
+use crate::copy_source;
 use crate::gate::Question;
 use crate::policy::{Facts, Values};
 use crate::session::{Bucket, Session};
@@ -71,17 +71,10 @@ impl Known<'_> {
     /// The source of a copy as policies write it: bucket and key, decoded, without a slash before.
     fn copy_source(&self) -> Values {
         match self.header("x-amz-copy-source") {
-            Values::Are(values) => {
-                let decode = |value: &String| {
-                    let named = value.split_once('?').map_or(value.as_str(), |(name, _)| name);
-                    let decoded = percent_decode_str(named).decode_utf8().ok()?;
-                    Some(decoded.trim_start_matches('/').to_owned())
-                };
-                match values.iter().map(decode).collect() {
-                    Some(values) => Values::Are(values),
-                    None => Values::Unknown,
-                }
-            }
+            Values::Are(values) => match values.iter().map(|value| copy_source::named(value)).collect() {
+                Some(values) => Values::Are(values),
+                None => Values::Unknown,
+            },
             other => other,
         }
     }

@@ -11,6 +11,7 @@ use super::{ForwardBody, Target};
 use crate::auth::Place;
 use crate::auth::canonical::{Query, encode, encode_path};
 use crate::checksum::{Algorithm, Summer};
+use crate::copy_source;
 use crate::customer_key::is_secret;
 use crate::encoded_word;
 use crate::errors::Refusal;
@@ -61,16 +62,15 @@ fn says_nothing_of_the_body(name: &str, value: &str, query: &Query) -> bool {
     algorithm.is_some_and(|algorithm| of_nothing(algorithm, value))
 }
 
-/// Gives the name of a copy's source its one form: S3 reads it as a form's field, where `+` is a space.
+/// Gives the name of a copy's source its one form.
 pub(super) fn plain_copy_source(headers: &mut HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get_mut("x-amz-copy-source") else {
         return Ok(());
     };
-    let Some(text) = value.to_str().ok().filter(|text| text.contains('+')) else {
+    let Ok(text) = value.to_str() else {
         return Ok(());
     };
-    let (name, version) = text.split_at(text.find('?').unwrap_or(text.len()));
-    let plain = HeaderValue::from_str(&format!("{}{version}", name.replace('+', "%20")));
+    let plain = HeaderValue::from_str(&copy_source::plain(text));
     *value = plain.map_err(|_| Refusal::invalid_argument("x-amz-copy-source names no object"))?;
     Ok(())
 }

@@ -15,6 +15,7 @@ use s3s::xml::{Deserialize, Deserializer};
 
 use super::{acl, bucket_cors, lifecycle, tagging};
 use crate::acl::Acl;
+use crate::copy_source;
 use crate::cors::{CrossOrigin, Rule, stored};
 use crate::form;
 use crate::key::{BucketName, ObjectKey};
@@ -88,9 +89,9 @@ pub fn tags(header: &[u8]) -> Option<Vec<(String, String)>> {
     tagging::of_header(&headers).ok()?
 }
 
-/// The header `x-amz-copy-source`: a bucket and an object key.
+/// The header `x-amz-copy-source`, as the gate passes it on: a bucket and an object key.
 pub fn copy_source(header: &str) -> Option<(BucketName, ObjectKey)> {
-    match CopySource::parse(header).ok()? {
+    match CopySource::parse(&copy_source::plain(header)).ok()? {
         CopySource::Bucket { bucket, key, .. } => {
             Some((BucketName::parse(&bucket).ok()?, ObjectKey::parse(&key).ok()?))
         }

@@ -440,3 +440,31 @@ async fn a_list_that_lets_others_write_takes_no_old_version_away_and_no_policy_l
         assert_eq!(two.nobody(ask).await.outcome(), denied, "{setting}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_about_a_copys_source_sees_the_key_that_is_copied() {
+    let dir = tempfile::tempdir().unwrap();
+    let two = Two::open(dir.path()).await;
+    for path in ["/bkt/public", "/bkt/public%3Fx", "/bkt/public%3Fx%20y"] {
+        assert_eq!(two.owner(put(path, path.as_bytes())).await.status, 200);
+    }
+    let copies = async |source: &str, named: &str| {
+        let mut deny = statement("Deny", json!("*"), "s3:PutObject", "bkt/*");
+        deny["Condition"] = json!({"StringNotLike": {"s3:x-amz-copy-source": named}});
+        two.policy(json!([deny])).await;
+        let copy = put("/bkt/copy", b"").set("x-amz-copy-source", source);
+        two.owner(copy).await.status == 200
+    };
+    for (source, key) in [
+        ("bkt/public", "bkt/public"),
+        ("/bkt/public?versionId=null", "bkt/public"),
+        ("bkt/public?x", "bkt/public?x"),
+        ("bkt/public%3Fx", "bkt/public?x"),
+        ("bkt/public?x?versionId=null", "bkt/public?x"),
+        ("bkt/public?x+y", "bkt/public?x y"),
+    ] {
+        for named in ["bkt/public", "bkt/public?x", "bkt/public?x y"] {
+            assert_eq!(copies(source, named).await, named == key, "{source} as {named}");
+        }
+    }
+}
