@@ -133,6 +133,40 @@ async fn collection_repair_and_rebuild_bring_it_back_bit_for_bit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_collection_reads_a_shard_once_for_all_that_it_moves_out_of_it() {
+    const OBJECTS: usize = 200;
+    let disk = SimDisk::new(76);
+    let rig = open(&disk, true).await;
+    let bucket = rig.bucket("sealed").await;
+    let nine = customer(9);
+    let puts = (0..OBJECTS).map(async |number| {
+        let (key, beside) = (format!("o{number}"), format!("beside{number}"));
+        let put = rig.put_under(&bucket, &key, b"small", Some(&nine), Condition::None);
+        let (put, beside) = tokio::join!(put, rig.put(&bucket, &beside, &[0; 5_000]));
+        assert!(put.is_ok() && beside.is_ok());
+    });
+    futures::future::join_all(puts).await;
+    let mut packs = BTreeSet::new();
+    for number in 0..OBJECTS {
+        packs.append(&mut packs_of(&object(&rig, &bucket, number).await));
+        assert!(rig.delete(&bucket, &format!("beside{number}")).await.unwrap());
+    }
+    rig.settle().await;
+    let lanes_max = 8 * packs.len() as u64;
+    assert!(lanes_max < OBJECTS as u64, "{} packs", packs.len());
+    let before = rig.cluster.status().reads;
+    let report = collect(&rig).await;
+    assert!(!report.incomplete && report.bytes_moved > 1_000, "{report:?}");
+    let reads = rig.cluster.status().reads - before;
+    assert!(
+        (1..=lanes_max).contains(&reads),
+        "{reads} reads, {} packs",
+        packs.len()
+    );
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_shard_is_mended_from_the_others_before_its_chunks_are_moved() {
     let disk = SimDisk::new(71);
     let rig = open(&disk, true).await;

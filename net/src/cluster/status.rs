@@ -61,7 +61,7 @@ pub struct ClusterStatus {
     pub packs_put: u64,
     /// Shards made durable since the start.
     pub shards_put: u64,
-    /// Lane reads since the start.
+    /// Lane reads since the start, those of whole shards among them.
     pub reads: u64,
     /// Reads for which others were asked because the drive was slow.
     pub hedges: u64,

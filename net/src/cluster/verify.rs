@@ -3,6 +3,7 @@
 //! Slow and rare. Invariant: what is returned is a part of a shard whose BLAKE3 hash the pack's entry names.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -38,6 +39,7 @@ impl Cluster {
         range: LaneRange,
     ) -> Result<VerifiedRange, ReadError> {
         let index = range.check(entry)?;
+        self.inner.counters.reads.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(entry.clone());
         let mut bad = Vec::new();
         let permit = self.inner.whole_packs.acquire().await;

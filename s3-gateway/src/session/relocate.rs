@@ -16,8 +16,9 @@ use super::{Bucket, Inner, SessionError, fill_random};
 use engine::pack::{PackBuilder, PackId};
 use engine::slots::{Address, EntryKind, Sequence};
 use net::cluster::PutSpace;
+use runs::Shards;
 use scopes::ScopeId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use vault::claim::{ClaimValue, TrailerBuilder};
 use vault::collect::PlannedPack;
@@ -50,8 +51,9 @@ impl Inner {
                 continue;
             };
             let mut filling = Filling::new(self, &bucket);
+            let mut shards = Shards::default();
             for (address, of_entry) in self.entries_of(of_scope, &mut left)? {
-                match self.read_entry(address, &of_entry).await {
+                match self.read_entry(address, &of_entry, &mut shards).await {
                     Ok(Read::Gone) => {}
                     Ok(Read::Fixed) => left.extend(of_entry),
                     Ok(Read::Moving(entry)) => {
@@ -73,13 +75,15 @@ impl Inner {
         Ok(left)
     }
 
-    /// The entries that refer to these packs, each with those of the packs that it refers to.
+    /// The entries that refer to these packs, each with those of the packs that it refers to. Those of a pack come one after
+    /// another, so that its shards are read once for all of them.
     fn entries_of(
         &self,
         packs: &[PlannedPack],
         left: &mut Vec<PackId>,
-    ) -> Result<BTreeMap<Address, Vec<PackId>>, SessionError> {
-        let mut entries: BTreeMap<Address, Vec<PackId>> = BTreeMap::new();
+    ) -> Result<Vec<(Address, Vec<PackId>)>, SessionError> {
+        let mut entries: Vec<(Address, Vec<PackId>)> = Vec::new();
+        let mut known: HashMap<Address, usize> = HashMap::new();
         for pack in packs {
             let refs = self.index.refs_of_pack(&pack.id, REFS_MAX + 1)?;
             if refs.len() > REFS_MAX {
@@ -87,14 +91,23 @@ impl Inner {
                 continue;
             }
             for (address, _) in refs {
-                entries.entry(address).or_default().push(pack.id);
+                let at = *known.entry(address).or_insert(entries.len());
+                match entries.get_mut(at) {
+                    Some((_, of_entry)) => of_entry.push(pack.id),
+                    None => entries.push((address, vec![pack.id])),
+                }
             }
         }
         Ok(entries)
     }
 
     /// Reads and checks the chunks of one entry that lie in the packs.
-    async fn read_entry(self: &Arc<Self>, address: Address, packs: &[PackId]) -> Result<Read, SessionError> {
+    async fn read_entry(
+        self: &Arc<Self>,
+        address: Address,
+        packs: &[PackId],
+        shards: &mut Shards,
+    ) -> Result<Read, SessionError> {
         let row = match self.index.owner(&address)? {
             Some(Owner::Object(row)) => row,
             Some(_) => return Ok(Read::Fixed),
@@ -123,7 +136,8 @@ impl Inner {
             for (nth, extent) in part.extents.iter().enumerate() {
                 let PackRef::Id(id) = extent.pack else { continue };
                 if packs.contains(&id) {
-                    moving.runs.push(self.read_run(scope, part, extent, id).await?);
+                    let run = self.read_run(scope, part, extent, id, shards).await?;
+                    moving.runs.push(run);
                     moving.of.push((number, nth));
                     moving.known.push(None);
                 }

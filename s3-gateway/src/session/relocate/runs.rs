@@ -26,13 +26,14 @@ impl Inner {
         part: &Part,
         extent: &Extent,
         pack: PackId,
+        shards: &mut Shards,
     ) -> Result<Run, SessionError> {
         let row = self.index.pack(&pack)?.ok_or(SessionError::Internal {
             what: "a pack without an entry",
         })?;
         let entry = decode_pack(&row.entry)?;
         let chunks = if part.customer {
-            self.read_by_shards(&entry, extent).await?
+            self.read_by_shards(&entry, extent, shards).await?
         } else {
             let opener = StreamOpener::new(&self.keyring, scope, part.epoch, part.stream, None);
             let mut chunks = Vec::with_capacity(extent.chunks as usize);
@@ -76,33 +77,50 @@ impl Inner {
         })
     }
 
-    /// The chunks of an extent out of shards that have their hashes, each shard read once.
+    /// The chunks of an extent out of shards that have their hashes.
     async fn read_by_shards(
         self: &Arc<Self>,
         entry: &PackEntry,
         extent: &Extent,
+        shards: &mut Shards,
     ) -> Result<Vec<Vec<u8>>, SessionError> {
-        let mut ranges = Vec::with_capacity(extent.chunks as usize);
+        let mut chunks = Vec::with_capacity(extent.chunks as usize);
         for index in extent.first_chunk..extent.end_chunk() {
-            ranges.push(range_of(entry, extent, index)?);
+            let range = range_of(entry, extent, index)?;
+            let lane = shards.lane(self, entry, range.lane).await?;
+            let (start, bytes) = (range.offset as usize, range.bytes as usize);
+            chunks.push(lane.get(start..start + bytes).ok_or(BEYOND)?.to_vec());
         }
-        // On each lane the extent's chunks lie one behind the other.
-        let mut spans: BTreeMap<u8, LaneRange> = BTreeMap::new();
-        for range in &ranges {
-            let span = spans.entry(range.lane).or_insert(*range);
-            span.bytes = (range.offset + range.bytes).saturating_sub(span.offset);
+        Ok(chunks)
+    }
+}
+
+/// The lanes of one pack out of shards that have their hashes: those of the pack that was read last, so that a pack of many small
+/// streams is read once and not once for each of them. Never more than one pack's.
+#[derive(Default)]
+pub(super) struct Shards {
+    pack: Option<PackId>,
+    lanes: BTreeMap<u8, Bytes>,
+}
+
+impl Shards {
+    async fn lane(&mut self, inner: &Inner, entry: &PackEntry, lane: u8) -> Result<Bytes, SessionError> {
+        if self.pack != Some(entry.summary.id) {
+            self.lanes.clear();
+            self.pack = Some(entry.summary.id);
         }
-        let mut lanes: BTreeMap<u8, (u32, Bytes)> = BTreeMap::new();
-        for (lane, span) in spans {
-            let verified = self.cluster.read_lane_verified(entry, span).await?;
-            lanes.insert(lane, (span.offset, verified.bytes));
+        if let Some(bytes) = self.lanes.get(&lane) {
+            return Ok(bytes.clone());
         }
-        let chunk = |range: &LaneRange| {
-            let (base, bytes) = lanes.get(&range.lane)?;
-            let start = range.offset.checked_sub(*base)? as usize;
-            Some(bytes.get(start..start + range.bytes as usize)?.to_vec())
+        let lanes = &entry.summary.geometry.lane_bytes;
+        let whole = LaneRange {
+            lane,
+            offset: 0,
+            bytes: lanes.get(usize::from(lane)).copied().ok_or(BEYOND)?,
         };
-        ranges.iter().map(|range| chunk(range).ok_or(BEYOND)).collect()
+        let verified = inner.cluster.read_lane_verified(entry, whole).await?;
+        self.lanes.insert(lane, verified.bytes.clone());
+        Ok(verified.bytes)
     }
 }
 
