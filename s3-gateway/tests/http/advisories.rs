@@ -150,6 +150,8 @@ async fn s2_credentials_in_two_places_or_half_in_one_are_nobodys() {
         );
     }
     assert_eq!(state(&shop).await, before);
+    // What the cases were made of is good by itself.
+    assert_eq!(shop.send(with("", None)).await.status, 204);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

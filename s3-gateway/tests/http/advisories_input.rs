@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::advisories::stocked;
 use crate::client::Ask;
-use crate::shop::{get, post, put};
+use crate::shop::{get, post, put, refused};
+use crate::upload::Upload;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s17_empty_and_odd_and_oversized_headers_are_a_refusal_and_no_more() {
@@ -50,7 +51,6 @@ async fn s17_empty_and_odd_and_oversized_headers_are_a_refusal_and_no_more() {
         "?",
         "%",
         "/bkt/%00",
-        "\u{7f}",
         "0",
         "-1",
         "99999999999999999999",
@@ -66,13 +66,10 @@ async fn s17_empty_and_odd_and_oversized_headers_are_a_refusal_and_no_more() {
                 post("/bkt/odd", "uploads", "", ""),
             ] {
                 let mut ask = ask;
-                if http::HeaderValue::from_str(value).is_err() {
-                    continue;
-                }
                 ask.headers.push((name.into(), value.into()));
                 let reply = shop.ask(ask).await;
                 assert!(
-                    reply.status < 500 || reply.status == 501,
+                    (reply.status < 500 || reply.status == 501) && reply.code() != "SignatureDoesNotMatch",
                     "{name}: {value:.20}: {} {}",
                     reply.status,
                     reply.text
@@ -89,49 +86,101 @@ async fn s35_the_worst_xml_is_answered_within_a_second() {
     let many = |unit: &str, bytes: usize| unit.repeat(bytes / unit.len());
     let long = 1_900_000;
     let short = 60_000;
-    let bodies = |bytes: usize| {
+    let bodies = |(root, list): (&str, &str), element: &str, bytes: usize| {
+        let within = |inner: String| match list {
+            "" => format!("<{root}>{inner}</{root}>"),
+            list => format!("<{root}><{list}>{inner}</{list}></{root}>"),
+        };
         [
             many("<a>", bytes),
+            within(many(element, bytes)),
+            format!("<{root} a{}/>", many(" a='1'", bytes)),
+            format!("<{root}>{}", many("&amp;", bytes)),
             format!(
-                "<Delete>{}</Delete>",
-                many("<Object><Key>k</Key></Object>", bytes)
-            ),
-            format!("<Delete a{}/>", many(" a='1'", bytes)),
-            format!("<Delete>{}", many("&amp;", bytes)),
-            format!(
-                "<!DOCTYPE a [{}]><Delete/>",
+                "<!DOCTYPE a [{}]><{root}/>",
                 many("<!ENTITY a \"aaaaaaaaaa\">", bytes)
             ),
             format!(
-                "<!DOCTYPE a [<!ENTITY a \"{}\">]><Delete>&a;&a;&a;&a;</Delete>",
+                "<!DOCTYPE a [<!ENTITY a \"{}\">]><{root}>&a;&a;&a;&a;</{root}>",
                 many("a", bytes)
             ),
             many("<!-- ", bytes),
-            format!("<Delete>{}</Delete>", many("<![CDATA[a]]>", bytes)),
-            format!("<{}", many("a:", bytes)),
+            within(many("<![CDATA[a]]>", bytes)),
+            format!("<{root}{}", many(" a:", bytes)),
         ]
     };
     let mut slowest = Duration::ZERO;
+    let upload = Upload::begin(&shop, "/bkt/o").await;
+    let tag = "<Tag><Key>k</Key><Value>v</Value></Tag>";
     let routes = [
-        ("POST", "/bkt", "delete", long),
-        ("POST", "/bkt/o", "uploadId", long),
-        ("PUT", "/bkt", "lifecycle", short),
-        ("PUT", "/bkt", "cors", short),
-        ("PUT", "/bkt", "acl", short),
-        ("PUT", "/bkt", "tagging", short),
-        ("PUT", "/bkt/o", "tagging", short),
-        ("PUT", "/bkt", "versioning", short),
+        (
+            "POST",
+            "/bkt",
+            "delete",
+            "",
+            ("Delete", ""),
+            "<Object><Key>k</Key></Object>",
+            long,
+        ),
+        (
+            "POST",
+            "/bkt/o",
+            "uploadId",
+            upload.id.as_str(),
+            ("CompleteMultipartUpload", ""),
+            "<Part><PartNumber>1</PartNumber><ETag>a</ETag></Part>",
+            long,
+        ),
+        (
+            "PUT",
+            "/bkt",
+            "lifecycle",
+            "",
+            ("LifecycleConfiguration", ""),
+            "<Rule><ID>a</ID><Filter/><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>",
+            short,
+        ),
+        (
+            "PUT",
+            "/bkt",
+            "cors",
+            "",
+            ("CORSConfiguration", ""),
+            "<CORSRule><AllowedOrigin>a</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule>",
+            short,
+        ),
+        (
+            "PUT",
+            "/bkt",
+            "acl",
+            "",
+            ("AccessControlPolicy", "AccessControlList"),
+            "<Grant><Grantee><ID>a</ID></Grantee><Permission>READ</Permission></Grant>",
+            short,
+        ),
+        ("PUT", "/bkt", "tagging", "", ("Tagging", "TagSet"), tag, short),
+        ("PUT", "/bkt/o", "tagging", "", ("Tagging", "TagSet"), tag, short),
+        (
+            "PUT",
+            "/bkt",
+            "versioning",
+            "",
+            ("VersioningConfiguration", ""),
+            "<Status>Enabled</Status>",
+            short,
+        ),
     ];
-    for (method, path, query, bytes) in routes {
-        for body in bodies(bytes) {
+    for (method, path, query, value, root, element, bytes) in routes {
+        for body in bodies(root, element, bytes) {
             let ask = Ask::new(method.parse().unwrap(), path)
-                .query(query, "")
+                .query(query, value)
                 .body(body.as_bytes());
             let begun = Instant::now();
             let reply = shop.ask(ask).await;
             slowest = slowest.max(begun.elapsed());
+            // A root without anything in it says something of lists and of versioning.
             assert!(
-                (400..500).contains(&reply.status),
+                (400..500).contains(&reply.status) || (reply.status == 200 && query != "delete"),
                 "{path}?{query} {body:.30}: {} {}",
                 reply.status,
                 reply.text
@@ -177,14 +226,27 @@ async fn s45_line_ends_and_escapes_of_users_split_no_header_and_no_document() {
         );
         assert_eq!(reply.status, 400, "{name}: {}", reply.text);
     }
-    let rules = "<CORSConfiguration><CORSRule><AllowedOrigin>http://a&#13;&#10;x-injected: 1</AllowedOrigin><AllowedMethod>GET</AllowedMethod><ExposeHeader>a&#10;b</ExposeHeader></CORSRule></CORSConfiguration>";
-    let set = shop.ask(put("/bkt", rules.as_bytes()).query("cors", "")).await;
-    let seen = shop
-        .ask(get("/bkt/canary-5d1c07").set("origin", "http://a"))
-        .await;
-    assert!(
-        seen.headers.get("x-injected").is_none() && (set.status == 400 || seen.status == 200),
-        "{}",
-        set.text
-    );
+    let rule = |origin: &str, expose: &str| {
+        format!(
+            "<CORSConfiguration><CORSRule><AllowedOrigin>{origin}</AllowedOrigin><AllowedMethod>GET</AllowedMethod>\
+             <ExposeHeader>{expose}</ExposeHeader></CORSRule></CORSConfiguration>"
+        )
+    };
+    let set = async |rules: &str| shop.ask(put("/bkt", rules.as_bytes()).query("cors", "")).await;
+    let seen = async || {
+        shop.ask(get("/bkt/canary-5d1c07").set("origin", "http://a"))
+            .await
+    };
+    assert_eq!(set(&rule("http://a", "etag")).await.status, 200);
+    assert_eq!(seen().await.header("access-control-expose-headers"), "etag");
+    for end in ["&#13;&#10;", "&#10;", "\n", "\r\n"] {
+        let exposed = set(&rule("http://a", &format!("etag{end}x-injected: 1"))).await;
+        assert_eq!(exposed.outcome(), refused("InvalidRequest", 400), "{end:?}");
+        // An origin is said back as the page says it, and a page can say no line end.
+        let origin = set(&rule(&format!("http://a{end}x-injected: 1"), "etag")).await;
+        let seen = seen().await;
+        assert_eq!((origin.status, seen.status), (200, 200), "{end:?}");
+        assert_eq!(seen.header("access-control-allow-origin"), "", "{end:?}");
+        assert!(seen.headers.get("x-injected").is_none(), "{end:?}");
+    }
 }

@@ -423,7 +423,7 @@ impl Ask {
         };
         let mut request = Request::builder().method(self.method).uri(uri);
         for (name, value) in self.headers.iter().chain(&self.unsigned) {
-            request = request.header(name, value);
+            request = request.header(name, value.as_bytes());
         }
         let frames: Vec<_> = self
             .body
