@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crowd::{Answering, Crowd, Seat};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -85,13 +85,12 @@ pub async fn serve<K: Gatekeeper, N: Inner>(
                 };
                 let Some(seat) = seat else { break };
                 let connection = Connection {
-                    gate: Arc::clone(&gate),
                     config: config.clone(),
                     stop: stop.clone(),
                     seat,
                     read_ahead_bytes: read_ahead_bytes(connections.len()),
                 };
-                connections.spawn(connection.run(stream, address, tls.clone()));
+                connections.spawn(connection.run(Arc::clone(&gate), stream, address, tls.clone()));
             }
             Err(error) => {
                 // Out of file descriptors or a connection that was gone already: others may still be served.
@@ -115,8 +114,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-struct Connection<K, N> {
-    gate: Arc<Gate<K, N>>,
+struct Connection {
     config: ServerConfig,
     stop: watch::Receiver<bool>,
     // Given back when the connection ends.
@@ -124,8 +122,14 @@ struct Connection<K, N> {
     read_ahead_bytes: usize,
 }
 
-impl<K: Gatekeeper, N: Inner> Connection<K, N> {
-    async fn run(self, stream: TcpStream, address: SocketAddr, tls: Option<TlsAcceptor>) {
+impl Connection {
+    async fn run<K: Gatekeeper, N: Inner>(
+        self,
+        gate: Arc<Gate<K, N>>,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+    ) {
         if stream.set_nodelay(true).is_err() {
             return;
         }
@@ -133,8 +137,15 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
             address: address.ip(),
             tls: tls.is_some(),
         };
+        let answer = move |request: http::Request<Incoming>| {
+            let gate = Arc::clone(&gate);
+            async move {
+                let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+                gate.serve(request, peer).await
+            }
+        };
         match tls {
-            None => self.speak(stream, peer).await,
+            None => self.speak(stream, answer).await,
             Some(tls) => {
                 let occupant = self.seat.occupant();
                 let shaken = tokio::select! {
@@ -142,27 +153,31 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
                     () = occupant.asked_to_go() => return,
                 };
                 if let Ok(Ok(stream)) = shaken {
-                    self.speak(stream, peer).await;
+                    self.speak(stream, answer).await;
                 }
             }
         }
     }
 
-    async fn speak(mut self, stream: impl AsyncRead + AsyncWrite + Unpin, peer: Peer) {
-        let gate = Arc::clone(&self.gate);
+    async fn speak<F, B>(
+        mut self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        answer: impl Fn(http::Request<Incoming>) -> F,
+    ) where
+        F: Future<Output = http::Response<B>>,
+        B: Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin + 'static,
+    {
         let occupant = self.seat.occupant();
         let answering = occupant.clone();
-        let service = service_fn(move |request: http::Request<Incoming>| {
-            let gate = Arc::clone(&gate);
-            let busy = answering.busy();
+        let service = service_fn(move |request| {
+            let (answer, busy) = (answer(request), answering.busy());
             // On the heap, so that a connection that only waits does not keep the room that an answer takes.
             Box::pin(async move {
-                let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-                let response = gate.serve(request, peer).await;
+                let response = answer.await;
                 Ok::<_, Infallible>(response.map(|body| Answering::new(body, busy)))
             })
         });
-        let stream = TokioIo::new(Stall::new(stream, self.config.write_patience));
+        let stream = TokioIo::new(Stall::new(stream, self.config.write_patience, occupant.clone()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.config.head_patience)
@@ -185,6 +200,7 @@ impl<K: Gatekeeper, N: Inner> Connection<K, N> {
                     asked = true;
                     connection.as_mut().graceful_shutdown();
                     // One that is idle goes by that; one in the middle of a head does not, and has had the longest time.
+                    // One that began to be answered after all ends with that answer.
                     if tokio::time::timeout(LEAVE_PATIENCE, connection.as_mut()).await.is_ok() || occupant.waits() {
                         return;
                     }
@@ -207,3 +223,46 @@ fn read_ahead_bytes(others: usize) -> usize {
 const READ_AHEAD_BYTES: usize = 6 << 20;
 const READ_AHEAD_BYTES_MIN: usize = 64 << 10;
 const READ_AHEAD_BYTES_MAX: usize = 400 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const ANSWER_BYTES: usize = 50_000;
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_taken_yet_is_not_cut_short_to_make_room() {
+        let crowd = Crowd::new(1);
+        let (_stop, stop) = watch::channel(false);
+        let connection = Connection {
+            config: ServerConfig::default(),
+            stop,
+            seat: crowd.seat().await.unwrap(),
+            read_ahead_bytes: READ_AHEAD_BYTES_MAX,
+        };
+        let (ours, mut client) = tokio::io::duplex(1_000);
+        tokio::spawn(connection.speak(ours, |_| async {
+            http::Response::new(Full::new(Bytes::from(vec![7; ANSWER_BYTES])))
+        }));
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let mut first = [0; 12];
+        client.read_exact(&mut first).await.unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        let coming = crowd.seat();
+        tokio::pin!(coming);
+        let early = tokio::time::timeout(5 * LEAVE_PATIENCE, coming.as_mut()).await;
+        assert!(early.is_err(), "the answer has not been taken");
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).await.unwrap();
+        let body = rest.iter().filter(|byte| **byte == 7).count();
+        assert_eq!(body, ANSWER_BYTES);
+        let seat = tokio::time::timeout(Duration::from_secs(10), coming).await;
+        assert!(seat.unwrap().is_some(), "then it goes");
+    }
+}

@@ -2,7 +2,8 @@
 //!
 //! A connection *waits* while no request of its is being answered: it says nothing, is in the middle of a head or of a
 //! handshake, or is kept for a next request. The one that has waited longest makes room, so that idle connections, however many,
-//! keep nobody out. Invariant: a connection whose request is being answered is never chosen.
+//! keep nobody out. Invariant: a connection whose request is being answered is never chosen, and a request is being answered
+//! until the last byte of the answer has left this process.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -35,7 +36,8 @@ pub(super) struct Occupant {
 /// A request is being answered, until this is dropped.
 pub(super) struct Busy(Occupant);
 
-/// An answer's body: when it is dropped, its connection waits again.
+/// An answer's body. The HTTP layer drops it when it has the last of it in its buffer; the connection waits again once that is
+/// flushed.
 pub(super) struct Answering<B> {
     body: B,
     _busy: Busy,
@@ -46,12 +48,17 @@ pub(super) struct Answering<B> {
 struct Line {
     next: u64,
     by_turn: BTreeMap<u64, Arc<Own>>,
-    /// Somebody was to go and nobody waited: the next that does goes.
-    wanted: bool,
+    /// Those that are there and have no place yet. Nobody goes but for one of them.
+    coming: usize,
+    /// So many were to go and nobody waited: the next that do go. At most `coming`.
+    wanted: usize,
 }
 
+/// Somebody without a place, until this is dropped.
+struct Coming<'a>(&'a Mutex<Line>);
+
 struct Own {
-    // Only taken together with the line's lock, after it.
+    // Where both are taken, after the line's.
     state: Mutex<State>,
     chosen: Notify,
 }
@@ -59,6 +66,8 @@ struct Own {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Busy,
+    /// The answer is complete and some of it may be in a buffer still.
+    Unsent,
     Waiting(u64),
     Gone,
 }
@@ -77,10 +86,8 @@ impl Crowd {
         let place = match Arc::clone(&self.places).try_acquire_owned() {
             Ok(place) => place,
             Err(_) => {
-                lock(&self.line).ask_longest();
-                let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-                lock(&self.line).wanted = false;
-                place
+                let _coming = Coming::new(&self.line);
+                Arc::clone(&self.places).acquire_owned().await.ok()?
             }
         };
         let own = Own {
@@ -91,7 +98,7 @@ impl Crowd {
             line: Arc::clone(&self.line),
             own: Arc::new(own),
         };
-        occupant.wait();
+        occupant.wait(State::Busy);
         Some(Seat {
             occupant,
             _place: place,
@@ -99,11 +106,33 @@ impl Crowd {
     }
 }
 
+impl<'a> Coming<'a> {
+    fn new(line: &'a Mutex<Line>) -> Self {
+        let mut locked = lock(line);
+        locked.coming += 1;
+        locked.ask_longest();
+        drop(locked);
+        Self(line)
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let mut line = lock(self.0);
+        line.coming = line.coming.saturating_sub(1);
+        line.wanted = line.wanted.min(line.coming);
+    }
+}
+
 impl Line {
+    /// Asks one to go, if there is still somebody to go for.
     fn ask_longest(&mut self) {
+        if self.coming == 0 {
+            return;
+        }
         match self.by_turn.pop_first() {
             Some((_, own)) => own.chosen.notify_one(),
-            None => self.wanted = true,
+            None => self.wanted = self.coming.min(self.wanted + 1),
         }
     }
 }
@@ -129,12 +158,16 @@ impl Occupant {
     pub(super) fn busy(&self) -> Busy {
         let mut line = lock(&self.line);
         let mut state = lock(&self.own.state);
-        if let State::Waiting(turn) = *state {
-            *state = State::Busy;
-            // It was chosen, and would be long in going.
-            if line.by_turn.remove(&turn).is_none() {
-                line.ask_longest();
+        match *state {
+            State::Waiting(turn) => {
+                *state = State::Busy;
+                // It was chosen, and would be long in going.
+                if line.by_turn.remove(&turn).is_none() {
+                    line.ask_longest();
+                }
             }
+            State::Unsent => *state = State::Busy,
+            State::Busy | State::Gone => {}
         }
         drop((state, line));
         Busy(self.clone())
@@ -150,16 +183,25 @@ impl Occupant {
         matches!(*lock(&self.own.state), State::Waiting(_))
     }
 
-    fn wait(&self) {
+    /// All that was to be written has left.
+    pub(super) fn flushed(&self) {
+        if *lock(&self.own.state) == State::Unsent {
+            self.wait(State::Unsent);
+        }
+    }
+
+    /// Begins to wait, if it still is as given.
+    fn wait(&self, from: State) {
         let mut line = lock(&self.line);
         let mut state = lock(&self.own.state);
-        if *state != State::Busy {
+        if *state != from {
             return;
         }
         let turn = line.next;
         line.next += 1;
         *state = State::Waiting(turn);
-        if std::mem::take(&mut line.wanted) {
+        if line.wanted > 0 {
+            line.wanted -= 1;
             self.own.chosen.notify_one();
         } else {
             line.by_turn.insert(turn, Arc::clone(&self.own));
@@ -169,7 +211,10 @@ impl Occupant {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.wait();
+        let mut state = lock(&self.0.own.state);
+        if *state == State::Busy {
+            *state = State::Unsent;
+        }
     }
 }
 
@@ -215,6 +260,11 @@ mod tests {
             .unwrap()
     }
 
+    fn answered(seat: &Seat, busy: Busy) {
+        drop(busy);
+        seat.occupant().flushed();
+    }
+
     /// Runs one connection that goes when it is asked; says when it has gone.
     fn polite(seat: Seat) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move { seat.occupant().asked_to_go().await })
@@ -226,7 +276,7 @@ mod tests {
         let (first, second, third) = (comes(&crowd).await, comes(&crowd).await, comes(&crowd).await);
         // The first is being answered, the third began to wait before the second did again.
         let busy = first.occupant().busy();
-        drop(second.occupant().busy());
+        answered(&second, second.occupant().busy());
         let (first, second, third) = (polite(first), polite(second), polite(third));
         let _fourth = comes(&crowd).await;
         third.await.unwrap();
@@ -243,15 +293,18 @@ mod tests {
         let crowd = Crowd::new(2);
         let (first, second) = (comes(&crowd).await, comes(&crowd).await);
         let (busy_first, busy_second) = (first.occupant().busy(), second.occupant().busy());
+        let flushing = second.occupant();
         let (first, second) = (polite(first), polite(second));
         let coming = tokio::spawn({
             let crowd = crowd.clone();
             async move { comes(&crowd).await }
         });
-        while !lock(&crowd.line).wanted {
+        while lock(&crowd.line).wanted == 0 {
             tokio::task::yield_now().await;
         }
         drop(busy_second);
+        assert_eq!(lock(&crowd.line).wanted, 1, "its answer has not left");
+        flushing.flushed();
         second.await.unwrap();
         let _third = coming.await.unwrap();
         assert!(!first.is_finished());
@@ -262,14 +315,15 @@ mod tests {
     async fn a_chosen_one_that_turns_busy_passes_it_on() {
         let crowd = Crowd::new(2);
         let (first, second) = (comes(&crowd).await, comes(&crowd).await);
-        lock(&crowd.line).ask_longest();
+        let coming = Coming::new(&crowd.line);
         let busy = first.occupant().busy();
         tokio::time::timeout(Duration::from_secs(10), polite(second))
             .await
             .unwrap()
             .unwrap();
         assert!(!first.occupant().waits());
-        drop(busy);
+        drop(coming);
+        answered(&first, busy);
         let occupant = first.occupant();
         let late = occupant.busy();
         drop(first);

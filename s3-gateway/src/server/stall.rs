@@ -1,6 +1,7 @@
 //! A stream that fails when its other end takes nothing for too long.
 //!
-//! Only writing is watched: reading has its own limits, for heads in the HTTP layer and for bodies in `body.rs`.
+//! Only writing is watched: reading has its own limits, for heads in the HTTP layer and for bodies in `body.rs`. A flush that
+//! is through tells the crowd: an answer ends when it has left, not when the HTTP layer has all of it in its buffer.
 
 use std::future::Future as _;
 use std::io;
@@ -11,20 +12,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::crowd::Occupant;
+
 /// Wraps a stream.
 pub(super) struct Stall<S> {
     inner: S,
     patience: Duration,
+    occupant: Occupant,
     alarm: Option<Pin<Box<Sleep>>>,
     armed: bool,
 }
 
 impl<S> Stall<S> {
-    /// A write may wait so long.
-    pub(super) const fn new(inner: S, patience: Duration) -> Self {
+    /// The connection of `occupant`, on which a write may wait so long.
+    pub(super) const fn new(inner: S, patience: Duration, occupant: Occupant) -> Self {
         Self {
             inner,
             patience,
+            occupant,
             alarm: None,
             armed: false,
         }
@@ -82,6 +87,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.inner).poll_flush(cx);
+        if matches!(poll, Poll::Ready(Ok(()))) {
+            self.occupant.flushed();
+        }
         self.watch(poll, cx)
     }
 
