@@ -11,9 +11,10 @@ use engine::disk::{Disk, RealDisk, SimDisk};
 use engine::view::{MemoryView, View};
 use net::Ledger;
 use rig::{Opening, Rig, body};
-use s3_gateway::session::{Bucket, CollectOptions, GcReport, SessionError};
+use s3_gateway::session::{Bucket, CollectOptions, Condition, GcReport, NewObject, Session, SessionError};
 use std::path::Path;
 use std::sync::Arc;
+use vault::object::Manifest;
 
 const TOGETHER: u64 = 64;
 
@@ -138,6 +139,93 @@ async fn half_of_many_64_kib_objects_deleted_and_collected_is_within_the_bound()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_many_4_mib_objects_deleted_and_collected_is_within_the_bound() {
     half_deleted(objects(32), 4 << 20).await;
+}
+
+/// The least budget that there is, in chunks with their parity.
+const BUDGET_BYTES: u64 = 144 * 98_304;
+const SLOW_CHUNKS: u64 = 1_024;
+const CHUNK_PLAIN_BYTES: usize = 65_520;
+/// Small objects are written beside so many chunks of the slow one.
+const BESIDE: u64 = 300;
+/// Of a slow object of 64 MiB, where the first 128 chunks leave one by one and those after them by eights.
+const EXTENTS_MAX: usize = 260;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_object_beside_small_ones_that_are_deleted_is_collected_to_within_the_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let (mut parts, ledger) = rig::parts(disk, dir.path(), true).await.unwrap();
+    parts.options.upload_memory_bytes = BUDGET_BYTES;
+    let (cluster, recorder) = (Arc::clone(&parts.cluster), parts.recorder.clone());
+    let rig = Rig {
+        session: Session::open(parts).await.unwrap(),
+        ledger,
+        cluster,
+        recorder,
+        caller: rig::caller(),
+    };
+    let bucket = rig.bucket("slow").await;
+    // More than half of the budget is taken by others all the time.
+    let mut others = rig.session.stream(&bucket, None).await.unwrap();
+    others
+        .write(body(1, 80 * CHUNK_PLAIN_BYTES).into())
+        .await
+        .unwrap();
+    let mut slow = rig.session.stream(&bucket, None).await.unwrap();
+    let mut whole = Vec::new();
+    for number in 0..SLOW_CHUNKS {
+        let chunk = body(number, CHUNK_PLAIN_BYTES);
+        whole.extend_from_slice(&chunk);
+        let slowly = async {
+            slow.write(chunk.into()).await.unwrap();
+            slow.settle().await.unwrap();
+        };
+        let small = async {
+            if number < BESIDE {
+                let key = |half: u64| format!("small-{number}-{half}");
+                let small = body(number, 50_000);
+                let (first, second) = (key(0), key(1));
+                let (first, second) = tokio::join!(
+                    rig.put(&bucket, &first, &small),
+                    rig.put(&bucket, &second, &small)
+                );
+                first.and(second).unwrap();
+            }
+        };
+        tokio::join!(slowly, small);
+    }
+    let finished = slow.finish().await.unwrap();
+    let (key, new) = (rig::object_key("slow"), NewObject::default());
+    let put = rig
+        .session
+        .put_object(&rig.caller, &bucket, &key, finished, new, Condition::None);
+    put.await.unwrap();
+    drop(others);
+    for number in 0..BESIDE {
+        for half in 0..2 {
+            assert!(
+                rig.delete(&bucket, &format!("small-{number}-{half}"))
+                    .await
+                    .unwrap()
+            );
+        }
+    }
+    let stored = rig.session.object(&bucket, &key).await.unwrap();
+    let Manifest::Inline(parts) = &stored.object.manifest else {
+        panic!("a manifest that the collector cannot change");
+    };
+    let extents: usize = parts.iter().map(|part| part.extents.len()).sum();
+    println!("{extents} extents");
+    assert!((100..=EXTENTS_MAX).contains(&extents), "{extents} extents");
+    let report = collect(&rig).await;
+    assert!(!report.incomplete);
+    let ratio = report.allocated_bytes as f64 / report.live_bytes as f64;
+    assert!(
+        ratio <= 1.2 * 1.5,
+        "{ratio:.3} bytes on disk for each that is alive"
+    );
+    assert!(rig.get(&bucket, "slow").await.unwrap() == whole);
+    rig.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -180,7 +180,10 @@ impl Open {
         ) {
             return Err((submission, reply));
         }
-        self.builder.expect_trailer(claim_bytes);
+        // Without claims there is no trailer, and chunks that go round the lanes evenly are one extent.
+        if submission.claim.is_some() || self.trailer.claims() > 0 {
+            self.builder.expect_trailer(claim_bytes);
+        }
         let Some(extents) = place(&mut self.builder, &submission.runs) else {
             // `fits` leaves room for this; what was placed of it is garbage in this pack, no more.
             return Err((submission, reply));

@@ -26,6 +26,9 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a stream waits for room later on.
 const LATER_PATIENCE: Duration = Duration::from_secs(60);
 
+/// With so many extents a stream shares packs no more: it would keep each of them, and what others left in it, from going.
+const SHARED_EXTENTS_MAX: usize = 128;
+
 type Written = Result<packer::Packed, SessionError>;
 
 /// Takes a stream in. See the module.
@@ -42,6 +45,8 @@ pub struct StreamWriter {
     gather: Gather,
     /// Chunks sealed when it was last looked at.
     looked_chunks: u64,
+    /// Whether little came between the last two looks.
+    slow: bool,
     room: Room,
     in_flight: FuturesOrdered<JoinHandle<Written>>,
     pins: Vec<Pin>,
@@ -119,6 +124,7 @@ impl StreamWriter {
             bytes: 0,
             gather: Gather::default(),
             looked_chunks: 0,
+            slow: false,
             name: bucket.name.clone(),
             room: Room::none(),
             in_flight: FuturesOrdered::new(),
@@ -147,15 +153,16 @@ impl StreamWriter {
     }
 
     /// To be called about once a second: when the budget is short, what a slow stream has gathered leaves, so that it does not keep
-    /// room from others while it waits for its client.
+    /// room from others while it waits for its client. The more extents it has, the more has to be gathered before it does.
     ///
     /// # Errors
     /// When the drives refused what was written before; the stream is then of no use.
     pub async fn settle(&mut self) -> Result<(), SessionError> {
         let came = self.gather.sealed().saturating_sub(self.looked_chunks);
         self.looked_chunks = self.gather.sealed();
-        let slow = came < packer_share(self.inner.code.data()) as u64;
-        if slow && self.inner.budget.is_tight() {
+        self.slow = came < packer_share(self.inner.code.data()) as u64;
+        let enough = self.gather.has_lanes() || self.gather.len() >= least_chunks(self.extents.len());
+        if self.slow && enough && self.inner.budget.is_tight() {
             self.send_pack().await?;
         }
         Ok(())
@@ -200,10 +207,10 @@ impl StreamWriter {
         Ok(())
     }
 
-    /// Gives a stream that has shown to be long the lanes of a whole pack, if there is memory to spare.
+    /// Gives a stream that has shown to be long and is not slow the lanes of a whole pack, if there is memory to spare.
     fn spread(&mut self) -> Result<(), SessionError> {
         let data = self.inner.code.data();
-        if self.gather.has_lanes() || self.gather.sealed() < packer_share(data) as u64 {
+        if self.slow || self.gather.has_lanes() || self.gather.sealed() < packer_share(data) as u64 {
             return Ok(());
         }
         let rest = chunks_of_pack(data) - self.gather.len();
@@ -239,8 +246,8 @@ impl StreamWriter {
         }
     }
 
-    /// Sends the chunks gathered so far on their way: as a pack of their own, or, where they are few, in one that slow streams
-    /// share.
+    /// Sends the chunks gathered so far on their way: as a pack of their own, or, where they are few and the stream does not lie
+    /// in many packs yet, in one that slow streams share.
     async fn send_pack(&mut self) -> Result<(), SessionError> {
         if self.gather.len() == 0 {
             return Ok(());
@@ -250,7 +257,9 @@ impl StreamWriter {
                 self.take(done)?;
             }
         }
-        let few = !self.gather.has_lanes() && self.gather.len() < packer_share(self.inner.code.data());
+        let few = !self.gather.has_lanes()
+            && self.gather.len() < packer_share(self.inner.code.data())
+            && self.extents.len() < SHARED_EXTENTS_MAX;
         let gathered = self.gather.take();
         let room = std::mem::replace(&mut self.room, Room::none());
         if few {
@@ -294,6 +303,18 @@ pub(crate) const fn chunks_of_pack(lanes: usize) -> usize {
 /// uneven last row costs at most an eighth.
 pub(crate) const fn packer_share(lanes: usize) -> usize {
     lanes * 8
+}
+
+/// The least chunks that leave a slow stream of so many extents at a time. At first each goes alone, so that a stream holds next to
+/// nothing; but a long one must not come to have so many extents that the collector cannot move it (`relocate.rs`) or a claim
+/// cannot name them.
+const fn least_chunks(extents: usize) -> usize {
+    match extents / SHARED_EXTENTS_MAX {
+        0 => 1,
+        1 => 8,
+        2 => 16,
+        _ => 32,
+    }
 }
 
 impl FinishedStream {
