@@ -17,6 +17,13 @@ pub fn bucket_policy(input: &[u8]) -> bool {
         parsers::bucket_policy(text),
         "a policy says one thing and then another"
     );
+    // Without the word, and without an escape to write it in, there is no statement that allows.
+    if !text.contains("Allow") && !text.contains('\\') {
+        assert!(
+            !said.iter().flatten().any(|verdict| *verdict == Some(true)),
+            "a policy that only denies allows something or is public"
+        );
+    }
     said.is_some()
 }
 

@@ -253,5 +253,6 @@ pub(super) fn copy_source() -> Vec<Seed> {
         ("encoded", "/photos/a%2Fb%20c%C3%A9"),
         ("version", "photos/a?versionId=null"),
         ("odd", "photos/../a//b"),
+        ("plus", "photos/a+b?c+d?versionId=e+f"),
     ])
 }
