@@ -3,8 +3,9 @@
 //! `gc` and `repair` run beside them, the latter with a drive made anew each time. Longer:
 //! `CAIRN_RACE_ROUNDS=1000 cargo test --release -p cairn --test stories races -- --nocapture`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,6 +20,8 @@ const WRITERS: usize = 10;
 const BUCKET: &str = "races";
 /// Clients whose key nobody else writes.
 const LONERS: usize = 3;
+/// Repairs after which a drive has to be whole.
+const REPAIRS_MAX: u32 = 20;
 
 fn rounds() -> u32 {
     std::env::var("CAIRN_RACE_ROUNDS")
@@ -31,7 +34,9 @@ fn rounds() -> u32 {
 #[derive(Debug, Clone)]
 struct Tried {
     outcome: Outcome,
-    /// When what it was decided on was read.
+    /// The condition's value: the ETag that was to be there.
+    expected: String,
+    /// When that was read.
     known: Instant,
     ended: Instant,
     etag: String,
@@ -103,6 +108,7 @@ async fn attempt(
     };
     Tried {
         outcome,
+        expected: condition.1.to_owned(),
         known,
         ended: Instant::now(),
         etag,
@@ -232,7 +238,7 @@ fn value(body: &[u8]) -> u32 {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// Every update counts, and whoever was refused was so because of a write that ended after it had read.
+/// Every update counts, and whoever was refused named a version that another write replaced, one that had begun by then.
 async fn no_update_is_lost(mut clients: Vec<S3Client>, rounds: u32) {
     let times = rounds.div_ceil(WRITERS as u32);
     let begin = Call::new(Method::PUT, BUCKET, "counter").body("0 -".into());
@@ -248,12 +254,14 @@ async fn no_update_is_lost(mut clients: Vec<S3Client>, rounds: u32) {
     assert_eq!(value(&body), times * writers, "an update was lost");
     let (won, refused): (Vec<_>, Vec<_>) = tried.iter().partition(|one| one.outcome == Outcome::Won);
     assert_eq!(won.len() as u32, times * writers);
+    // Each of them wrote other bytes, so an ETag stands for one version, and what came in its place is known.
+    let replaced: HashMap<&str, &Tried> = won.iter().map(|one| (one.expected.as_str(), *one)).collect();
+    assert_eq!(replaced.len(), won.len(), "a version was replaced twice");
     for one in &refused {
-        // Under way or acknowledged between the read and the refusal: it began before the one ended and ended after the other.
-        let reason = |other: &&&Tried| other.known <= one.ended && other.ended >= one.known;
+        let by = replaced.get(one.expected.as_str());
         assert!(
-            won.iter().any(|other| reason(&other)),
-            "refused for nothing: {one:?}"
+            by.is_some_and(|by| by.known <= one.ended),
+            "refused for nothing: {one:?}, replaced by {by:?}"
         );
     }
     println!("{} updates, {} refused on the way", won.len(), refused.len());
@@ -295,17 +303,39 @@ async fn alone(mut client: S3Client, number: usize, stop: Arc<AtomicBool>) -> u3
     writes
 }
 
-/// Collects, and repairs after a drive was deleted, until told to stop; says how often.
-fn tend(place: &Place, stop: &AtomicBool) -> u32 {
-    let mut rounds = 0;
+/// What was tended: rounds, and the shards that repairs made again.
+#[derive(Default)]
+struct Tended {
+    rounds: u32,
+    shards: u64,
+}
+
+/// Repairs after a drive was deleted, until every shard is there, and collects; all that until told to stop.
+fn tend(place: &Place, stop: &AtomicBool) -> Tended {
+    let mut tended = Tended::default();
     while !stop.load(Ordering::Relaxed) {
-        let _ = std::fs::remove_dir_all(place.data().join(format!("drives/{}", rounds % 6)));
-        // Packs that are written meanwhile may look incomplete to either.
-        place.run(["repair"]);
-        place.run(["gc"]);
-        rounds += 1;
+        let drive = place.data().join(format!("drives/{}", tended.rounds % 6));
+        // What is written into it meanwhile may keep the last of it from going.
+        let _ = std::fs::remove_dir_all(drive);
+        // Packs that are written meanwhile may look incomplete to it. The next drive goes only when this one is whole.
+        let mut complete = false;
+        for _ in 0..REPAIRS_MAX {
+            let output = place.run(["repair", "--json"]);
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            tended.shards += report["shards_rebuilt"].as_u64().unwrap_or(0);
+            complete = output.status.success();
+            if complete {
+                break;
+            }
+        }
+        assert!(
+            complete,
+            "repair did not come to an end after {REPAIRS_MAX} tries"
+        );
+        place.json(["gc"]);
+        tended.rounds += 1;
     }
-    rounds
+    tended
 }
 
 async fn clients(running: &Running, key: &Key, count: usize) -> Vec<S3Client> {
@@ -323,10 +353,9 @@ async fn one_of_ten_writers_wins_no_update_is_lost_and_nobody_is_refused_for_not
     let key = place.root_key();
     make_bucket(&mut running.client(&key).await, BUCKET).await;
     let stop = Arc::new(AtomicBool::new(false));
-    let tended = Arc::new(AtomicU32::new(0));
     let tending = std::thread::spawn({
-        let (place, stop, tended) = (Arc::clone(&place), Arc::clone(&stop), Arc::clone(&tended));
-        move || tended.store(tend(&place, &stop), Ordering::Relaxed)
+        let (place, stop) = (Arc::clone(&place), Arc::clone(&stop));
+        move || tend(&place, &stop)
     });
     let mut loners = JoinSet::new();
     for (number, client) in clients(&running, &key, LONERS).await.into_iter().enumerate() {
@@ -340,12 +369,13 @@ async fn one_of_ten_writers_wins_no_update_is_lost_and_nobody_is_refused_for_not
     let took = begun.elapsed();
     stop.store(true, Ordering::Relaxed);
     let writes: u32 = loners.join_all().await.into_iter().sum();
-    tending.join().unwrap();
-    let tended = tended.load(Ordering::Relaxed);
-    assert!(writes > 0 && tended > 0);
+    let tended = tending.join().unwrap();
+    assert!(writes > 0 && tended.rounds > 0 && tended.shards > 0);
     println!(
-        "{} rounds in {took:?}; {writes} writes of clients alone with their key; {tended} rounds of repair and gc",
-        rounds()
+        "{} rounds in {took:?}; {writes} writes of clients alone with their key; {} shards made again and gc in {} rounds",
+        rounds(),
+        tended.shards,
+        tended.rounds
     );
     assert_eq!(place.json(["repair"])["complete"], true);
 }
