@@ -143,25 +143,40 @@ impl Serving {
 
     fn print(&self, global: &GlobalArgs, runtime: &Runtime, secret: Option<&str>) {
         let (data, endpoint) = (global.data.display(), &self.endpoint);
+        // Which of several vaults the root key is of.
+        let several = runtime.keys().keyfiles().len() > 1;
+        let vault = runtime
+            .first_vault()
+            .and_then(|vault| runtime.sessions.of(vault))
+            .filter(|_| several);
+        let (chosen, of_vault) = match &vault {
+            Some(session) => (
+                format!(" --vault {}", session.name()),
+                format!(" (vault {})", session.name()),
+            ),
+            None => (String::new(), String::new()),
+        };
         let id = self.root.as_ref().map_or("", |root| root.access_key_id.as_str());
         let shown = match secret {
             Some(secret) => secret.to_owned(),
             None if self.root_is_fixed => "as CAIRN_SECRET_KEY says".to_owned(),
-            None => format!("`cairn key show --data {data}` shows it"),
+            None => format!("`cairn key show{chosen} --data {data}` shows it"),
         };
         print_line(format!("Cairn serves {}", runtime.data.root().display()));
         print_line(format!(
             "\n  endpoint    {endpoint}\n  admin       {}\n  region      {}",
             self.admin, self.region
         ));
-        print_line(format!("  access key  {id}\n  secret      {shown}"));
+        print_line(format!("  access key  {id}{of_vault}\n  secret      {shown}"));
         print_line("\nTo try it, paste:\n");
         match secret {
             Some(secret) => print_line(format!(
                 "  export AWS_ACCESS_KEY_ID={id} AWS_SECRET_ACCESS_KEY='{secret}' AWS_DEFAULT_REGION={}",
                 self.region
             )),
-            None => print_line(format!("  eval \"$(cairn key show --env --data {data})\"")),
+            None => print_line(format!(
+                "  eval \"$(cairn key show --env{chosen} --data {data})\""
+            )),
         }
         print_line(format!("  aws --endpoint-url {endpoint} s3 mb s3://first"));
         print_line(format!(

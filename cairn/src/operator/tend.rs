@@ -1,6 +1,6 @@
 //! Work on the drives: repair, scrub and collection. One of them at a time.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use futures::FutureExt;
 use net::cluster::{Progress, RepairOptions, packs_of};
@@ -12,6 +12,15 @@ use crate::operator::{ErrorCode, OperatorError};
 use crate::request::{OnStep, Step};
 use crate::runtime::Runtime;
 
+/// Whether two paths lead to one directory, which may itself be missing.
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    let resolved = |path: &Path| {
+        let there = path.canonicalize().ok();
+        there.or_else(|| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)))
+    };
+    one == other || resolved(one).is_some_and(|one| Some(one) == resolved(other))
+}
+
 /// `repair`.
 pub(super) async fn repair(
     runtime: &Runtime,
@@ -20,14 +29,17 @@ pub(super) async fn repair(
     on_step: OnStep<'_>,
 ) -> Result<Value, OperatorError> {
     let _alone = alone(runtime)?;
-    let replace: Vec<PathBuf> = replace.into_iter().map(PathBuf::from).collect();
-    if let Some(unknown) = replace.iter().find(|dir| !runtime.layout.drives.contains(dir)) {
-        let message = format!(
-            "{} is no drive of this layout: `cairn status` shows them; `cairn up --drive …` adds and moves them",
-            unknown.display()
-        );
-        return Err(OperatorError::new(ErrorCode::BadRequest, message));
-    }
+    let known = |dir: String| {
+        let drives = &runtime.layout.drives;
+        let found = drives.iter().find(|drive| is_same_place(drive, Path::new(&dir)));
+        found.cloned().ok_or_else(|| {
+            let message = format!(
+                "{dir} is no drive of this layout: `cairn status` shows them; `cairn up --drive …` adds and moves them"
+            );
+            OperatorError::new(ErrorCode::BadRequest, message)
+        })
+    };
+    let replace = replace.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
     let options = RepairOptions {
         recreate: true,
         replace,
@@ -162,4 +174,23 @@ fn alone(runtime: &Runtime) -> Result<MutexGuard<'_, ()>, OperatorError> {
 
 pub(super) fn failed(error: impl std::fmt::Display) -> OperatorError {
     OperatorError::new(ErrorCode::Failed, error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drive_that_is_missing_is_known_by_any_path_that_leads_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let drives = dir.path().join("drives");
+        std::fs::create_dir(&drives).unwrap();
+        let drive = drives.join("0");
+        let round_about = drives.join("../drives/0");
+        assert!(is_same_place(&drive, &round_about));
+        assert!(!is_same_place(&drive, &drives.join("../drives/1")));
+        std::fs::create_dir(&drive).unwrap();
+        assert!(is_same_place(&drive, &round_about));
+        assert!(!is_same_place(Path::new("/nowhere/0"), Path::new("/elsewhere/0")));
+    }
 }
