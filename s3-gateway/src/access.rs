@@ -191,11 +191,10 @@ impl Access {
 
 /// Whether the vault is the one that a header expects, if it does. A copy's source is of the same vault as its target.
 fn is_owner(headers: &http::HeaderMap, name: &str, admitted: &Admitted) -> bool {
-    let vault = admitted.vault.to_string();
     headers
         .get_all(name)
         .iter()
-        .all(|owner| owner.as_bytes() == vault.as_bytes())
+        .all(|owner| owner.as_bytes() == admitted.vault.to_string().as_bytes())
 }
 
 #[async_trait::async_trait]

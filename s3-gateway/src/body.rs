@@ -5,7 +5,6 @@
 //! everything holds; otherwise its last item is a `BodyError`. So whoever reads it may store as it goes, and must
 //! publish nothing before the clean end; the digests are handed over only there.
 
-use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -15,11 +14,11 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, Sleep};
 
 use crate::auth::chunked::{ChunkError, Decoder};
 use crate::checksum::{Algorithm, ChecksumError, Declared, Digests, Hasher, Value};
 use crate::hold::{Hold, Holds};
+use crate::pace::Pace;
 
 /// Any error of a transport.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -355,50 +354,3 @@ impl Body for CheckedBody {
         SizeHint::default()
     }
 }
-
-/// How long a client may keep the gateway waiting. Only time in which this side waits counts, and it is given back
-/// for each `PACE_BYTES` received: slow clients may be slow, idle ones may not.
-struct Pace {
-    patience: Duration,
-    left: Duration,
-    moved_bytes: usize,
-    waiting: Option<Instant>,
-    alarm: Option<Pin<Box<Sleep>>>,
-}
-
-impl Pace {
-    const fn new(patience: Duration) -> Self {
-        Self {
-            patience,
-            left: patience,
-            moved_bytes: 0,
-            waiting: None,
-            alarm: None,
-        }
-    }
-
-    fn moved(&mut self, bytes: usize) {
-        if let Some(since) = self.waiting.take() {
-            self.left = self.left.saturating_sub(since.elapsed());
-        }
-        self.moved_bytes += bytes;
-        if self.moved_bytes >= PACE_BYTES {
-            self.moved_bytes = 0;
-            self.left = self.patience;
-        }
-    }
-
-    fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> bool {
-        let since = *self.waiting.get_or_insert_with(Instant::now);
-        let deadline = since + self.left;
-        let alarm = self
-            .alarm
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if alarm.deadline() != deadline {
-            alarm.as_mut().reset(deadline);
-        }
-        alarm.as_mut().poll(cx).is_ready()
-    }
-}
-
-pub(crate) const PACE_BYTES: usize = 4096;

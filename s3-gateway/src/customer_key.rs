@@ -92,6 +92,9 @@ impl CustomerKeys {
             (SOURCE, TAKE_SOURCE.contains(&operation), &mut keys.source),
         ];
         for (start, used, place) in wanted {
+            if !headers.keys().any(|name| name.as_str().starts_with(start)) {
+                continue;
+            }
             let sent = Sent::take(headers, start);
             if used {
                 *place = sent.read(secure)?;

@@ -15,9 +15,9 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
-use tokio::time::Instant;
 
-use crate::body::{BodyError, BoxError, PACE_BYTES, RawBody};
+use crate::body::{BodyError, BoxError, RawBody};
+use crate::pace::Pace;
 
 /// The most bytes of all fields together, their heads included.
 pub(crate) const FIELDS_BYTES_MAX: usize = 64 << 10;
@@ -67,30 +67,6 @@ pub(crate) struct FormFile {
     ended: bool,
 }
 
-/// How long a client may still keep the fields waiting: all of it is given back for each [`PACE_BYTES`], as in `body.rs`.
-struct Patience {
-    whole: Duration,
-    left: Duration,
-    moved_bytes: usize,
-}
-
-impl Patience {
-    async fn wait<T>(&mut self, coming: impl Future<Output = T>) -> Result<T, FormError> {
-        let begun = Instant::now();
-        let came = tokio::time::timeout(self.left, coming).await;
-        self.left = self.left.saturating_sub(begun.elapsed());
-        came.map_err(|_| FormError::Slow)
-    }
-
-    fn moved(&mut self, bytes: usize) {
-        self.moved_bytes += bytes;
-        if self.moved_bytes >= PACE_BYTES {
-            self.moved_bytes = 0;
-            self.left = self.whole;
-        }
-    }
-}
-
 /// Reads a form up to its file.
 pub(crate) async fn open(content_type: &str, body: RawBody, patience: Duration) -> Result<Form, FormError> {
     let mut reader = FormFile {
@@ -102,20 +78,16 @@ pub(crate) async fn open(content_type: &str, body: RawBody, patience: Duration) 
         bytes: 0,
         ended: false,
     };
-    let mut patience = Patience {
-        whole: patience,
-        left: patience,
-        moved_bytes: 0,
-    };
+    let mut pace = Pace::new(patience);
     let (mut fields, mut held) = (Vec::new(), 0);
     loop {
         let delimiter = reader.delimiter.clone();
-        let value = reader.until(&delimiter, &mut patience).await?;
+        let value = reader.until(&delimiter, &mut pace).await?;
         if let Some((_, text)) = fields.last_mut() {
             *text = String::from_utf8(value.to_vec()).map_err(|_| FormError::Malformed)?;
         }
         held += value.len();
-        let head = reader.until(b"\r\n\r\n", &mut patience).await;
+        let head = reader.until(b"\r\n\r\n", &mut pace).await;
         let head = match head {
             Ok(head) if head.starts_with(b"\r\n") => head,
             Ok(head) if head.starts_with(b"--") => return Err(FormError::NoFile),
@@ -147,7 +119,7 @@ impl FormFile {
     }
 
     /// What stands before a mark, which is taken too.
-    async fn until(&mut self, mark: &[u8], patience: &mut Patience) -> Result<Bytes, FormError> {
+    async fn until(&mut self, mark: &[u8], pace: &mut Pace) -> Result<Bytes, FormError> {
         // What was looked through is not looked through again, however small the pieces are that come.
         let mut looked = 0;
         loop {
@@ -161,10 +133,10 @@ impl FormFile {
                 return Err(FormError::TooLong);
             }
             looked = (self.buffer.len() + 1).saturating_sub(mark.len()).max(looked);
-            match patience.wait(self.body.frame()).await? {
+            match pace.wait(self.body.frame()).await.ok_or(FormError::Slow)? {
                 Some(Ok(frame)) => {
                     if let Ok(bytes) = frame.into_data() {
-                        patience.moved(bytes.len());
+                        pace.moved(bytes.len());
                         self.buffer.extend_from_slice(&bytes);
                     }
                 }

@@ -25,6 +25,7 @@ mod keeper;
 pub mod key;
 mod lifecycle;
 pub mod operations;
+mod pace;
 mod policy;
 pub mod route;
 pub mod server;

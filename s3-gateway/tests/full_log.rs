@@ -8,7 +8,7 @@ use engine::disk::{Disk, OpenMode, SimDisk};
 use engine::log::{LogConfig, LogError};
 use net::ledger::LedgerConfig;
 use net::{Ledger, LocalLedger};
-use s3_gateway::session::{PreparedRecord, Recorder, RecorderError};
+use s3_gateway::session::{OpenedLog, PreparedRecord, Recorder, RecorderError};
 use scopes::Wallet;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,14 +31,14 @@ fn ledger(disk: &SimDisk) -> Arc<dyn Ledger> {
 }
 
 async fn recorder(disk: &SimDisk) -> Recorder {
-    let opened = Recorder::open(
+    let log = OpenedLog::open(
         Arc::new(disk.clone()),
         Path::new("/activity"),
         ORIGIN,
         &SEED,
-        ledger(disk),
+        LogConfig::activity(),
     );
-    opened.await.unwrap()
+    Recorder::start(log.unwrap(), ledger(disk)).await.unwrap()
 }
 
 /// Fills an activity log to the last byte with entries that no checkpoint covers, as a crash leaves it: how many.

@@ -1,5 +1,7 @@
 //! What the part behind the gate gets to see: path style, decoded body, no credentials.
 
+use std::borrow::Cow;
+
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue,
     TRANSFER_ENCODING,
@@ -49,7 +51,6 @@ pub(super) fn hoist(headers: &mut HeaderMap, query: &Query, place: Place) -> Res
 /// Whether a parameter is the checksum of an empty body, or the name of its algorithm. SDKs sign these into the URL of an upload whose body
 /// they do not know; any other checksum is checked.
 fn says_nothing_of_the_body(name: &str, value: &str, query: &Query) -> bool {
-    let of_nothing = |algorithm: Algorithm, value: &str| Summer::new(algorithm).finish().to_base64() == value;
     if name == "x-amz-sdk-checksum-algorithm" {
         return query.pairs().any(|(name, value)| {
             let name = name.to_ascii_lowercase();
@@ -59,7 +60,7 @@ fn says_nothing_of_the_body(name: &str, value: &str, query: &Query) -> bool {
     let algorithm = Algorithm::ALL
         .into_iter()
         .find(|algorithm| algorithm.header() == name);
-    algorithm.is_some_and(|algorithm| of_nothing(algorithm, value))
+    algorithm.is_some_and(|algorithm| Summer::new(algorithm).finish().to_base64() == value)
 }
 
 /// Gives the name of a copy's source its one form.
@@ -70,8 +71,10 @@ pub(super) fn plain_copy_source(headers: &mut HeaderMap) -> Result<(), Refusal> 
     let Ok(text) = value.to_str() else {
         return Ok(());
     };
-    let plain = HeaderValue::from_str(&copy_source::plain(text));
-    *value = plain.map_err(|_| Refusal::invalid_argument("x-amz-copy-source names no object"))?;
+    if let Cow::Owned(plain) = copy_source::plain(text) {
+        let plain = HeaderValue::from_str(&plain);
+        *value = plain.map_err(|_| Refusal::invalid_argument("x-amz-copy-source names no object"))?;
+    }
     Ok(())
 }
 

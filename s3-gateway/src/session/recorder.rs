@@ -127,23 +127,8 @@ impl OpenedLog {
 }
 
 impl Recorder {
-    /// Opens (or begins) the activity log of this process under `dir` and starts its thread. Takes over from `ledger` every
-    /// record the log does not hold yet before it returns.
-    ///
-    /// # Errors
-    /// When the log is damaged, cannot be read or cannot be caught up.
-    pub async fn open(
-        disk: Arc<dyn Disk>,
-        dir: &Path,
-        origin: &str,
-        signing_seed: &[u8; 32],
-        ledger: Arc<dyn Ledger>,
-    ) -> Result<Self, RecorderError> {
-        let log = OpenedLog::open(disk, dir, origin, signing_seed, LogConfig::activity())?;
-        Self::start(log, ledger).await
-    }
-
-    /// The second half of [`Self::open`]: starts the thread of a log that was opened.
+    /// Starts the thread of a log that was opened. Takes over from `ledger` every record the log does not hold yet before it
+    /// returns.
     ///
     /// # Errors
     /// When the log cannot be caught up with `ledger`.
