@@ -313,6 +313,12 @@ impl ActivityLog {
         self.log.allocated_bytes()
     }
 
+    /// Bytes that entries may still take before an append does more than write into space that is reserved.
+    #[must_use]
+    pub fn reserved_room(&self) -> u64 {
+        self.log.reserved_room()
+    }
+
     /// Whether an earlier failure ended the log's life in this process.
     #[must_use]
     pub fn is_fenced(&self) -> bool {

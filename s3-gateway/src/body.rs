@@ -13,10 +13,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
-use sha2::{Digest as _, Sha256};
 
 use crate::auth::chunked::{ChunkError, Decoder};
-use crate::checksum::{Algorithm, ChecksumError, Declared, Digests, Hasher, Value};
+use crate::checksum::{Algorithm, ChecksumError, Declared, Value};
+use crate::digests::{Digests, Hasher};
 use crate::hold::{Hold, Holds};
 use crate::pace::Pace;
 
@@ -115,7 +115,8 @@ pub struct CheckedBody {
     inner: RawBody,
     input: Bytes,
     decoder: Option<Decoder>,
-    sha256: Option<(Sha256, [u8; 32])>,
+    /// What `x-amz-content-sha256` says.
+    sha256: Option<[u8; 32]>,
     hasher: Option<Hasher>,
     expected_bytes: Option<u64>,
     declared: Declared,
@@ -136,12 +137,16 @@ impl CheckedBody {
             declared,
             md5,
         } = expected;
+        let mut hasher = Hasher::new(md5 || declared.md5.is_some(), declared.wanted());
+        if sha256.is_some() {
+            hasher = hasher.with_sha256();
+        }
         Self {
             inner,
             input: Bytes::new(),
             decoder: decoder.map(Decoder::asking),
-            sha256: sha256.map(|hash| (Sha256::new(), hash)),
-            hasher: Some(Hasher::new(md5 || declared.md5.is_some(), declared.wanted())),
+            sha256,
+            hasher: Some(hasher),
             expected_bytes: bytes,
             declared,
             slot: DigestSlot::default(),
@@ -261,9 +266,6 @@ impl CheckedBody {
 
     /// Counts and hashes bytes before they are handed on.
     fn take(&mut self, bytes: Bytes) -> Result<Bytes, BodyError> {
-        if let Some((hash, _)) = &mut self.sha256 {
-            hash.update(&bytes);
-        }
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&bytes);
             if let Some(declared) = self.expected_bytes
@@ -298,9 +300,7 @@ impl CheckedBody {
                 got: digests.bytes,
             });
         }
-        if let Some((hash, expected)) = self.sha256.take()
-            && <[u8; 32]>::from(hash.finalize()) != expected
-        {
+        if self.sha256.is_some() && self.sha256 != digests.sha256 {
             return Err(BodyError::Sha256);
         }
         if self.declared.md5.is_some() && self.declared.md5 != digests.md5 {

@@ -1,14 +1,13 @@
-//! The checksums of S3 (CRC32, CRC32C, CRC64NVME, SHA1, SHA256) and MD5, computed in one pass beside the stream.
+//! The checksums of S3 (CRC32, CRC32C, CRC64NVME, SHA1, SHA256) and what headers say of them.
 //!
-//! They find accidents between the client and this door, and the MD5 is the ETag that clients compare. None of
-//! them is trusted for anything else. Values travel as base64 of the big-endian bytes. Source: "Checking object
+//! They find accidents between the client and this door; none of them is trusted for anything else. A body's are computed in
+//! `digests.rs`. Values travel as base64 of the big-endian bytes. Source: "Checking object
 //! integrity" of the S3 user guide.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm;
 use http::HeaderMap;
-use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use vault::object::ChecksumAlgorithm;
@@ -270,60 +269,6 @@ impl Declared {
             .map(|v| v.algorithm)
             .or(self.trailer)
             .or(self.algorithm)
-    }
-}
-
-/// What was computed over a body that passed every check.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Digests {
-    /// The body's length in bytes, decoded.
-    pub bytes: u64,
-    /// MD5, when it was asked for.
-    pub md5: Option<[u8; 16]>,
-    /// The S3 checksum, when there was one to compute.
-    pub checksum: Option<Value>,
-}
-
-/// All digests of one body under way.
-pub struct Hasher {
-    bytes: u64,
-    md5: Option<Md5>,
-    sum: Option<Summer>,
-}
-
-impl Hasher {
-    /// Starts; `md5` is for ETags and `Content-MD5`.
-    pub fn new(md5: bool, algorithm: Option<Algorithm>) -> Self {
-        Self {
-            bytes: 0,
-            md5: md5.then(Md5::new),
-            sum: algorithm.map(Summer::new),
-        }
-    }
-
-    /// Takes the next bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len() as u64;
-        if let Some(md5) = &mut self.md5 {
-            md5.update(bytes);
-        }
-        if let Some(sum) = &mut self.sum {
-            sum.update(bytes);
-        }
-    }
-
-    /// Bytes taken so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The digests of everything taken.
-    pub fn finish(self) -> Digests {
-        Digests {
-            bytes: self.bytes,
-            md5: self.md5.map(|md5| md5.finalize().into()),
-            checksum: self.sum.map(Summer::finish),
-        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod conditions;
 mod copy_source;
 mod cors;
 pub mod customer_key;
+pub mod digests;
 mod encoded_word;
 pub mod errors;
 mod form;

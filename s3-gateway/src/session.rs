@@ -217,6 +217,7 @@ pub(crate) struct Inner {
     /// Whether the view is being filled again and shows only a part.
     pub(crate) reloading: AtomicBool,
     pub(crate) refusals: refusals::Refusals,
+    pub(crate) opened: credentials::Opened,
     /// Held while collecting.
     pub(crate) collecting: tokio::sync::Mutex<collect::Looks>,
     /// Whether the drives were looked through for packs without an entry since the start.
@@ -264,6 +265,7 @@ impl Session {
             applying: tokio::sync::Mutex::new(()),
             reloading: AtomicBool::new(false),
             refusals: refusals::Refusals::new(Instant::now()),
+            opened: credentials::Opened::default(),
             collecting: tokio::sync::Mutex::default(),
             scanned: AtomicBool::new(false),
             checkpointing: tokio::sync::Mutex::new(()),

@@ -7,7 +7,10 @@ mod rig;
 
 use engine::disk::{Disk, RealDisk};
 use rig::{DRIVES, Rig, body, drive_dir, object_key};
-use s3_gateway::session::{CollectOptions, Condition, CopyChanges, ETagMatch, SessionError};
+use s3_gateway::session::{
+    CollectOptions, Condition, CopyChanges, ETagMatch, NewCredential, Secret, SessionError,
+};
+use scopes::{OperationSet, ScopeSet, Window};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -231,5 +234,39 @@ async fn a_copy_keeps_its_bytes_when_its_source_is_deleted_and_collected() {
         .unwrap();
     assert_eq!(rig.get(&bucket, "near").await.unwrap(), bytes);
     assert_eq!(rig.get(&other, "far").await.unwrap(), bytes);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_that_was_in_use_changes_from_the_moment_its_change_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = open(dir.path(), true).await;
+    let session = &rig.session;
+    let make = async |secret: &str| {
+        let new = NewCredential {
+            label: "phone".to_owned(),
+            scopes: ScopeSet::All,
+            operations: OperationSet::all(),
+            window: Window::default(),
+            owner: false,
+            fixed: Some(("PHONE".to_owned(), Secret::new(secret.to_owned()))),
+        };
+        session.create_credential(new).await.unwrap();
+    };
+    let seen = || {
+        let found = session.credential("PHONE").unwrap().unwrap();
+        (found.secret.expose().to_owned(), found.credential.revoked)
+    };
+    assert!(session.credential("PHONE").unwrap().is_none());
+    make("first").await;
+    for _ in 0..2 {
+        assert_eq!(seen(), ("first".to_owned(), false));
+    }
+    session.revoke_credential("PHONE").await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(seen(), ("first".to_owned(), true));
+    }
+    make("second").await;
+    assert_eq!(seen(), ("second".to_owned(), false));
     rig.close().await;
 }

@@ -97,7 +97,13 @@ impl Lane {
     /// A shard of `bytes` bytes of any content, to be overwritten.
     pub(super) fn of_length(pool: &LanePool, bytes: usize) -> Self {
         let mut lane = Self::new(pool);
-        lane.expect(bytes);
+        if bytes > LANE_OWN_BYTES {
+            // What is left in the buffer is overwritten anyway, so it is not cleared first.
+            lane.buffer = pool.take();
+            lane.start = aligned_start(&lane.buffer);
+        } else {
+            lane.expect(bytes);
+        }
         lane.buffer.resize(lane.start + bytes, 0);
         lane
     }

@@ -11,9 +11,10 @@ use super::object::{
 };
 use super::versions::{find_version, version_id, written_version_id};
 use super::{Answer, Asked, Halt, Key, Operations, SessionBucket, attributes};
-use crate::checksum::{Algorithm, Hasher};
+use crate::checksum::Algorithm;
 use crate::conditions::Verdict;
 use crate::customer_key::CustomerKeys;
+use crate::digests::Hasher;
 use crate::errors::Refusal;
 use crate::session::{Attributes, Condition, CopyChanges, NewObject, Restream, SessionError, Stored};
 

@@ -10,8 +10,9 @@ use vault::object::{Checksum, ChecksumAlgorithm, ChecksumKind, Object, ObjectChe
 
 use super::{Asked, Halt, SessionBucket, encryption};
 use crate::body::BodyError;
-use crate::checksum::{Algorithm, Digests, Summer, Value};
+use crate::checksum::{Algorithm, Summer, Value};
 use crate::conditions::{Preconditions, Tags};
+use crate::digests::Digests;
 use crate::encoded_word;
 use crate::errors::Refusal;
 use crate::session::{Condition, ETagMatch, FinishedStream, StreamWriter};

@@ -9,8 +9,9 @@ use super::multipart::{part_number, upload_id};
 use super::object::{check_write_headers, md5_of, sent_algorithm, stored_checksum, timestamp};
 use super::versions::version_id;
 use super::{Answer, Asked, Halt, Operations};
-use crate::checksum::{Algorithm, Hasher};
+use crate::checksum::Algorithm;
 use crate::conditions::RangeSpec;
+use crate::digests::Hasher;
 use crate::errors::Refusal;
 use crate::session::{NewPart, Restream};
 

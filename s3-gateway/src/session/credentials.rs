@@ -1,15 +1,18 @@
 //! S3 credentials of a vault: made, listed, revoked by the owner; opened by whoever presents the access key id.
 //!
-//! Verifies no request. Invariant: a credential's secret is at rest only under keys derived from its access key id or from the
-//! vault's root, and a revocation is in force as soon as its ledger append is applied.
+//! Verifies no request. Invariants: a credential's secret is at rest only under keys derived from its access key id or from the
+//! vault's root; a revocation is in force as soon as its ledger append is applied, for one that was opened before ([`Opened`])
+//! counts only while the view still shows the append that wrote it.
 
 use super::commit::{ATTEMPTS_MAX, Submitted, Urgency, detached};
 use super::record::Note;
 use super::{Inner, Session, SessionError, fill_random, now_ms};
 use crate::operations;
 use activity::Purpose;
+use engine::slots::{Address, Sequence};
 use scopes::{Credential, CredentialName, OperationSet, ScopeSet, Window};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use vault::commit::Commit;
 use vault::credential::{SealedCredential, is_credential};
 use vault::keys::credential_address;
@@ -20,6 +23,9 @@ pub use vault::credential::Secret;
 const ACCESS_KEY_BYTES: usize = 26;
 /// Random bytes of a secret.
 const SECRET_BYTES: usize = 30;
+
+/// Credentials that are kept open. Beyond it all are let go of, and come back with the next request.
+const OPENED_MAX: usize = 1_024;
 
 /// What a new credential may do.
 #[derive(Debug, Clone)]
@@ -58,6 +64,40 @@ pub struct OpenCredential {
     pub credential: Credential,
     /// The name that records and logs use for it.
     pub name: CredentialName,
+}
+
+/// Credentials that requests came with, opened: unsealing and reading one costs as much as the rest of a signature's check.
+#[derive(Default)]
+pub(crate) struct Opened(Mutex<HashMap<String, Arc<Kept>>>);
+
+struct Kept {
+    address: Address,
+    /// Of the append that wrote it.
+    sequence: Sequence,
+    credential: OpenCredential,
+}
+
+impl Opened {
+    fn get(&self, access_key_id: &str) -> Option<Arc<Kept>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(access_key_id)
+            .cloned()
+    }
+
+    fn keep(&self, access_key_id: &str, address: Address, sequence: Sequence, credential: &OpenCredential) {
+        let kept = Kept {
+            address,
+            sequence,
+            credential: credential.clone(),
+        };
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= OPENED_MAX {
+            all.clear();
+        }
+        all.insert(access_key_id.to_owned(), Arc::new(kept));
+    }
 }
 
 impl Session {
@@ -141,10 +181,17 @@ impl Inner {
     }
 
     fn open_credential(&self, access_key_id: &str) -> Result<Option<OpenCredential>, SessionError> {
-        let address = credential_address(self.vault, access_key_id);
+        let kept = self.opened.get(access_key_id);
+        let address = kept.as_ref().map_or_else(
+            || credential_address(self.vault, access_key_id),
+            |kept| kept.address,
+        );
         let Some(row) = self.index.statement(&address)? else {
             return Ok(None);
         };
+        if let Some(kept) = kept.filter(|kept| kept.sequence == row.sequence) {
+            return Ok(Some(kept.credential.clone()));
+        }
         let sealed = SealedCredential::decode(&row.value).map_err(|_| SessionError::Internal {
             what: "a credential that does not decode",
         })?;
@@ -153,12 +200,14 @@ impl Inner {
             .map_err(|_| SessionError::Internal {
                 what: "a credential that does not open",
             })?;
-        let name = self.credential_name(access_key_id);
-        Ok(Some(OpenCredential {
+        let credential = OpenCredential {
             secret: opened.secret,
             credential: opened.credential,
-            name,
-        }))
+            name: self.credential_name(access_key_id),
+        };
+        self.opened
+            .keep(access_key_id, address, row.sequence, &credential);
+        Ok(Some(credential))
     }
 
     async fn create_credential(

@@ -1,11 +1,12 @@
 //! The owner of the activity log: one thread that appends records, follows the ledger for those that travelled with an append,
-//! and signs a checkpoint behind every flush.
+//! and signs a checkpoint behind every flush. A record that needs no waiting is appended without the thread (`writing`).
 //!
 //! The thread's work is in `owner`. Knows records only as commitments and sealed bodies. Invariants: records that came through the ledger stand in the log in
 //! ledger order, each once; a record's ledger copy is let go of only when the log holds it durably; what was appended is
 //! durable within [`SYNC_EVERY`].
 
 mod owner;
+mod writing;
 
 use activity::{ActivityLog, ActivityReader, LogIdentity};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use writing::Writing;
 
 /// How long an appended record may wait for its flush and checkpoint.
 pub const SYNC_EVERY: Duration = Duration::from_millis(250);
@@ -70,6 +72,7 @@ enum Command {
 #[derive(Clone)]
 pub struct Recorder {
     commands: mpsc::Sender<Command>,
+    writing: Writing,
     reader: ActivityReader,
     fence: watch::Receiver<Option<RecorderError>>,
     signer: Arc<Wallet>,
@@ -146,7 +149,8 @@ impl Recorder {
         // A rebuilt ledger begins above what this log remembers, and says so.
         let let_go = ledger.status().records_through;
         let fed = Sequence(reader.ledger_sequence_through().max(let_go));
-        let owner = Owner::new(log, ledger, fed, fence_set, reserve);
+        let writing = Writing::new(log, reserve);
+        let owner = Owner::new(writing.clone(), ledger, fed, fence_set);
         std::thread::Builder::new()
             .name("activity".to_owned())
             .spawn(move || owner.run(queue, started))
@@ -156,6 +160,7 @@ impl Recorder {
             .map_err(|_| RecorderError::Open("its thread stopped".to_owned()))??;
         Ok(Self {
             commands,
+            writing,
             reader,
             fence,
             signer,
@@ -182,6 +187,9 @@ impl Recorder {
     /// # Errors
     /// [`RecorderError::Behind`] after ten seconds, [`RecorderError::Fenced`] when the log has failed.
     pub async fn append(&self, record: PreparedRecord) -> Result<(), RecorderError> {
+        let Err(record) = self.writing.append_now(record) else {
+            return Ok(());
+        };
         let (reply, answer) = oneshot::channel();
         self.send(Command::Append(record, Some(reply)), answer).await
     }
@@ -189,6 +197,9 @@ impl Recorder {
     /// Appends a record if the log has room for it now. For refusals, which must not become a way to slow others down, and
     /// for reads that ended early, which nobody waits for.
     pub(crate) fn append_lossy(&self, record: PreparedRecord) {
+        let Err(record) = self.writing.append_now(record) else {
+            return;
+        };
         if self.commands.try_send(Command::Append(record, None)).is_err() {
             tracing::warn!("the activity log is behind; a refusal or an ended read was not recorded");
         }

@@ -3,36 +3,31 @@
 //! Invariants: a full disk ends nothing; what cannot be written then waits here, bounded, or is refused, and the ledger keeps
 //! the records that travelled with its appends until they are taken over. Everything else that fails is final.
 
+use super::writing::Writing;
 use super::{Command, FEED_MAX, PreparedRecord, QUEUE_MAX, RecorderError, Reply, SYNC_EVERY, record_id_of};
-use activity::{ActivityLog, AppendError, NewEntry, RecordId};
 use engine::log::LogError;
 use engine::slots::Sequence;
-use net::{Ledger, LedgerError, Reserve, Tail};
+use net::{Ledger, LedgerError, Tail};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 /// What the thread owns.
 pub(super) struct Owner {
-    log: ActivityLog,
+    writing: Writing,
     ledger: Arc<dyn Ledger>,
     /// Every append up to here was taken over.
     fed: Sequence,
-    dirty_since: Option<Instant>,
     /// The ledger was not told yet what it may let go of.
     owes_ledger: bool,
-    idle: bool,
     fence: watch::Sender<Option<RecorderError>>,
-    reserve: Reserve,
-    /// Whether the last try found no space: nothing is tried until the next tick.
-    full: bool,
     /// Records that wait for space, with those who wait for them.
     waiting: VecDeque<(PreparedRecord, Reply)>,
 }
 
 /// Why something was not done.
-enum Trouble {
+pub(super) enum Trouble {
     /// There is no space now.
     Full,
     /// It will never be done by this process.
@@ -40,7 +35,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn failed(error: impl std::fmt::Display) -> Self {
+    pub(super) fn failed(error: impl std::fmt::Display) -> Self {
         Self::Failed(RecorderError::Fenced(error.to_string()))
     }
 
@@ -64,24 +59,17 @@ impl From<LogError> for Trouble {
 
 impl Owner {
     pub(super) fn new(
-        log: ActivityLog,
+        writing: Writing,
         ledger: Arc<dyn Ledger>,
         fed: Sequence,
         fence: watch::Sender<Option<RecorderError>>,
-        reserve: Reserve,
     ) -> Self {
-        // What an opening on a full disk could not sign is signed as soon as there is space.
-        let uncovered = log.len() > log.reader().len();
         Self {
-            log,
+            writing,
             ledger,
             fed,
-            dirty_since: uncovered.then(Instant::now),
             owes_ledger: false,
-            idle: false,
             fence,
-            reserve,
-            full: false,
             waiting: VecDeque::new(),
         }
     }
@@ -118,11 +106,11 @@ impl Owner {
     fn unless_full(&mut self, done: Result<(), Trouble>) -> Result<(), RecorderError> {
         match done {
             Ok(()) => {
-                self.full = false;
+                self.set_full(false)?;
                 Ok(())
             }
             Err(Trouble::Full) => {
-                if !std::mem::replace(&mut self.full, true) {
+                if self.set_full(true)? {
                     tracing::warn!(
                         "the activity log's disk is full; reads wait or are refused until there is space"
                     );
@@ -159,10 +147,7 @@ impl Owner {
                 }
                 None => return ended(self.finish().await),
             }
-            let due = self
-                .dirty_since
-                .is_some_and(|since| since.elapsed() >= SYNC_EVERY);
-            if due && !self.full {
+            if self.is_due()? {
                 let synced = self.sync().await;
                 self.unless_full(synced)?;
             }
@@ -171,12 +156,7 @@ impl Owner {
 
     /// Appends a record and answers, or keeps it until there is space.
     fn take(&mut self, record: PreparedRecord, reply: Reply) -> Result<(), RecorderError> {
-        let taken = if self.full {
-            Err(Trouble::Full)
-        } else {
-            self.append(&record, 0)
-        };
-        match taken {
+        match self.append_unless_full(&record) {
             Ok(()) => {
                 let _ = reply.map(|reply| reply.send(Ok(())));
                 Ok(())
@@ -214,17 +194,13 @@ impl Owner {
     }
 
     async fn tick(&mut self) -> Result<(), Trouble> {
-        self.reserve.refill();
+        self.writing.lock()?.refill();
         self.feed().await?;
         self.drain()?;
-        if self.dirty_since.is_some() || self.owes_ledger {
+        if self.owes_ledger || self.writing.lock()?.waits_since(Duration::ZERO) {
             return self.sync().await;
         }
-        if !self.idle {
-            self.log.idle()?;
-            self.idle = true;
-        }
-        Ok(())
+        self.writing.lock()?.rest()
     }
 
     async fn flush(&mut self) -> Result<(), Trouble> {
@@ -235,7 +211,7 @@ impl Owner {
 
     async fn finish(mut self) -> Result<(), Trouble> {
         self.flush().await?;
-        Ok(self.log.close()?)
+        self.writing.lock()?.close()
     }
 
     /// Takes over the records of every ledger append that is new.
@@ -277,38 +253,32 @@ impl Owner {
         }
     }
 
-    fn append(&mut self, record: &PreparedRecord, ledger_sequence: u64) -> Result<(), Trouble> {
-        let entry = NewEntry {
-            record_id: RecordId(record.record_id),
-            ledger_sequence,
-            commitment: record.commitment,
-            body: record.body.clone(),
-        };
-        loop {
-            match self.log.append(&entry) {
-                Ok(_) => break,
-                // Taken over before a crash that came before the ledger let go of it.
-                Err(AppendError::RecordKnown { .. }) if ledger_sequence > 0 => break,
-                Err(AppendError::Log(LogError::Full { .. })) if self.reserve.release() => {}
-                Err(AppendError::Log(error)) => return Err(error.into()),
-                Err(error) => return Err(Trouble::failed(error)),
-            }
+    fn append(&self, record: &PreparedRecord, ledger_sequence: u64) -> Result<(), Trouble> {
+        self.writing.lock()?.append(record, ledger_sequence)
+    }
+
+    fn append_unless_full(&self, record: &PreparedRecord) -> Result<(), Trouble> {
+        let mut writing = self.writing.lock()?;
+        if writing.is_full() {
+            return Err(Trouble::Full);
         }
-        self.dirty_since.get_or_insert_with(Instant::now);
-        self.idle = false;
-        Ok(())
+        writing.append(record, 0)
+    }
+
+    /// Whether there is something to flush that cannot wait for the next tick.
+    fn is_due(&self) -> Result<bool, RecorderError> {
+        let writing = self.writing.lock().map_err(|trouble| trouble.answer())?;
+        Ok(!writing.is_full() && writing.waits_since(SYNC_EVERY))
+    }
+
+    /// Notes whether there is space; whether that is news.
+    fn set_full(&self, full: bool) -> Result<bool, RecorderError> {
+        let mut writing = self.writing.lock().map_err(|trouble| trouble.answer())?;
+        Ok(writing.set_full(full))
     }
 
     async fn sync(&mut self) -> Result<(), Trouble> {
-        if self.dirty_since.is_some() {
-            loop {
-                match self.log.sync_and_checkpoint() {
-                    Ok(_) => break,
-                    Err(LogError::Full { .. }) if self.reserve.release() => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            self.dirty_since = None;
+        if self.writing.lock()?.sync()? {
             self.owes_ledger = true;
         }
         if self.owes_ledger {
