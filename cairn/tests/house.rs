@@ -57,7 +57,7 @@ const FENCES: [(&str, &[&str]); 6] = [
         "reed_solomon_erasure",
         &["engine/src/erasure.rs", "engine/src/erasure/"],
     ),
-    ("sled", &["engine/src/view.rs", "engine/src/view/"]),
+    ("fjall", &["engine/src/view.rs", "engine/src/view/"]),
     ("bao_tree", &["engine/src/proof.rs", "engine/src/proof/"]),
     ("aws_lc_rs", &["vault/src/seal.rs", "vault/src/seal/"]),
     ("aes_gcm", &["vault/"]),

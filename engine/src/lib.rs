@@ -1,6 +1,6 @@
 //! Bytes without secrets: the append-only log, shards, erasure code, packs, placement, proofs, slots.
 //!
-//! Nothing here can open a sealed chunk, knows a name, starts a thread (sled's own are the exception), reads a clock
+//! Nothing here can open a sealed chunk, knows a name, starts a thread (fjall's own are the exception), reads a clock
 //! or draws randomness: time and randomness are passed in. FORMAT.md is the byte formats, ARCHITECTURE.md at the
 //! workspace root says how the rooms fit together.
 

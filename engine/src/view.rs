@@ -7,13 +7,13 @@
 
 use std::path::PathBuf;
 
+mod fjall;
 mod memory;
-mod sled;
 #[cfg(test)]
 mod tests;
 
+pub use self::fjall::FjallView;
 pub use self::memory::MemoryView;
-pub use self::sled::SledView;
 
 /// A change of one entry: a new value, or its removal.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
@@ -47,7 +47,7 @@ pub enum ViewError {
     Poisoned,
 }
 
-/// An ordered map of bytes to bytes, shared between threads.
+/// An ordered map of bytes to bytes, shared between threads. A key has 1 to 65,535 bytes.
 pub trait View: Send + Sync {
     /// The value of `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError>;
@@ -71,6 +71,10 @@ pub trait View: Send + Sync {
 
     /// Asks for what was applied to be on disk. A hint that makes the next start faster, never a promise.
     fn flush(&self) -> Result<(), ViewError>;
+
+    /// Brings a view back to work after [`Self::apply`] failed, as on a full disk: until then it shows what it showed before.
+    /// Afterwards it may be as of an earlier position.
+    fn reopen(&self) -> Result<(), ViewError>;
 }
 
 /// The first key after every key that starts with `prefix`, to scan a prefix with; `None` if there is none.

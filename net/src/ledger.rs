@@ -133,7 +133,7 @@ pub trait Ledger: Send + Sync {
     /// Up to `max` appends with sequences above `from`, in order. Large appends end a page early.
     fn tail(&self, from: Sequence, max: usize) -> BoxFuture<'_, Result<Tail, LedgerError>>;
 
-    /// Every live entry at one sequence, in address order, read page by page.
+    /// Every live entry at one sequence, each once, the versions that are kept beside current ones last, read page by page.
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, LedgerError>>;
 
     /// The live entry at an address.

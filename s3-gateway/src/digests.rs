@@ -29,27 +29,21 @@ pub struct Hasher {
     bytes: u64,
     md5: Option<Md5>,
     sha256: Option<Sha256>,
-    sum: Option<Sum>,
-}
-
-enum Sum {
-    /// The SHA-256 is the checksum too.
-    Sha256,
-    Other(Summer),
+    sum: Option<Summer>,
+    /// Whether the SHA-256 is the checksum too.
+    is_sum: bool,
 }
 
 impl Hasher {
     /// Starts; `md5` is for ETags and `Content-MD5`.
     pub fn new(md5: bool, algorithm: Option<Algorithm>) -> Self {
-        let sum = algorithm.map(|algorithm| match algorithm {
-            Algorithm::Sha256 => Sum::Sha256,
-            other => Sum::Other(Summer::new(other)),
-        });
+        let is_sum = algorithm == Some(Algorithm::Sha256);
         Self {
             bytes: 0,
             md5: md5.then(Md5::new),
-            sha256: matches!(sum, Some(Sum::Sha256)).then(Sha256::new),
-            sum,
+            sha256: is_sum.then(Sha256::new),
+            sum: algorithm.filter(|_| !is_sum).map(Summer::new),
+            is_sum,
         }
     }
 
@@ -68,7 +62,7 @@ impl Hasher {
             (None, Some(sha256)) => sha256.update(bytes),
             (None, None) => {}
         }
-        if let Some(Sum::Other(sum)) = &mut self.sum {
+        if let Some(sum) = &mut self.sum {
             sum.update(bytes);
         }
         self.bytes += bytes.len() as u64;
@@ -82,14 +76,11 @@ impl Hasher {
     /// The digests of everything taken.
     pub fn finish(self) -> Digests {
         let sha256: Option<[u8; 32]> = self.sha256.map(|sha256| sha256.finalize().into());
-        let checksum = match (self.sum, &sha256) {
-            (Some(Sum::Other(sum)), _) => Some(sum.finish()),
-            (Some(Sum::Sha256), Some(sha256)) => Some(Value {
-                algorithm: Algorithm::Sha256,
-                bytes: sha256.to_vec(),
-            }),
-            _ => None,
-        };
+        let as_sum = sha256.filter(|_| self.is_sum).map(|hash| Value {
+            algorithm: Algorithm::Sha256,
+            bytes: hash.to_vec(),
+        });
+        let checksum = as_sum.or_else(|| self.sum.map(Summer::finish));
         Digests {
             bytes: self.bytes,
             md5: self.md5.map(|md5| md5.finalize().into()),

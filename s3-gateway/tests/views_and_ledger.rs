@@ -12,7 +12,7 @@ use crash::work::{Draw, ROOT, Work};
 use crash::{History, Seen, observe};
 use engine::disk::{CrashChoice, Disk, RealDisk, SimDisk};
 use engine::slots::{Address, Append, EntryKind, Outcome, Write};
-use engine::view::{MemoryView, SledView, View};
+use engine::view::{FjallView, MemoryView, View};
 use net::{Ledger, LocalLedger};
 use rig::{DRIVES, Opening, Rig, body, drive_dir};
 use s3_gateway::session::rebuild::RebuildReport;
@@ -26,7 +26,7 @@ async fn views_that_are_deleted_are_filled_again_and_nothing_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let views = dir.path().join("views");
     let open = async |create| {
-        let view: Arc<dyn View> = Arc::new(SledView::open(&views, 8 << 20).unwrap());
+        let view: Arc<dyn View> = Arc::new(FjallView::open(&views, 8 << 20).unwrap());
         let opening = Opening {
             view: Some(view),
             ..Opening::usual(create)

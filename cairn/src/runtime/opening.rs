@@ -4,12 +4,12 @@
 //! without one would look like a lost ledger to the next start; the activity log is opened when nothing else can refuse, for its opening says
 //! once whether records may be missing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::disk::Disk;
 use engine::log::LogConfig;
-use engine::view::{SledView, View};
+use engine::view::{FjallView, View};
 use futures::future::join_all;
 use net::ledger::LedgerConfig;
 use net::{Cluster, ClusterConfig, DriveConfig, LocalLedger};
@@ -139,17 +139,47 @@ pub(super) async fn open_view(
     make_private_dir(&data.views())?;
     let path = data.views().join(vault.to_string());
     let opened = tokio::task::spawn_blocking(move || {
-        let opened = SledView::open(&path, cache_bytes).or_else(|error| {
+        let attempts = Attempts::begin(&path);
+        let opened = FjallView::open(&path, cache_bytes).or_else(|error| {
             tracing::warn!(%error, path = %path.display(), "a view does not open and is made anew");
             let _ = std::fs::remove_dir_all(&path);
-            SledView::open(&path, cache_bytes)
+            FjallView::open(&path, cache_bytes)
         });
+        attempts.end();
         opened.map(|view| Arc::new(view) as Arc<dyn View>)
     });
     let opened = opened
         .await
         .map_err(|_| RuntimeError::Gateway("opening a view broke off".to_owned()))?;
     Ok(opened?)
+}
+
+/// Counts openings of a view that the process did not survive, in a file beside it: damage that ends the process would else end it
+/// at every start.
+struct Attempts(PathBuf);
+
+impl Attempts {
+    /// Notes one more; from [`ATTEMPTS_MAX`] on the view goes.
+    fn begin(view: &Path) -> Self {
+        let mut name = view.as_os_str().to_owned();
+        name.push(".opening");
+        let path = PathBuf::from(name);
+        let before = std::fs::metadata(&path).map_or(0, |file| file.len());
+        if before >= ATTEMPTS_MAX {
+            tracing::warn!(path = %view.display(), "opening a view ended the process before, so it is made anew");
+            let _ = std::fs::remove_dir_all(view);
+        }
+        let count = usize::try_from(before.saturating_add(1)).unwrap_or(1);
+        if let Err(error) = std::fs::write(&path, vec![b'.'; count]) {
+            tracing::warn!(%error, path = %path.display(), "cannot note that a view is being opened");
+        }
+        Self(path)
+    }
+
+    /// The process survived.
+    fn end(self) {
+        let _ = std::fs::remove_file(self.0);
+    }
 }
 
 pub(super) fn activity_seed(keys: &KeyStore) -> Result<zeroize::Zeroizing<[u8; 32]>, RuntimeError> {
@@ -172,6 +202,8 @@ pub(super) fn fresh_log_id() -> u64 {
     })
 }
 
+/// A process can be killed in the middle of a start; twice is taken for the view's doing.
+const ATTEMPTS_MAX: u64 = 2;
 /// The cache of all views together.
 const VIEW_CACHE_BYTES: u64 = 48 << 20;
 const VIEW_CACHE_BYTES_MIN: u64 = 8 << 20;

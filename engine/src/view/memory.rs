@@ -95,6 +95,10 @@ impl View for MemoryView {
         Ok(())
     }
 
+    fn reopen(&self) -> Result<(), ViewError> {
+        Ok(())
+    }
+
     fn flush(&self) -> Result<(), ViewError> {
         Ok(())
     }

@@ -254,19 +254,26 @@ impl LocalLedger {
     fn take_snapshot(&self) -> Result<Snapshot, LedgerError> {
         self.check_open()?;
         let shared = self.shared();
-        let table = shared.table();
-        let entries = table.machine.entries_after(None);
+        let (sequence, mut entries, held) = {
+            let table = shared.table();
+            let entries = table.machine.entries_after(None);
+            let entries: Vec<_> = entries
+                .map(|(address, sequence, value)| (address, sequence, *value))
+                .collect();
+            // Taken under the table's lock, so that compaction sees it before it removes what is named here.
+            (table.machine.sequence(), entries, Arc::clone(&shared.snapshots))
+        };
+        // Versions beside the current ones last: whoever reads both can tell by then what they stand beside.
+        entries.sort_unstable_by_key(|(address, _, value)| {
+            let beside = address.kind == EntryKind::ObjectVersion;
+            (beside, value.frame, value.offset)
+        });
         Ok(Snapshot {
-            sequence: table.machine.sequence(),
-            entries: Arc::new(
-                entries
-                    .map(|(address, sequence, value)| (address, sequence, *value))
-                    .collect(),
-            ),
+            sequence,
+            entries: Arc::new(entries),
             next: 0,
             reader: shared.reader.clone(),
-            // Taken under the table's lock, so that compaction sees it before it removes what is named here.
-            _held: Arc::clone(&shared.snapshots),
+            _held: held,
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Every live entry at one sequence, in address order, read page by page.
+//! Every live entry at one sequence, in the order of the log but for the versions beside the
+//! current ones, which come last; read page by page.
 //!
 //! Invariant: while a snapshot lives, the segments that its values lie in are not removed.
 
@@ -31,7 +32,7 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    /// The address of every entry, in order; nothing is read.
+    /// The address of every entry; nothing is read.
     pub fn addresses(&self) -> impl Iterator<Item = Address> + '_ {
         self.entries.iter().map(|(address, ..)| *address)
     }
@@ -51,7 +52,7 @@ impl Snapshot {
         self.entries.is_empty()
     }
 
-    /// The next entries in address order, at most `max`; empty at the end.
+    /// The next entries, at most `max`; empty at the end.
     pub async fn next(&mut self, max: usize) -> Result<Vec<Entry>, LedgerError> {
         self.page(max, None).await
     }
@@ -84,17 +85,15 @@ impl Snapshot {
     }
 }
 
-/// Reads values in the order of the log, so that a frame with many of them is read once.
+/// Reads values, which are in the order of the log: a frame with many of them is read once.
 fn read_page(
     entries: &[(Address, Sequence, ValueAt)],
     wanted: Vec<usize>,
     reader: &LogReader,
 ) -> Result<Vec<Entry>, LedgerError> {
-    let mut picked: Vec<_> = wanted.iter().filter_map(|at| entries.get(*at)).collect();
-    picked.sort_by_key(|(_, _, value)| (value.frame, value.offset));
     let mut frame: Option<Frame> = None;
-    let mut page = Vec::with_capacity(picked.len());
-    for (address, sequence, value) in picked {
+    let mut page = Vec::with_capacity(wanted.len());
+    for (address, sequence, value) in wanted.iter().filter_map(|at| entries.get(*at)) {
         let read = match frame.take() {
             Some(frame) if frame.info.position == value.frame => frame,
             _ => reader.read(value.frame)?,
@@ -106,7 +105,6 @@ fn read_page(
         });
         frame = Some(read);
     }
-    page.sort_by_key(|entry| entry.address);
     Ok(page)
 }
 

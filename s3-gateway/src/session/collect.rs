@@ -38,8 +38,10 @@ const ROUNDS_MAX: usize = 10_000;
 const MOVES_MAX: u32 = 3;
 /// The most plans of dead packs behind the last checkpoint.
 const LAST_ROUNDS_MAX: usize = 1_000;
-/// Appends after which the background writes an index checkpoint.
+/// Appends after which the background writes an index checkpoint, if they are as many as this part of the versions: it is written
+/// whole, and would else cost the more for each change the more objects there are.
 const CHECKPOINT_EVERY: u64 = 50_000;
+const CHECKPOINT_SHARE: u64 = 4;
 /// The background also writes one when dead packs that wait for it hold more than this, and an eighth of what is alive.
 const WAITING_BYTES_MIN: u64 = 16 << 20;
 const WAITING_SHARE: u64 = 8;
@@ -309,8 +311,11 @@ impl Inner {
     fn checkpoint_due(&self, depth: Depth) -> Result<bool, SessionError> {
         let through = self.index.checkpoint()?.map_or(0, |row| row.value.through.0);
         let changed = self.index.changed_through()?.0;
-        let many = self.applied().0.saturating_sub(through) >= CHECKPOINT_EVERY;
-        Ok(changed > through && (depth == Depth::Everything || many))
+        if changed <= through || depth == Depth::Everything {
+            return Ok(changed > through);
+        }
+        let behind = self.applied().0.saturating_sub(through);
+        Ok(behind >= CHECKPOINT_EVERY && behind >= self.versions()? / CHECKPOINT_SHARE)
     }
 
     /// About so many bytes of the last checkpoint tell of objects that are gone; all of it when nobody knows, as after a start.
@@ -330,6 +335,18 @@ impl Inner {
         } else {
             u64::try_from(outdated).unwrap_or(bytes)
         })
+    }
+
+    /// Objects of the vault, every version of them.
+    fn versions(&self) -> Result<u64, SessionError> {
+        let mut versions = 0u64;
+        for bucket in self.index.buckets()? {
+            let usage = self.index.usage(bucket.value.scope)?;
+            versions = versions
+                .saturating_add(usage.objects)
+                .saturating_add(usage.history);
+        }
+        Ok(versions)
     }
 
     /// Current objects of the vault.

@@ -4,7 +4,9 @@
 //! Invariant: no name, key or secret of the cause reaches the answer.
 
 use super::{RecorderError, SessionError};
+use engine::disk::is_full;
 use engine::slots::BadAppend;
+use engine::view::ViewError;
 use net::{LedgerError, PutError, ReadError};
 use vault::commit::CommitError;
 use vault::index::IndexError;
@@ -84,7 +86,15 @@ impl From<RecorderError> for SessionError {
 
 impl From<IndexError> for SessionError {
     fn from(error: IndexError) -> Self {
-        tracing::error!(%error, "the object index failed");
+        match error {
+            IndexError::View(ViewError::Io { ref source, .. }) if is_full(source) => return Self::DiskFull,
+            // It is brought back with the next operation.
+            IndexError::View(ViewError::Io { .. } | ViewError::Store { .. }) => {
+                tracing::warn!(%error, "the object index failed to take or to show something");
+                return Self::Busy;
+            }
+            _ => tracing::error!(%error, "the object index failed"),
+        }
         Self::Internal {
             what: "the object index failed; its view can be deleted and is rebuilt at the next start",
         }

@@ -57,6 +57,13 @@ impl From<LogError> for Trouble {
     }
 }
 
+impl Drop for Owner {
+    /// Without its thread the log is made durable by nobody, so nobody may append to it.
+    fn drop(&mut self) {
+        self.writing.end();
+    }
+}
+
 impl Owner {
     pub(super) fn new(
         writing: Writing,

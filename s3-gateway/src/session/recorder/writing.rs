@@ -7,12 +7,12 @@
 use activity::{ActivityLog, AppendError, NewEntry, RecordId};
 use engine::log::LogError;
 use net::Reserve;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::PreparedRecord;
 use super::owner::Trouble;
+use super::{PreparedRecord, SYNC_EVERY};
 
 /// Reserved space that an append must find besides its body: more than a frame's header, tag and padding.
 const FRAME_ROOM: u64 = 4 << 10;
@@ -51,10 +51,16 @@ impl Writing {
         let Ok(mut written) = self.0.try_lock() else {
             return Err(record);
         };
-        if written.full || !written.has_room(&record) {
+        // A thread that has not flushed for so long hangs in the ledger or has failed: whoever comes then waits for it.
+        if written.full || !written.has_room(&record) || written.waits_since(3 * SYNC_EVERY) {
             return Err(record);
         }
         written.append_once(&record, 0).map_err(|_| record)
+    }
+
+    /// Ends it: nothing is appended any more, whatever happened in the middle of an append.
+    pub(super) fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).log = None;
     }
 
     /// For the thread.
@@ -233,5 +239,18 @@ mod tests {
         assert!(panicked.join().is_err());
         assert!(writing.append_now(record(1)).is_err());
         assert!(writing.lock().is_err());
+    }
+
+    #[test]
+    fn nothing_is_appended_behind_a_thread_that_hangs_or_has_ended() {
+        let writing = writing(&SimDisk::unrecorded(4));
+        assert!(writing.append_now(record(1)).is_ok());
+        assert!(writing.append_now(record(2)).is_ok());
+        writing.lock().ok().unwrap().dirty_since = Instant::now().checked_sub(3 * SYNC_EVERY);
+        assert!(writing.append_now(record(3)).is_err(), "it waits for the thread");
+        assert!(writing.lock().ok().unwrap().sync().is_ok());
+        assert!(writing.append_now(record(3)).is_ok());
+        writing.end();
+        assert!(writing.append_now(record(4)).is_err(), "nobody flushes it");
     }
 }
