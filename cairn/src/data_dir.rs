@@ -69,7 +69,9 @@ pub enum DataDirError {
         path: String,
     },
     /// A start that did not come far.
-    #[error("{dir} holds no vault yet: `cairn up --data {dir}` makes one")]
+    #[error(
+        "{dir} holds no store yet: `cairn up --data {dir}` makes one, or brings drives that are put there first back to work"
+    )]
     Empty {
         /// The directory.
         dir: String,

@@ -72,21 +72,28 @@ impl Layout {
         if file.format != 1 || file.drives.len() < code.shards() {
             return Err(damaged(&path));
         }
+        let root = root_of(data);
         Ok(Some(Self {
             cluster,
             code,
-            drives: file.drives,
+            drives: file.drives.iter().map(|drive| root.join(drive)).collect(),
             drives_made: file.drives_made,
         }))
     }
 
     /// Remembers this layout.
     pub fn write(&self, data: &DataDir) -> Result<(), LayoutError> {
+        let root = root_of(data);
+        // Drives in the data directory go where it goes.
+        let drives = self
+            .drives
+            .iter()
+            .map(|drive| drive.strip_prefix(&root).unwrap_or(drive));
         let file = LayoutFile {
             format: 1,
             cluster_id: hex::encode(self.cluster),
             code: self.code.to_string(),
-            drives: self.drives.clone(),
+            drives: drives.map(Path::to_path_buf).collect(),
             drives_made: self.drives_made,
         };
         let mut bytes = serde_json::to_vec_pretty(&file).map_err(|_| damaged(&data.layout()))?;
@@ -129,6 +136,10 @@ pub fn absolute(drives: &[PathBuf]) -> Vec<PathBuf> {
         .collect()
 }
 
+fn root_of(data: &DataDir) -> PathBuf {
+    std::path::absolute(data.root()).unwrap_or_else(|_| data.root().to_path_buf())
+}
+
 fn damaged(path: &Path) -> LayoutError {
     LayoutError::Damaged {
         path: path.display().to_string(),
@@ -158,6 +169,24 @@ mod tests {
         assert_eq!(layout.drives.len(), 6);
         layout.write(&data).unwrap();
         assert_eq!(Layout::read(&data).unwrap(), Some(layout));
+    }
+
+    #[test]
+    fn drives_in_the_data_directory_go_where_it_goes_and_others_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        let data = DataDir::create_or_open(&old).unwrap();
+        let mut layout = layout(&data);
+        layout.drives = absolute(&layout.drives);
+        layout.drives.push("/mnt/seventh".into());
+        layout.write(&data).unwrap();
+        drop(data);
+        std::fs::rename(&old, &new).unwrap();
+        let moved = Layout::read(&DataDir::create_or_open(&new).unwrap())
+            .unwrap()
+            .unwrap();
+        assert_eq!(moved.drives[0], new.join("drives/0"));
+        assert_eq!(moved.drives[6], Path::new("/mnt/seventh"));
     }
 
     #[test]

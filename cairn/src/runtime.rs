@@ -152,12 +152,12 @@ impl Runtime {
             data.check_startable(data.contents(&layout.drives))?;
         }
         let mut keys = KeyStore::open(&data.keys(), passphrase)?;
+        if !create && (keys.keyfiles().is_empty() || !layout.drives_made) {
+            // With data in it the directory was refused above. Keys alone are no reason to make drives: they may be on their way.
+            let dir = data.root().display().to_string();
+            return Err(DataDirError::Empty { dir }.into());
+        }
         if keys.keyfiles().is_empty() {
-            if !create {
-                // With data in it the directory was refused above.
-                let dir = data.root().display().to_string();
-                return Err(DataDirError::Empty { dir }.into());
-            }
             keys.create(FIRST_VAULT)?;
         }
         layout.write(&data)?;

@@ -80,6 +80,11 @@ pub trait Disk: Send + Sync {
 
 /// An open file. All methods may be called from several threads.
 pub trait DiskFile: Send + Sync {
+    /// Takes the file for this process as long as it is open here; [`io::ErrorKind::WouldBlock`] when it is taken. Where a file
+    /// system has no locks, nothing happens.
+    fn lock(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Reads at `offset`; fewer bytes than asked for only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Reads exactly `bytes` bytes at `offset` without the system's page cache; none where that cannot be done.

@@ -78,6 +78,9 @@ pub enum DriveError {
         /// The format found.
         got: u64,
     },
+    /// Another process has the drive open.
+    #[error("the drive is in use by another process")]
+    InUse,
     /// The directory holds another drive.
     #[error("this is drive {got}, not {expected}")]
     WrongDrive {

@@ -72,9 +72,10 @@ pub trait View: Send + Sync {
     /// Asks for what was applied to be on disk. A hint that makes the next start faster, never a promise.
     fn flush(&self) -> Result<(), ViewError>;
 
-    /// Brings a view back to work after [`Self::apply`] failed, as on a full disk: until then it shows what it showed before.
-    /// Afterwards it may be as of an earlier position.
-    fn reopen(&self) -> Result<(), ViewError>;
+    /// Whether what is applied still gets to disk. A view whose disk failed or is full goes on in memory, for a while.
+    fn is_on_disk(&self) -> bool {
+        true
+    }
 }
 
 /// The first key after every key that starts with `prefix`, to scan a prefix with; `None` if there is none.

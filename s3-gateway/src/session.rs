@@ -216,8 +216,8 @@ pub(crate) struct Inner {
     pub(crate) applying: tokio::sync::Mutex<()>,
     /// Whether the view is being filled again and shows only a part.
     pub(crate) reloading: AtomicBool,
-    /// Whether the view failed to take a batch and was not brought back yet.
-    pub(crate) view_failed: AtomicBool,
+    /// Whether it was said that the view goes on in memory.
+    pub(crate) view_in_memory: AtomicBool,
     pub(crate) refusals: refusals::Refusals,
     pub(crate) opened: credentials::Opened,
     /// Held while collecting.
@@ -266,7 +266,7 @@ impl Session {
             applied: AtomicU64::new(index.applied_through()?.0),
             applying: tokio::sync::Mutex::new(()),
             reloading: AtomicBool::new(false),
-            view_failed: AtomicBool::new(false),
+            view_in_memory: AtomicBool::new(false),
             refusals: refusals::Refusals::new(Instant::now()),
             opened: credentials::Opened::default(),
             collecting: tokio::sync::Mutex::default(),

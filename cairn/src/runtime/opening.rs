@@ -4,6 +4,7 @@
 //! without one would look like a lost ledger to the next start; the activity log is opened when nothing else can refuse, for its opening says
 //! once whether records may be missing.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -169,8 +170,14 @@ impl Attempts {
             tracing::warn!(path = %view.display(), "opening a view ended the process before, so it is made anew");
             let _ = std::fs::remove_dir_all(view);
         }
-        let count = usize::try_from(before.saturating_add(1)).unwrap_or(1);
-        if let Err(error) = std::fs::write(&path, vec![b'.'; count]) {
+        let mut file = std::fs::OpenOptions::new();
+        // Never cut off: on a full disk the count would begin anew.
+        let noted = file
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(b"."));
+        if let Err(error) = noted {
             tracing::warn!(%error, path = %path.display(), "cannot note that a view is being opened");
         }
         Self(path)

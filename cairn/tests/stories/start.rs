@@ -61,6 +61,70 @@ fn a_second_start_says_who_holds_the_directory() {
     );
 }
 
+#[tokio::test]
+async fn a_data_directory_that_was_moved_or_copied_has_its_own_drives() {
+    let (place, copy) = (Place::new(), Place::new());
+    let running = place.up();
+    let key = place.root_key();
+    let mut client = running.client(&key).await;
+    make_bucket(&mut client, "moved").await;
+    put(&mut client, "moved", "a", content("a", 100_000))
+        .await
+        .unwrap();
+    drop(client);
+    running.stop();
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([place.data(), copy.data()])
+        .status();
+    assert!(copied.unwrap().success());
+    // Both at the same time, and each writes to its own.
+    let (first, second) = (place.up(), copy.up());
+    for (running, name) in [(&first, "first"), (&second, "second")] {
+        let mut client = running.client(&key).await;
+        assert_eq!(
+            get(&mut client, "moved", "a").await.unwrap(),
+            content("a", 100_000)
+        );
+        put(&mut client, "moved", name, content(name, 100_000))
+            .await
+            .unwrap();
+    }
+    let mut client = second.client(&key).await;
+    assert_eq!(refusal(get(&mut client, "moved", "first").await).0, 404);
+    drop(client);
+    first.stop();
+    second.stop();
+    let drives: Vec<_> = (0..6).map(|n| place.data().join(format!("drives/{n}"))).collect();
+    let running = place.up();
+    let with = drives
+        .iter()
+        .flat_map(|drive| ["--drive".into(), drive.clone().into_os_string()]);
+    let mut refused = copy.command(["up", "--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let refused = refused.args(with).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text(&refused).contains("is in use by another process"),
+        "{}",
+        text(&refused)
+    );
+    running.stop();
+}
+
+#[test]
+fn keys_alone_are_no_reason_to_make_drives() {
+    let (place, other) = (Place::new(), Place::new());
+    place.up().stop();
+    let key = place.root().join("k");
+    let key = key.to_str().unwrap();
+    place.json(["vault", "export-key", "--out", key]);
+    assert!(other.run(["vault", "import-key", key]).status.success());
+    let status = other.run(["status"]);
+    assert_eq!(status.status.code(), Some(1));
+    assert!(text(&status).contains("holds no store yet"), "{}", text(&status));
+    assert!(!other.data().join("drives").exists() && !other.data().join("ledger").exists());
+}
+
 #[test]
 fn secrets_are_private_and_never_on_the_admin_port() {
     let place = Place::new();

@@ -192,6 +192,13 @@ impl RealFile {
 }
 
 impl DiskFile for RealFile {
+    fn lock(&self) -> io::Result<()> {
+        match self.file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(()),
+        }
+    }
+
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut read = 0;
         while let Some(rest) = buffer.get_mut(read..).filter(|rest| !rest.is_empty()) {

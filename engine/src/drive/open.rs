@@ -4,6 +4,7 @@
 //! a delete frame removes exactly the frame that it names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -105,7 +106,12 @@ impl DriveWriter {
         if let Some(expected) = expected.filter(|expected| *expected != got) {
             return Err(DriveError::WrongDrive { expected, got });
         }
-        let identity_file = disk.open(&DriveIdentity::path(dir), OpenMode::Read)?.identity()?;
+        let file = disk.open(&DriveIdentity::path(dir), OpenMode::Read)?;
+        file.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => DriveError::InUse,
+            _ => error.into(),
+        })?;
+        let identity_file = file.identity()?;
         let mut gathered = Gathered::default();
         let (log, recovery) = open_log(Arc::clone(&disk), dir, config, fresh_log_id, &mut |frame| {
             gathered.take(&frame);
@@ -134,7 +140,7 @@ impl DriveWriter {
             shards,
             lowest_lease,
         );
-        let mut writer = Self::new(log, Arc::new(shared), books, superseded, lowest_lease);
+        let mut writer = Self::new((log, file), Arc::new(shared), books, superseded, lowest_lease);
         match writer.settle_superseded() {
             // A full drive still serves reads; the older copies are settled before the next delete.
             Ok(()) | Err(DriveError::Full { .. }) => {}

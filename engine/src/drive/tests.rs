@@ -259,6 +259,20 @@ fn readers_never_miss_a_shard_while_compaction_moves_it() {
 }
 
 #[test]
+fn a_drive_that_is_open_is_not_opened_a_second_time() {
+    let root = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(crate::disk::RealDisk);
+    IDENTITY.create(&*disk, root.path()).unwrap();
+    let open = || DriveWriter::open(Arc::clone(&disk), root.path(), None, 3);
+    let (writer, _) = open().unwrap();
+    assert!(matches!(open(), Err(DriveError::InUse)));
+    // Whoever still reads from it hinders nobody.
+    let _reader = writer.drive();
+    drop(writer);
+    open().unwrap();
+}
+
+#[test]
 fn a_drive_on_the_real_disk_notices_that_it_was_removed_or_replaced() {
     let root = tempfile::tempdir().unwrap();
     let disk: Arc<dyn Disk> = Arc::new(crate::disk::RealDisk);

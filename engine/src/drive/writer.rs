@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, encode_delete, tag_checksum};
 use super::view::{Location, Shared};
 use super::{Drive, DriveError, LostReason, STAGED_MAX, ShardHeader, ShardKey};
+use crate::disk::DiskFile;
 use crate::log::{Log, LogError, Position, SegmentInfo, Tail};
 
 /// Bytes of a delete frame and of a lease frame in the log.
@@ -96,11 +97,13 @@ pub struct DriveWriter {
     pub(super) superseded: BTreeSet<(ShardKey, Position)>,
     staged: BTreeMap<ShardKey, Option<Location>>,
     lowest_lease: u64,
+    /// The identity file, locked: a drive has one writer.
+    _locked: Box<dyn DiskFile>,
 }
 
 impl DriveWriter {
     pub(super) fn new(
-        log: Log,
+        (log, locked): (Log, Box<dyn DiskFile>),
         shared: Arc<Shared>,
         books: Books,
         superseded: BTreeSet<(ShardKey, Position)>,
@@ -113,6 +116,7 @@ impl DriveWriter {
             superseded,
             staged: BTreeMap::new(),
             lowest_lease,
+            _locked: locked,
         }
     }
 

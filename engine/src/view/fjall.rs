@@ -3,25 +3,28 @@
 //! Nothing is asked to be on disk before it is answered, and the format may change: nothing here is truth. fjall starts
 //! a thread of its own, the exception that this crate allows.
 //!
-//! Invariants: whatever fjall does with a damaged directory, it comes out as an error, and the directory can be deleted; a reader
-//! sees all of a batch or none of it; a directory in which a batch is missing among those that were applied (`marks.rs`) does not
-//! open.
+//! Invariants: whatever fjall does with a damaged directory, it comes out as an error, and the directory can be deleted; a `get`
+//! sees all of a batch or none of it; what was applied stays visible, also when the disk takes no more (`overlay.rs`); a directory
+//! in which a batch is missing among those that were applied (`marks.rs`), or that was found damaged, does not open.
 
 mod marks;
+mod overlay;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use ::fjall::compaction::Leveled;
 use ::fjall::{AbstractTree as _, Database, Iter, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use super::{Change, View, ViewError};
-use marks::{Mark, Marks};
+use marks::{MARKS, Mark, Marks};
+use overlay::Overlay;
 
 /// The one keyspace of a view.
 const KEYSPACE: &str = "view";
@@ -46,17 +49,28 @@ const WAIT_STEP: Duration = Duration::from_millis(5);
 pub struct FjallView {
     path: PathBuf,
     cache_bytes: u64,
-    /// Nothing while it is closed, which after a reopening that failed it stays.
-    store: RwLock<Option<Arc<Store>>>,
-    /// Held while it is closed and opened again.
-    changing: Mutex<()>,
+    held: RwLock<Held>,
+    /// Held while it is cleared.
+    clearing: Mutex<()>,
 }
+
+struct Held {
+    /// Nothing while it is cleared, and for good when that failed.
+    store: Option<Arc<Store>>,
+    /// What came after a write that failed.
+    overlay: Overlay,
+}
+
+/// The file in a view's directory that says that it was found damaged.
+const DAMAGED: &str = "damaged";
 
 struct Store {
     // Before the database: its last handle ends fjall's thread.
     rows: Keyspace,
     db: Database,
     marks: Marks,
+    /// The number of the batch at the last rotation.
+    rotated_at: AtomicU64,
 }
 
 impl std::fmt::Debug for FjallView {
@@ -73,7 +87,7 @@ impl Store {
             path: path.to_owned(),
         };
         // fjall would begin anew beside what another store or a half-made directory left there.
-        if path.join("keyspaces").exists() != path.exists() {
+        if path.join("keyspaces").exists() != path.exists() || path.join(DAMAGED).exists() {
             return Err(damaged());
         }
         let open = || {
@@ -97,7 +111,13 @@ impl Store {
         let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| damaged())?;
         let (db, rows, marks) = opened.map_err(|error| view_error(path, error))?;
         let marks = marks.ok_or_else(damaged)?;
-        Ok(Self { rows, db, marks })
+        let rotated_at = AtomicU64::new(marks.number());
+        Ok(Self {
+            rows,
+            db,
+            marks,
+            rotated_at,
+        })
     }
 
     /// Writes out what is in memory as a table when that is due, and waits when it is far more than that.
@@ -105,10 +125,13 @@ impl Store {
         let begun = Instant::now();
         loop {
             let bytes = self.rows.tree.active_memtable().size();
-            if bytes <= limit {
+            // Marks must not come round while journals are all that holds the batches.
+            let batches = self.marks.number() - self.rotated_at.load(Ordering::Relaxed);
+            if bytes <= limit && batches < MARKS / 4 {
                 return Ok(());
             }
             if self.rows.sealed_memtable_count() == 0 {
+                self.rotated_at.store(self.marks.number(), Ordering::Relaxed);
                 self.rows.rotate_memtable()?;
                 return Ok(());
             }
@@ -133,21 +156,28 @@ impl FjallView {
         Ok(Self {
             path: path.to_owned(),
             cache_bytes,
-            store: RwLock::new(Some(Arc::new(store))),
-            changing: Mutex::new(()),
+            held: RwLock::new(Held {
+                store: Some(Arc::new(store)),
+                overlay: Overlay::default(),
+            }),
+            clearing: Mutex::new(()),
         })
     }
 
     /// Bytes that the view takes on disk.
     pub fn disk_bytes(&self) -> Result<u64, ViewError> {
-        self.with(|store| store.db.disk_space())
+        let held = self.read();
+        let store = held.store.as_ref().ok_or_else(|| self.closed())?;
+        store.db.disk_space().map_err(|error| self.failed(error))
     }
 
-    /// Does something with the open store while no batch is half applied.
-    fn with<T>(&self, ask: impl FnOnce(&Store) -> Result<T, ::fjall::Error>) -> Result<T, ViewError> {
-        let held = self.store.read().map_err(|_| ViewError::Poisoned)?;
-        let store = held.as_ref().ok_or_else(|| self.closed())?;
-        ask(store).map_err(|error| view_error(&self.path, error))
+    // What a panic of fjall's left behind is fjall's to tell of: nothing here is half changed by it.
+    fn read(&self) -> RwLockReadGuard<'_, Held> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Held> {
+        self.held.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn closed(&self) -> ViewError {
@@ -156,20 +186,14 @@ impl FjallView {
         }
     }
 
-    /// Closes the store, lets `between` happen to its directory, and opens it again. Scans that are under way end with an error.
-    fn renew(&self, between: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), ViewError> {
-        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = self.store.write().map_err(|_| ViewError::Poisoned)?.take();
-        if let Some(store) = held {
-            self.end(store)?;
+    /// What an error means. Damage is noted in the directory, so that the next opening makes the view anew.
+    fn failed(&self, error: ::fjall::Error) -> ViewError {
+        let error = view_error(&self.path, error);
+        if matches!(error, ViewError::Damaged { .. }) {
+            // Without the note the next start finds the damage again.
+            let _ = std::fs::write(self.path.join(DAMAGED), []);
         }
-        between(&self.path).map_err(|source| ViewError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
-        let store = Store::open(&self.path, self.cache_bytes)?;
-        *self.store.write().map_err(|_| ViewError::Poisoned)? = Some(Arc::new(store));
-        Ok(())
+        error
     }
 
     /// Waits until nobody has the store and drops it: two in one directory would write over each other.
@@ -186,11 +210,31 @@ impl FjallView {
                 Err(shared) => shared,
             };
             if begun.elapsed() > WAIT_MAX {
-                *self.store.write().map_err(|_| ViewError::Poisoned)? = Some(store);
+                self.write().store = Some(store);
                 return Err(self.closed());
             }
             std::thread::sleep(WAIT_STEP);
         }
+    }
+
+    /// Writes a batch to the store.
+    fn write_batch(
+        &self,
+        store: &Store,
+        changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    ) -> Result<(), ::fjall::Error> {
+        let mut batch = store.db.batch();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(&store.rows, stored_key(key), value.as_slice()),
+                None => batch.remove(&store.rows, stored_key(key)),
+            }
+        }
+        let Mark { key, value } = store.marks.next();
+        batch.insert(&store.rows, key, value);
+        catch_unwind(AssertUnwindSafe(|| batch.commit())).unwrap_or(Err(::fjall::Error::Poisoned))?;
+        store.marks.applied();
+        Ok(())
     }
 }
 
@@ -201,7 +245,15 @@ fn stored_key(key: &[u8]) -> Vec<u8> {
 
 impl View for FjallView {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        let value = self.with(|store| store.rows.get(stored_key(key)))?;
+        let held = self.read();
+        if let Some(changed) = held.overlay.get(key) {
+            return Ok(changed);
+        }
+        let store = held.store.as_ref().ok_or_else(|| self.closed())?;
+        let value = store
+            .rows
+            .get(stored_key(key))
+            .map_err(|error| self.failed(error))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -216,66 +268,106 @@ impl View for FjallView {
             return Ok(());
         }
         let upper = to.map_or_else(|| vec![ROW + 1], stored_key);
-        let held = self.store.read().map_err(|_| ViewError::Poisoned)?;
-        let store = Arc::clone(held.as_ref().ok_or_else(|| self.closed())?);
+        let held = self.read();
+        let store = Arc::clone(held.store.as_ref().ok_or_else(|| self.closed())?);
         let range = (Bound::Included(stored_key(from)), Bound::Excluded(upper));
         let mut entries: Iter = store.rows.range(range);
+        let mut changed = held.overlay.range(from, to, reverse).into_iter().peekable();
+        // Nothing is held while a visitor runs: it may use the view.
         drop(held);
-        let mut next = || {
-            if reverse {
+        let before = |one: &[u8], other: &[u8]| if reverse { one > other } else { one < other };
+        loop {
+            let entry = if reverse {
                 entries.next_back()
             } else {
                 entries.next()
+            };
+            let entry = entry.map(::fjall::Guard::into_inner).transpose();
+            let entry = entry.map_err(|error| self.failed(error))?;
+            let stored = entry
+                .as_ref()
+                .map(|(key, value)| (key.get(1..).unwrap_or_default(), &**value));
+            // Changes that stand before the stored row, or in its place.
+            let mut replaced = false;
+            while let Some((key, value)) =
+                changed.next_if(|(key, _)| stored.is_none_or(|(at, _)| key == at || before(key, at)))
+            {
+                replaced |= stored.is_some_and(|(at, _)| key == at);
+                if let Some(value) = value
+                    && !visit(&key, &value)
+                {
+                    return Ok(());
+                }
             }
-        };
-        while let Some(entry) = next() {
-            let (key, value) = entry
-                .into_inner()
-                .map_err(|error| view_error(&self.path, error))?;
-            if !visit(key.get(1..).unwrap_or_default(), &value) {
-                break;
+            match stored {
+                None => return Ok(()),
+                Some((key, value)) if !replaced && !visit(key, value) => return Ok(()),
+                Some(_) => {}
             }
         }
-        Ok(())
     }
 
     fn apply(&self, changes: Vec<Change>) -> Result<(), ViewError> {
-        let held = self.store.write().map_err(|_| ViewError::Poisoned)?;
-        let store = held.as_ref().ok_or_else(|| self.closed())?;
         // fjall does not tell two changes of a key in one batch apart.
         let last: BTreeMap<_, _> = changes.into_iter().collect();
-        let mut batch = store.db.batch();
-        for (key, value) in last {
-            match value {
-                Some(value) => batch.insert(&store.rows, stored_key(&key), value),
-                None => batch.remove(&store.rows, stored_key(&key)),
+        let mut held = self.write();
+        let store = Arc::clone(held.store.as_ref().ok_or_else(|| self.closed())?);
+        if held.overlay.is_empty() {
+            // Whatever the error, fjall has taken none of the batch and takes no other.
+            if self.write_batch(&store, &last).is_ok() {
+                drop(held);
+                // An error of a rotation is the next batch's to find.
+                let _ = store.rotate((self.cache_bytes / 3).min(MEMTABLE_BYTES_MAX));
+                return Ok(());
             }
         }
-        let Mark { key, value } = store.marks.next();
-        batch.insert(&store.rows, key, value);
-        let failed = |error| view_error(&self.path, error);
-        batch.commit().map_err(failed)?;
-        store.marks.applied();
-        let store = Arc::clone(store);
-        drop(held);
-        store
-            .rotate((self.cache_bytes / 3).min(MEMTABLE_BYTES_MAX))
-            .map_err(failed)
-    }
-
-    fn clear(&self) -> Result<(), ViewError> {
-        self.renew(|path| match std::fs::remove_dir_all(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        if held.overlay.take(last) {
+            return Ok(());
+        }
+        Err(ViewError::Io {
+            path: self.path.clone(),
+            source: io::ErrorKind::StorageFull.into(),
         })
     }
 
-    fn flush(&self) -> Result<(), ViewError> {
-        self.with(|store| store.db.persist(PersistMode::Buffer))
+    fn clear(&self) -> Result<(), ViewError> {
+        let _alone = self.clearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = self.write().store.take();
+        if let Some(store) = store {
+            self.end(store)?;
+        }
+        match std::fs::remove_dir_all(&self.path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(ViewError::Io {
+                    path: self.path.clone(),
+                    source,
+                });
+            }
+            _ => {}
+        }
+        let store = Store::open(&self.path, self.cache_bytes)?;
+        *self.write() = Held {
+            store: Some(Arc::new(store)),
+            overlay: Overlay::default(),
+        };
+        Ok(())
     }
 
-    fn reopen(&self) -> Result<(), ViewError> {
-        self.renew(|_| Ok(()))
+    fn is_on_disk(&self) -> bool {
+        self.read().overlay.is_empty()
+    }
+
+    fn flush(&self) -> Result<(), ViewError> {
+        let held = self.read();
+        let store = held.store.as_ref().ok_or_else(|| self.closed())?;
+        if !held.overlay.is_empty() {
+            // There is nothing that could be asked for.
+            return Ok(());
+        }
+        store
+            .db
+            .persist(PersistMode::Buffer)
+            .map_err(|error| self.failed(error))
     }
 }
 
@@ -301,6 +393,12 @@ fn tells_of_damage(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound
     )
+}
+
+/// Makes the view at work take no more writes, as a full disk does.
+#[cfg(test)]
+pub(super) fn fail_writes(view: &FjallView) {
+    view.write().overlay.take(BTreeMap::from([(vec![0], None)]));
 }
 
 /// Takes the mark of batch `number` out of the view at `path`, as if the batch were not there.

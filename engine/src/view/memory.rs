@@ -95,10 +95,6 @@ impl View for MemoryView {
         Ok(())
     }
 
-    fn reopen(&self) -> Result<(), ViewError> {
-        Ok(())
-    }
-
     fn flush(&self) -> Result<(), ViewError> {
         Ok(())
     }

@@ -109,6 +109,54 @@ fn the_view_on_disk_is_an_ordered_map() {
 }
 
 #[test]
+fn a_view_that_takes_no_more_writes_goes_on_in_memory_as_the_same_map() {
+    let dir = tempfile::tempdir().unwrap();
+    let view = FjallView::open(&dir.path().join("view"), 1 << 20).unwrap();
+    let row = |n: u32, value: u8| (vec![1, n as u8], Some(vec![value]));
+    let all = |reverse| scan(&view, &[1], Some(&[2]), reverse, 1_000);
+    view.apply((0..100).map(|n| row(n, 1)).collect()).unwrap();
+    assert!(view.is_on_disk());
+    fjall::fail_writes(&view);
+    assert!(!view.is_on_disk());
+    view.apply((50..150).map(|n| row(n, 2)).collect()).unwrap();
+    view.apply((0..150).step_by(3).map(|n| (vec![1, n as u8], None)).collect())
+        .unwrap();
+    let expected: Vec<_> = (0..150)
+        .filter(|n| n % 3 != 0)
+        .map(|n| (vec![1, n as u8], vec![1 + u8::from(n >= 50)]))
+        .collect();
+    assert_eq!(all(false), expected);
+    assert_eq!(all(true), expected.iter().rev().cloned().collect::<Vec<_>>());
+    assert_eq!(
+        scan(&view, &[1, 40], Some(&[1, 60]), false, 5),
+        expected[26..31].to_vec()
+    );
+    view.flush().unwrap();
+    view.clear().unwrap();
+    assert!(all(false).is_empty());
+}
+
+#[test]
+fn what_a_view_keeps_in_memory_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let view = FjallView::open(&dir.path().join("view"), 1 << 20).unwrap();
+    fjall::fail_writes(&view);
+    let mut taken = 0u64;
+    let refused = loop {
+        let row = (taken.to_be_bytes().to_vec(), Some(vec![7; 8 << 20]));
+        match view.apply(vec![row]) {
+            Ok(()) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!((10..17).contains(&taken), "{taken}");
+    assert!(
+        matches!(refused, ViewError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    );
+    assert!(view.get(&(taken - 1).to_be_bytes()).unwrap().is_some());
+}
+
+#[test]
 fn a_view_on_disk_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("view");
@@ -230,7 +278,7 @@ fn prefixes_end_where_the_next_key_begins() {
 }
 
 #[test]
-fn a_view_that_is_opened_again_or_cleared_works_on_also_beside_a_scan() {
+fn a_view_that_is_cleared_works_on_also_beside_a_scan() {
     let dir = tempfile::tempdir().unwrap();
     let view = FjallView::open(&dir.path().join("view"), 1 << 20).unwrap();
     let rows = |from: u32, to: u32| {
@@ -239,7 +287,6 @@ fn a_view_that_is_opened_again_or_cleared_works_on_also_beside_a_scan() {
             .collect()
     };
     view.apply(rows(0, 100)).unwrap();
-    view.reopen().unwrap();
     view.apply(rows(100, 200)).unwrap();
     assert_eq!(scan(&view, &[], None, false, 1_000).len(), 200);
     let (begun, go) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));

@@ -46,6 +46,12 @@ pub enum ClusterOpenError {
         /// One of them.
         dir: PathBuf,
     },
+    /// Another process has the drive.
+    #[error("the drive {} is in use by another process", dir.display())]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A new drive could not be made.
     #[error("the drive {} cannot be made", dir.display())]
     Create {
@@ -183,6 +189,11 @@ impl Inner {
             } else if present {
                 // A drive that does not open is lost; the others go on.
                 if let Err(error) = inner.attach(drive) {
+                    if matches!(error, DriveError::InUse) {
+                        return Err(ClusterOpenError::InUse {
+                            dir: drive.dir.clone(),
+                        });
+                    }
                     tracing::error!(drive = drive.number, %error, "a drive does not open and is lost");
                 }
             } else {

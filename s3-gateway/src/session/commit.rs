@@ -13,13 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use vault::commit::{Packs, WrittenPack};
-use vault::index::{IndexError, Resolved};
+use vault::index::Resolved;
 use vault::object::{Object, Part};
 
 /// How often an append is tried against contention on its slot before the request is refused.
 pub(crate) const ATTEMPTS_MAX: u32 = 1_024;
-/// How often a view that failed is tried again.
-const MEND_EVERY: Duration = Duration::from_millis(500);
 /// Ledger appends applied to the view in one batch.
 const APPLY_MAX: usize = 512;
 /// How long the view of a session that nobody asks may be behind the ledger.
@@ -155,63 +153,22 @@ impl Inner {
 
     /// Brings the view up to `sequence`. Whoever gets here first applies for all who wait.
     pub(crate) async fn apply_through(self: &Arc<Self>, sequence: Sequence) -> Result<(), SessionError> {
-        while self.applied() < sequence || self.view_failed.load(Ordering::Acquire) {
+        while self.applied() < sequence {
             let _alone = self.applying.lock().await;
-            if self.view_failed.load(Ordering::Acquire) {
-                self.mend_view().await?;
-            }
-            if self.applied() >= sequence {
+            let from = self.applied();
+            if from >= sequence {
                 return Ok(());
             }
-            self.apply_some().await?;
-        }
-        Ok(())
-    }
-
-    /// Applies what comes next, a batch of it; the caller holds `applying`.
-    async fn apply_some(self: &Arc<Self>) -> Result<(), SessionError> {
-        match self.ledger.tail(self.applied(), APPLY_MAX).await? {
-            Tail::Appends(appends) if appends.is_empty() => Err(SessionError::Internal {
-                what: "a ledger that ends before its own answer",
-            }),
-            Tail::Appends(appends) => self.apply(appends).await,
-            Tail::Compacted => self.rebuild_view().await,
-        }
-    }
-
-    /// Notes that the view failed to take a batch. It is brought back with the next operation that gets so far, or in a moment.
-    fn note_failed_view(self: &Arc<Self>) {
-        if self.view_failed.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let weak = Arc::downgrade(self);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(MEND_EVERY).await;
-                let Some(inner) = weak.upgrade() else { return };
-                if !inner.view_failed.load(Ordering::Acquire) {
-                    return;
+            match self.ledger.tail(from, APPLY_MAX).await? {
+                Tail::Appends(appends) if appends.is_empty() => {
+                    return Err(SessionError::Internal {
+                        what: "a ledger that ends before its own answer",
+                    });
                 }
-                if let Err(error) = inner.apply_through(inner.ledger.position()).await {
-                    tracing::warn!(%error, "the object index does not come back yet");
-                }
+                Tail::Appends(appends) => self.apply(appends).await?,
+                Tail::Compacted => self.rebuild_view().await?,
             }
-        });
-    }
-
-    /// Brings a view back that failed to take a batch, as on a full disk, and up to what the ledger holds. It may come back as of an
-    /// earlier position, so nothing is answered from it meanwhile. The caller holds `applying`.
-    async fn mend_view(self: &Arc<Self>) -> Result<(), SessionError> {
-        self.reloading.store(true, Ordering::Release);
-        tokio::task::block_in_place(|| self.view.reopen()).map_err(IndexError::from)?;
-        self.applied
-            .store(self.index.applied_through()?.0, Ordering::Release);
-        while self.applied() < self.ledger.position() {
-            self.apply_some().await?;
         }
-        self.reloading.store(false, Ordering::Release);
-        self.view_failed.store(false, Ordering::Release);
-        tracing::info!("the object index is back");
         Ok(())
     }
 
@@ -328,11 +285,12 @@ impl Inner {
             .resolve_all(self.index.unresolved(&applied)?, entries)
             .await?;
         // A view write takes some tens of microseconds, a large batch milliseconds.
-        let done = tokio::task::block_in_place(|| self.index.apply(&applied, &resolved));
-        if let Err(IndexError::View(_)) = done {
-            self.note_failed_view();
+        tokio::task::block_in_place(|| self.index.apply(&applied, &resolved))?;
+        if !self.view.is_on_disk() && !self.view_in_memory.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the object index cannot be written, as on a full disk, and goes on in memory; the next start writes it again"
+            );
         }
-        done?;
         if let Some(last) = applied.last() {
             self.applied.store(last.sequence.0, Ordering::Release);
         }

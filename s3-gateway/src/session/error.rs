@@ -97,7 +97,7 @@ pub enum SessionError {
     #[error("the storage is full; reads, deletes and `cairn gc` still work")]
     DiskFull,
     /// The vault would grow beyond its quota.
-    #[error("the vault may hold {quota_bytes} bytes and holds {used_bytes}")]
+    #[error("the vault may hold {quota_bytes} bytes and would hold {used_bytes}")]
     QuotaExceeded {
         /// The quota, plaintext bytes.
         quota_bytes: u64,

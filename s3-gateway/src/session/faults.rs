@@ -86,15 +86,12 @@ impl From<RecorderError> for SessionError {
 
 impl From<IndexError> for SessionError {
     fn from(error: IndexError) -> Self {
-        match error {
-            IndexError::View(ViewError::Io { ref source, .. }) if is_full(source) => return Self::DiskFull,
-            // It is brought back with the next operation.
-            IndexError::View(ViewError::Io { .. } | ViewError::Store { .. }) => {
-                tracing::warn!(%error, "the object index failed to take or to show something");
-                return Self::Busy;
-            }
-            _ => tracing::error!(%error, "the object index failed"),
+        if let IndexError::View(ViewError::Io { source, .. }) = &error
+            && is_full(source)
+        {
+            return Self::DiskFull;
         }
+        tracing::error!(%error, "the object index failed");
         Self::Internal {
             what: "the object index failed; its view can be deleted and is rebuilt at the next start",
         }

@@ -11,8 +11,8 @@ use ::fjall::Keyspace;
 
 /// The first byte of a mark's key.
 const MARK: u8 = b'b';
-/// Places. More than the batches that two journals of 64 MiB hold: one takes a few hundred bytes at least.
-const MARKS: u64 = 1 << 18;
+/// Places. Tables are written before a quarter of as many batches came (`Store::rotate`).
+pub(super) const MARKS: u64 = 1 << 18;
 
 /// What a batch writes besides its rows.
 pub(super) struct Mark {
@@ -52,6 +52,11 @@ impl Marks {
             key: mark_key(number),
             value: number.to_be_bytes().to_vec(),
         }
+    }
+
+    /// That number.
+    pub(super) fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// Notes that the batch with the mark was applied.

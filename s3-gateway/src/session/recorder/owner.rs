@@ -61,6 +61,10 @@ impl Drop for Owner {
     /// Without its thread the log is made durable by nobody, so nobody may append to it.
     fn drop(&mut self) {
         self.writing.end();
+        if std::thread::panicking() {
+            let failed = RecorderError::Fenced("its thread ended in a panic".to_owned());
+            let _ = self.fence.send(Some(failed));
+        }
     }
 }
 
