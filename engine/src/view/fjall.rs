@@ -120,6 +120,22 @@ impl Store {
         })
     }
 
+    /// Writes a batch, or nothing of it.
+    fn write(&self, changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>) -> Result<(), ::fjall::Error> {
+        let mut batch = self.db.batch();
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(&self.rows, stored_key(key), value.as_slice()),
+                None => batch.remove(&self.rows, stored_key(key)),
+            }
+        }
+        let Mark { key, value } = self.marks.next();
+        batch.insert(&self.rows, key, value);
+        catch_unwind(AssertUnwindSafe(|| batch.commit())).unwrap_or(Err(::fjall::Error::Poisoned))?;
+        self.marks.applied();
+        Ok(())
+    }
+
     /// Writes out what is in memory as a table when that is due, and waits when it is far more than that.
     fn rotate(&self, limit: u64) -> Result<(), ::fjall::Error> {
         let begun = Instant::now();
@@ -167,7 +183,7 @@ impl FjallView {
     /// Bytes that the view takes on disk.
     pub fn disk_bytes(&self) -> Result<u64, ViewError> {
         let held = self.read();
-        let store = held.store.as_ref().ok_or_else(|| self.closed())?;
+        let store = self.store(&held)?;
         store.db.disk_space().map_err(|error| self.failed(error))
     }
 
@@ -178,6 +194,11 @@ impl FjallView {
 
     fn write(&self) -> RwLockWriteGuard<'_, Held> {
         self.held.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store, unless it is being cleared or could not be opened after that.
+    fn store<'a>(&self, held: &'a Held) -> Result<&'a Arc<Store>, ViewError> {
+        held.store.as_ref().ok_or_else(|| self.closed())
     }
 
     fn closed(&self) -> ViewError {
@@ -216,26 +237,6 @@ impl FjallView {
             std::thread::sleep(WAIT_STEP);
         }
     }
-
-    /// Writes a batch to the store.
-    fn write_batch(
-        &self,
-        store: &Store,
-        changes: &BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    ) -> Result<(), ::fjall::Error> {
-        let mut batch = store.db.batch();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(&store.rows, stored_key(key), value.as_slice()),
-                None => batch.remove(&store.rows, stored_key(key)),
-            }
-        }
-        let Mark { key, value } = store.marks.next();
-        batch.insert(&store.rows, key, value);
-        catch_unwind(AssertUnwindSafe(|| batch.commit())).unwrap_or(Err(::fjall::Error::Poisoned))?;
-        store.marks.applied();
-        Ok(())
-    }
 }
 
 /// The key of a row as the store has it.
@@ -249,7 +250,7 @@ impl View for FjallView {
         if let Some(changed) = held.overlay.get(key) {
             return Ok(changed);
         }
-        let store = held.store.as_ref().ok_or_else(|| self.closed())?;
+        let store = self.store(&held)?;
         let value = store
             .rows
             .get(stored_key(key))
@@ -269,7 +270,7 @@ impl View for FjallView {
         }
         let upper = to.map_or_else(|| vec![ROW + 1], stored_key);
         let held = self.read();
-        let store = Arc::clone(held.store.as_ref().ok_or_else(|| self.closed())?);
+        let store = Arc::clone(self.store(&held)?);
         let range = (Bound::Included(stored_key(from)), Bound::Excluded(upper));
         let mut entries: Iter = store.rows.range(range);
         let mut changed = held.overlay.range(from, to, reverse).into_iter().peekable();
@@ -311,10 +312,10 @@ impl View for FjallView {
         // fjall does not tell two changes of a key in one batch apart.
         let last: BTreeMap<_, _> = changes.into_iter().collect();
         let mut held = self.write();
-        let store = Arc::clone(held.store.as_ref().ok_or_else(|| self.closed())?);
+        let store = Arc::clone(self.store(&held)?);
         if held.overlay.is_empty() {
             // Whatever the error, fjall has taken none of the batch and takes no other.
-            if self.write_batch(&store, &last).is_ok() {
+            if store.write(&last).is_ok() {
                 drop(held);
                 // An error of a rotation is the next batch's to find.
                 let _ = store.rotate((self.cache_bytes / 3).min(MEMTABLE_BYTES_MAX));
@@ -359,7 +360,7 @@ impl View for FjallView {
 
     fn flush(&self) -> Result<(), ViewError> {
         let held = self.read();
-        let store = held.store.as_ref().ok_or_else(|| self.closed())?;
+        let store = self.store(&held)?;
         if !held.overlay.is_empty() {
             // There is nothing that could be asked for.
             return Ok(());
