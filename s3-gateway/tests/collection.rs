@@ -11,7 +11,7 @@ use engine::disk::{Disk, RealDisk, SimDisk};
 use engine::view::{MemoryView, View};
 use net::Ledger;
 use rig::{Opening, Rig, body};
-use s3_gateway::session::{Bucket, CollectOptions, Condition, GcReport, NewObject, Session, SessionError};
+use s3_gateway::session::{Bucket, CollectOptions, Condition, GcReport, NewObject, SessionError};
 use std::path::Path;
 use std::sync::Arc;
 use vault::object::Manifest;
@@ -156,14 +156,7 @@ async fn a_slow_object_beside_small_ones_that_are_deleted_is_collected_to_within
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let (mut parts, ledger) = rig::parts(disk, dir.path(), true).await.unwrap();
     parts.options.upload_memory_bytes = BUDGET_BYTES;
-    let (cluster, recorder) = (Arc::clone(&parts.cluster), parts.recorder.clone());
-    let rig = Rig {
-        session: Session::open(parts).await.unwrap(),
-        ledger,
-        cluster,
-        recorder,
-        caller: rig::caller(),
-    };
+    let rig = Rig::over(parts, ledger).await.unwrap();
     let bucket = rig.bucket("slow").await;
     // More than half of the budget is taken by others all the time.
     let mut others = rig.session.stream(&bucket, None).await.unwrap();

@@ -12,7 +12,7 @@ use s3_gateway::gate::{Gate, GateConfig};
 use s3_gateway::host::{Hosts, Peer};
 use s3_gateway::server::{ServerConfig, serve};
 use s3_gateway::service::Front;
-use s3_gateway::session::{NewCredential, Secret, Session, SessionOptions};
+use s3_gateway::session::{NewCredential, Secret, SessionOptions};
 use s3_gateway::sessions::Sessions;
 use scopes::{OperationSet, ScopeSet, Window};
 use tempfile::TempDir;
@@ -65,14 +65,7 @@ impl Shop {
     ) -> Self {
         let (mut parts, ledger) = crate::rig::parts(disk, &root, true).await.unwrap();
         change(&mut parts.options);
-        let (cluster, recorder) = (Arc::clone(&parts.cluster), parts.recorder.clone());
-        let rig = Rig {
-            session: Session::open(parts).await.unwrap(),
-            ledger,
-            cluster,
-            recorder,
-            caller: crate::rig::caller(),
-        };
+        let rig = Rig::over(parts, ledger).await.unwrap();
         let sessions = Sessions::new(vec![rig.session.clone()]);
         let shop = Self {
             gate: gate(sessions, hosts, Duration::from_secs(10)),

@@ -225,6 +225,11 @@ impl Rig {
 
     pub async fn open_with(disk: Arc<dyn Disk>, root: &Path, opening: Opening) -> Result<Self, String> {
         let (parts, ledger) = parts_with(disk, root, opening).await?;
+        Self::over(parts, ledger).await
+    }
+
+    /// A vault over parts that are open.
+    pub async fn over(parts: SessionParts, ledger: LocalLedger) -> Result<Self, String> {
         let (cluster, recorder) = (Arc::clone(&parts.cluster), parts.recorder.clone());
         let session = Session::open(parts).await.map_err(|error| error.to_string())?;
         Ok(Self {
