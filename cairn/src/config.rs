@@ -467,7 +467,7 @@ const S3_DEFAULT: &str = "127.0.0.1:9000";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9001";
 const REGION_DEFAULT: &str = "us-east-1";
 /// The whole process is to stay under 300 MB with eight big uploads under way.
-const UPLOAD_MEMORY_DEFAULT: u64 = 128 << 20;
+const UPLOAD_MEMORY_DEFAULT: u64 = 96 << 20;
 const UPLOAD_MEMORY_MIN: u64 = 32 << 20;
 const DRAIN: Duration = Duration::from_secs(30);
 

@@ -221,7 +221,7 @@ fn read_ahead_bytes(others: usize) -> usize {
 }
 
 const READ_AHEAD_BYTES: usize = 6 << 20;
-const READ_AHEAD_BYTES_MIN: usize = 64 << 10;
+const READ_AHEAD_BYTES_MIN: usize = 32 << 10;
 const READ_AHEAD_BYTES_MAX: usize = 400 << 10;
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub struct UpArgs {
     /// Let lifecycle rules count this as a day, for trying them out [default 24h, and never more]
     #[arg(long, value_name = "DURATION")]
     pub shorten_lifecycle_day_to: Option<Span>,
-    /// Memory for uploads under way [default 128MiB; env CAIRN_UPLOAD_MEMORY]
+    /// Memory for uploads under way [default 96MiB; env CAIRN_UPLOAD_MEMORY]
     #[arg(long, value_name = "BYTES")]
     pub upload_memory: Option<ByteSize>,
     /// Put the key of CAIRN_ACCESS_KEY in force again although it was revoked; by this flag only, so that it never happens by
