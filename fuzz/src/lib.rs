@@ -13,6 +13,7 @@ mod ledger;
 mod log;
 mod objects;
 mod packs;
+mod peers;
 mod shared;
 
 pub use consent::credential;
@@ -22,6 +23,7 @@ pub use ledger::ledger_entry;
 pub use log::log_frame;
 pub use objects::{manifest, pack_claims};
 pub use packs::shard_frame;
+pub use peers::peer_message;
 pub use shared::{
     access_list, bucket_policy, copy_source, cors_rules, lifecycle_rules, post_form, post_policy,
     tagging_header,
@@ -37,7 +39,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     Target {
         name: "access_list",
         run: access_list,
@@ -85,6 +87,10 @@ pub const TARGETS: [Target; 18] = [
     Target {
         name: "pack_claims",
         run: pack_claims,
+    },
+    Target {
+        name: "peer_message",
+        run: peer_message,
     },
     Target {
         name: "post_form",

@@ -10,6 +10,7 @@ pub mod cluster;
 mod entry;
 mod latency;
 pub mod ledger;
+pub mod peer;
 mod queue;
 mod reserve;
 

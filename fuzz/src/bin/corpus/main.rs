@@ -6,6 +6,7 @@
 mod door;
 mod engine_formats;
 mod evidence;
+mod peers;
 mod shared;
 mod vault_formats;
 
@@ -26,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("log_frame", engine_formats::log_frame()?),
         ("manifest", vault_formats::manifest()),
         ("pack_claims", vault_formats::pack_claims()?),
+        ("peer_message", peers::peer_message()?),
         ("receipt", evidence::receipt()?),
         ("shard_frame", engine_formats::shard_frame()?),
         ("access_list", shared::access_list()),

@@ -1,0 +1,240 @@
+//! What a peer answers.
+
+use engine::codec::{DecodeError, Reader, Writer};
+use engine::drive::ShardKey;
+
+use super::{DRIVES_MAX, KEYS_MAX, bad, put_key, read_key};
+use crate::entry::DriveId;
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Done, and durable.
+    Done,
+    /// The node's drives.
+    Drives(Vec<DriveReport>),
+    /// The bytes of a range or of a proof are in the body.
+    Bytes,
+    /// For each key that was asked about, in order, whether the drive holds it.
+    Held(Vec<bool>),
+    /// A page of shards in order.
+    Listed {
+        /// The shards.
+        keys: Vec<ShardKey>,
+        /// Whether there may be more.
+        more: bool,
+    },
+    /// A delete order was carried out.
+    Deleted {
+        /// Shards deleted.
+        shards: u64,
+        /// Shards of other vaults, left alone.
+        refused: u64,
+        /// Shards whose drive failed meanwhile.
+        failed: u64,
+    },
+    /// Not done.
+    Refused(Refusal),
+}
+
+/// Why a peer did not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The caller may not ask this.
+    #[error("the caller may not ask this")]
+    NotAllowed,
+    /// The node has no such drive.
+    #[error("the node has no such drive")]
+    NoDrive,
+    /// The drive is lost.
+    #[error("the drive is lost")]
+    Lost,
+    /// The drive is full.
+    #[error("the drive is full")]
+    Full,
+    /// The lease of the put has ended.
+    #[error("the lease has ended; the lowest live one is {lowest_live}")]
+    LeaseEnded {
+        /// The lowest lease still accepted.
+        lowest_live: u64,
+    },
+    /// The drive is there and does not hold the shard.
+    #[error("the shard is not on the drive")]
+    Absent,
+    /// The shard is there and does not check.
+    #[error("the shard is damaged")]
+    Damaged,
+    /// The shard of a put does not have the hash that its header names.
+    #[error("the shard does not have the hash of its header")]
+    WrongHash,
+    /// The drive could not read or write just now.
+    #[error("the drive failed a request")]
+    Io,
+    /// The node has too much to do; ask again later.
+    #[error("the node has too much to do")]
+    Busy,
+    /// The request does not read.
+    #[error("the request does not read")]
+    Malformed,
+    /// A delete order that is not signed by the vault's collector, or that comes after a later one.
+    #[error("the delete order does not hold")]
+    BadOrder,
+}
+
+impl Refusal {
+    /// Those without a number, in the order of their numbers from 1.
+    const PLAIN: [Self; 11] = [
+        Self::NotAllowed,
+        Self::NoDrive,
+        Self::Lost,
+        Self::Full,
+        Self::Absent,
+        Self::Damaged,
+        Self::WrongHash,
+        Self::Io,
+        Self::Busy,
+        Self::Malformed,
+        Self::BadOrder,
+    ];
+    const LEASE_ENDED: u8 = 64;
+
+    fn encode(self, writer: &mut Writer) {
+        if let Self::LeaseEnded { lowest_live } = self {
+            writer.u8(Self::LEASE_ENDED);
+            writer.u64(lowest_live);
+            return;
+        }
+        let place = Self::PLAIN.iter().position(|refusal| *refusal == self);
+        // All the others are in the list, which is shorter than a byte counts.
+        writer.u8(place.map_or(0, |place| place as u8 + 1));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            Self::LEASE_ENDED => Ok(Self::LeaseEnded {
+                lowest_live: reader.u64()?,
+            }),
+            got => {
+                let plain = usize::from(got).checked_sub(1).and_then(|at| Self::PLAIN.get(at));
+                plain.copied().ok_or(bad("refusal", got.into()))
+            }
+        }
+    }
+}
+
+/// Whether a drive is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum DriveStanding {
+    /// There, and takes puts.
+    Present = 1,
+    /// There, but full.
+    Full = 2,
+    /// Not there.
+    Lost = 3,
+}
+
+/// A drive of a node. Sizes in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriveReport {
+    /// Its id.
+    pub id: DriveId,
+    /// Whether it is there.
+    pub standing: DriveStanding,
+    /// Shards on it.
+    pub shards: u64,
+    /// Bytes of its live shards.
+    pub live_bytes: u64,
+    /// Bytes that its files take.
+    pub allocated_bytes: u64,
+    /// Bytes free on its file system.
+    pub free_bytes: u64,
+}
+
+impl DriveReport {
+    fn encode(&self, writer: &mut Writer) {
+        writer.fixed(&self.id);
+        writer.u8(self.standing as u8);
+        for number in [
+            self.shards,
+            self.live_bytes,
+            self.allocated_bytes,
+            self.free_bytes,
+        ] {
+            writer.u64(number);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            id: reader.fixed()?,
+            standing: match reader.u8()? {
+                1 => DriveStanding::Present,
+                2 => DriveStanding::Full,
+                3 => DriveStanding::Lost,
+                got => return Err(bad("standing of a drive", got.into())),
+            },
+            shards: reader.u64()?,
+            live_bytes: reader.u64()?,
+            allocated_bytes: reader.u64()?,
+            free_bytes: reader.u64()?,
+        })
+    }
+}
+
+impl Answer {
+    pub(super) fn encode(&self, writer: &mut Writer) {
+        match self {
+            Self::Done => writer.u8(1),
+            Self::Drives(drives) => {
+                writer.u8(2);
+                writer.list_with(drives, |writer, drive| drive.encode(writer));
+            }
+            Self::Bytes => writer.u8(3),
+            Self::Held(held) => {
+                writer.u8(4);
+                writer.list_with(held, |writer, held| writer.u8((*held).into()));
+            }
+            Self::Listed { keys, more } => {
+                writer.u8(5);
+                writer.list_with(keys, put_key);
+                writer.u8((*more).into());
+            }
+            Self::Deleted {
+                shards,
+                refused,
+                failed,
+            } => {
+                writer.u8(6);
+                for number in [shards, refused, failed] {
+                    writer.u64(*number);
+                }
+            }
+            Self::Refused(refusal) => {
+                writer.u8(7);
+                refusal.encode(writer);
+            }
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(match reader.u8()? {
+            1 => Self::Done,
+            2 => Self::Drives(reader.list_with(DRIVES_MAX, DriveReport::decode)?),
+            3 => Self::Bytes,
+            4 => Self::Held(reader.list_with(KEYS_MAX, |reader| reader.bool("held"))?),
+            5 => Self::Listed {
+                keys: reader.list_with(KEYS_MAX, read_key)?,
+                more: reader.bool("more")?,
+            },
+            6 => Self::Deleted {
+                shards: reader.u64()?,
+                refused: reader.u64()?,
+                failed: reader.u64()?,
+            },
+            7 => Self::Refused(Refusal::decode(reader)?),
+            got => return Err(bad("answer", got.into())),
+        })
+    }
+}
