@@ -98,15 +98,16 @@ pub enum CallError {
 
 /// The way to other peers. Real over QUIC; simulated in tests of many peers.
 pub trait Transport: Send + Sync {
-    /// Asks a peer and waits for its answer. A caller that goes away ends the call.
+    /// Asks a peer and waits for its answer. Of a caller that goes away the peer is told, and gives up what it has not done yet.
     fn call(&self, peer: PeerId, call: Call) -> BoxFuture<'_, Result<Reply, CallError>>;
 }
 
 /// What answers other peers.
 pub trait Service: Send + Sync {
-    /// Whether a peer may call at all. Asked at each of its calls; anyone may bring a key of his own.
+    /// Whether a peer may call at all. Asked at each of its calls and every few seconds between; anyone may bring a key of his own.
     fn admits(&self, caller: &PeerId) -> bool;
 
-    /// Answers a call of a peer that has proven its key. Whether it may ask this is for the service to decide.
+    /// Answers a call of a peer that has proven its key. Whether it may ask this is for the service to decide. The answer is dropped at
+    /// any await once nobody waits for it: what must not be left half done runs on a task of its own.
     fn answer(&self, caller: PeerId, call: Call) -> BoxFuture<'_, Reply>;
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 use engine::pack::SHARD_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -17,7 +17,7 @@ const PRELUDE_BYTES: usize = 9;
 pub const HEAD_BYTES_MAX: usize = 128 << 10;
 /// Most bytes of a body: a shard, or a proof over a whole one.
 pub const BODY_BYTES_MAX: usize = SHARD_BYTES_MAX + SHARD_BYTES_MAX / 8;
-/// Read at a time, so that a length alone makes nobody allocate.
+/// Allocated at first, so that a length alone buys no more.
 const READ_BYTES: usize = 256 << 10;
 
 /// Why bytes are not a frame, or a message not one that fits.
@@ -142,15 +142,17 @@ pub(super) async fn read_rest(
 }
 
 async fn read_exactly(from: &mut (impl AsyncRead + Unpin), bytes: usize) -> Result<Bytes, FrameError> {
-    let mut read = BytesMut::new();
+    let mut read = Vec::new();
     while read.len() < bytes {
+        // Never more than twice what has come, nor more than there is to be.
         let missing = bytes - read.len();
-        read.reserve(missing.min(READ_BYTES));
-        if from.take(missing as u64).read_buf(&mut read).await? == 0 {
+        read.reserve_exact(missing.min(READ_BYTES.max(read.len())));
+        let room = read.capacity().min(bytes) - read.len();
+        if from.read_buf(&mut (&mut read).limit(room)).await? == 0 {
             return Err(FrameError::Ended(io::ErrorKind::UnexpectedEof));
         }
     }
-    Ok(read.freeze())
+    Ok(read.into())
 }
 
 #[cfg(test)]

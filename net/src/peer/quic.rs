@@ -1,58 +1,50 @@
-//! The carrier between peers: QUIC, one connection for each pair of peers, one stream for each call. The only file that names
-//! quinn.
+//! The carrier between peers: QUIC, one connection for each peer that is called, one stream for each call. With what is in its folder
+//! the only place that names quinn.
 //!
 //! It reads frames and hands them on; what they mean is the service's. Invariants: the key that a caller has proven is the one that
-//! the service is told; a peer is dialled only at the address that [`Addresses`] gives for its key; calls wait no longer than
-//! [`QuicConfig`] says, and what one peer sends or does not take is held within its bounds.
-//!
-//! Tuned as docs/measurements.md found: segmentation offload as it comes, no packet above [`MTU_MAX`] (ten larger ones no longer
-//! fit one system call, and the path falls back to 1,200 bytes), acknowledgements less often.
+//! the service is told; calls wait no longer than [`QuicConfig`] says; and what one peer sends or does not take is held within its
+//! bounds, which are those of its key however many connections it makes.
 
+mod answering;
+mod dialing;
+mod endpoint;
 #[cfg(test)]
 pub(super) mod raw;
 mod serving;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{
-    AckFrequencyConfig, ClientConfig, Connection, Endpoint, IdleTimeout, MtuDiscoveryConfig, ServerConfig,
-    TransportConfig, VarInt,
-};
-use rustls::sign::CertifiedKey;
+use quinn::{Endpoint, SendStream, VarInt};
 
 use super::frame::{self, FrameError, Prelude};
 use super::identity::{PeerId, PeerKey};
 use super::message::{decode_answer, encode_call};
-use super::{Call, CallError, Reply, Service, Transport, tls};
+use super::{BODY_BYTES_MAX, Call, CallError, HEAD_BYTES_MAX, Reply, Service, Transport, tls};
+use dialing::Dialer;
 
 /// Where a peer listens: what the membership in the ledger binds to its key, and nothing that a stranger said.
 pub type Addresses = Arc<dyn Fn(&PeerId) -> Option<SocketAddr> + Send + Sync>;
 
-/// Most bytes of a packet, where the path carries it.
-pub const MTU_MAX: u16 = 6_500;
-/// Bytes that may be on their way on a stream, and on a connection, each way.
-const STREAM_WINDOW_BYTES: u32 = 3 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// Calls of one peer that may be under way.
-const STREAMS_MAX: u32 = 256;
-/// Packets that are acknowledged together.
-const ACKNOWLEDGED_TOGETHER: u32 = 32;
-/// The name in a handshake, which nobody looks at: keys are the names.
-const SERVER_NAME: &str = "cairn.invalid";
+/// The code with which this side ends what it has no further use for.
+const CLOSED: VarInt = VarInt::from_u32(0);
+/// The code with which a stream ends that was given up.
+const GIVEN_UP: VarInt = VarInt::from_u32(2);
 
-/// The bounds of a carrier.
+/// The bounds of a carrier. In all, the other peers can make it hold `calls_bytes_max`, an answer for each of `answers_max`, and for
+/// each of `connections_max` peers 8 MiB each way that is on the wire or not taken.
 #[derive(Debug, Clone, Copy)]
 pub struct QuicConfig {
     /// Where it listens; port 0 for any.
     pub listen: SocketAddr,
-    /// Most connections of other peers.
+    /// Most peers that are connected to it, each once.
     pub connections_max: usize,
-    /// Most bytes of calls that are being read or answered.
+    /// Most connections whose key is not known yet.
+    pub handshakes_max: usize,
+    /// Most bytes of calls that are being read or answered; at least one of the longest.
     pub calls_bytes_max: u32,
     /// Most calls that are answered at one time, ...
     pub answers_max: usize,
@@ -60,9 +52,13 @@ pub struct QuicConfig {
     pub answers_of_peer_max: usize,
     /// How long a call of this side may take in all.
     pub call_patience: Duration,
-    /// How long the other side may take for its handshake, to send a call, to take an answer.
+    /// How long the service may take for an answer.
+    pub answer_patience: Duration,
+    /// How long the other side may take to send a call, and to take an answer.
     pub peer_patience: Duration,
-    /// A connection on which nothing comes for so long is gone.
+    /// How long the other side may take to prove its key.
+    pub handshake_patience: Duration,
+    /// A connection on which nothing comes for so long is gone. Not zero.
     pub silence_max: Duration,
 }
 
@@ -72,13 +68,30 @@ impl QuicConfig {
         Self {
             listen,
             connections_max: 128,
+            handshakes_max: 64,
             calls_bytes_max: 64 << 20,
             answers_max: 64,
             answers_of_peer_max: 16,
             call_patience: Duration::from_secs(30),
+            answer_patience: Duration::from_secs(30),
             peer_patience: Duration::from_secs(10),
+            handshake_patience: Duration::from_secs(3),
             silence_max: Duration::from_secs(10),
         }
+    }
+
+    fn check(&self) -> Result<(), QuicError> {
+        let longest = HEAD_BYTES_MAX + BODY_BYTES_MAX;
+        if (self.calls_bytes_max as usize) < longest {
+            let got = self.calls_bytes_max;
+            return Err(QuicError::Config(format!(
+                "calls of {longest} bytes in {got} bytes"
+            )));
+        }
+        if self.silence_max.is_zero() {
+            return Err(QuicError::Config("silence of no length".to_owned()));
+        }
+        Ok(())
     }
 }
 
@@ -95,7 +108,7 @@ pub enum QuicError {
         source: std::io::Error,
     },
     /// The key or the bounds do not make a configuration.
-    #[error("no TLS configuration: {0}")]
+    #[error("no QUIC configuration: {0}")]
     Config(String),
 }
 
@@ -104,11 +117,7 @@ pub struct Quic {
     id: PeerId,
     config: QuicConfig,
     endpoint: Endpoint,
-    own: Arc<CertifiedKey>,
-    transport: Arc<TransportConfig>,
-    addresses: Addresses,
-    /// One for each peer that was called. The lock inside is held while dialling, so that there is one connection.
-    connections: Mutex<HashMap<PeerId, Arc<tokio::sync::Mutex<Option<Connection>>>>>,
+    dialer: Dialer,
 }
 
 impl std::fmt::Debug for Quic {
@@ -123,28 +132,14 @@ impl Quic {
     /// # Errors
     /// See [`QuicError`].
     pub fn open(key: &PeerKey, config: QuicConfig, addresses: Addresses) -> Result<Self, QuicError> {
-        let bad = |error: &dyn std::fmt::Display| QuicError::Config(error.to_string());
-        let own = tls::certified(key).map_err(|error| bad(&error))?;
-        let transport = Arc::new(transport(&config).map_err(|error| bad(&error))?);
-        let server = tls::server(&own).map_err(|error| bad(&error))?;
-        let server = QuicServerConfig::try_from(server).map_err(|error| bad(&error))?;
-        let mut server = ServerConfig::with_crypto(Arc::new(server));
-        server.transport_config(Arc::clone(&transport));
-        server.max_incoming(config.connections_max);
-        // An address that changes under a connection is another path that nobody has vouched for.
-        server.migration(false);
-        let endpoint = Endpoint::server(server, config.listen).map_err(|source| QuicError::Listen {
-            listen: config.listen,
-            source,
-        })?;
+        config.check()?;
+        let own = tls::certified(key).map_err(|error| QuicError::Config(error.to_string()))?;
+        let endpoint = endpoint::open(key, &own, &config)?;
         Ok(Self {
             id: key.id(),
             config,
+            dialer: Dialer::new(endpoint.clone(), own, &config, addresses)?,
             endpoint,
-            own,
-            transport,
-            addresses,
-            connections: Mutex::default(),
         })
     }
 
@@ -166,63 +161,31 @@ impl Quic {
         serving::serve(&self.endpoint, self.config, service).await;
     }
 
-    /// Ends every connection, and the listening.
-    pub fn close(&self) {
-        self.endpoint.close(VarInt::from_u32(0), b"closing");
+    /// Ends every connection, and the listening; returns once the other sides were told.
+    pub async fn close(&self) {
+        self.endpoint.close(CLOSED, b"closing");
+        self.endpoint.wait_idle().await;
     }
 
-    /// The open connection to a peer, or a new one.
-    async fn connection(&self, peer: PeerId) -> Result<Connection, CallError> {
-        let slot = {
-            let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-            // One entry for each peer that the ledger ever named; those are few.
-            Arc::clone(connections.entry(peer).or_default())
-        };
-        let mut slot = slot.lock().await;
-        let address = (self.addresses)(&peer).ok_or(CallError::NoAddress(peer))?;
-        // A peer that has moved is dialled where it is now.
-        let open = slot.as_ref().filter(|connection| {
-            connection.close_reason().is_none() && connection.remote_address() == address
-        });
-        if let Some(open) = open {
-            return Ok(open.clone());
-        }
-        *slot = None;
-        let unreachable = |why: &dyn std::fmt::Display| CallError::Unreachable {
-            peer,
-            why: why.to_string(),
-        };
-        let client = tls::client(&self.own, peer).map_err(|error| unreachable(&error))?;
-        let client = QuicClientConfig::try_from(client).map_err(|error| unreachable(&error))?;
-        let mut client = ClientConfig::new(Arc::new(client));
-        client.transport_config(Arc::clone(&self.transport));
-        let connecting = self
-            .endpoint
-            .connect_with(client, address, SERVER_NAME)
-            .map_err(|error| unreachable(&error))?;
-        let connection = tokio::time::timeout(self.config.peer_patience, connecting)
-            .await
-            .map_err(|_| unreachable(&"the handshake takes too long"))?
-            .map_err(|error| unreachable(&error))?;
-        Ok(slot.insert(connection).clone())
-    }
-
+    /// `sent` becomes true once a byte of the call may have reached the peer.
     async fn ask(
         &self,
         peer: PeerId,
         prelude: Prelude,
-        head: &[u8],
-        call: &Call,
+        (head, call): (&[u8], &Call),
+        sent: &AtomicBool,
     ) -> Result<Reply, CallError> {
-        let connection = self.connection(peer).await?;
+        let connection = self.dialer.connection(peer).await?;
         let broken = |why: &dyn std::fmt::Display| CallError::Broken {
             peer,
             why: why.to_string(),
         };
-        let (mut send, mut receive) = connection.open_bi().await.map_err(|error| broken(&error))?;
-        let wrote = frame::write(&mut send, prelude, head, &call.body).await;
+        let (send, mut receive) = connection.open_bi().await.map_err(|error| broken(&error))?;
+        sent.store(true, Ordering::Relaxed);
+        let mut send = Sending(send);
+        let wrote = frame::write(&mut send.0, prelude, head, &call.body).await;
         // A peer that refuses a call answers without reading it to its end.
-        let answer = match wrote.map(|()| send.finish()) {
+        let answer = match wrote.map(|()| send.0.finish()) {
             Ok(_) => read_answer(&mut receive).await,
             Err(error) => read_answer(&mut receive).await.map_err(|_| error.into()),
         };
@@ -239,20 +202,36 @@ impl Transport for Quic {
         Box::pin(async move {
             let head = encode_call(&call.context, &call.request);
             let prelude = Prelude::of(&head, &call.body).map_err(CallError::TooLong)?;
-            let patience = self.config.call_patience;
-            tokio::time::timeout(patience, self.ask(peer, prelude, &head, &call))
-                .await
-                .unwrap_or(Err(CallError::Late {
+            let (patience, sent) = (self.config.call_patience, AtomicBool::new(false));
+            let asked = self.ask(peer, prelude, (&head, &call), &sent);
+            match tokio::time::timeout(patience, asked).await {
+                Ok(answered) => answered,
+                Err(_) if sent.load(Ordering::Relaxed) => Err(CallError::Late {
                     peer,
                     ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
-                }))
+                }),
+                Err(_) => Err(CallError::Unreachable {
+                    peer,
+                    why: "no stream in time".to_owned(),
+                }),
+            }
         })
     }
 }
 
 impl Drop for Quic {
     fn drop(&mut self) {
-        self.close();
+        self.endpoint.close(CLOSED, b"closing");
+    }
+}
+
+/// A call on its way: one that is dropped before its end is taken back, not cut short.
+struct Sending(SendStream);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        // Of no effect on a stream that the other side has taken whole.
+        let _ = self.0.reset(GIVEN_UP);
     }
 }
 
@@ -261,25 +240,4 @@ async fn read_answer(receive: &mut quinn::RecvStream) -> Result<Reply, FrameErro
     let (head, body) = frame::read_rest(receive, prelude).await?;
     let answer = decode_answer(&head, body.len()).map_err(|error| FrameError::Message(error.to_string()))?;
     Ok(Reply { answer, body })
-}
-
-fn transport(config: &QuicConfig) -> Result<TransportConfig, quinn::ConfigError> {
-    let mut transport = TransportConfig::default();
-    let mut mtu = MtuDiscoveryConfig::default();
-    mtu.upper_bound(MTU_MAX);
-    let mut acknowledgements = AckFrequencyConfig::default();
-    acknowledgements.ack_eliciting_threshold(VarInt::from_u32(ACKNOWLEDGED_TOGETHER));
-    let silence = IdleTimeout::try_from(config.silence_max).map_err(|_| quinn::ConfigError::OutOfBounds)?;
-    transport
-        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
-        .datagram_receive_buffer_size(None)
-        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
-        .send_window(CONNECTION_WINDOW_BYTES.into())
-        .mtu_discovery_config(Some(mtu))
-        .ack_frequency_config(Some(acknowledgements))
-        .max_idle_timeout(Some(silence))
-        .keep_alive_interval(Some(config.silence_max / 3));
-    Ok(transport)
 }

@@ -62,7 +62,7 @@ impl Peer {
     }
 
     async fn stop(self) {
-        self.quic.close();
+        self.quic.close().await;
         self.served.await.unwrap();
     }
 }

@@ -1,32 +1,40 @@
-//! The listening side: connections in, calls to the service, answers out.
+//! The listening side: connections in, one for each peer that is admitted.
 //!
-//! Invariants: a stranger's address is proven before anything is kept for it, and its key before it may open a stream; a call is
-//! read only when there is room for all of it; an answer that is not taken in time is given up, and with it its room.
+//! Invariants: a stranger's address is proven before anything but a first packet is kept for it, and its key before it may open a
+//! stream; strangers have places of their own and take none of the peers'; a peer has one connection, its newest; and all that
+//! was begun for a connection ends with it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
+use quinn::{Connection, Endpoint, Incoming, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 
 use super::QuicConfig;
-use crate::peer::frame::{self, FrameError, Prelude};
+use super::answering::Stream;
 use crate::peer::identity::PeerId;
-use crate::peer::message::{Answer, Refusal, decode_call, encode_answer};
-use crate::peer::{Call, Reply, Service, tls};
+use crate::peer::{Service, tls};
 
-/// The code with which a connection of a peer that may not call ends.
+/// The code with which a connection of a peer that may not call ends, ...
 const NOT_ADMITTED: VarInt = VarInt::from_u32(1);
-/// The code with which a stream ends that was not answered.
-const GIVEN_UP: VarInt = VarInt::from_u32(2);
+/// ... one that its peer has made anew, ...
+const REPLACED: VarInt = VarInt::from_u32(3);
+/// ... and one for which there is no place.
+const FULL: VarInt = VarInt::from_u32(4);
+/// How often it is asked whether a peer that does not call is still one.
+const ADMITTED_EVERY: Duration = Duration::from_secs(5);
 
 /// What all connections share.
-struct Shared {
-    config: QuicConfig,
-    service: Arc<dyn Service>,
-    connections: Arc<Semaphore>,
-    calls_bytes: Arc<Semaphore>,
-    answers: Arc<Semaphore>,
+pub(super) struct Shared {
+    pub(super) config: QuicConfig,
+    pub(super) service: Arc<dyn Service>,
+    pub(super) calls_bytes: Arc<Semaphore>,
+    pub(super) answers: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    /// The newest connection of each peer.
+    peers: Mutex<HashMap<PeerId, Connection>>,
 }
 
 /// Accepts connections until the endpoint is closed.
@@ -34,11 +42,15 @@ pub(super) async fn serve(endpoint: &Endpoint, config: QuicConfig, service: Arc<
     let shared = Arc::new(Shared {
         config,
         service,
-        connections: Arc::new(Semaphore::new(config.connections_max)),
         calls_bytes: Arc::new(Semaphore::new(config.calls_bytes_max as usize)),
         answers: Arc::new(Semaphore::new(config.answers_max)),
+        handshakes: Arc::new(Semaphore::new(config.handshakes_max)),
+        peers: Mutex::default(),
     });
+    // Dropped with this call, and every connection's work with it.
+    let mut conversations = JoinSet::new();
     while let Some(incoming) = endpoint.accept().await {
+        while conversations.try_join_next().is_some() {}
         // The other side has to come back with a token first: who forges an address makes us keep nothing.
         if !incoming.remote_address_validated() {
             if let Err(error) = incoming.retry() {
@@ -46,8 +58,8 @@ pub(super) async fn serve(endpoint: &Endpoint, config: QuicConfig, service: Arc<
             }
             continue;
         }
-        match Arc::clone(&shared.connections).try_acquire_owned() {
-            Ok(seat) => drop(tokio::spawn(Arc::clone(&shared).converse(incoming, seat))),
+        match Arc::clone(&shared.handshakes).try_acquire_owned() {
+            Ok(place) => drop(conversations.spawn(Arc::clone(&shared).converse(incoming, place))),
             Err(_) => incoming.refuse(),
         }
     }
@@ -55,11 +67,10 @@ pub(super) async fn serve(endpoint: &Endpoint, config: QuicConfig, service: Arc<
 
 impl Shared {
     /// One connection, from its handshake to its end.
-    async fn converse(self: Arc<Self>, incoming: Incoming, seat: OwnedSemaphorePermit) {
-        let _seat = seat;
+    async fn converse(self: Arc<Self>, incoming: Incoming, place: OwnedSemaphorePermit) {
         let from = incoming.remote_address();
         let Ok(connecting) = incoming.accept() else { return };
-        let connection = match tokio::time::timeout(self.config.peer_patience, connecting).await {
+        let connection = match tokio::time::timeout(self.config.handshake_patience, connecting).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return tracing::debug!(%from, %error, "a handshake failed"),
             Err(_) => return tracing::debug!(%from, "a handshake took too long"),
@@ -68,19 +79,60 @@ impl Shared {
             tracing::debug!(%from, "a peer that is not known here was turned away");
             return connection.close(NOT_ADMITTED, b"not a peer of this cluster");
         };
+        drop(place);
+        if !self.enter(caller, &connection) {
+            tracing::warn!(%caller, "there is no place for another peer");
+            return connection.close(FULL, b"no place for another peer");
+        }
+        self.take_calls(caller, &connection).await;
+        self.leave(caller, &connection);
+    }
+
+    /// Takes the place of the peer's earlier connection, or a new one if there is one.
+    fn enter(&self, caller: PeerId, connection: &Connection) -> bool {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers.len() >= self.config.connections_max && !peers.contains_key(&caller) {
+            return false;
+        }
+        if let Some(earlier) = peers.insert(caller, connection.clone()) {
+            earlier.close(REPLACED, b"another connection of the same key");
+        }
+        true
+    }
+
+    fn leave(&self, caller: PeerId, connection: &Connection) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if peers
+            .get(&caller)
+            .is_some_and(|newest| newest.stable_id() == connection.stable_id())
+        {
+            peers.remove(&caller);
+        }
+    }
+
+    async fn take_calls(self: &Arc<Self>, caller: PeerId, connection: &Connection) {
         let turns = Arc::new(Semaphore::new(self.config.answers_of_peer_max));
-        // The streams of a connection are bounded, so the tasks are.
-        while let Ok((send, receive)) = connection.accept_bi().await {
-            // Asked at every call, so that a peer that was put out is out.
-            if !self.service.admits(&caller) {
-                return connection.close(NOT_ADMITTED, b"not a peer of this cluster");
+        // As many as a connection may have streams, and dropped with it.
+        let mut streams = JoinSet::new();
+        let mut look = tokio::time::interval(ADMITTED_EVERY);
+        loop {
+            tokio::select! {
+                accepted = connection.accept_bi() => {
+                    let Ok((send, receive)) = accepted else { return };
+                    let stream = Stream {
+                        shared: Arc::clone(self),
+                        turns: Arc::clone(&turns),
+                        caller,
+                    };
+                    streams.spawn(stream.run(send, receive));
+                }
+                Some(_) = streams.join_next() => {}
+                _ = look.tick() => {
+                    if !self.service.admits(&caller) {
+                        return connection.close(NOT_ADMITTED, b"not a peer of this cluster");
+                    }
+                }
             }
-            let stream = Stream {
-                shared: Arc::clone(&self),
-                turns: Arc::clone(&turns),
-                caller,
-            };
-            tokio::spawn(stream.run(send, receive));
         }
     }
 }
@@ -92,95 +144,4 @@ fn caller_of(connection: &Connection) -> Option<PeerId> {
         .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
         .ok()?;
     tls::peer_of(&shown)
-}
-
-/// One call.
-struct Stream {
-    shared: Arc<Shared>,
-    turns: Arc<Semaphore>,
-    caller: PeerId,
-}
-
-impl Stream {
-    async fn run(self, mut send: SendStream, mut receive: RecvStream) {
-        let patience = self.shared.config.peer_patience;
-        let reply = match self.read(&mut receive, patience).await {
-            Ok((call, room, turn)) => {
-                let reply = self.shared.service.answer(self.caller, call).await;
-                (reply, Some((room, turn)))
-            }
-            Err(refusal) => {
-                // What was not read yet is not wanted any more.
-                let _ = receive.stop(GIVEN_UP);
-                (Answer::Refused(refusal).into(), None)
-            }
-        };
-        let (reply, _room) = reply;
-        match tokio::time::timeout(patience, write(&mut send, &reply)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(caller = %self.caller, %error, "an answer was not taken"),
-            Err(_) => {
-                tracing::debug!(caller = %self.caller, "an answer was not taken in time");
-                let _ = send.reset(GIVEN_UP);
-            }
-        }
-    }
-
-    /// Reads a call once there is room for it. The room and the turn are held until it is answered.
-    async fn read(
-        &self,
-        receive: &mut RecvStream,
-        patience: Duration,
-    ) -> Result<(Call, OwnedSemaphorePermit, [OwnedSemaphorePermit; 2]), Refusal> {
-        let read = async {
-            let prelude = frame::read_prelude(receive)
-                .await
-                .map_err(|error| self.malformed(&error))?;
-            let bytes = u32::try_from(prelude.bytes()).unwrap_or(u32::MAX);
-            let (room, turns) = tokio::time::timeout(patience / 2, self.room(bytes))
-                .await
-                .map_err(|_| Refusal::Busy)??;
-            let (head, body) = frame::read_rest(receive, prelude)
-                .await
-                .map_err(|error| self.malformed(&error))?;
-            let (context, request) = decode_call(&head, body.len())
-                .map_err(|error| self.malformed(&FrameError::Message(error.to_string())))?;
-            let call = Call {
-                context,
-                request,
-                body,
-            };
-            Ok((call, room, turns))
-        };
-        tokio::time::timeout(patience, read)
-            .await
-            .unwrap_or(Err(Refusal::Malformed))
-    }
-
-    /// A turn of the peer's before one of all, so that a peer with many calls keeps no other waiting.
-    async fn room(&self, bytes: u32) -> Result<(OwnedSemaphorePermit, [OwnedSemaphorePermit; 2]), Refusal> {
-        let closed = |_| Refusal::Busy;
-        let own = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
-        let any = Arc::clone(&self.shared.answers)
-            .acquire_owned()
-            .await
-            .map_err(closed)?;
-        let room = Arc::clone(&self.shared.calls_bytes);
-        let room = room.acquire_many_owned(bytes).await.map_err(closed)?;
-        Ok((room, [own, any]))
-    }
-
-    fn malformed(&self, error: &FrameError) -> Refusal {
-        tracing::warn!(caller = %self.caller, %error, "a call does not read");
-        Refusal::Malformed
-    }
-}
-
-async fn write(send: &mut SendStream, reply: &Reply) -> Result<(), FrameError> {
-    let head = encode_answer(&reply.answer);
-    let prelude = Prelude::of(&head, &reply.body)?;
-    frame::write(send, prelude, &head, &reply.body).await?;
-    // Only a stream that was reset cannot be ended. What is on its way lies within the connection's window.
-    let _ = send.finish();
-    Ok(())
 }

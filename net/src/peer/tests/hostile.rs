@@ -5,6 +5,11 @@ use crate::peer::{Refusal, Transport};
 /// Every call is answered within this, or the test fails.
 const SOON: Duration = Duration::from_secs(5);
 
+/// The first bytes of a call that goes on for 2 MiB.
+fn announced() -> Vec<u8> {
+    [&[1][..], &100u32.to_le_bytes(), &(2u32 << 20).to_le_bytes()].concat()
+}
+
 async fn is_served(one: &Peer, other: &Peer) {
     let asked = one.quic.call(other.quic.id(), range(1, 100_000));
     let reply = tokio::time::timeout(SOON, asked).await.expect("in time");
@@ -73,11 +78,53 @@ async fn calls_that_are_announced_and_never_sent_keep_no_other_peer_waiting() {
     let (slow, honest) = (Peer::start(1, &book, config()), Peer::start(3, &book, config()));
     let connection = raw::connect(&slow.quic, other.quic.id()).await;
     let mut begun = Vec::new();
-    let announced = [&[1][..], &100u32.to_le_bytes(), &(2u32 << 20).to_le_bytes()].concat();
     for _ in 0..200 {
-        begun.push(raw::begin(&connection, &announced).await);
+        begun.push(raw::begin(&connection, &announced()).await);
     }
     is_served(&honest, &other).await;
     assert_eq!(other.desk.calls.load(Ordering::SeqCst), 1);
     drop(begun);
+}
+
+#[tokio::test]
+async fn a_peer_has_one_connection_and_the_bounds_of_one() {
+    let book = Book::default();
+    let other = Peer::start(2, &book, config());
+    let (many, honest) = (Peer::start(1, &book, config()), Peer::start(3, &book, config()));
+    let there = other.quic.local_address().unwrap();
+    let mut connections = Vec::new();
+    for _ in 0..6 {
+        let connection = raw::connect_again(&many.quic, other.quic.id(), there).await;
+        for _ in 0..20 {
+            // One that was replaced takes no more.
+            let _ = raw::try_begin(&connection, &announced()).await;
+        }
+        connections.push(connection);
+    }
+    is_served(&honest, &other).await;
+    let newest = connections.pop().unwrap();
+    for replaced in connections {
+        assert!(tokio::time::timeout(SOON, replaced.closed()).await.is_ok());
+    }
+    assert_eq!(newest.close_reason(), None);
+}
+
+#[tokio::test]
+async fn peers_beyond_the_places_are_turned_away_and_the_others_served_on() {
+    let book = Book::default();
+    let few = QuicConfig {
+        handshakes_max: 2,
+        connections_max: 2,
+        ..config()
+    };
+    let other = Peer::start(2, &book, few);
+    let peers: Vec<_> = (10..12).map(|seed| Peer::start(seed, &book, config())).collect();
+    for peer in &peers {
+        is_served(peer, &other).await;
+    }
+    let third = Peer::start(12, &book, config());
+    assert!(third.quic.call(other.quic.id(), range(1, 10)).await.is_err());
+    for peer in &peers {
+        is_served(peer, &other).await;
+    }
 }

@@ -1,0 +1,146 @@
+//! One call that came in: read when there is room for it, handed to the service, answered.
+//!
+//! Invariants: a call is read only when there is room for all of it; the room is given back when the call ends, however it ends; and
+//! whether the caller may ask is asked again right before the service is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{RecvStream, SendStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::GIVEN_UP;
+use super::serving::Shared;
+use crate::peer::frame::{self, FrameError, Prelude};
+use crate::peer::identity::PeerId;
+use crate::peer::message::{Answer, Refusal, decode_call, encode_answer};
+use crate::peer::{Call, Reply};
+
+/// What a call holds until its answer is on its way.
+struct Room {
+    _bytes: OwnedSemaphorePermit,
+    _turns: [OwnedSemaphorePermit; 2],
+}
+
+/// See the module.
+pub(super) struct Stream {
+    pub(super) shared: Arc<Shared>,
+    pub(super) turns: Arc<Semaphore>,
+    pub(super) caller: PeerId,
+}
+
+impl Stream {
+    pub(super) async fn run(self, mut send: SendStream, mut receive: RecvStream) {
+        let patience = self.shared.config.peer_patience;
+        let (reply, room) = match self.read(&mut receive, patience).await {
+            Ok((call, room)) => match self.answer(call, &send).await {
+                Some(reply) => (reply, Some(room)),
+                None => {
+                    let _ = send.reset(GIVEN_UP);
+                    return;
+                }
+            },
+            Err(refusal) => {
+                // What was not read yet is not wanted any more.
+                let _ = receive.stop(GIVEN_UP);
+                (Answer::Refused(refusal).into(), None)
+            }
+        };
+        let caller = self.caller;
+        match timeout(patience, write(&mut send, reply)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return tracing::debug!(%caller, %error, "an answer was not taken"),
+            Err(_) => {
+                tracing::debug!(%caller, "an answer was not taken in time");
+                let _ = send.reset(GIVEN_UP);
+                return;
+            }
+        }
+        // What is left lies in the connection's window; it goes when it is taken, or after a while.
+        drop(room);
+        if timeout(patience, send.stopped()).await.is_err() {
+            let _ = send.reset(GIVEN_UP);
+        }
+    }
+
+    /// The service's answer; none if the caller went away or was put out, or the service takes too long.
+    async fn answer(&self, call: Call, send: &SendStream) -> Option<Reply> {
+        if !self.shared.service.admits(&self.caller) {
+            return Some(Answer::Refused(Refusal::NotAllowed).into());
+        }
+        let answering = self.shared.service.answer(self.caller, call);
+        tokio::select! {
+            answered = timeout(self.shared.config.answer_patience, answering) => {
+                if answered.is_err() {
+                    tracing::warn!(caller = %self.caller, "a call was not answered in time");
+                }
+                answered.ok()
+            }
+            _ = send.stopped() => None,
+        }
+    }
+
+    /// Reads a call once there is room for it.
+    async fn read(&self, receive: &mut RecvStream, patience: Duration) -> Result<(Call, Room), Refusal> {
+        let prelude = timeout(patience, frame::read_prelude(receive))
+            .await
+            .map_err(|_| Refusal::Busy)?
+            .map_err(|error| self.malformed(&error))?;
+        let room = timeout(patience / 2, self.room(prelude))
+            .await
+            .map_err(|_| Refusal::Busy)??;
+        // From here on its bytes come as fast as the caller's line carries them.
+        let (head, body) = timeout(patience, frame::read_rest(receive, prelude))
+            .await
+            .map_err(|_| Refusal::Busy)?
+            .map_err(|error| self.malformed(&error))?;
+        let (context, request) = decode_call(&head, body.len())
+            .map_err(|error| self.malformed(&FrameError::Message(error.to_string())))?;
+        let call = Call {
+            context,
+            request,
+            body,
+        };
+        Ok((call, room))
+    }
+
+    /// A turn of the peer's before one of all, so that a peer with many calls keeps no other waiting.
+    async fn room(&self, prelude: Prelude) -> Result<Room, Refusal> {
+        let closed = |_| Refusal::Busy;
+        let bytes = u32::try_from(prelude.bytes()).unwrap_or(u32::MAX);
+        let own = Arc::clone(&self.turns).acquire_owned().await.map_err(closed)?;
+        let any = Arc::clone(&self.shared.answers)
+            .acquire_owned()
+            .await
+            .map_err(closed)?;
+        let room = Arc::clone(&self.shared.calls_bytes);
+        Ok(Room {
+            _bytes: room.acquire_many_owned(bytes).await.map_err(closed)?,
+            _turns: [own, any],
+        })
+    }
+
+    /// At debug: whoever sends it could fill the log.
+    fn malformed(&self, error: &FrameError) -> Refusal {
+        tracing::debug!(caller = %self.caller, %error, "a call does not read");
+        Refusal::Malformed
+    }
+}
+
+async fn write(send: &mut SendStream, mut reply: Reply) -> Result<(), FrameError> {
+    let mut head = encode_answer(&reply.answer);
+    let prelude = match Prelude::of(&head, &reply.body) {
+        Ok(prelude) => prelude,
+        Err(error) => {
+            tracing::error!(%error, "an answer cannot be sent");
+            reply = Answer::Refused(Refusal::Io).into();
+            head = encode_answer(&reply.answer);
+            Prelude::of(&head, &reply.body)?
+        }
+    };
+    frame::write(send, prelude, &head, &reply.body).await?;
+    // Only a stream that was reset cannot be ended.
+    let _ = send.finish();
+    Ok(())
+}
