@@ -1,8 +1,8 @@
 //! What peers say to each other: the heads of frames (FORMAT.md section 9).
 //!
 //! It moves no byte and decides nothing. Every head names the operation it is part of, the attempt and the purpose, so that the
-//! records of both ends can be joined. Invariant: one message has one form; whatever does not read whole is refused, and no list
-//! is longer than its maximum.
+//! records of both ends can be joined. Invariant: one message has one form; whatever does not read whole is refused, and so is a
+//! list longer than its maximum.
 
 mod answer;
 mod request;
