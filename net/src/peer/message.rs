@@ -8,14 +8,16 @@ mod answer;
 mod request;
 
 use engine::codec::{DecodeError, Reader, Writer};
-use engine::drive::ShardKey;
-use engine::pack::PackId;
+use engine::drive::{ShardHeader, ShardKey};
+use engine::pack::{PackId, PackSummary};
 
 pub use answer::{Answer, DriveReport, DriveStanding, Refusal};
-pub use request::Request;
+pub use request::{PutMode, Request};
 
 /// Most keys of one message.
 pub const KEYS_MAX: usize = 1_024;
+/// Most headers of one message: as many as fit into a head, however many shards their packs have.
+pub const HEADERS_MAX: usize = 48;
 /// Most drives of one node.
 pub const DRIVES_MAX: usize = 256;
 
@@ -139,4 +141,28 @@ fn read_key(reader: &mut Reader<'_>) -> Result<ShardKey, DecodeError> {
 
 const fn bad(what: &'static str, got: u64) -> DecodeError {
     DecodeError::BadValue { what, got }
+}
+
+fn put_header(writer: &mut Writer, header: &ShardHeader) {
+    header.summary.encode(writer);
+    writer.u8(header.index);
+    writer.u64(header.lease);
+    writer.fixed(&header.vault);
+    writer.fixed(&header.scope);
+}
+
+/// A shard that is stored has an index of its pack and is not implied: those are zeros that nobody keeps.
+fn read_header(reader: &mut Reader<'_>) -> Result<ShardHeader, DecodeError> {
+    let header = ShardHeader {
+        summary: PackSummary::decode(reader)?,
+        index: reader.u8()?,
+        lease: reader.u64()?,
+        vault: reader.fixed()?,
+        scope: reader.fixed()?,
+    };
+    let (index, geometry) = (usize::from(header.index), &header.summary.geometry);
+    if index >= geometry.code.shards() || geometry.is_implied(index) {
+        return Err(bad("shard index", header.index.into()));
+    }
+    Ok(header)
 }

@@ -3,7 +3,8 @@
 use engine::drive::{ShardHeader, ShardKey};
 use engine::pack::{PackId, PackSummary};
 use net::peer::message::{
-    Answer, Context, DriveReport, DriveStanding, Purpose, Refusal, Request, encode_answer, encode_call,
+    Answer, Context, DriveReport, DriveStanding, Purpose, PutMode, Refusal, Request, encode_answer,
+    encode_call,
 };
 
 use super::Seeds;
@@ -42,7 +43,7 @@ fn put(summary: PackSummary) -> Vec<u8> {
     let request = Request::Put {
         drive: DRIVE,
         header: Box::new(header),
-        headroom: true,
+        mode: PutMode::Headroom,
     };
     call(&request, body_bytes)
 }
@@ -70,8 +71,27 @@ pub(super) fn peer_message() -> Seeds {
         standing: DriveStanding::Present,
         shards: 1,
         live_bytes: 2,
+        garbage_bytes: 5,
         allocated_bytes: 3,
         free_bytes: 4,
+        highest_lease: 6,
+    };
+    let scrub = Request::Scrub {
+        drive: DRIVE,
+        after: None,
+        max: 100,
+    };
+    let compact = Request::Compact {
+        drive: DRIVE,
+        min_garbage: 500,
+        budget_bytes: 1 << 24,
+    };
+    let scrubbed = Answer::Scrubbed {
+        shards: 1,
+        bytes: 2,
+        bad: vec![KEY],
+        unread: 3,
+        last: Some(KEY),
     };
     let listed = Answer::Listed {
         keys: vec![KEY; 2],
@@ -85,6 +105,9 @@ pub(super) fn peer_message() -> Seeds {
         ("call-has", call(&has, 0)),
         ("call-list", call(&list, 0)),
         ("call-delete", call(&Request::Delete, 700)),
+        ("call-scrub", call(&scrub, 0)),
+        ("call-compact", call(&compact, 0)),
+        ("answer-scrubbed", answer(scrubbed, 0)),
         ("answer-drives", answer(Answer::Drives(vec![report; 2]), 0)),
         ("answer-bytes", answer(Answer::Bytes, 70_000)),
         ("answer-held", answer(Answer::Held(vec![true, false]), 0)),

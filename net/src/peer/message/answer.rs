@@ -1,9 +1,9 @@
 //! What a peer answers.
 
 use engine::codec::{DecodeError, Reader, Writer};
-use engine::drive::ShardKey;
+use engine::drive::{ShardHeader, ShardKey};
 
-use super::{DRIVES_MAX, KEYS_MAX, bad, put_key, read_key};
+use super::{DRIVES_MAX, HEADERS_MAX, KEYS_MAX, bad, put_header, put_key, read_header, read_key};
 use crate::entry::DriveId;
 
 /// See the module.
@@ -32,6 +32,32 @@ pub enum Answer {
         refused: u64,
         /// Shards whose drive failed meanwhile.
         failed: u64,
+    },
+    /// For each key that was asked about, in order, its header if the shard is there and its header reads.
+    Headers(Vec<Option<ShardHeader>>),
+    /// Some of a drive's shards were read.
+    Scrubbed {
+        /// Shards that were read, those that do not check among them.
+        shards: u64,
+        /// Their bytes.
+        bytes: u64,
+        /// Shards that do not check.
+        bad: Vec<ShardKey>,
+        /// Shards that could not be read just now.
+        unread: u64,
+        /// The last one that was looked at; none at the drive's end.
+        last: Option<ShardKey>,
+    },
+    /// A step of compaction was done.
+    Compacted {
+        /// Bytes of live shards copied.
+        copied_bytes: u64,
+        /// Bytes given back.
+        freed_bytes: u64,
+        /// Whether another step may give back more.
+        more: bool,
+        /// Whether shards were found damaged, and are not there any more.
+        damaged: bool,
     },
     /// Not done.
     Refused(Refusal),
@@ -146,10 +172,14 @@ pub struct DriveReport {
     pub shards: u64,
     /// Bytes of its live shards.
     pub live_bytes: u64,
+    /// Bytes that compaction could give back.
+    pub garbage_bytes: u64,
     /// Bytes that its files take.
     pub allocated_bytes: u64,
     /// Bytes free on its file system.
     pub free_bytes: u64,
+    /// The highest lease that it has seen, in a shard or as the lowest that it accepts.
+    pub highest_lease: u64,
 }
 
 impl DriveReport {
@@ -159,8 +189,10 @@ impl DriveReport {
         for number in [
             self.shards,
             self.live_bytes,
+            self.garbage_bytes,
             self.allocated_bytes,
             self.free_bytes,
+            self.highest_lease,
         ] {
             writer.u64(number);
         }
@@ -177,8 +209,10 @@ impl DriveReport {
             },
             shards: reader.u64()?,
             live_bytes: reader.u64()?,
+            garbage_bytes: reader.u64()?,
             allocated_bytes: reader.u64()?,
             free_bytes: reader.u64()?,
+            highest_lease: reader.u64()?,
         })
     }
 }
@@ -215,6 +249,38 @@ impl Answer {
                 writer.u8(7);
                 refusal.encode(writer);
             }
+            Self::Headers(headers) => {
+                writer.u8(8);
+                writer.list_with(headers, |writer, header| {
+                    writer.option_with(header.as_ref(), put_header);
+                });
+            }
+            Self::Scrubbed {
+                shards,
+                bytes,
+                bad,
+                unread,
+                last,
+            } => {
+                writer.u8(9);
+                writer.u64(*shards);
+                writer.u64(*bytes);
+                writer.list_with(bad, put_key);
+                writer.u64(*unread);
+                writer.option_with(last.as_ref(), put_key);
+            }
+            Self::Compacted {
+                copied_bytes,
+                freed_bytes,
+                more,
+                damaged,
+            } => {
+                writer.u8(10);
+                writer.u64(*copied_bytes);
+                writer.u64(*freed_bytes);
+                writer.u8((*more).into());
+                writer.u8((*damaged).into());
+            }
         }
     }
 
@@ -234,6 +300,20 @@ impl Answer {
                 failed: reader.u64()?,
             },
             7 => Self::Refused(Refusal::decode(reader)?),
+            8 => Self::Headers(reader.list_with(HEADERS_MAX, |reader| reader.option_with(read_header))?),
+            9 => Self::Scrubbed {
+                shards: reader.u64()?,
+                bytes: reader.u64()?,
+                bad: reader.list_with(KEYS_MAX, read_key)?,
+                unread: reader.u64()?,
+                last: reader.option_with(read_key)?,
+            },
+            10 => Self::Compacted {
+                copied_bytes: reader.u64()?,
+                freed_bytes: reader.u64()?,
+                more: reader.bool("more")?,
+                damaged: reader.bool("damaged")?,
+            },
             got => return Err(bad("answer", got.into())),
         })
     }

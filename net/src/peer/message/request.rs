@@ -2,10 +2,10 @@
 
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::drive::{ShardHeader, ShardKey};
-use engine::pack::{PackSummary, SHARD_BYTES_MAX};
+use engine::pack::SHARD_BYTES_MAX;
 use scopes::STATEMENT_BYTES_MAX;
 
-use super::{KEYS_MAX, bad, put_key, read_key};
+use super::{HEADERS_MAX, KEYS_MAX, bad, put_header, put_key, read_header, read_key};
 use crate::entry::DriveId;
 
 /// See the module.
@@ -19,8 +19,8 @@ pub enum Request {
         drive: DriveId,
         /// What the shard is.
         header: Box<ShardHeader>,
-        /// Whether it may use what is kept free for the collector.
-        headroom: bool,
+        /// In which way.
+        mode: PutMode,
     },
     /// Bytes of a shard, unverified.
     Range {
@@ -51,6 +51,8 @@ pub enum Request {
         /// At most so many, and at most [`KEYS_MAX`].
         max: u16,
     },
+    /// Take delete orders of a vault from the collector that the owner's signed delegation in the body names.
+    Delegate,
     /// Delete what the collector's signed order in the body names.
     Delete,
     /// A verified slice of a shard, to prove that it is there.
@@ -64,6 +66,64 @@ pub enum Request {
         /// How long it is.
         bytes: u32,
     },
+    /// What the shards are: their headers, without their bytes.
+    Headers {
+        /// The drive.
+        drive: DriveId,
+        /// At most [`HEADERS_MAX`].
+        keys: Vec<ShardKey>,
+    },
+    /// Refuse puts under lower leases from now on, on every drive.
+    EndLeases {
+        /// The lowest that is still accepted.
+        lowest: u64,
+    },
+    /// Read the drive's next shards and check them.
+    Scrub {
+        /// The drive.
+        drive: DriveId,
+        /// From after this one.
+        after: Option<ShardKey>,
+        /// At most so many, and at most [`KEYS_MAX`].
+        max: u16,
+    },
+    /// Give back the space of what was deleted, one bounded step.
+    Compact {
+        /// The drive.
+        drive: DriveId,
+        /// Only of segments of which so much is garbage, in thousandths.
+        min_garbage: u16,
+        /// Copy about so many bytes at most.
+        budget_bytes: u64,
+    },
+    /// Give back the space that is reserved beyond the log's end.
+    Trim {
+        /// The drive.
+        drive: DriveId,
+    },
+}
+
+/// In which way a shard is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PutMode {
+    /// Into free space.
+    Free = 1,
+    /// Also into what is kept free for the collector.
+    Headroom = 2,
+    /// In the place of one that does not check; one that does stays.
+    Replace = 3,
+}
+
+impl PutMode {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            1 => Ok(Self::Free),
+            2 => Ok(Self::Headroom),
+            3 => Ok(Self::Replace),
+            got => Err(bad("mode of a put", got.into())),
+        }
+    }
 }
 
 impl Request {
@@ -71,7 +131,7 @@ impl Request {
     pub(super) fn goes_with(&self, body_bytes: usize) -> bool {
         match self {
             Self::Put { header, .. } => body_bytes == header.summary.geometry.shard_bytes as usize,
-            Self::Delete => (1..=STATEMENT_BYTES_MAX).contains(&body_bytes),
+            Self::Delegate | Self::Delete => (1..=STATEMENT_BYTES_MAX).contains(&body_bytes),
             _ => body_bytes == 0,
         }
     }
@@ -79,15 +139,11 @@ impl Request {
     pub(super) fn encode(&self, writer: &mut Writer) {
         match self {
             Self::Drives => writer.u8(1),
-            Self::Put {
-                drive,
-                header,
-                headroom,
-            } => {
+            Self::Put { drive, header, mode } => {
                 writer.u8(2);
                 writer.fixed(drive);
                 put_header(writer, header);
-                writer.u8((*headroom).into());
+                writer.u8(*mode as u8);
             }
             Self::Range {
                 drive,
@@ -119,6 +175,36 @@ impl Request {
                 offset,
                 bytes,
             } => put_range(writer, 7, (drive, key), *offset, *bytes),
+            Self::Delegate => writer.u8(8),
+            Self::Headers { drive, keys } => {
+                writer.u8(9);
+                writer.fixed(drive);
+                writer.list_with(keys, put_key);
+            }
+            Self::EndLeases { lowest } => {
+                writer.u8(10);
+                writer.u64(*lowest);
+            }
+            Self::Scrub { drive, after, max } => {
+                writer.u8(11);
+                writer.fixed(drive);
+                writer.option_with(after.as_ref(), put_key);
+                writer.u16(*max);
+            }
+            Self::Compact {
+                drive,
+                min_garbage,
+                budget_bytes,
+            } => {
+                writer.u8(12);
+                writer.fixed(drive);
+                writer.u16(*min_garbage);
+                writer.u64(*budget_bytes);
+            }
+            Self::Trim { drive } => {
+                writer.u8(13);
+                writer.fixed(drive);
+            }
         }
     }
 
@@ -128,7 +214,7 @@ impl Request {
             2 => Self::Put {
                 drive: reader.fixed()?,
                 header: Box::new(read_header(reader)?),
-                headroom: reader.bool("headroom")?,
+                mode: PutMode::decode(reader)?,
             },
             3 => {
                 let (drive, key, offset, bytes) = read_range(reader)?;
@@ -159,33 +245,33 @@ impl Request {
                     bytes,
                 }
             }
+            8 => Self::Delegate,
+            9 => Self::Headers {
+                drive: reader.fixed()?,
+                keys: reader.list_with(HEADERS_MAX, read_key)?,
+            },
+            10 => Self::EndLeases {
+                lowest: reader.u64()?,
+            },
+            11 => Self::Scrub {
+                drive: reader.fixed()?,
+                after: reader.option_with(read_key)?,
+                max: read_max(reader)?,
+            },
+            12 => Self::Compact {
+                drive: reader.fixed()?,
+                min_garbage: match reader.u16()? {
+                    share @ ..=1_000 => share,
+                    got => return Err(bad("thousandths of garbage", got.into())),
+                },
+                budget_bytes: reader.u64()?,
+            },
+            13 => Self::Trim {
+                drive: reader.fixed()?,
+            },
             got => return Err(bad("request", got.into())),
         })
     }
-}
-
-fn put_header(writer: &mut Writer, header: &ShardHeader) {
-    header.summary.encode(writer);
-    writer.u8(header.index);
-    writer.u64(header.lease);
-    writer.fixed(&header.vault);
-    writer.fixed(&header.scope);
-}
-
-/// A shard that is stored has an index of its pack and is not implied: those are zeros that nobody keeps.
-fn read_header(reader: &mut Reader<'_>) -> Result<ShardHeader, DecodeError> {
-    let header = ShardHeader {
-        summary: PackSummary::decode(reader)?,
-        index: reader.u8()?,
-        lease: reader.u64()?,
-        vault: reader.fixed()?,
-        scope: reader.fixed()?,
-    };
-    let (index, geometry) = (usize::from(header.index), &header.summary.geometry);
-    if index >= geometry.code.shards() || geometry.is_implied(index) {
-        return Err(bad("shard index", header.index.into()));
-    }
-    Ok(header)
 }
 
 fn put_range(writer: &mut Writer, kind: u8, (drive, key): (&DriveId, &ShardKey), offset: u32, bytes: u32) {

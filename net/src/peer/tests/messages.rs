@@ -3,10 +3,11 @@ use engine::pack::{Code, PackGeometry, PackSummary, ShardHash};
 use proptest::prelude::*;
 
 use super::*;
-use crate::peer::Refusal;
 use crate::peer::message::{
-    DriveReport, DriveStanding, KEYS_MAX, decode_answer, decode_call, encode_answer, encode_call,
+    DriveReport, DriveStanding, HEADERS_MAX, KEYS_MAX, PutMode, decode_answer, decode_call, encode_answer,
+    encode_call,
 };
+use crate::peer::{HEAD_BYTES_MAX, Refusal};
 
 const SHARD_BYTES: u32 = 100;
 
@@ -30,10 +31,10 @@ fn header() -> ShardHeader {
 /// Every request, and the bytes of a body that goes with it.
 fn requests() -> Vec<(Request, usize)> {
     let (drive, keys) = ([1; 16], vec![key(); 3]);
-    let put = |headroom| Request::Put {
+    let put = |mode| Request::Put {
         drive,
         header: Box::new(header()),
-        headroom,
+        mode,
     };
     let list = |after| Request::List {
         drive,
@@ -47,15 +48,36 @@ fn requests() -> Vec<(Request, usize)> {
         offset: 1_024,
         bytes: 1,
     };
+    let scrub = Request::Scrub {
+        drive,
+        after: Some(key()),
+        max: 1,
+    };
+    let compact = Request::Compact {
+        drive,
+        min_garbage: 1_000,
+        budget_bytes: u64::MAX,
+    };
+    let headers = Request::Headers {
+        drive,
+        keys: keys.clone(),
+    };
     vec![
         (Request::Drives, 0),
-        (put(false), SHARD_BYTES as usize),
-        (put(true), SHARD_BYTES as usize),
+        (put(PutMode::Free), SHARD_BYTES as usize),
+        (put(PutMode::Headroom), SHARD_BYTES as usize),
+        (put(PutMode::Replace), SHARD_BYTES as usize),
         (range(5, 2_097_147).request, 0),
         (Request::Has { drive, keys }, 0),
         (list(None), 0),
         (list(Some(key())), 0),
         (Request::Delete, 1),
+        (Request::Delegate, 1),
+        (headers, 0),
+        (Request::EndLeases { lowest: 9 }, 0),
+        (scrub, 0),
+        (compact, 0),
+        (Request::Trim { drive }, 0),
         (challenge, 0),
     ]
 }
@@ -66,8 +88,10 @@ fn answers() -> Vec<Answer> {
         standing: DriveStanding::Full,
         shards: 1,
         live_bytes: 2,
+        garbage_bytes: 5,
         allocated_bytes: 3,
         free_bytes: u64::MAX,
+        highest_lease: 4,
     };
     let plain = [
         Refusal::NotAllowed,
@@ -92,7 +116,23 @@ fn answers() -> Vec<Answer> {
         refused: 2,
         failed: 3,
     };
+    let scrubbed = Answer::Scrubbed {
+        shards: 1,
+        bytes: 2,
+        bad: vec![key()],
+        unread: 3,
+        last: Some(key()),
+    };
+    let compacted = Answer::Compacted {
+        copied_bytes: 1,
+        freed_bytes: 2,
+        more: true,
+        damaged: false,
+    };
     let mut answers = vec![
+        scrubbed,
+        compacted,
+        Answer::Headers(vec![Some(header()), None]),
         Answer::Done,
         Answer::Drives(vec![report; 2]),
         Answer::Bytes,
@@ -145,7 +185,7 @@ fn a_put_names_a_shard_that_is_stored_and_a_range_lies_in_a_shard() {
         let put = Request::Put {
             drive: [1; 16],
             header,
-            headroom: false,
+            mode: PutMode::Free,
         };
         refused(put, SHARD_BYTES as usize);
     }
@@ -163,15 +203,42 @@ fn a_put_names_a_shard_that_is_stored_and_a_range_lies_in_a_shard() {
     }
     let keys = vec![key(); KEYS_MAX + 1];
     refused(Request::Has { drive: [1; 16], keys }, 0);
+    let keys = vec![key(); HEADERS_MAX + 1];
+    refused(Request::Headers { drive: [1; 16], keys }, 0);
+    let compact = Request::Compact {
+        drive: [1; 16],
+        min_garbage: 1_001,
+        budget_bytes: 0,
+    };
+    refused(compact, 0);
+}
+
+#[test]
+fn a_message_of_the_most_and_longest_headers_fits_into_a_head() {
+    let code = Code::new(32, 32).unwrap();
+    let geometry = PackGeometry {
+        code,
+        shard_bytes: SHARD_BYTES,
+        lane_bytes: vec![SHARD_BYTES; 32],
+        trailer: None,
+    };
+    let hashes = (0..64u8).map(|index| ShardHash([index; 32])).collect();
+    let longest = ShardHeader {
+        summary: PackSummary::new(geometry, hashes).unwrap(),
+        ..header()
+    };
+    let head = encode_answer(&Answer::Headers(vec![Some(longest); HEADERS_MAX]));
+    assert!(head.len() <= HEAD_BYTES_MAX, "{} bytes", head.len());
+    assert!(decode_answer(&head, 0).is_ok());
 }
 
 proptest! {
     #[test]
-    fn what_reads_at_all_has_one_form(head in proptest::collection::vec(any::<u8>(), 0..200), which in 0usize..9, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+    fn what_reads_at_all_has_one_form(head in proptest::collection::vec(any::<u8>(), 0..200), which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
         if let Ok((context, request)) = decode_call(&head, 0) {
             prop_assert_eq!(encode_call(&context, &request), head);
         }
-        let (request, body_bytes) = requests().swap_remove(which);
+        let (request, body_bytes) = { let mut all = requests(); let which = which.index(all.len()); all.swap_remove(which) };
         let mut head = encode_call(&range(0, 1).context, &request);
         let at = at.index(head.len());
         head[at] = byte;
