@@ -1,12 +1,13 @@
 //! Peers: the ledger and the cluster client over drives.
 //!
-//! [`Ledger`] is the door to the small facts (names by slot, packs, leases), [`Cluster`] the door to the bytes. Here
-//! both are local: a log and six directories of this machine. Peers later replace only the carrier.
+//! [`Ledger`] is the door to the small facts (names by slot, packs, leases), [`Cluster`] the door to the bytes, which lie on
+//! drives of this machine or of peers. [`peer`] is how peers talk. The ledger is local still: a log of this machine.
 //!
 //! Nothing here holds a vault's key: a pack is sealed before it comes in and stays so. Invariant: what was acknowledged
 //! is durable, and after a failed flush nothing more is acknowledged by that log.
 
 pub mod cluster;
+mod drives;
 mod entry;
 mod latency;
 pub mod ledger;
@@ -14,9 +15,8 @@ pub mod peer;
 mod queue;
 mod reserve;
 
-pub use cluster::{
-    Cluster, ClusterConfig, DriveConfig, LaneRange, PutError, ReadError, StoredPack, VerifiedRange,
-};
+pub use cluster::{Cluster, ClusterConfig, LaneRange, PutError, ReadError, StoredPack, VerifiedRange};
+pub use drives::{DriveConfig, DrivesConfig, DrivesOpenError, FreshLogId};
 pub use engine::slots::AppliedAppend;
 pub use entry::{DriveId, PackEntry};
 pub use ledger::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};

@@ -104,7 +104,7 @@ pub(super) async fn open_cluster(
         })
         .collect();
     let mut config = ClusterConfig::new(layout.cluster, layout.code, drives, Arc::new(fresh_log_id));
-    config.create = !layout.drives_made;
+    config.own.create = !layout.drives_made;
     Ok(Cluster::open(Arc::clone(disk), config).await?)
 }
 

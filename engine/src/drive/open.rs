@@ -49,6 +49,7 @@ impl Gathered {
                     payload_bytes,
                     shard_bytes,
                     lease: tag.lease,
+                    vault: tag.vault,
                     tag_checksum: tag_checksum(&frame.tag),
                 };
                 if let Some(older) = self.shards.insert(tag.key, location) {

@@ -125,7 +125,7 @@ pub(super) struct ShardTag {
     pub(super) key: ShardKey,
     pub(super) shard_bytes: u32,
     pub(super) lease: u64,
-    vault: [u8; 16],
+    pub(super) vault: [u8; 16],
     scope: [u8; 16],
 }
 

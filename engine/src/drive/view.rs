@@ -27,6 +27,7 @@ pub(super) struct Location {
     pub(super) payload_bytes: u32,
     pub(super) shard_bytes: u32,
     pub(super) lease: u64,
+    pub(super) vault: [u8; 16],
     /// Of the tag that was put, or that the log's footer or scan gave: vault, scope and lease are in no hash.
     pub(super) tag_checksum: u64,
 }
@@ -49,6 +50,8 @@ pub struct ShardInfo {
     pub shard_bytes: u32,
     /// The lease it was put under.
     pub lease: u64,
+    /// The vault that its tag names.
+    pub vault: [u8; 16],
     /// Bytes that it takes in the log, its headers included.
     pub stored_bytes: u64,
 }
@@ -91,6 +94,8 @@ pub(super) struct Shared {
     pub(super) live: AtomicU64,
     pub(super) garbage: AtomicU64,
     pub(super) lowest_lease: AtomicU64,
+    /// The highest that a shard here was ever put under.
+    pub(super) highest_lease: AtomicU64,
 }
 
 impl Shared {
@@ -102,6 +107,7 @@ impl Shared {
         lowest_lease: u64,
     ) -> Self {
         let live = shards.values().map(Location::frame_bytes).sum();
+        let highest_lease = shards.values().map(|location| location.lease).max();
         Self {
             disk,
             dir,
@@ -114,6 +120,7 @@ impl Shared {
             live: AtomicU64::new(live),
             garbage: AtomicU64::new(0),
             lowest_lease: AtomicU64::new(lowest_lease),
+            highest_lease: AtomicU64::new(highest_lease.unwrap_or(0)),
         }
     }
 
@@ -189,12 +196,11 @@ impl Drive {
     /// What is known of a shard without reading it.
     pub fn info(&self, key: &ShardKey) -> Option<ShardInfo> {
         let location = self.shared.shards().get(key).copied()?;
-        let (shard_bytes, lease, stored_bytes) =
-            (location.shard_bytes, location.lease, location.frame_bytes());
         Some(ShardInfo {
-            shard_bytes,
-            lease,
-            stored_bytes,
+            shard_bytes: location.shard_bytes,
+            lease: location.lease,
+            vault: location.vault,
+            stored_bytes: location.frame_bytes(),
         })
     }
 
@@ -255,6 +261,23 @@ impl Drive {
             .collect()
     }
 
+    /// Up to `shards_max` shards of a vault in order, after the one given, with the leases that they were put under.
+    pub fn of_vault(
+        &self,
+        vault: &[u8; 16],
+        after: Option<ShardKey>,
+        shards_max: usize,
+    ) -> Vec<(ShardKey, u64)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let shards = self.shared.shards();
+        shards
+            .range((from, Bound::Unbounded))
+            .filter(|(_, location)| location.vault == *vault)
+            .map(|(key, location)| (*key, location.lease))
+            .take(shards_max)
+            .collect()
+    }
+
     /// All shards in order, fetched a page at a time; shards put or deleted meanwhile may show or not.
     pub fn keys(&self) -> impl Iterator<Item = ShardKey> + use<> {
         const PAGE: usize = 1024;
@@ -306,6 +329,12 @@ impl Drive {
     /// The lowest lease that puts may carry.
     pub fn lowest_lease(&self) -> u64 {
         self.shared.lowest_lease.load(Ordering::Acquire)
+    }
+
+    /// The highest lease that the drive has seen, in a shard or as the lowest that it accepts.
+    pub fn highest_lease(&self) -> u64 {
+        let put = self.shared.highest_lease.load(Ordering::Acquire);
+        put.max(self.lowest_lease())
     }
 
     /// Which drive this is.

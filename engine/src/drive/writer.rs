@@ -161,6 +161,7 @@ impl DriveWriter {
             payload_bytes,
             shard_bytes,
             lease: header.lease,
+            vault: header.vault,
             tag_checksum: tag_checksum(&tag),
         };
         self.staged.insert(key, Some(location));
@@ -207,6 +208,8 @@ impl DriveWriter {
             let before = match change {
                 Some(location) => {
                     self.books.add_live(&location);
+                    let lease = &self.shared.highest_lease;
+                    lease.fetch_max(location.lease, Ordering::AcqRel);
                     shards.insert(key, location)
                 }
                 None => shards.remove(&key),

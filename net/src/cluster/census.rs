@@ -21,12 +21,12 @@ impl Cluster {
     /// Counts what is missing of the ledger's packs soon, and again whenever drives lost shards since: from then on
     /// [`Cluster::status`] knows the packs at risk and healing works on them. Ends when the cluster is closed.
     pub fn start_census(&self, ledger: Arc<dyn Ledger>) {
-        let wanted = Arc::clone(&self.inner.census);
-        wanted.notify_one();
+        let changes = Arc::clone(&self.inner.own.changes);
+        changes.lost_shards();
         let weak = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             loop {
-                wanted.notified().await;
+                changes.census.notified().await;
                 if is_closed(&weak) {
                     return;
                 }
@@ -61,7 +61,7 @@ async fn count(weak: &Weak<Inner>, ledger: &dyn Ledger) -> bool {
                 missing = report.still_missing,
                 "counted every pack's shards"
             );
-            cluster.inner.heal.notify_one();
+            cluster.inner.own.changes.heal.notify_one();
             true
         }
         Err(error) => {

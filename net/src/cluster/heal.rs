@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use engine::pack::PackId;
 
 use super::Inner;
-use super::drive::DriveFailure;
 use super::read::ReadError;
+use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
 
 /// Packs looked at in one round.
@@ -20,6 +20,9 @@ impl Inner {
     /// Looks at the next packs of the list, with `due` at those only that do not rest, and rebuilds what can be rebuilt.
     /// Returns where the next round starts.
     pub(super) async fn heal_round(self: &Arc<Self>, after: Option<PackId>, due: bool) -> Option<PackId> {
+        if self.own.changes.take_back() {
+            self.missing.wake();
+        }
         let page = self.missing.page(after, ROUND_PACKS_MAX, due);
         let full = page.len() == ROUND_PACKS_MAX;
         let last = page.last().map(|(entry, _)| entry.id());
@@ -28,8 +31,8 @@ impl Inner {
                 return None;
             }
             let can_heal = indexes.iter().any(|index| {
-                let drive = entry.drive(*index).and_then(|id| self.drive(id));
-                drive.is_some_and(|drive| drive.writable())
+                let place = self.place_of(&entry, *index);
+                place.is_some_and(|place| place.writable())
             });
             if can_heal {
                 let pack = entry.id();
@@ -45,9 +48,9 @@ impl Inner {
         // Under the gate: what a delete order removed is no longer on the list.
         let indexes = self.missing.of(entry.id());
         let entry = Arc::new(entry);
-        let (there, mut gone): (Vec<_>, Vec<_>) = indexes
-            .into_iter()
-            .partition(|index| self.is_there(&entry, *index));
+        let absent = self.absent(&entry).await;
+        let (mut gone, there): (Vec<_>, Vec<_>) =
+            indexes.into_iter().partition(|index| absent.contains(index));
         for index in there {
             // It may be there because a late put landed, or because a read failed on it: only the hash tells.
             match self.read_verified(&entry, index).await {

@@ -129,12 +129,28 @@ impl Missing {
         known.census
     }
 
-    /// A census ended: packs that it did not meet and for which `is_gone` holds are no packs any more.
-    pub(super) fn end_census(&self, census: u64, is_gone: impl Fn(&PackEntry) -> bool) {
+    /// A census ended: the packs that it did not meet.
+    pub(super) fn not_met(&self, census: u64) -> Vec<PackEntry> {
+        let known = self.lock();
+        let not_met = known.packs.values().filter(|lack| lack.census < census);
+        not_met.map(|lack| lack.entry.clone()).collect()
+    }
+
+    /// A pack that a census did not meet is no pack any more.
+    pub(super) fn drop_not_met(&self, pack: PackId, census: u64) {
         let mut known = self.lock();
+        if known.packs.get(&pack).is_some_and(|lack| lack.census < census) {
+            known.packs.remove(&pack);
+        }
+    }
+
+    /// Whether a shard is known to be missing.
+    pub(super) fn lacks(&self, pack: PackId, index: usize) -> bool {
+        let known = self.lock();
         known
             .packs
-            .retain(|_, lack| lack.census >= census || !is_gone(&lack.entry));
+            .get(&pack)
+            .is_some_and(|lack| lack.indexes.contains(&index))
     }
 
     /// Whether packs did not fit that would fit now.

@@ -1,271 +1,113 @@
-//! Opening the drives of a layout: which directory is which drive, and which are lost.
+//! Opening a layout: the drives of this machine, and those of peers as far as they answer.
 //!
-//! It recreates nothing: a drive that is not there is lost, unless this is the first start. Invariant: every directory
-//! of the configuration has a drive id, also while it is lost: the ids of the default layout are derived from the
-//! cluster id, a directory that has an identity keeps it, and what is left goes to the lost ones in order.
+//! Invariant: every drive of the layout has its place, also while it is lost.
 
-use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use engine::disk::{Disk, OpenMode};
-use engine::drive::{DriveError, DriveIdentity, DriveWriter};
+use engine::disk::Disk;
 use engine::erasure::Coder;
-use tokio::sync::{Notify, RwLock, Semaphore};
+use tokio::sync::{RwLock, Semaphore};
 
-use super::drive::LocalDrive;
-use super::flusher::{Flusher, Job};
 use super::missing::Missing;
+use super::place::Place;
+use super::remote::{Line, Operations, Peers, RemoteDrive, RemotePeer};
 use super::{BACKGROUND_BYTES_MAX, Cluster, ClusterConfig, Counters, Inner, WHOLE_PACKS_MAX, watch};
-use crate::entry::DriveId;
+use crate::drives::{Drives, DrivesOpenError};
 
-const DRIVE_ID_CONTEXT: &str = "cairn v1 drive id";
-
-/// Why the drives cannot be opened at all. A drive that is not there is not an error: it is lost.
+/// Why a layout cannot be opened at all. A drive that is not there is not an error: it is lost.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterOpenError {
-    /// Fewer directories than a pack has shards.
+    /// Fewer drives than a pack has shards.
     #[error("{have} drives for a code of {need} shards")]
     TooFewDrives {
-        /// Directories configured.
+        /// Drives configured.
         have: usize,
         /// Shards of a pack.
         need: usize,
     },
-    /// A directory belongs to another cluster.
-    #[error("{} belongs to another cluster", dir.display())]
-    Foreign {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// Two directories hold the same drive.
-    #[error("{} and another directory are the same drive", dir.display())]
-    Twice {
-        /// One of them.
-        dir: PathBuf,
-    },
-    /// Another process has the drive.
-    #[error("the drive {} is in use by another process", dir.display())]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// A new drive could not be made.
-    #[error("the drive {} cannot be made", dir.display())]
-    Create {
-        /// The directory.
-        dir: PathBuf,
-        /// Why.
-        source: DriveError,
-    },
-    /// A flusher thread could not be started.
-    #[error("a flusher thread cannot be started")]
-    Thread(#[from] std::io::Error),
-}
-
-/// The id of drive `number` in the default layout of a cluster.
-pub fn drive_id(cluster: &[u8; 16], number: usize) -> DriveId {
-    let mut hasher = blake3::Hasher::new_derive_key(DRIVE_ID_CONTEXT);
-    hasher.update(cluster);
-    hasher.update(&(number as u64).to_le_bytes());
-    let mut id = [0; 16];
-    hasher.finalize_xof().fill(&mut id);
-    id
-}
-
-/// The cluster id that the first readable drive directory carries.
-pub fn cluster_id_of<'a>(disk: &dyn Disk, dirs: impl IntoIterator<Item = &'a Path>) -> Option<[u8; 16]> {
-    dirs.into_iter()
-        .find_map(|dir| DriveIdentity::read(disk, dir).ok())
-        .map(|identity| identity.cluster)
+    /// A drive is named twice.
+    #[error("two places of the layout are the same drive")]
+    Twice,
+    /// The drives of this machine do not open.
+    #[error(transparent)]
+    Drives(#[from] DrivesOpenError),
 }
 
 impl Cluster {
-    /// Opens the drives that are there and starts a flusher for each device. Must be called inside a tokio runtime,
-    /// on which the drive checker then runs.
+    /// Opens the drives of this machine that are there, and asks the peers how theirs are. Must be called inside a tokio
+    /// runtime, on which checkers and healing then run.
     pub async fn open(disk: Arc<dyn Disk>, config: ClusterConfig) -> Result<Self, ClusterOpenError> {
+        let of_peers = config.peers.iter().flat_map(|peers| &peers.peers);
+        let have = config.own.drives.len() + of_peers.map(|peer| peer.drives.len()).sum::<usize>();
         let need = config.code.shards();
-        if config.drives.len() < need {
-            return Err(ClusterOpenError::TooFewDrives {
-                have: config.drives.len(),
-                need,
-            });
+        if have < need {
+            return Err(ClusterOpenError::TooFewDrives { have, need });
         }
-        let inner = tokio::task::spawn_blocking(move || Inner::open(disk, config))
-            .await
-            .map_err(std::io::Error::other)??;
-        let cluster = Self { inner };
-        watch::spawn(&cluster.inner);
-        Ok(cluster)
-    }
-
-    /// Closes every drive cleanly. Puts that are not answered by then fail.
-    pub async fn close(&self) {
-        let inner = Arc::clone(&self.inner);
-        inner.closing.store(true, Ordering::Release);
-        inner.census.notify_one();
-        let flushers: Vec<_> = inner.flushers().values().cloned().collect();
-        let closing =
-            tokio::task::spawn_blocking(move || flushers.iter().for_each(|flusher| flusher.close()));
-        if closing.await.is_err() {
-            tracing::error!("closing the drives failed");
+        let random = (config.own.fresh_log_id)();
+        let own = Drives::open(disk, config.own).await?;
+        let mut places: Vec<Place> = own.drives.iter().cloned().map(Place::Local).collect();
+        let peers = config.peers.map(|peers| connect(peers, random, &mut places));
+        let by_id: HashMap<_, _> = places.iter().map(|place| (place.id(), place.number())).collect();
+        if by_id.len() < places.len() {
+            own.close().await;
+            return Err(ClusterOpenError::Twice);
         }
-    }
-}
-
-/// The drive id of each directory, and whether an identity is there.
-fn identities(disk: &dyn Disk, config: &ClusterConfig) -> Result<Vec<(DriveId, bool)>, ClusterOpenError> {
-    let mut found: Vec<Option<DriveId>> = Vec::with_capacity(config.drives.len());
-    let mut taken = HashSet::new();
-    for place in &config.drives {
-        let identity = DriveIdentity::read(disk, &place.dir).ok();
-        if let Some(identity) = &identity {
-            if identity.cluster != config.cluster {
-                return Err(ClusterOpenError::Foreign {
-                    dir: place.dir.clone(),
-                });
-            }
-            if !taken.insert(identity.drive) {
-                return Err(ClusterOpenError::Twice {
-                    dir: place.dir.clone(),
-                });
-            }
-        }
-        found.push(identity.map(|identity| identity.drive));
-    }
-    let mut free = (0..config.drives.len())
-        .map(|number| drive_id(&config.cluster, number))
-        .filter(|id| !taken.contains(id));
-    // As many derived ids as directories, so one is left for each directory without an identity.
-    Ok(found
-        .into_iter()
-        .map(|id| match id {
-            Some(id) => (id, true),
-            None => (free.next().unwrap_or_default(), false),
-        })
-        .collect())
-}
-
-impl Inner {
-    fn open(disk: Arc<dyn Disk>, config: ClusterConfig) -> Result<Arc<Self>, ClusterOpenError> {
-        let ids = identities(&*disk, &config)?;
-        let drives: Vec<_> = config
-            .drives
-            .iter()
-            .zip(&ids)
-            .enumerate()
-            .map(|(number, (place, (id, _)))| {
-                Arc::new(LocalDrive::lost(number, *id, place.dir.clone(), place.default))
-            })
-            .collect();
-        let by_id = drives.iter().map(|drive| (drive.id, drive.number)).collect();
-        let inner = Arc::new(Self {
-            disk,
-            drives,
+        let inner = Arc::new(Inner {
+            own,
+            peers: peers.unwrap_or_default(),
+            places,
             by_id,
-            flushers: Mutex::new(HashMap::new()),
+            code: config.code,
             missing: Missing::default(),
-            collectors: Mutex::new(HashMap::new()),
+            delegations: Mutex::default(),
             lowest_lease: AtomicU64::new(0),
             whole_packs: Arc::new(Semaphore::new(WHOLE_PACKS_MAX)),
             background_bytes: Arc::new(Semaphore::new(BACKGROUND_BYTES_MAX)),
             rebuild_gate: RwLock::new(()),
-            heal: Arc::new(Notify::new()),
-            census: Arc::new(Notify::new()),
             closing: AtomicBool::new(false),
             repairs: AtomicUsize::new(0),
             coder: Arc::new(Coder::new(config.code)),
             counters: Counters::default(),
-            config,
         });
-        for (drive, (_, present)) in inner.drives.iter().zip(ids) {
-            if !present && inner.config.create {
-                inner.create(drive).map_err(|source| ClusterOpenError::Create {
-                    dir: drive.dir.clone(),
-                    source,
-                })?;
-            } else if present {
-                // A drive that does not open is lost; the others go on.
-                if let Err(error) = inner.attach(drive) {
-                    if matches!(error, DriveError::InUse) {
-                        return Err(ClusterOpenError::InUse {
-                            dir: drive.dir.clone(),
-                        });
-                    }
-                    tracing::error!(drive = drive.number, %error, "a drive does not open and is lost");
-                }
-            } else {
-                tracing::warn!(drive = drive.number, dir = %drive.dir.display(), "a drive is not there");
-            }
-        }
-        Ok(inner)
+        watch::poll_peers(&inner, true).await;
+        watch::spawn(&inner);
+        Ok(Self { inner })
     }
 
-    pub(super) fn identity(&self, drive: &LocalDrive) -> DriveIdentity {
-        DriveIdentity {
-            cluster: self.config.cluster,
-            drive: drive.id,
-        }
+    /// Closes every drive of this machine cleanly. Puts that are not answered by then fail.
+    pub async fn close(&self) {
+        self.inner.closing.store(true, Ordering::Release);
+        self.inner.own.changes.census.notify_one();
+        self.inner.own.close().await;
     }
+}
 
-    /// Makes an empty drive in the drive's directory, under the drive's id, and attaches it.
-    pub(super) fn create(&self, drive: &Arc<LocalDrive>) -> Result<(), DriveError> {
-        self.disk.create_dir_all(&drive.dir)?;
-        self.identity(drive).create(&*self.disk, &drive.dir)?;
-        self.attach(drive)
-    }
-
-    /// Opens the drive in its directory and hands its writer to the device's flusher.
-    pub(super) fn attach(&self, drive: &Arc<LocalDrive>) -> Result<(), DriveError> {
-        let expected = Some(self.identity(drive));
-        let log_id = (self.config.fresh_log_id)();
-        let disk = Arc::clone(&self.disk);
-        let (mut writer, recovery) =
-            DriveWriter::open_with(disk, &drive.dir, expected, log_id, self.config.log)?;
-        for stretch in &recovery.log.damaged {
-            tracing::error!(
-                drive = drive.number,
-                ?stretch,
-                "a drive's log is damaged; the shards there are missing"
-            );
+/// The peers of a layout, and their drives as places behind those that are there already.
+fn connect(peers: Peers, random: u64, places: &mut Vec<Place>) -> Vec<RemotePeer> {
+    let operations = Arc::new(Operations {
+        random,
+        next: AtomicU64::new(0),
+    });
+    let connect = |peer: super::PeerConfig| {
+        let line = Arc::new(Line {
+            peer: peer.id,
+            transport: Arc::clone(&peers.transport),
+            operations: Arc::clone(&operations),
+        });
+        let drives = peer.drives.iter().map(|id| {
+            let drive = RemoteDrive::new(places.len(), *id, peer.domain, Arc::clone(&line));
+            let drive = Arc::new(drive);
+            places.push(Place::Remote(Arc::clone(&drive)));
+            drive
+        });
+        RemotePeer {
+            drives: drives.collect(),
+            line,
+            polling: Arc::default(),
         }
-        let lowest = self.lowest_lease.load(Ordering::Relaxed);
-        if lowest > 0 {
-            writer.end_leases_below(lowest)?;
-        }
-        let file = self.disk.open(&DriveIdentity::path(&drive.dir), OpenMode::Read)?;
-        let flusher = self.flusher(file.identity()?.device)?;
-        let shared = writer.drive();
-        let job = Job::Attach {
-            drive: Arc::clone(drive),
-            writer: Box::new(writer),
-        };
-        flusher
-            .push_control(job)
-            .map_err(|_| std::io::Error::other("the flusher has ended"))?;
-        drive.attach(shared, flusher);
-        // What was lost with damaged stretches or came back with the drive, only a census tells.
-        self.census.notify_one();
-        self.missing.wake();
-        self.heal.notify_one();
-        Ok(())
-    }
-
-    fn flusher(&self, device: u64) -> std::io::Result<Arc<Flusher>> {
-        let mut flushers = self.flushers();
-        // One that ended by a panic is replaced; its drives are lost until they are opened again.
-        if let Some(flusher) = flushers.get(&device).filter(|flusher| !flusher.is_shut()) {
-            return Ok(Arc::clone(flusher));
-        }
-        let flusher = Flusher::start(
-            device,
-            Arc::clone(&self.disk),
-            self.config.queue_bytes,
-            self.config.headroom_bytes,
-        )?;
-        flushers.insert(device, Arc::clone(&flusher));
-        Ok(flusher)
-    }
+    };
+    peers.peers.into_iter().map(connect).collect()
 }

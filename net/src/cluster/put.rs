@@ -16,9 +16,9 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
-use super::drive::{DriveFailure, LocalDrive};
-use super::flusher::Job;
+use super::place::Place;
 use super::{Cluster, Inner};
+use crate::drives::{DriveFailure, PutSpace};
 use crate::entry::{DriveId, PackEntry};
 
 /// Why a pack was not stored.
@@ -59,35 +59,23 @@ pub enum PutError {
     },
 }
 
-/// What space a pack may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PutSpace {
-    /// What is free beyond the headroom.
-    Free,
-    /// The headroom as well: for what the collector writes in order to give more back.
-    Headroom,
-}
-
 impl Cluster {
     /// Whether a pack could be stored now: how many drives are there, how many a write needs.
     pub fn writable(&self) -> Result<(), PutError> {
-        let drives: Vec<_> = self.inner.drives.iter().collect();
-        can_write(&drives, self.inner.config.code, 0)
+        let places: Vec<_> = self.inner.places.iter().collect();
+        can_write(&places, self.inner.code, 0)
     }
 
     /// How many drives are there.
     pub fn present(&self) -> usize {
-        self.inner
-            .drives
-            .iter()
-            .filter(|drive| drive.present().is_some())
-            .count()
+        let present = self.inner.places.iter().filter(|place| place.is_present());
+        present.count()
     }
 
     /// Chooses the drives of a pack: the ledger entry that it will have, so that a caller can pin it before the put.
     pub fn plan(&self, pack: &Pack, vault: [u8; 16], lease: u64) -> Result<PackEntry, PutError> {
         Ok(PackEntry {
-            drives: self.inner.place(&pack.summary)?,
+            drives: self.inner.choose_places(&pack.summary)?,
             summary: pack.summary.clone(),
             vault,
             lease,
@@ -119,12 +107,12 @@ impl Cluster {
         let places: Vec<_> = entry
             .drives
             .iter()
-            .filter_map(|id| self.inner.drive(*id))
+            .filter_map(|id| self.inner.place(*id))
             .collect();
         let geometry = &entry.summary.geometry;
-        let enough = (0..places.len()).zip(&places).filter(|(index, drive)| {
+        let enough = (0..places.len()).zip(&places).filter(|(index, place)| {
             let room = space == PutSpace::Headroom || geometry.is_implied(*index);
-            room && drive.present().is_some() && drive.is_full()
+            room && place.is_present() && place.is_full()
         });
         can_write(&places, geometry.code, enough.count())?;
         self.inner.missing.revive(entry.id());
@@ -146,10 +134,10 @@ impl Cluster {
 
 /// Whether enough of these drives can be written. A full drive that only has to be there counts through
 /// `full_but_enough`.
-fn can_write(drives: &[&Arc<LocalDrive>], code: Code, full_but_enough: usize) -> Result<(), PutError> {
+fn can_write(places: &[&Place], code: Code, full_but_enough: usize) -> Result<(), PutError> {
     let need = placement::durable_needed(code);
-    let present = drives.iter().filter(|drive| drive.present().is_some()).count();
-    let usable = drives.iter().filter(|drive| drive.writable()).count() + full_but_enough;
+    let present = places.iter().filter(|place| place.is_present()).count();
+    let usable = places.iter().filter(|place| place.writable()).count() + full_but_enough;
     if present < need {
         return Err(PutError::NotEnoughDrives { have: present, need });
     }
@@ -166,42 +154,39 @@ fn can_write(drives: &[&Arc<LocalDrive>], code: Code, full_but_enough: usize) ->
 impl Inner {
     /// The drive of each shard: over the drives that take puts if there are enough, else over all of those and as many full
     /// ones, and then lost ones, as it takes.
-    fn place(&self, summary: &PackSummary) -> Result<Vec<DriveId>, PutError> {
-        let shards = summary.geometry.code.shards();
+    fn choose_places(&self, summary: &PackSummary) -> Result<Vec<DriveId>, PutError> {
+        let code = summary.geometry.code;
+        let shards = code.shards();
         let layout = PutError::Layout {
-            have: self.drives.len(),
+            have: self.places.len(),
             need: shards,
         };
-        if self.drives.len() < shards {
+        if self.places.len() < shards {
             return Err(layout);
         }
-        let (writable, others): (Vec<_>, Vec<_>) = self.drives.iter().partition(|drive| drive.writable());
-        let (full, lost): (Vec<_>, Vec<_>) = others.into_iter().partition(|drive| drive.present().is_some());
-        let mut candidates: Vec<_> = writable.into_iter().map(|drive| weight(drive.id)).collect();
-        for more in [full, lost] {
-            let short = shards.saturating_sub(candidates.len()).min(more.len());
-            if short == 0 {
-                continue;
+        let (writable, others): (Vec<_>, Vec<_>) = self.places.iter().partition(|place| place.writable());
+        let (full, lost): (Vec<_>, Vec<_>) = others.into_iter().partition(|place| place.is_present());
+        let weights = |places: Vec<&Place>| places.into_iter().map(Place::weight).collect::<Vec<_>>();
+        let mut candidates = weights(writable);
+        for more in [weights(full), weights(lost)] {
+            if let Some(chosen) = choose(summary.id, code, &candidates) {
+                return Ok(chosen);
             }
-            let more: Vec<_> = more.into_iter().map(|drive| weight(drive.id)).collect();
-            let chosen = choose(summary.id, short, &more).ok_or(layout)?;
-            candidates.extend(chosen.into_iter().map(weight));
+            let short = shards.saturating_sub(candidates.len()).min(more.len());
+            let chosen = match placement::place(&summary.id, short.max(1), &more, more.len().max(1)) {
+                // As few as it takes, unless too many of them fail together.
+                Ok(chosen) if short > 0 => chosen,
+                _ => more.iter().map(|drive| drive.drive).collect(),
+            };
+            candidates.extend(more.into_iter().filter(|drive| chosen.contains(&drive.drive)));
         }
-        choose(summary.id, shards, &candidates).ok_or(layout)
+        choose(summary.id, code, &candidates).ok_or(layout)
     }
 }
 
-/// Each drive of one process is a failure domain of its own; local drives weigh the same.
-fn weight(drive: DriveId) -> DriveWeight {
-    DriveWeight {
-        drive,
-        domain: drive,
-        capacity: 1,
-    }
-}
-
-fn choose(pack: PackId, shards: usize, drives: &[DriveWeight]) -> Option<Vec<DriveId>> {
-    placement::place(&pack, shards, drives, 1).ok()
+/// The drives of a pack, spread over as many failure domains as there are, so that losing any one leaves k shards.
+fn choose(pack: PackId, code: Code, drives: &[DriveWeight]) -> Option<Vec<DriveId>> {
+    (1..=code.parity()).find_map(|cap| placement::place(&pack, code.shards(), drives, cap).ok())
 }
 
 /// One pack on its way to the drives.
@@ -240,27 +225,20 @@ impl Put {
         let stored: Vec<usize> = self.entry.stored().collect();
         let mut rest_bytes = 0usize;
         for (index, shard) in shards.into_iter().enumerate() {
-            let Some(drive) = self
-                .entry
-                .drive(index)
-                .and_then(|id| self.inner.drive(id))
-                .cloned()
-            else {
+            let Some(place) = self.inner.place_of(&self.entry, index).cloned() else {
                 continue;
             };
-            if !stored.contains(&index) {
-                if drive.present().is_some() {
-                    self.durable.insert(index);
-                }
+            if !place.is_present() {
                 continue;
             }
-            if drive.present().is_none() {
+            if !stored.contains(&index) {
+                self.durable.insert(index);
                 continue;
             }
             let header = header(&self.entry, self.scope, index, self.entry.lease);
             rest_bytes += shard.len();
             let space = self.space;
-            writes.push(async move { (index, shard.len(), put_shard(&drive, header, shard, space).await) });
+            writes.push(async move { (index, shard.len(), place.put(header, shard, space).await) });
         }
         let mut held = None;
         while let Some((index, bytes, result)) = writes.next().await {
@@ -314,11 +292,8 @@ impl Put {
     fn check_implied(&mut self) -> bool {
         let geometry = &self.entry.summary.geometry;
         let is_gone = |index: &usize| {
-            let drive = self
-                .entry
-                .drive(*index)
-                .and_then(|id| self.inner.drive(id)?.present());
-            geometry.is_implied(*index) && drive.is_none_or(|drive| drive.check_present().is_err())
+            let place = self.inner.place_of(&self.entry, *index);
+            geometry.is_implied(*index) && !place.is_some_and(Place::is_in_place)
         };
         let gone: Vec<usize> = self.durable.iter().copied().filter(is_gone).collect();
         for index in gone {
@@ -328,20 +303,16 @@ impl Put {
     }
 
     fn rule_is_met(&self) -> bool {
-        let domains: Vec<DriveId> = self.holders().collect();
+        let domains: Vec<_> = self.holders().map(Place::domain).collect();
         placement::ack_rule(self.entry.summary.geometry.code, &domains)
     }
 
     /// The drives that hold their shard, or need none, and are there: one may be found lost at any time.
-    fn holders(&self) -> impl Iterator<Item = DriveId> {
+    fn holders(&self) -> impl Iterator<Item = &Place> {
         self.durable
             .iter()
-            .filter_map(|index| self.entry.drive(*index))
-            .filter(|id| {
-                self.inner
-                    .drive(*id)
-                    .is_some_and(|drive| drive.present().is_some())
-            })
+            .filter_map(|index| self.inner.place_of(&self.entry, *index))
+            .filter(|place| place.is_present())
     }
 
     /// After the last write: remembers what is missing, or takes back what was written and says why.
@@ -356,9 +327,8 @@ impl Put {
         }
         let error = self.error();
         for index in stored.iter().filter(|index| self.durable.contains(index)) {
-            if let Some(drive) = self.entry.drive(*index).and_then(|id| self.inner.drive(id)) {
-                // Best effort: what stays is garbage that no entry names.
-                let _ = delete_shard(drive, key(&self.entry, *index)).await;
+            if let Some(place) = self.inner.place_of(&self.entry, *index) {
+                place.take_back(key(&self.entry, *index)).await;
             }
         }
         if let Some(acknowledge) = self.acknowledge.take() {
@@ -401,45 +371,4 @@ pub(super) fn header(entry: &PackEntry, scope: [u8; 16], index: usize, lease: u6
         vault: entry.vault,
         scope,
     }
-}
-
-/// Stores a shard on a drive, durably.
-pub(super) async fn put_shard(
-    drive: &LocalDrive,
-    header: ShardHeader,
-    shard: Bytes,
-    space: PutSpace,
-) -> Result<(), DriveFailure> {
-    drive
-        .ask(shard.len(), |drive, reply| Job::Put {
-            drive,
-            header,
-            shard,
-            space,
-            reply,
-        })
-        .await
-}
-
-/// Puts a shard in the place of a damaged one, in one commit.
-pub(super) async fn replace_shard(
-    drive: &LocalDrive,
-    header: ShardHeader,
-    shard: Bytes,
-) -> Result<(), DriveFailure> {
-    drive
-        .ask(shard.len(), |drive, reply| Job::Replace {
-            drive,
-            header,
-            shard,
-            reply,
-        })
-        .await
-}
-
-/// Deletes a shard from a drive, durably.
-pub(super) async fn delete_shard(drive: &LocalDrive, key: ShardKey) -> Result<(), DriveFailure> {
-    drive
-        .ask(0, |drive, reply| Job::Delete { drive, key, reply })
-        .await
 }

@@ -17,10 +17,12 @@ use engine::erasure::{Coder, Source};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
-use super::drive::{DriveFailure, LocalDrive};
+use super::place::Place;
 use super::put::key;
 use super::{Cluster, Inner};
+use crate::drives::{DriveFailure, LATENCY_UNIT_BYTES, LocalDrive};
 use crate::entry::PackEntry;
+use crate::peer::Purpose;
 
 /// Reads up to so many bytes may run on the caller's thread.
 const INLINE_BYTES_MAX: u32 = 128 << 10;
@@ -124,49 +126,70 @@ impl Cluster {
         if bytes == 0 {
             return Ok(Bytes::new());
         }
-        let Some(drive) = self.inner.holder(entry, index) else {
+        let Some(place) = self.inner.holder(entry, index) else {
             self.inner.note_absent(entry, index);
             return self.inner.reconstruct(entry, index, range).await;
         };
-        let quick = drive.latency.is_within(INLINE_MAX) && !drive.under_way.is_stuck(HEDGE_AFTER_MIN);
-        if bytes <= INLINE_BYTES_MAX && quick {
+        let quick = bytes <= INLINE_BYTES_MAX
+            && place.latency().is_within(INLINE_MAX)
+            && !place.under_way().is_stuck(HEDGE_AFTER_MIN);
+        if let Some(drive) = place.local().filter(|_| quick) {
             match drive.read_range(&key(entry, index), offset, bytes) {
                 Ok(read) => return Ok(read),
                 Err(failure) => return self.inner.after_failure(entry, index, range, failure).await,
             }
         }
-        self.inner.read_hedged(entry, index, range, drive).await
+        self.inner.read_hedged(entry, index, range, place).await
     }
 
-    /// Reads several ranges of one pack, in order, in one task of the blocking pool. Not verified.
+    /// Reads several ranges of one pack, in order: those of this machine's drives in one task of the blocking pool, those of
+    /// peers at one time. Not verified.
     pub async fn read_lanes(&self, entry: &PackEntry, ranges: &[LaneRange]) -> Result<Vec<Bytes>, ReadError> {
-        let mut jobs = Vec::with_capacity(ranges.len());
+        let (mut local, mut remote) = (Vec::new(), Vec::new());
         let mut hedge_after = Duration::ZERO;
-        for range in ranges {
+        for (number, range) in ranges.iter().enumerate() {
             let index = range.check(entry)?;
             // What a stuck drive should give is rebuilt from the others.
-            let drive = self.inner.holder(entry, index).cloned();
-            let drive = drive.filter(|drive| !drive.under_way.is_stuck(HEDGE_AFTER_MAX));
-            hedge_after += self.inner.hedge_delay(range.bytes);
-            jobs.push((drive, key(entry, index), *range));
+            let place = self.inner.holder(entry, index);
+            let place = place.filter(|place| !place.under_way().is_stuck(HEDGE_AFTER_MAX));
+            match place {
+                Some(Place::Local(drive)) => {
+                    hedge_after += self.inner.hedge_delay(range.bytes);
+                    local.push((number, Arc::clone(drive), key(entry, index), *range));
+                }
+                Some(Place::Remote(_)) => remote.push((number, *range)),
+                None => {}
+            }
         }
-        self.inner
-            .counters
-            .reads
-            .fetch_add(ranges.len() as u64, Ordering::Relaxed);
-        let direct = tokio::task::spawn_blocking(move || {
-            let read = |(drive, key, range): (Option<Arc<LocalDrive>>, _, LaneRange)| {
-                drive?.read_range(&key, range.offset, range.bytes).ok()
-            };
-            jobs.into_iter().map(read).collect::<Vec<_>>()
-        });
-        // Past the timer each range goes its own way; the task's reads are then for nothing.
-        let direct = match tokio::time::timeout(hedge_after.max(HEDGE_AFTER_MIN * 5), direct).await {
-            Ok(Ok(direct)) => direct,
-            _ => vec![None; ranges.len()],
+        let mut read: Vec<Option<Bytes>> = vec![None; ranges.len()];
+        let mut keep = |(number, bytes): (usize, Option<Bytes>)| {
+            if let Some(place) = read.get_mut(number) {
+                *place = bytes;
+            }
         };
+        if !local.is_empty() {
+            let count = local.len() as u64;
+            self.inner.counters.reads.fetch_add(count, Ordering::Relaxed);
+            let direct = tokio::task::spawn_blocking(move || {
+                let read = |(number, drive, key, range): (_, Arc<LocalDrive>, _, LaneRange)| {
+                    (number, drive.read_range(&key, range.offset, range.bytes).ok())
+                };
+                local.into_iter().map(read).collect::<Vec<_>>()
+            });
+            // Past the timer each range goes its own way; the task's reads are then for nothing.
+            if let Ok(Ok(direct)) = tokio::time::timeout(hedge_after.max(HEDGE_AFTER_MIN * 5), direct).await {
+                direct.into_iter().for_each(&mut keep);
+            }
+        }
+        let asking = remote.into_iter().map(|(number, range)| async move {
+            let read = self.read_lane(entry, range.lane, range.offset, range.bytes).await;
+            (number, read)
+        });
+        for (number, read) in futures::future::join_all(asking).await {
+            keep((number, Some(read?)));
+        }
         let mut all = Vec::with_capacity(ranges.len());
-        for (range, read) in ranges.iter().zip(direct) {
+        for (range, read) in ranges.iter().zip(read) {
             all.push(match read {
                 Some(read) => read,
                 None => {
@@ -183,35 +206,39 @@ impl Inner {
     /// How long a read may take before others are asked as well: the p95 of a middling drive, so that one slow drive
     /// does not set its own measure.
     fn hedge_delay(&self, bytes: u32) -> Duration {
-        let present = self.drives.iter().filter(|drive| drive.present().is_some());
-        let mut p95s: Vec<Duration> = present.filter_map(|drive| drive.latency.p95()).collect();
+        let present = self.places.iter().filter(|place| place.is_present());
+        let mut p95s: Vec<Duration> = present.filter_map(|place| place.latency().p95()).collect();
         p95s.sort_unstable();
         let middling = p95s
             .get(p95s.len().saturating_sub(1) / 2)
             .copied()
             .unwrap_or_default();
-        let units = bytes.div_ceil(super::drive::LATENCY_UNIT_BYTES).max(1);
+        let units = bytes.div_ceil(LATENCY_UNIT_BYTES).max(1);
         (middling * units).clamp(HEDGE_AFTER_MIN, HEDGE_AFTER_MAX)
     }
 
-    /// The drive that should hold shard `index` and does.
-    fn holder(&self, entry: &PackEntry, index: usize) -> Option<&Arc<LocalDrive>> {
-        let drive = entry.drive(index).and_then(|id| self.drive(id))?;
-        drive.holds(&key(entry, index)).map(|_| drive)
+    /// The place that should hold shard `index` and does, as far as is known here.
+    pub(super) fn holder(&self, entry: &PackEntry, index: usize) -> Option<&Place> {
+        let place = self.place_of(entry, index)?;
+        let holds = match place.holds_now(&key(entry, index)) {
+            Some(holds) => holds,
+            None => place.is_present() && !self.missing.lacks(entry.id(), index),
+        };
+        holds.then_some(place)
     }
 
     /// A drive that is there without a shard that it should hold: healing looks at it in its next round, by when a put
     /// that is still under way has come to its end.
     fn note_absent(&self, entry: &PackEntry, index: usize) {
-        let drive = entry.drive(index).and_then(|id| self.drive(id)?.present());
-        if drive.is_some_and(|drive| !drive.contains(&key(entry, index))) {
+        let present = self.place_of(entry, index).filter(|place| place.is_present());
+        if present.is_some_and(|place| place.holds_now(&key(entry, index)) == Some(false)) {
             self.missing.add(entry, [index]);
         }
     }
 
     /// The code's tables; those of the usual code are at hand.
     pub(super) fn coder(&self, code: engine::pack::Code) -> Arc<Coder> {
-        if code == self.config.code {
+        if code == self.code {
             Arc::clone(&self.coder)
         } else {
             Arc::new(Coder::new(code))
@@ -227,7 +254,7 @@ impl Inner {
     ) -> Result<Bytes, ReadError> {
         if matches!(failure, DriveFailure::Absent | DriveFailure::Damaged) {
             self.missing.add(entry, [index]);
-            self.heal.notify_one();
+            self.own.changes.heal.notify_one();
         }
         self.reconstruct(entry, index, range).await
     }
@@ -237,16 +264,16 @@ impl Inner {
         entry: &PackEntry,
         index: usize,
         range: LaneRange,
-        drive: &Arc<LocalDrive>,
+        place: &Place,
     ) -> Result<Bytes, ReadError> {
         // No more threads for a drive that is stuck, as long as the others will do.
-        if drive.under_way.is_stuck(HEDGE_AFTER_MAX)
+        if place.under_way().is_stuck(HEDGE_AFTER_MAX)
             && let Ok(rebuilt) = self.reconstruct(entry, index, range).await
         {
             return Ok(rebuilt);
         }
         let after = self.hedge_delay(range.bytes);
-        let direct = spawn_read(Arc::clone(drive), entry, index, range);
+        let direct = read_at(place.clone(), entry, index, range, Purpose::Read);
         tokio::pin!(direct);
         match tokio::time::timeout(after, &mut direct).await {
             Ok((_, Ok(read))) => return Ok(read),
@@ -284,18 +311,18 @@ impl Inner {
         let implied = others.clone().filter(|index| geometry.is_implied(*index)).count();
         let mut holders: Vec<_> = others
             .filter(|index| !geometry.is_implied(*index))
-            .filter_map(|index| self.holder(entry, index).map(|drive| (index, Arc::clone(drive))))
+            .filter_map(|index| self.holder(entry, index).map(|place| (index, place.clone())))
             .collect();
         // The fastest is asked first, so it stands last.
-        holders.sort_by_key(|(_, drive)| {
-            let p95 = drive.latency.p95().unwrap_or_default();
-            std::cmp::Reverse((drive.under_way.is_stuck(HEDGE_AFTER_MIN), p95))
+        holders.sort_by_key(|(_, place)| {
+            let p95 = place.latency().p95().unwrap_or_default();
+            std::cmp::Reverse((place.under_way().is_stuck(HEDGE_AFTER_MIN), p95))
         });
         let mut read: Vec<Option<Bytes>> = vec![None; shards];
         let mut have = implied;
         let mut asked = FuturesUnordered::new();
         let short = need.saturating_sub(implied);
-        let ask = |(index, drive)| spawn_read(drive, entry, index, range);
+        let ask = |(index, place)| read_at(place, entry, index, range, Purpose::Hedge);
         asked.extend(
             holders
                 .split_off(holders.len().saturating_sub(short))
@@ -347,14 +374,17 @@ pub(super) fn sources<'a>(entry: &PackEntry, read: &'a [Option<Bytes>]) -> Vec<S
     read.iter().enumerate().map(source).collect()
 }
 
-/// Reads a range of a shard on the blocking pool. Starts at once.
-fn spawn_read(
-    drive: Arc<LocalDrive>,
+/// Reads a range of a shard.
+fn read_at(
+    place: Place,
     entry: &PackEntry,
     index: usize,
     range: LaneRange,
+    purpose: Purpose,
 ) -> impl Future<Output = (usize, Result<Bytes, DriveFailure>)> + use<> {
     let key = key(entry, index);
-    let task = tokio::task::spawn_blocking(move || drive.read_range(&key, range.offset, range.bytes));
-    async move { (index, task.await.unwrap_or(Err(DriveFailure::Closed))) }
+    async move {
+        let read = place.read_range(key, (range.offset, range.bytes), purpose);
+        (index, read.await)
+    }
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use engine::drive::ShardKey;
 use engine::pack::ShardHash;
 
 use super::Inner;
-use super::drive::{DriveFailure, LocalDrive};
-use super::put::{PutSpace, header, key, put_shard, replace_shard};
+use super::put::{header, key};
 use super::read::{ReadError, sources};
 use super::verify::BadShard;
+use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
+use crate::peer::Purpose;
 
 /// Verified shards of one pack, by index, and the bad ones that were met on the way.
 #[derive(Debug, Default)]
@@ -34,53 +34,14 @@ pub(super) struct Rebuilt {
     pub(super) bytes: u64,
 }
 
-/// Reads a whole shard and checks its hash.
-pub(super) fn read_whole(
-    drive: &LocalDrive,
-    key: ShardKey,
-    entry: &PackEntry,
-) -> Result<Bytes, DriveFailure> {
-    let shard_bytes = entry.summary.geometry.shard_bytes;
-    let shard = drive.read_range(&key, 0, shard_bytes)?;
-    match entry.summary.hash(usize::from(key.index)) {
-        Some(hash) if hash == ShardHash::of(&shard) => Ok(shard),
-        _ => Err(DriveFailure::Damaged),
-    }
-}
-
 impl Inner {
-    /// Whether shard `index` is where its entry says, as far as the drive's index knows. An implied one always is.
-    pub(super) fn is_there(&self, entry: &PackEntry, index: usize) -> bool {
-        entry.summary.geometry.is_implied(index)
-            || entry
-                .drive(index)
-                .and_then(|id| self.drive(id))
-                .is_some_and(|drive| drive.holds(&key(entry, index)).is_some())
-    }
-
-    /// The stored shards of a pack that are not there.
-    pub(super) fn absent(&self, entry: &PackEntry) -> Vec<usize> {
-        entry
-            .stored()
-            .filter(|index| !self.is_there(entry, *index))
-            .collect()
-    }
-
-    /// Whether all of a pack's drives are there and none has a shard of it.
-    pub(super) fn is_gone(&self, entry: &PackEntry) -> bool {
-        entry.stored().all(|index| {
-            let drive = entry.drive(index).and_then(|id| self.drive(id)?.present());
-            drive.is_some_and(|drive| !drive.contains(&key(entry, index)))
-        })
-    }
-
     /// Names a bad shard and remembers that it is to be replaced.
     pub(super) fn blame(&self, entry: &PackEntry, index: usize) -> Option<BadShard> {
-        let drive = entry.drive(index).and_then(|id| self.drive(id))?;
-        tracing::error!(drive = drive.number, pack = %entry.id(), index, "a shard is damaged; it is to be replaced");
+        let place = self.place_of(entry, index)?;
+        tracing::error!(drive = place.number(), pack = %entry.id(), index, "a shard is damaged; it is to be replaced");
         self.missing.add(entry, [index]);
         Some(BadShard {
-            drive: drive.id,
+            drive: place.id(),
             index,
         })
     }
@@ -119,18 +80,23 @@ impl Inner {
         Ok(gathered)
     }
 
-    /// Reads one whole shard on the blocking pool and checks its hash.
+    /// Reads one whole shard and checks its hash.
     pub(super) async fn read_verified(
         self: &Arc<Self>,
         entry: &Arc<PackEntry>,
         index: usize,
     ) -> Result<Bytes, DriveFailure> {
-        let drive = entry.drive(index).and_then(|id| self.drive(id)).cloned();
-        let drive = drive.ok_or(DriveFailure::Lost)?;
-        let (entry, key) = (Arc::clone(entry), key(entry, index));
-        tokio::task::spawn_blocking(move || read_whole(&drive, key, &entry))
-            .await
-            .unwrap_or(Err(DriveFailure::Closed))
+        let place = self.place_of(entry, index).ok_or(DriveFailure::Lost)?;
+        let whole = (0, entry.summary.geometry.shard_bytes);
+        let shard = place
+            .read_range(key(entry, index), whole, Purpose::Repair)
+            .await?;
+        let wanted = entry.summary.hash(index);
+        let checking = tokio::task::spawn_blocking(move || {
+            let holds = wanted == Some(ShardHash::of(&shard));
+            holds.then_some(shard).ok_or(DriveFailure::Damaged)
+        });
+        checking.await.unwrap_or(Err(DriveFailure::Closed))
     }
 
     /// Computes whole shards from verified ones and checks their hashes. On the blocking pool.
@@ -173,29 +139,24 @@ impl Inner {
         let gathered = self.gather(entry, missing).await?;
         left.extend(gathered.bad.iter().map(|bad| bad.index));
         let can_write = |index: &usize| {
-            let drive = entry.drive(*index).and_then(|id| self.drive(id));
-            drive.is_some_and(|drive| drive.writable())
+            let place = self.place_of(entry, *index);
+            place.is_some_and(|place| place.writable())
         };
         let want: Vec<usize> = left.iter().copied().filter(can_write).collect();
         let mut rebuilt = Rebuilt::default();
         if want.is_empty() {
             return Ok(rebuilt);
         }
-        let scope = self.scope_of(entry).ok_or(ReadError::too_few(entry, 0))?;
+        let scope = self.scope_of(entry).await.ok_or(ReadError::too_few(entry, 0))?;
         let computed = self.compute(entry, gathered.shards, want.clone()).await?;
         // A rebuilt shard of a live pack is put under a lease that drives still accept.
         let lease = entry.lease.max(self.lowest_lease.load(Ordering::Relaxed));
         let puts = want.iter().zip(computed).filter_map(|(index, shard)| {
-            let drive = entry.drive(*index).and_then(|id| self.drive(id))?;
+            let place = self.place_of(entry, *index)?;
             let header = header(entry, scope, *index, lease);
-            let there = drive.holds(&header.key()).is_some();
             Some(async move {
                 let bytes = shard.len() as u64;
-                let stored = match there {
-                    true => replace_shard(drive, header, shard).await,
-                    false => put_shard(drive, header, shard, PutSpace::Free).await,
-                };
-                (*index, bytes, stored)
+                (*index, bytes, place.mend(header, shard).await)
             })
         });
         for (index, bytes, result) in futures::future::join_all(puts).await {
@@ -213,12 +174,24 @@ impl Inner {
         Ok(rebuilt)
     }
 
-    /// The scope that the headers of the pack's shards name.
-    fn scope_of(&self, entry: &PackEntry) -> Option<[u8; 16]> {
-        entry.stored().find_map(|index| {
-            let key = key(entry, index);
-            let drive = entry.drive(index).and_then(|id| self.drive(id))?;
-            drive.holds(&key)?.header(&key).ok().map(|header| header.scope)
-        })
+    /// The scope that the headers of the pack's shards name: it is in no hash, so two of them have to agree where two can be had.
+    async fn scope_of(&self, entry: &PackEntry) -> Option<[u8; 16]> {
+        let mut named: Vec<[u8; 16]> = Vec::new();
+        for index in entry.stored() {
+            let Some(place) = self.holder(entry, index) else {
+                continue;
+            };
+            let Ok(headers) = place.headers(&[key(entry, index)]).await else {
+                continue;
+            };
+            let own = |header: &engine::drive::ShardHeader| header.vault == entry.vault;
+            if let Some(header) = headers.into_iter().flatten().find(own) {
+                if place.local().is_some() || named.contains(&header.scope) {
+                    return Some(header.scope);
+                }
+                named.push(header.scope);
+            }
+        }
+        named.first().copied()
     }
 }

@@ -7,35 +7,23 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use engine::drive::{DriveError, DriveIdentity, LostReason};
+use engine::drive::DriveError;
 use futures::StreamExt;
-use tokio::sync::oneshot;
 
 use super::Inner;
-use super::drive::LocalDrive;
-use super::flusher::Job;
+use super::place::Place;
+use super::presence::{PAGE_PACKS, next_page};
 use super::repair::{PackStream, RepairError, RepairOptions};
+use crate::drives::{Drives, Tried};
 use crate::ledger::LedgerError;
-
-/// How long a lost drive's writer may take to be let go before repair gives up on the drive.
-const DETACH_WITHIN: Duration = Duration::from_secs(30);
+use crate::peer::message::{RestoreMode, Restored};
 
 /// Directories of drives that are there again.
 #[derive(Debug, Default)]
 pub(super) struct Back {
     pub(super) reattached: Vec<PathBuf>,
     pub(super) recreated: Vec<PathBuf>,
-}
-
-/// What became of a lost drive without wiping anything.
-enum Tried {
-    Reattached,
-    Recreated,
-    /// There is something in the directory that is not to be trusted as it is.
-    Doubtful,
-    StillLost,
 }
 
 impl Inner {
@@ -47,143 +35,101 @@ impl Inner {
     ) -> Result<Back, RepairError> {
         let mut back = Back::default();
         let mut doubtful = Vec::new();
-        for drive in self.drives.iter().filter(|drive| drive.present().is_none()) {
-            let wanted = options.recreate && drive.default || options.replace.contains(&drive.dir);
-            self.detach(drive).await.map_err(|error| failed(drive, error))?;
-            let tried = self
-                .blocking(drive, move |inner, drive| inner.try_back(drive, wanted))
-                .await;
-            match tried.map_err(|error| failed(drive, error))? {
-                Tried::Reattached => back.reattached.push(drive.dir.clone()),
-                Tried::Recreated => back.recreated.push(drive.dir.clone()),
-                Tried::Doubtful => doubtful.push(drive),
+        for place in self.places.iter().filter(|place| !place.is_present()) {
+            let named = options.replace.iter().any(|dir| dir == place.dir());
+            let wanted = options.recreate && place.is_default() || named;
+            match self.try_back(place, wanted).await? {
+                Tried::Reattached => back.reattached.push(place.dir().to_owned()),
+                Tried::Recreated => back.recreated.push(place.dir().to_owned()),
+                Tried::Doubtful => doubtful.push(place),
                 Tried::StillLost => {}
             }
         }
+        if !self.peers.is_empty() {
+            // Their drives count as there once the peers said so.
+            super::watch::poll_peers(self, true).await;
+        }
         // Last, when everything else that has shards is back; and those to be given up after those that are not.
-        let given_up = |drive: &&Arc<LocalDrive>| options.accept_risk && options.replace.contains(&drive.dir);
+        let given_up =
+            |place: &&Place| options.accept_risk && options.replace.iter().any(|dir| dir == place.dir());
         let (named, others): (Vec<_>, Vec<_>) = doubtful.into_iter().partition(given_up);
-        for drive in others.into_iter().chain(named) {
-            if !given_up(&drive) {
-                let packs = self.packs_that_need(drive, packs).await?;
+        for place in others.into_iter().chain(named) {
+            if !given_up(&place) {
+                let packs = self.packs_that_need(place, packs).await?;
                 if packs > 0 {
-                    let dir = drive.dir.clone();
+                    let dir = place.dir().to_owned();
                     return Err(RepairError::AtRisk { dir, packs });
                 }
             }
-            let made = self.blocking(drive, Self::wipe).await;
-            made.map_err(|error| failed(drive, error))?;
-            back.recreated.push(drive.dir.clone());
+            self.wipe(place).await?;
+            back.recreated.push(place.dir().to_owned());
+        }
+        if !self.peers.is_empty() {
+            super::watch::poll_peers(self, true).await;
         }
         Ok(back)
     }
 
-    async fn blocking<T: Send + 'static>(
-        self: &Arc<Self>,
-        drive: &Arc<LocalDrive>,
-        work: impl FnOnce(&Self, &Arc<LocalDrive>) -> Result<T, DriveError> + Send + 'static,
-    ) -> Result<T, DriveError> {
-        let (inner, drive) = (Arc::clone(self), Arc::clone(drive));
-        let done = tokio::task::spawn_blocking(move || work(&inner, &drive)).await;
-        done.unwrap_or_else(|join| Err(io::Error::other(join).into()))
-    }
-
-    /// Has the flusher let go of a lost drive's writer, so that it can write nothing while the drive is opened anew.
-    async fn detach(&self, drive: &Arc<LocalDrive>) -> Result<(), DriveError> {
-        let Some(flusher) = drive.release() else {
-            return Ok(());
-        };
-        let (reply, answer) = oneshot::channel();
-        let number = drive.number;
-        let job = Job::Detach { drive: number, reply };
-        if flusher.push_control(job).is_err() {
-            // The thread has ended, and its writers with it.
-            return Ok(());
-        }
-        match tokio::time::timeout(DETACH_WITHIN, answer).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
-        }
-    }
-
-    fn try_back(&self, drive: &Arc<LocalDrive>, wanted: bool) -> Result<Tried, DriveError> {
-        let unless_wanted = |error| if wanted { Err(error) } else { Ok(Tried::StillLost) };
-        let expected = self.identity(drive);
-        match DriveIdentity::read(&*self.disk, &drive.dir) {
-            Ok(got) if got != expected => return unless_wanted(DriveError::WrongDrive { expected, got }),
-            Ok(_) => {}
-            Err(DriveError::NoDrive(error)) if error.kind() == io::ErrorKind::NotFound => {
-                return match (wanted, self.holds_a_log(drive)?) {
-                    (false, _) => Ok(Tried::StillLost),
-                    (true, true) => Ok(Tried::Doubtful),
-                    (true, false) => self.wipe(drive).map(|()| Tried::Recreated),
+    async fn try_back(&self, place: &Place, wanted: bool) -> Result<Tried, RepairError> {
+        let drive = match place {
+            Place::Local(drive) => drive,
+            Place::Remote(drive) => {
+                let mode = match wanted {
+                    true => RestoreMode::Recreate,
+                    false => RestoreMode::Reattach,
+                };
+                return match drive.restore(mode).await {
+                    Ok(Restored::Reattached) => Ok(Tried::Reattached),
+                    Ok(Restored::Recreated) => Ok(Tried::Recreated),
+                    Ok(Restored::Doubtful) => Ok(Tried::Doubtful),
+                    Ok(Restored::StillLost) => Ok(Tried::StillLost),
+                    Err(why) => {
+                        tracing::warn!(
+                            drive = place.number(),
+                            why,
+                            "a peer's drive cannot be brought back"
+                        );
+                        Ok(Tried::StillLost)
+                    }
                 };
             }
-            Err(error) => return unless_wanted(error),
-        }
-        let doubtful = if wanted { Tried::Doubtful } else { Tried::StillLost };
-        // After a failed write nobody knows which of its shards the disk holds.
-        if drive.lost_reason() == Some(Some(LostReason::WriteFailed)) {
-            return Ok(doubtful);
-        }
-        if !self.holds_a_log(drive)? {
-            return match wanted {
-                true => self.wipe(drive).map(|()| Tried::Recreated),
-                false => Ok(Tried::StillLost),
-            };
-        }
-        match self.attach(drive) {
-            Ok(()) => {
-                tracing::info!(drive = drive.number, dir = %drive.dir.display(), "a lost drive is back");
-                Ok(Tried::Reattached)
-            }
-            Err(error @ DriveError::Io(_)) => unless_wanted(error),
-            Err(error) => {
-                tracing::error!(drive = drive.number, dir = %drive.dir.display(), %error, "a lost drive does not open");
-                Ok(doubtful)
-            }
-        }
+        };
+        let own = &self.own;
+        own.detach(drive).await.map_err(|error| failed(place, error))?;
+        let tried = own
+            .blocking(drive, move |own, drive| own.try_back(drive, wanted))
+            .await;
+        tried.map_err(|error| failed(place, error))
     }
 
-    fn holds_a_log(&self, drive: &LocalDrive) -> io::Result<bool> {
-        match self.disk.list_dir(&drive.dir.join("log")) {
-            Ok(names) => Ok(!names.is_empty()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Empties a lost drive's directory and makes the drive anew.
-    fn wipe(&self, drive: &Arc<LocalDrive>) -> Result<(), DriveError> {
-        let log = drive.dir.join("log");
-        if self.disk.exists(&log) {
-            self.disk.remove_dir_all(&log)?;
-        }
-        let identity = DriveIdentity::path(&drive.dir);
-        if self.disk.exists(&identity) {
-            self.disk.remove_file(&identity)?;
-        }
-        self.create(drive)
+    async fn wipe(&self, place: &Place) -> Result<(), RepairError> {
+        let made = match place {
+            Place::Local(drive) => self.own.blocking(drive, Drives::wipe).await,
+            Place::Remote(drive) => match drive.restore(RestoreMode::Wipe).await {
+                Ok(_) => Ok(()),
+                Err(why) => Err(io::Error::other(why).into()),
+            },
+        };
+        made.map_err(|error| failed(place, error))
     }
 
     /// How many packs have a shard on this lost drive and too few on the others.
-    async fn packs_that_need(&self, drive: &LocalDrive, packs: &PackStream<'_>) -> Result<u64, LedgerError> {
+    async fn packs_that_need(&self, place: &Place, packs: &PackStream<'_>) -> Result<u64, LedgerError> {
         let mut need = 0;
-        let mut stream = packs();
-        while let Some(entry) = stream.next().await {
-            let entry = entry?;
-            let code = entry.summary.geometry.code;
-            let here = entry.stored().any(|index| entry.drive(index) == Some(drive.id));
-            let there = (0..code.shards()).filter(|index| self.is_there(&entry, *index));
-            need += u64::from(here && there.count() < code.data());
+        let mut stream = packs().chunks(PAGE_PACKS);
+        while let Some(page) = next_page(&mut stream).await? {
+            for (entry, lacks) in page.iter().zip(self.lacks(&page).await) {
+                let here = entry.stored().any(|index| entry.drive(index) == Some(place.id()));
+                need += u64::from(here && lacks.len() > entry.summary.geometry.code.parity());
+            }
         }
         Ok(need)
     }
 }
 
-fn failed(drive: &LocalDrive, source: DriveError) -> RepairError {
+fn failed(place: &Place, source: DriveError) -> RepairError {
     RepairError::Recreate {
-        dir: drive.dir.clone(),
+        dir: place.dir().to_owned(),
         source,
     }
 }

@@ -13,9 +13,10 @@ use engine::drive::DriveError;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::drive::DriveFailure;
+use super::presence::{PAGE_PACKS, next_page};
 use super::read::ReadError;
 use super::{Cluster, Inner};
+use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
 use crate::ledger::{Ledger, LedgerError};
 
@@ -179,8 +180,8 @@ impl Cluster {
     }
 
     fn lost_dirs(&self) -> Vec<PathBuf> {
-        let lost = self.inner.drives.iter().filter(|drive| drive.present().is_none());
-        lost.map(|drive| drive.dir.clone()).collect()
+        let lost = self.inner.places.iter().filter(|place| !place.is_present());
+        lost.map(|place| place.dir().to_owned()).collect()
     }
 }
 
@@ -220,22 +221,25 @@ impl Pass<'_, '_, '_> {
         let mut seen = std::collections::BTreeSet::new();
         let (mut packs, mut shards, mut missing, mut unreadable) = (0, 0, 0, 0);
         let number = self.inner.missing.begin_census();
-        let mut stream = (self.packs)();
-        while let Some(entry) = stream.next().await {
-            let entry = entry?;
-            let absent = self.inner.absent(&entry);
-            packs += 1;
-            shards += entry.stored().count() as u64;
-            missing += absent.len() as u64;
-            unreadable += u64::from(absent.len() > entry.summary.geometry.code.parity());
-            if !absent.is_empty() {
-                seen.insert(absent.len());
-                self.inner.missing.add(&entry, absent);
+        let mut stream = (self.packs)().chunks(PAGE_PACKS);
+        while let Some(page) = next_page(&mut stream).await? {
+            for (entry, absent) in page.iter().zip(self.inner.lacks(&page).await) {
+                packs += 1;
+                shards += entry.stored().count() as u64;
+                missing += absent.len() as u64;
+                unreadable += u64::from(absent.len() > entry.summary.geometry.code.parity());
+                if !absent.is_empty() {
+                    seen.insert(absent.len());
+                    self.inner.missing.add(entry, absent);
+                }
             }
         }
-        self.inner
-            .missing
-            .end_census(number, |entry| self.inner.is_gone(entry));
+        // What it did not meet and no drive has is no pack any more.
+        for entry in self.inner.missing.not_met(number) {
+            if self.inner.is_gone(&entry).await {
+                self.inner.missing.drop_not_met(entry.id(), number);
+            }
+        }
         self.report.packs = packs;
         self.report.shards_checked = shards;
         self.report.still_missing = missing;
@@ -251,7 +255,8 @@ impl Pass<'_, '_, '_> {
         while let Some(entry) = stream.next().await {
             let entry = Arc::new(entry?);
             let mut bad = Vec::new();
-            for index in entry.stored().filter(|index| self.inner.is_there(&entry, *index)) {
+            let absent = self.inner.absent(&entry).await;
+            for index in entry.stored().filter(|index| !absent.contains(index)) {
                 match self.inner.read_verified(&entry, index).await {
                     Err(DriveFailure::Damaged) => bad.push(index),
                     Err(DriveFailure::Io) => self.report.unrepaired += 1,
@@ -272,7 +277,7 @@ impl Pass<'_, '_, '_> {
         for index in bad {
             self.inner.blame(entry, *index);
         }
-        let mut lacks = self.inner.absent(entry);
+        let mut lacks = self.inner.absent(entry).await;
         lacks.extend(bad);
         let _gate = self.inner.rebuild_gate.read().await;
         let made = match self.inner.rebuild(entry, &lacks).await {
@@ -293,38 +298,44 @@ impl Pass<'_, '_, '_> {
     async fn rebuild(&mut self, risk: usize) -> Result<(), RepairError> {
         self.shown.done = 0;
         let inner = Arc::clone(self.inner);
-        let rebuilding = (self.packs)().map(|entry| {
-            let inner = Arc::clone(&inner);
-            async move {
-                let entry = Arc::new(entry?);
-                let absent = inner.absent(&entry);
-                if absent.len() < risk {
-                    return Ok(None);
+        let mut stream = (self.packs)().chunks(PAGE_PACKS);
+        while let Some(page) = next_page(&mut stream).await? {
+            let lacks = inner.lacks(&page).await;
+            let at_risk = page.into_iter().zip(lacks).map(|(entry, absent)| {
+                let inner = Arc::clone(&inner);
+                async move {
+                    if absent.len() < risk {
+                        return None;
+                    }
+                    let _gate = inner.rebuild_gate.read().await;
+                    // Again: what was deleted meanwhile must not come back.
+                    if inner.missing.is_deleted(entry.id()) {
+                        return None;
+                    }
+                    Some(inner.rebuild(&Arc::new(entry), &absent).await)
                 }
-                let _gate = inner.rebuild_gate.read().await;
-                Ok::<_, LedgerError>(Some(inner.rebuild(&entry, &absent).await))
+            });
+            let mut rebuilding = std::pin::pin!(futures::stream::iter(at_risk).buffer_unordered(CONCURRENT));
+            while let Some(result) = rebuilding.next().await {
+                self.shown.done += 1;
+                match result {
+                    Some(Ok(rebuilt)) => {
+                        self.report.shards_rebuilt += rebuilt.made.len() as u64;
+                        self.report.bytes_rebuilt += rebuilt.bytes;
+                    }
+                    // The census names it again.
+                    Some(Err(error @ ReadError::Wrong { .. })) => {
+                        tracing::error!(%error, "a pack could not be rebuilt")
+                    }
+                    // Counted, and said once, at the end.
+                    Some(Err(error @ ReadError::NotEnoughShards { .. })) => {
+                        tracing::debug!(%error, "a pack has too few shards to be rebuilt");
+                    }
+                    Some(Err(error)) => tracing::warn!(%error, "a pack could not be rebuilt"),
+                    None => {}
+                }
+                self.show();
             }
-        });
-        let mut rebuilding = std::pin::pin!(rebuilding.buffer_unordered(CONCURRENT));
-        while let Some(result) = rebuilding.next().await {
-            self.shown.done += 1;
-            match result? {
-                Some(Ok(rebuilt)) => {
-                    self.report.shards_rebuilt += rebuilt.made.len() as u64;
-                    self.report.bytes_rebuilt += rebuilt.bytes;
-                }
-                // The census names it again.
-                Some(Err(error @ ReadError::Wrong { .. })) => {
-                    tracing::error!(%error, "a pack could not be rebuilt")
-                }
-                // Counted, and said once, at the end.
-                Some(Err(error @ ReadError::NotEnoughShards { .. })) => {
-                    tracing::debug!(%error, "a pack has too few shards to be rebuilt");
-                }
-                Some(Err(error)) => tracing::warn!(%error, "a pack could not be rebuilt"),
-                None => {}
-            }
-            self.show();
         }
         Ok(())
     }

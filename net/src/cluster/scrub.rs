@@ -1,15 +1,15 @@
-//! Scrub: every drive reads every shard that it holds and checks its hash.
+//! Scrub: every drive reads every shard that it holds and checks its hash, a peer's drive where it is.
 //!
 //! It starts from the drives, so it also meets shards that no pack names; those it only counts. Invariant: a shard that
 //! does not check is replaced once the right one has been computed, and stays where it is until then.
 
 use std::sync::Arc;
 
-use engine::drive::{Drive, ShardKey};
+use engine::drive::ShardKey;
 use engine::pack::PackId;
 use futures::future::BoxFuture;
 
-use super::drive::{DriveFailure, LocalDrive};
+use super::place::Place;
 use super::repair::Progress;
 use super::{Cluster, Inner};
 use crate::entry::PackEntry;
@@ -19,8 +19,8 @@ use crate::ledger::LedgerError;
 pub type PackLookup<'a> =
     dyn Fn(PackId) -> BoxFuture<'a, Result<Option<PackEntry>, LedgerError>> + Send + Sync + 'a;
 
-/// Shards taken from a drive's index at a time.
-const PAGE: usize = 256;
+/// Shards that a drive checks before it says how far it is.
+const PAGE: usize = 64;
 
 /// What a scrub found and did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,42 +46,29 @@ impl Cluster {
         lookup: &PackLookup<'_>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<ScrubReport, LedgerError> {
-        let present = self
-            .inner
-            .drives
-            .iter()
-            .filter_map(|place| Some((place, place.present()?)));
-        let drives: Vec<_> = present.collect();
+        let present = self.inner.places.iter().filter(|place| place.is_present());
+        let places: Vec<_> = present.collect();
         let mut report = ScrubReport::default();
         let mut shown = Progress {
-            total: drives.iter().map(|(_, drive)| drive.usage().shards).sum(),
+            total: places.iter().map(|place| place.shards()).sum(),
             ..Progress::default()
         };
-        for (place, drive) in drives {
+        for place in places {
             let mut after = None;
-            loop {
-                let keys = drive.keys_after(after, PAGE);
-                after = keys.last().copied();
-                for key in keys {
-                    match check(place, &drive, key).await {
-                        Ok(bytes) => {
-                            report.shards_checked += 1;
-                            report.bytes_checked += bytes;
-                        }
-                        Err(DriveFailure::Damaged) => {
-                            report.shards_checked += 1;
-                            report.shards_bad += 1;
-                            self.inner.mend(place, key, lookup, &mut report).await?;
-                        }
-                        Err(DriveFailure::Io) => report.unrepaired += 1,
-                        // Deleted meanwhile, or gone with its drive.
-                        Err(_) => {}
-                    }
-                    shown.done += 1;
-                    shown.shards_rebuilt = report.shards_rebuilt;
-                    progress(shown);
+            // A drive that is lost meanwhile is not what a scrub is about.
+            while let Ok(page) = place.scrub(after, PAGE).await {
+                report.shards_checked += page.shards;
+                report.bytes_checked += page.bytes;
+                report.shards_bad += page.bad.len() as u64;
+                report.unrepaired += page.unread;
+                for key in page.bad {
+                    self.inner.mend(place, key, lookup, &mut report).await?;
                 }
-                if after.is_none() || drive.is_lost().is_some() {
+                shown.done += page.shards + page.unread;
+                shown.shards_rebuilt = report.shards_rebuilt;
+                progress(shown);
+                after = page.last;
+                if after.is_none() {
                     break;
                 }
             }
@@ -90,20 +77,10 @@ impl Cluster {
     }
 }
 
-/// Reads a shard with its header and checks both; its bytes if they check.
-async fn check(place: &Arc<LocalDrive>, drive: &Drive, key: ShardKey) -> Result<u64, DriveFailure> {
-    let (place, drive) = (Arc::clone(place), drive.clone());
-    let reading = tokio::task::spawn_blocking(move || match drive.read(&key) {
-        Ok((_, shard)) => Ok(shard.len() as u64),
-        Err(error) => Err(place.failure(&drive, &error)),
-    });
-    reading.await.unwrap_or(Err(DriveFailure::Closed))
-}
-
 impl Inner {
     async fn mend(
         self: &Arc<Self>,
-        place: &Arc<LocalDrive>,
+        place: &Place,
         key: ShardKey,
         lookup: &PackLookup<'_>,
         report: &mut ScrubReport,
@@ -111,9 +88,9 @@ impl Inner {
         let index = usize::from(key.index);
         let entry = lookup(key.pack)
             .await?
-            .filter(|entry| entry.drive(index) == Some(place.id));
+            .filter(|entry| entry.drive(index) == Some(place.id()));
         let Some(entry) = entry else {
-            tracing::warn!(drive = place.number, pack = %key.pack, index, "a damaged shard of no known pack is left alone");
+            tracing::warn!(drive = place.number(), pack = %key.pack, index, "a damaged shard of no known pack is left alone");
             report.orphans += 1;
             return Ok(());
         };
@@ -126,7 +103,7 @@ impl Inner {
                 report.unrepaired += u64::from(!rebuilt.made.contains(&index));
             }
             Err(error) => {
-                tracing::warn!(%error, drive = place.number, pack = %key.pack, index, "a damaged shard cannot be replaced");
+                tracing::warn!(%error, drive = place.number(), pack = %key.pack, index, "a damaged shard cannot be replaced");
                 report.unrepaired += 1;
             }
         }

@@ -1,11 +1,12 @@
 //! Figures of the cluster, for `status`, `/metrics` and tests.
 //!
-//! Invariant: asking waits for no disk but one call for free bytes per drive.
+//! Invariant: asking waits for no peer, and for no disk but one call for free bytes per drive.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::Cluster;
+use super::place::Place;
 use crate::entry::DriveId;
 
 /// Whether a drive is there.
@@ -78,12 +79,12 @@ impl Cluster {
         let (packs_at_risk, packs_unreadable) = inner.missing.figures();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         ClusterStatus {
-            drives: (0..inner.drives.len())
+            drives: (0..inner.places.len())
                 .filter_map(|number| self.drive_status(number))
                 .collect(),
             packs_at_risk,
             packs_unreadable,
-            flushes: inner.flushers().values().map(|flusher| flusher.flushes()).sum(),
+            flushes: inner.own.flushes(),
             packs_put: count(&inner.counters.packs_put),
             shards_put: count(&inner.counters.shards_put),
             reads: count(&inner.counters.reads),
@@ -94,27 +95,49 @@ impl Cluster {
     }
 
     fn drive_status(&self, number: usize) -> Option<DriveStatus> {
-        let place = self.inner.drives.get(number)?;
-        let usage = place.present().map(|drive| drive.usage());
-        let state = match (&usage, place.is_full()) {
-            (None, _) => DriveState::Lost,
-            (Some(_), true) => DriveState::Full,
-            (Some(_), false) => DriveState::Present,
+        let place = self.inner.places.get(number)?;
+        let state = match (place.is_present(), place.is_full()) {
+            (false, _) => DriveState::Lost,
+            (true, true) => DriveState::Full,
+            (true, false) => DriveState::Present,
         };
-        let reason = place.lost_reason().flatten().map(|reason| reason.to_string());
-        let p95 = place.latency.p95().unwrap_or_default();
-        Some(DriveStatus {
+        let p95 = place.latency().p95().unwrap_or_default();
+        let mut status = DriveStatus {
             number,
-            id: place.id,
-            dir: place.dir.clone(),
+            id: place.id(),
+            dir: place.dir().to_owned(),
             state,
-            reason,
-            shards: usage.as_ref().map_or(0, |usage| usage.shards),
-            live_bytes: usage.as_ref().map_or(0, |usage| usage.live),
-            garbage_bytes: usage.as_ref().map_or(0, |usage| usage.garbage),
-            allocated_bytes: usage.as_ref().map_or(0, |usage| usage.allocated),
-            free_bytes: usage.map_or(0, |_| self.inner.disk.available_bytes(&place.dir).unwrap_or(0)),
+            reason: None,
+            shards: 0,
+            live_bytes: 0,
+            garbage_bytes: 0,
+            allocated_bytes: 0,
+            free_bytes: 0,
             read_p95_us: u64::try_from(p95.as_micros()).unwrap_or(u64::MAX),
-        })
+        };
+        match place {
+            Place::Local(drive) => {
+                status.reason = drive.lost_reason().flatten().map(|reason| reason.to_string());
+                if let Some(usage) = drive.present().map(|drive| drive.usage()) {
+                    status.shards = usage.shards;
+                    status.live_bytes = usage.live;
+                    status.garbage_bytes = usage.garbage;
+                    status.allocated_bytes = usage.allocated;
+                    status.free_bytes = self.inner.own.free_bytes(drive);
+                }
+            }
+            Place::Remote(drive) => {
+                status.reason = drive.why_lost();
+                if drive.is_present() {
+                    let report = drive.report();
+                    status.shards = report.shards;
+                    status.live_bytes = report.live_bytes;
+                    status.garbage_bytes = report.garbage_bytes;
+                    status.allocated_bytes = report.allocated_bytes;
+                    status.free_bytes = report.free_bytes;
+                }
+            }
+        }
+        Some(status)
     }
 }

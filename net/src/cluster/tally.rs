@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use tokio::time::Instant;
 
+use super::presence::{PAGE_PACKS, next_page};
 use super::repair::PackStream;
 use super::{Cluster, Inner};
 use crate::entry::PackEntry;
@@ -48,27 +49,33 @@ impl Cluster {
         let inner = &self.inner;
         let mut tally = Tally::default();
         let mut landing = Vec::new();
-        let mut stream = packs();
-        while let Some(entry) = stream.next().await {
-            let entry = entry?;
-            tally.packs += 1;
-            tally.shards += entry.stored().count() as u64;
-            if landing.len() < LANDING_MAX && inner.may_be_landing(&entry) {
-                landing.push(entry);
-            } else {
-                tally.add(inner, &entry);
+        let mut stream = packs().chunks(PAGE_PACKS);
+        while let Some(page) = next_page(&mut stream).await? {
+            let lacks = inner.lacks(&page).await;
+            for (entry, lacks) in page.into_iter().zip(lacks) {
+                tally.packs += 1;
+                tally.shards += entry.stored().count() as u64;
+                if landing.len() < LANDING_MAX && inner.may_be_landing(&entry, &lacks) {
+                    landing.push(entry);
+                } else {
+                    tally.add(inner, &entry, lacks);
+                }
             }
         }
         let until = Instant::now() + LANDING;
-        loop {
-            landing.retain(|entry| inner.may_be_landing(entry));
-            if landing.is_empty() || Instant::now() >= until {
-                break;
+        while !landing.is_empty() {
+            let lacks = inner.lacks(&landing).await;
+            let late = Instant::now() >= until;
+            let looked: Vec<_> = std::mem::take(&mut landing).into_iter().zip(lacks).collect();
+            for (entry, lacks) in looked {
+                match inner.may_be_landing(&entry, &lacks) && !late {
+                    true => landing.push(entry),
+                    false => tally.add(inner, &entry, lacks),
+                }
             }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        for entry in &landing {
-            tally.add(inner, entry);
+            if !landing.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
         Ok(tally)
     }
@@ -76,14 +83,13 @@ impl Cluster {
 
 impl Inner {
     /// Whether what the pack lacks may be on its way: it was acknowledged without, and nobody noted that it failed.
-    fn may_be_landing(&self, entry: &PackEntry) -> bool {
+    fn may_be_landing(&self, entry: &PackEntry, absent: &[usize]) -> bool {
         if self.counters.packs_put.load(Ordering::Relaxed) == 0 {
             return false;
         }
-        let absent = self.absent(entry);
         let is_present = |index: &usize| {
-            let drive = entry.drive(*index).and_then(|id| self.drive(id));
-            drive.is_some_and(|drive| drive.present().is_some())
+            let place = self.place_of(entry, *index);
+            place.is_some_and(|place| place.is_present())
         };
         !absent.is_empty()
             && absent.len() <= entry.summary.geometry.code.parity() / 2
@@ -94,11 +100,10 @@ impl Inner {
 }
 
 impl Tally {
-    fn add(&mut self, inner: &Inner, entry: &PackEntry) {
+    fn add(&mut self, inner: &Inner, entry: &PackEntry, mut lacks: Vec<usize>) {
         if inner.missing.is_deleted(entry.id()) {
             return;
         }
-        let mut lacks = inner.absent(entry);
         // The list also remembers shards that a drive may have again: they only count as lost for reading when absent.
         self.unreadable += u64::from(lacks.len() > entry.summary.geometry.code.parity());
         lacks.extend(inner.missing.of(entry.id()));

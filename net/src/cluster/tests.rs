@@ -20,6 +20,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::{Cluster, ClusterConfig, DriveConfig, LaneRange, PutError, PutSpace, ReadError, drive_id};
+use crate::drives::LocalDrive;
 use crate::entry::PackEntry;
 use crate::ledger::LedgerError;
 
@@ -36,7 +37,7 @@ fn config(root: &Path, drives: usize, create: bool) -> ClusterConfig {
     });
     let fresh = Arc::new(|| LOG_ID.fetch_add(1, Ordering::Relaxed));
     let mut config = ClusterConfig::new(CLUSTER, Code::DEFAULT, dirs.collect(), fresh);
-    config.create = create;
+    config.own.create = create;
     config
 }
 
@@ -108,13 +109,17 @@ fn packs(
 /// Waits until what acknowledged puts were still writing is written.
 async fn settle(cluster: &Cluster, stored: &[Stored]) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while stored
-        .iter()
-        .any(|stored| !cluster.inner.absent(&stored.entry).is_empty())
-    {
-        assert!(std::time::Instant::now() < deadline, "shards are still missing");
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    for stored in stored {
+        while !cluster.inner.absent(&stored.entry).await.is_empty() {
+            assert!(std::time::Instant::now() < deadline, "shards are still missing");
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
     }
+}
+
+/// The drive of this number.
+fn local(cluster: &Cluster, number: usize) -> &Arc<LocalDrive> {
+    &cluster.inner.own.drives[number]
 }
 
 #[tokio::test]
@@ -252,12 +257,12 @@ async fn swapped_directories_keep_their_drives_and_foreign_ones_are_refused() {
     settle(&cluster, &stored).await;
     cluster.close().await;
     let mut swapped = config(Path::new("/d"), 6, false);
-    swapped.drives.reverse();
+    swapped.own.drives.reverse();
     let cluster = open_at(disk.clone(), swapped).await;
     assert_reads(&cluster, &stored[0]).await;
     cluster.close().await;
     let mut foreign = config(Path::new("/d"), 6, false);
-    foreign.cluster = [1; 16];
+    foreign.own.cluster = [1; 16];
     let disk: Arc<dyn Disk> = Arc::new(disk);
     assert!(Cluster::open(disk, foreign).await.is_err());
 }

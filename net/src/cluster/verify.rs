@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Cluster;
-use super::drive::DriveFailure;
 use super::read::{LaneRange, ReadError};
+use crate::drives::DriveFailure;
 use crate::entry::{DriveId, PackEntry};
 
 /// A shard that did not have its hash, and the drive that gave it. It is replaced soon, if the others can make it.
@@ -59,7 +59,7 @@ impl Cluster {
         };
         drop(permit);
         if !bad.is_empty() {
-            self.inner.heal.notify_one();
+            self.inner.own.changes.heal.notify_one();
         }
         // The range was checked against the lane, and a lane is no longer than its shard.
         let start = range.offset as usize;

@@ -1,108 +1,84 @@
-//! The drive checker: notices, every second and also when nothing is written, that a drive's directory is gone.
+//! What runs beside the cluster client: each second it asks the peers how their drives are, and heals what can be healed.
 //!
-//! It also lets full drives take puts again when space came back. Healing runs beside it, in a task of its own, so that
-//! a slow rebuild does not keep the checker from looking. Invariants: both hold the cluster only weakly, so they end with
-//! it; a drive that does not answer a check keeps one thread, and no other drive's check, waiting.
+//! The drives of this machine have a checker of their own. Invariants: all of it holds the cluster only weakly, so it ends with
+//! it; a peer that does not answer keeps no other waiting.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
-use super::drive::LocalDrive;
 use super::{Cluster, Inner};
+use crate::drives::Changes;
 
-/// How often drives are looked at.
+/// How often peers are asked, and the list of what is missing is gone through.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long a round of checks waits for the slowest drive.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a round of questions waits for the slowest peer.
+const WAIT_MAX: Duration = Duration::from_secs(3);
 
-/// Starts the checker and the healer on the current runtime.
+/// Starts both on the current runtime.
 pub(super) fn spawn(inner: &Arc<Inner>) {
     tokio::spawn(watch(Arc::downgrade(inner)));
-    tokio::spawn(heal(Arc::downgrade(inner), Arc::clone(&inner.heal)));
+    tokio::spawn(heal(Arc::downgrade(inner), Arc::clone(&inner.own.changes)));
 }
 
 async fn watch(weak: Weak<Inner>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(inner) = weak.upgrade() else { return };
-        check_drives(&inner, false).await;
+        if inner.missing.wants_census() {
+            inner.own.changes.lost_shards();
+        }
+        poll_peers(&inner, false).await;
     }
 }
 
-/// Checks every drive, each on a thread of its own. One whose last check is still under way is passed over, or asked again
-/// after it: what it finds may be older than this call.
-async fn check_drives(inner: &Arc<Inner>, ask_again: bool) {
-    if inner.missing.wants_census() {
-        inner.census.notify_one();
-    }
-    let mut checks = tokio::task::JoinSet::new();
-    for place in &inner.drives {
-        let alone = Arc::clone(&place.checking);
-        if !ask_again && alone.try_lock().is_err() {
-            continue;
-        }
-        let (inner, place) = (Arc::clone(inner), Arc::clone(place));
-        checks.spawn(async move {
-            let alone = alone.lock_owned().await;
-            let check = tokio::task::spawn_blocking(move || {
-                inner.check_drive(&place);
-                drop(alone);
-            });
-            if check.await.is_err() {
-                tracing::error!("a drive's check failed");
+/// Asks every peer. One that is being asked already is passed over, or asked again after that: what it said may be older than
+/// this call.
+pub(super) async fn poll_peers(inner: &Arc<Inner>, ask_again: bool) {
+    let mut polls = tokio::task::JoinSet::new();
+    for number in 0..inner.peers.len() {
+        let inner = Arc::clone(inner);
+        polls.spawn(async move {
+            let Some(peer) = inner.peers.get(number) else {
+                return;
+            };
+            let alone = Arc::clone(&peer.polling);
+            let _alone = match ask_again {
+                true => alone.lock_owned().await,
+                false => match alone.try_lock_owned() {
+                    Ok(alone) => alone,
+                    Err(_) => return,
+                },
+            };
+            if peer.poll(inner.lowest_lease.load(Ordering::Relaxed)).await {
+                // What it still holds, only a census tells.
+                inner.own.changes.lost_shards();
+                inner.own.changes.came_back();
             }
         });
     }
-    let all = async { while checks.join_next().await.is_some() {} };
-    if tokio::time::timeout(WAIT_MAX, all).await.is_err() {
-        tracing::warn!(
-            drives = checks.len(),
-            "drives do not answer whether they are there"
-        );
-    }
+    let all = async { while polls.join_next().await.is_some() {} };
+    // What takes longer is dropped with the set, and asked anew in the next round.
+    let _ = tokio::time::timeout(WAIT_MAX, all).await;
 }
 
-async fn heal(weak: Weak<Inner>, wanted: Arc<Notify>) {
+async fn heal(weak: Weak<Inner>, changes: Arc<Changes>) {
     let mut healed = None;
     loop {
         // Either a second passes or a read found something to heal.
-        let _ = tokio::time::timeout(EVERY, wanted.notified()).await;
+        let _ = tokio::time::timeout(EVERY, changes.heal.notified()).await;
         let Some(inner) = weak.upgrade() else { return };
         healed = inner.heal_round(healed, true).await;
     }
 }
 
-impl Inner {
-    fn check_drive(&self, place: &LocalDrive) {
-        let Some(drive) = place.present() else { return };
-        if let Err(error) = drive.check_present() {
-            tracing::error!(drive = place.number, dir = %place.dir.display(), %error, "a drive is lost");
-            return;
-        }
-        if place.is_full() {
-            let free = self.disk.available_bytes(&place.dir).unwrap_or(0);
-            if free >= self.config.headroom_bytes.saturating_mul(2) {
-                tracing::info!(
-                    drive = place.number,
-                    free_bytes = free,
-                    "a full drive takes puts again"
-                );
-                place.set_full(false);
-                self.missing.wake();
-            }
-        }
-    }
-}
-
 impl Cluster {
-    /// Looks at every drive now, as the checker does each second. Waits at most a second for one that does not answer.
+    /// Looks at every drive now, as the checkers do each second. Waits a few seconds at most for one that does not answer.
     pub async fn check_drives(&self) {
-        check_drives(&self.inner, true).await;
+        tokio::join!(self.inner.own.check(true), poll_peers(&self.inner, true));
     }
 
-    /// Heals what can be healed now, as the checker does each second.
+    /// Heals what can be healed now, as it is done each second.
     pub async fn heal(&self) {
         let mut after = None;
         loop {

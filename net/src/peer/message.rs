@@ -11,8 +11,8 @@ use engine::codec::{DecodeError, Reader, Writer};
 use engine::drive::{ShardHeader, ShardKey};
 use engine::pack::{PackId, PackSummary};
 
-pub use answer::{Answer, DriveReport, DriveStanding, Refusal};
-pub use request::{PutMode, Request};
+pub use answer::{Answer, DriveReport, DriveStanding, Refusal, Restored};
+pub use request::{PutMode, Request, RestoreMode};
 
 /// Most keys of one message.
 pub const KEYS_MAX: usize = 1_024;

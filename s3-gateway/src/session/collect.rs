@@ -415,14 +415,14 @@ impl Inner {
         loop {
             // The order matters: what is listed, not pinned and not named by an entry applied after the listing is dead, for a
             // pack is pinned from before its first shard until its entry is applied.
-            let page = self.cluster.stored_packs(after, RETIRE_MAX).await;
+            let page = self.cluster.listed_packs(self.vault.0, after, RETIRE_MAX).await;
             let pinned = self.pins.pinned();
             self.catch_up().await?;
             let mut dead = Vec::new();
             for pack in page.packs {
-                let own = pack.vault == self.vault.0 && pack.lease <= self.lease;
-                if own && !pinned.contains(&pack.summary.id) && self.index.pack(&pack.summary.id)?.is_none() {
-                    dead.push(pack.summary.id);
+                let own = pack.lease <= self.lease;
+                if own && !pinned.contains(&pack.id) && self.index.pack(&pack.id)?.is_none() {
+                    dead.push(pack.id);
                 }
             }
             self.order_delete(&dead, report).await?;

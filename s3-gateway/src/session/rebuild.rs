@@ -160,9 +160,10 @@ impl Drives<'_> {
         let all_there = self.cluster.present() == self.cluster.layout().len();
         let mut after = None;
         loop {
-            let page = self.cluster.stored_packs(after, PAGE_PACKS).await;
-            for pack in page.packs {
-                if pack.vault != self.keyring.vault().0 || !wanted(&pack) {
+            let vault = self.keyring.vault().0;
+            let page = self.cluster.listed_packs(vault, after, PAGE_PACKS).await;
+            for pack in self.cluster.stored_packs(page.packs).await {
+                if pack.vault != vault || !wanted(&pack) {
                     continue;
                 }
                 // What it claims was never acknowledged, and must not take the place of what was.
@@ -200,11 +201,15 @@ impl Drives<'_> {
         let mut readable = HashSet::new();
         let mut after = None;
         loop {
-            let page = self.cluster.stored_packs(after, PAGE_PACKS).await;
-            let own = page
-                .packs
+            let vault = self.keyring.vault().0;
+            let page = self.cluster.listed_packs(vault, after, PAGE_PACKS).await;
+            if page.incomplete {
+                return None;
+            }
+            let stored = self.cluster.stored_packs(page.packs).await;
+            let own = stored
                 .iter()
-                .filter(|pack| pack.vault == self.keyring.vault().0 && pack.is_readable());
+                .filter(|pack| pack.vault == vault && pack.is_readable());
             readable.extend(own.map(|pack| pack.summary.id));
             match page.next {
                 Some(next) => after = Some(next),

@@ -119,14 +119,11 @@ pub async fn check_collection(history: &History, answered: &Answered, rig: &Rig)
     check(history, answered, rig).await?;
     let mut after = None;
     loop {
-        let page = rig.cluster.stored_packs(after, 100).await;
+        let page = rig.cluster.listed_packs(rig.session.vault().0, after, 100).await;
         for pack in page.packs {
-            let entry = rig.session.pack_entry(&pack.summary.id);
+            let entry = rig.session.pack_entry(&pack.id);
             if entry.map_err(|error| error.to_string())?.is_none() {
-                return Err(format!(
-                    "pack {} is stored and no entry names it",
-                    pack.summary.id
-                ));
+                return Err(format!("pack {} is stored and no entry names it", pack.id));
             }
         }
         match page.next {

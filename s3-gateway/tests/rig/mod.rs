@@ -16,7 +16,8 @@ use engine::log::LogConfig;
 use engine::pack::Code;
 use engine::view::{MemoryView, View};
 use futures::future::BoxFuture;
-use net::cluster::{ClusterConfig, DriveConfig, RepairOptions, RepairReport, ScrubReport};
+use net::DriveConfig;
+use net::cluster::{ClusterConfig, RepairOptions, RepairReport, ScrubReport};
 use net::ledger::LedgerConfig;
 use net::{Cluster, Ledger, LedgerError, LocalLedger, PackEntry};
 use s3_gateway::key::{BucketName, ObjectKey};
@@ -87,7 +88,7 @@ impl Opening {
             view: None,
             lease_above: 0,
             quota_bytes: None,
-            headroom_bytes: ClusterConfig::HEADROOM_BYTES,
+            headroom_bytes: net::DrivesConfig::HEADROOM_BYTES,
         }
     }
 
@@ -144,9 +145,9 @@ pub async fn open_cluster_with(
         u64::from_le_bytes(id)
     });
     let mut config = ClusterConfig::new([3; 16], Code::DEFAULT, drives.collect(), fresh);
-    config.create = opening.create;
-    config.log = opening.drive_log;
-    config.headroom_bytes = opening.headroom_bytes;
+    config.own.create = opening.create;
+    config.own.log = opening.drive_log;
+    config.own.headroom_bytes = opening.headroom_bytes;
     Cluster::open(Arc::clone(disk), config)
         .await
         .map_err(|error| error.to_string())

@@ -69,6 +69,7 @@ pub(super) fn peer_message() -> Seeds {
     let report = DriveReport {
         id: DRIVE,
         standing: DriveStanding::Present,
+        default: true,
         shards: 1,
         live_bytes: 2,
         garbage_bytes: 5,
@@ -94,7 +95,7 @@ pub(super) fn peer_message() -> Seeds {
         last: Some(KEY),
     };
     let listed = Answer::Listed {
-        keys: vec![KEY; 2],
+        shards: vec![(KEY, 5); 2],
         more: true,
     };
     let ended = Answer::Refused(Refusal::LeaseEnded { lowest_live: 9 });

@@ -6,7 +6,7 @@ use engine::pack::PackId;
 
 use super::slow::{Fault, with_faulty_drive};
 use super::*;
-use crate::cluster::drive::DriveFailure;
+use crate::drives::DriveFailure;
 
 fn lookup(
     stored: &[Stored],
@@ -27,7 +27,7 @@ async fn a_failing_read_neither_deletes_nor_blames_a_shard() {
     fault.set(Fault::FailReads);
     let entry = Arc::new(stored[0].entry.clone());
     let index = (0..6)
-        .find(|index| entry.drives[*index] == cluster.inner.drives[2].id)
+        .find(|index| entry.drives[*index] == super::local(&cluster, 2).id)
         .unwrap();
     let failed = cluster.inner.read_verified(&entry, index).await;
     assert_eq!(failed, Err(DriveFailure::Io));
@@ -41,7 +41,7 @@ async fn a_failing_read_neither_deletes_nor_blames_a_shard() {
     let report = cluster.scrub(&lookup(&stored), &mut |_| {}).await.unwrap();
     assert_eq!((report.shards_bad, report.unrepaired), (0, 1));
     fault.set(Fault::None);
-    assert_eq!(cluster.inner.absent(&entry), [0usize; 0]);
+    assert_eq!(cluster.inner.absent(&entry).await, [0usize; 0]);
     assert_eq!(
         cluster.status().drives[2].garbage_bytes,
         0,

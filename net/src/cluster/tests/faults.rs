@@ -46,7 +46,7 @@ async fn nothing_is_acknowledged_onto_removed_drives() {
 }
 
 fn root_dir(cluster: &Cluster, number: usize) -> PathBuf {
-    cluster.inner.drives[number].dir.clone()
+    super::local(&cluster, number).dir.clone()
 }
 
 #[tokio::test]
@@ -83,8 +83,13 @@ async fn full_drives_refuse_puts_keep_reads_and_deletes_and_recover() {
     assert!(matches!(cluster.writable(), Err(PutError::DiskFull { .. })));
     assert_reads(&cluster, &stored[0]).await;
     let key = crate::cluster::put::key(&stored[0].entry, 0);
-    let drive = cluster.inner.drive(stored[0].entry.drives[0]).unwrap();
-    crate::cluster::put::delete_shard(drive, key).await.unwrap();
+    let drive = cluster
+        .inner
+        .place(stored[0].entry.drives[0])
+        .unwrap()
+        .local()
+        .unwrap();
+    drive.delete(key).await.unwrap();
     assert_reads(&cluster, &stored[0]).await;
     disk.set_available_bytes(1 << 40);
     cluster.check_drives().await;
@@ -156,7 +161,7 @@ async fn a_drive_of_an_implied_shard_that_vanished_unnoticed_does_not_count() {
     let entry = cluster.plan(&small, VAULT, LEASE).unwrap();
     let implied = (0..6).filter(|index| entry.summary.geometry.is_implied(*index));
     for index in implied.take(2) {
-        disk.unlink(&cluster.inner.drive(entry.drives[index]).unwrap().dir);
+        disk.unlink(cluster.inner.place(entry.drives[index]).unwrap().dir());
     }
     assert_eq!(cluster.present(), 6, "nobody noticed");
     let refused = cluster

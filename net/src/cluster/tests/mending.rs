@@ -63,13 +63,13 @@ async fn what_was_written_while_a_drive_was_lost_is_healed_when_it_is_back() {
     cluster.check_drives().await;
     let stored = [put(&cluster, 1, &[20_000; 6]).await.unwrap()];
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while cluster.inner.absent(&stored[0].entry).len() > 1 || cluster.status().packs_at_risk == 0 {
+    while cluster.inner.absent(&stored[0].entry).await.len() > 1 || cluster.status().packs_at_risk == 0 {
         assert!(std::time::Instant::now() < deadline);
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
-    cluster.inner.create(&cluster.inner.drives[2]).unwrap();
+    cluster.inner.own.create(super::local(&cluster, 2)).unwrap();
     cluster.heal().await;
-    assert_eq!(cluster.inner.absent(&stored[0].entry), [0usize; 0]);
+    assert_eq!(cluster.inner.absent(&stored[0].entry).await, [0usize; 0]);
     assert_eq!(cluster.status().packs_at_risk, 0);
     cluster.close().await;
 }
@@ -99,7 +99,7 @@ pub(super) fn flip_inside(disk: &SimDisk, drive: usize, stored: &Stored, index: 
 }
 
 pub(super) fn drive_of(cluster: &Cluster, stored: &Stored, index: usize) -> usize {
-    cluster.inner.drive(stored.entry.drives[index]).unwrap().number
+    cluster.inner.place(stored.entry.drives[index]).unwrap().number()
 }
 
 #[tokio::test]
@@ -266,9 +266,14 @@ async fn a_census_after_the_start_knows_what_a_lost_log_took_and_healing_mends_i
     };
     ledger.append(append).await.unwrap();
     // A shard goes without anybody noticing; only the ledger says that it should be there.
-    let drive = cluster.inner.drive(stored[0].entry.drives[1]).unwrap();
+    let drive = cluster
+        .inner
+        .place(stored[0].entry.drives[1])
+        .unwrap()
+        .local()
+        .unwrap();
     let key = crate::cluster::put::key(&stored[0].entry, 1);
-    crate::cluster::put::delete_shard(drive, key).await.unwrap();
+    drive.delete(key).await.unwrap();
     assert_eq!(cluster.status().packs_at_risk, 0);
     cluster.start_census(Arc::new(ledger.clone()));
     settle(&cluster, &stored).await;

@@ -51,10 +51,10 @@ async fn packs_go_only_on_the_order_of_the_vaults_collector() {
     );
     let replayed = cluster.delete_packs(&good).await;
     assert_eq!(replayed, Err(DeleteError::Replayed { got: 5, seen: 5 }));
-    assert!(cluster.stored_packs(None, 10).await.packs.is_empty());
+    assert!(cluster.listed_packs(VAULT, None, 10).await.packs.is_empty());
     cluster.heal().await;
     assert_eq!(
-        cluster.inner.absent(&stored[0].entry).len(),
+        cluster.inner.absent(&stored[0].entry).await.len(),
         6,
         "a deleted pack stays deleted"
     );
@@ -104,14 +104,17 @@ async fn the_drives_alone_name_their_packs_page_by_page() {
     settle(&cluster, &stored).await;
     let (mut found, mut after) = (Vec::new(), None);
     loop {
-        let page = cluster.stored_packs(after, 4).await;
-        found.extend(page.packs);
+        let page = cluster.listed_packs(VAULT, after, 4).await;
+        assert!(!page.incomplete);
         after = page.next;
+        found.extend(cluster.stored_packs(page.packs).await);
         if after.is_none() {
             break;
         }
     }
     assert_eq!(found.len(), 25);
+    let other = cluster.listed_packs([8; 16], None, 10).await;
+    assert!(other.packs.is_empty(), "packs of another vault");
     assert!(found.is_sorted_by_key(|pack| pack.summary.id));
     for pack in &found {
         let stored = stored

@@ -175,7 +175,7 @@ impl DiskFile for FaultyFile {
 #[tokio::test]
 async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
     let (cluster, fault, stored) = with_faulty_drive(41, 2).await;
-    let slow = cluster.inner.drives[2].id;
+    let slow = super::local(&cluster, 2).id;
     let on_slow = |range: &LaneRange| stored[0].entry.drives[usize::from(range.lane)] == slow;
     let Some((range, chunk)) = stored[0].chunks.iter().find(|(range, _)| on_slow(range)) else {
         panic!("the pack places no lane on the slow drive: choose another seed");
@@ -199,7 +199,7 @@ async fn a_slow_drive_is_hedged_after_its_first_slow_read() {
 #[tokio::test]
 async fn a_stuck_drive_does_not_take_the_runtime_with_it() {
     let (cluster, fault, stored) = with_faulty_drive(42, 2).await;
-    let stuck = Arc::clone(&cluster.inner.drives[2]);
+    let stuck = Arc::clone(super::local(&cluster, 2));
     assert_reads(&cluster, &stored[0]).await;
     fault.set(Fault::StuckReads);
     let key = stuck.present().unwrap().keys_after(None, 1)[0];

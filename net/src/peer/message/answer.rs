@@ -19,8 +19,8 @@ pub enum Answer {
     Held(Vec<bool>),
     /// A page of shards in order.
     Listed {
-        /// The shards.
-        keys: Vec<ShardKey>,
+        /// The shards, with the leases that they were put under.
+        shards: Vec<(ShardKey, u64)>,
         /// Whether there may be more.
         more: bool,
     },
@@ -59,8 +59,24 @@ pub enum Answer {
         /// Whether shards were found damaged, and are not there any more.
         damaged: bool,
     },
+    /// What became of a lost drive.
+    Restored(Restored),
     /// Not done.
     Refused(Refusal),
+}
+
+/// What became of a lost drive that was to be brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Restored {
+    /// Its directory holds it: it was opened again.
+    Reattached = 1,
+    /// It was made anew.
+    Recreated = 2,
+    /// There is something in its directory that is not to be trusted as it is. Nothing was done.
+    Doubtful = 3,
+    /// It is lost still.
+    StillLost = 4,
 }
 
 /// Why a peer did not do what it was asked.
@@ -168,6 +184,8 @@ pub struct DriveReport {
     pub id: DriveId,
     /// Whether it is there.
     pub standing: DriveStanding,
+    /// Whether its directory is one of the program's own defaults, which a repair may recreate.
+    pub default: bool,
     /// Shards on it.
     pub shards: u64,
     /// Bytes of its live shards.
@@ -186,6 +204,7 @@ impl DriveReport {
     fn encode(&self, writer: &mut Writer) {
         writer.fixed(&self.id);
         writer.u8(self.standing as u8);
+        writer.u8(self.default.into());
         for number in [
             self.shards,
             self.live_bytes,
@@ -207,6 +226,7 @@ impl DriveReport {
                 3 => DriveStanding::Lost,
                 got => return Err(bad("standing of a drive", got.into())),
             },
+            default: reader.bool("default")?,
             shards: reader.u64()?,
             live_bytes: reader.u64()?,
             garbage_bytes: reader.u64()?,
@@ -230,9 +250,12 @@ impl Answer {
                 writer.u8(4);
                 writer.list_with(held, |writer, held| writer.u8((*held).into()));
             }
-            Self::Listed { keys, more } => {
+            Self::Listed { shards, more } => {
                 writer.u8(5);
-                writer.list_with(keys, put_key);
+                writer.list_with(shards, |writer, (key, lease)| {
+                    put_key(writer, key);
+                    writer.u64(*lease);
+                });
                 writer.u8((*more).into());
             }
             Self::Deleted {
@@ -281,6 +304,10 @@ impl Answer {
                 writer.u8((*more).into());
                 writer.u8((*damaged).into());
             }
+            Self::Restored(restored) => {
+                writer.u8(11);
+                writer.u8(*restored as u8);
+            }
         }
     }
 
@@ -291,7 +318,9 @@ impl Answer {
             3 => Self::Bytes,
             4 => Self::Held(reader.list_with(KEYS_MAX, |reader| reader.bool("held"))?),
             5 => Self::Listed {
-                keys: reader.list_with(KEYS_MAX, read_key)?,
+                shards: reader.list_with(KEYS_MAX, |reader| {
+                    Ok::<_, DecodeError>((read_key(reader)?, reader.u64()?))
+                })?,
                 more: reader.bool("more")?,
             },
             6 => Self::Deleted {
@@ -314,6 +343,13 @@ impl Answer {
                 more: reader.bool("more")?,
                 damaged: reader.bool("damaged")?,
             },
+            11 => Self::Restored(match reader.u8()? {
+                1 => Restored::Reattached,
+                2 => Restored::Recreated,
+                3 => Restored::Doubtful,
+                4 => Restored::StillLost,
+                got => return Err(bad("what became of a drive", got.into())),
+            }),
             got => return Err(bad("answer", got.into())),
         })
     }

@@ -101,6 +101,36 @@ pub enum Request {
         /// The drive.
         drive: DriveId,
     },
+    /// Bring a lost drive back.
+    Restore {
+        /// The drive.
+        drive: DriveId,
+        /// How far it may go.
+        mode: RestoreMode,
+    },
+}
+
+/// How far bringing a lost drive back may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RestoreMode {
+    /// Open it where its directory holds it.
+    Reattach = 1,
+    /// ... or make it anew where its directory holds nothing.
+    Recreate = 2,
+    /// Give up what its directory holds, and make it anew.
+    Wipe = 3,
+}
+
+impl RestoreMode {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        match reader.u8()? {
+            1 => Ok(Self::Reattach),
+            2 => Ok(Self::Recreate),
+            3 => Ok(Self::Wipe),
+            got => Err(bad("mode of a restore", got.into())),
+        }
+    }
 }
 
 /// In which way a shard is put.
@@ -205,6 +235,11 @@ impl Request {
                 writer.u8(13);
                 writer.fixed(drive);
             }
+            Self::Restore { drive, mode } => {
+                writer.u8(14);
+                writer.fixed(drive);
+                writer.u8(*mode as u8);
+            }
         }
     }
 
@@ -268,6 +303,10 @@ impl Request {
             },
             13 => Self::Trim {
                 drive: reader.fixed()?,
+            },
+            14 => Self::Restore {
+                drive: reader.fixed()?,
+                mode: RestoreMode::decode(reader)?,
             },
             got => return Err(bad("request", got.into())),
         })

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::peer::message::{
-    DriveReport, DriveStanding, HEADERS_MAX, KEYS_MAX, PutMode, decode_answer, decode_call, encode_answer,
-    encode_call,
+    DriveReport, DriveStanding, HEADERS_MAX, KEYS_MAX, PutMode, RestoreMode, Restored, decode_answer,
+    decode_call, encode_answer, encode_call,
 };
 use crate::peer::{HEAD_BYTES_MAX, Refusal};
 
@@ -58,6 +58,10 @@ fn requests() -> Vec<(Request, usize)> {
         min_garbage: 1_000,
         budget_bytes: u64::MAX,
     };
+    let restore = Request::Restore {
+        drive,
+        mode: RestoreMode::Wipe,
+    };
     let headers = Request::Headers {
         drive,
         keys: keys.clone(),
@@ -78,6 +82,7 @@ fn requests() -> Vec<(Request, usize)> {
         (scrub, 0),
         (compact, 0),
         (Request::Trim { drive }, 0),
+        (restore, 0),
         (challenge, 0),
     ]
 }
@@ -86,6 +91,7 @@ fn answers() -> Vec<Answer> {
     let report = DriveReport {
         id: [1; 16],
         standing: DriveStanding::Full,
+        default: true,
         shards: 1,
         live_bytes: 2,
         garbage_bytes: 5,
@@ -108,7 +114,7 @@ fn answers() -> Vec<Answer> {
         Refusal::LeaseEnded { lowest_live: 77 },
     ];
     let listed = Answer::Listed {
-        keys: vec![key(), key()],
+        shards: vec![(key(), 1), (key(), 2)],
         more: true,
     };
     let deleted = Answer::Deleted {
@@ -132,6 +138,7 @@ fn answers() -> Vec<Answer> {
     let mut answers = vec![
         scrubbed,
         compacted,
+        Answer::Restored(Restored::StillLost),
         Answer::Headers(vec![Some(header()), None]),
         Answer::Done,
         Answer::Drives(vec![report; 2]),

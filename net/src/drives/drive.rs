@@ -1,4 +1,4 @@
-//! One drive of the layout as the cluster client sees it: present with its shared half of the shard store, or lost.
+//! One drive of this machine: present with its shared half of the shard store, or lost.
 //!
 //! It writes nothing itself; the flusher of its device owns the writer. Invariant: once lost, a drive stays lost until
 //! `repair` attaches a writer again; its id never changes.
@@ -9,10 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use bytes::Bytes;
-use engine::drive::{Drive, DriveError, LostReason, ShardKey};
+use engine::drive::{Compaction, Drive, DriveError, LostReason, ShardHeader, ShardKey};
 use engine::log::ReadError;
 use tokio::sync::oneshot;
 
+use super::PutSpace;
 use super::flusher::{Flusher, Job};
 use crate::entry::DriveId;
 use crate::latency::{Latency, UnderWay};
@@ -52,17 +53,17 @@ enum State {
     Lost(Option<LostReason>),
 }
 
-/// A drive of the layout.
-pub(super) struct LocalDrive {
-    pub(super) number: usize,
-    pub(super) id: DriveId,
-    pub(super) dir: PathBuf,
-    pub(super) default: bool,
-    pub(super) latency: Latency,
-    pub(super) under_way: UnderWay,
+/// A drive of this machine.
+pub(crate) struct LocalDrive {
+    pub(crate) number: usize,
+    pub(crate) id: DriveId,
+    pub(crate) dir: PathBuf,
+    pub(crate) default: bool,
+    pub(crate) latency: Latency,
+    pub(crate) under_way: UnderWay,
     full: AtomicBool,
     /// Held while it is checked whether the drive is there.
-    pub(super) checking: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) checking: Arc<tokio::sync::Mutex<()>>,
     state: RwLock<State>,
 }
 
@@ -82,7 +83,7 @@ impl LocalDrive {
     }
 
     /// The drive's store, unless it is lost.
-    pub(super) fn present(&self) -> Option<Drive> {
+    pub(crate) fn present(&self) -> Option<Drive> {
         self.parts().map(|(drive, _)| drive)
     }
 
@@ -97,7 +98,7 @@ impl LocalDrive {
     }
 
     /// Why the drive is lost, when it is; the inner option is empty when it was not there at the start.
-    pub(super) fn lost_reason(&self) -> Option<Option<LostReason>> {
+    pub(crate) fn lost_reason(&self) -> Option<Option<LostReason>> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Present { drive, .. } => drive.is_lost().map(Some),
             State::Lost(reason) => Some(*reason),
@@ -121,26 +122,96 @@ impl LocalDrive {
         Some(flusher)
     }
 
-    /// Whether the drive is there and takes puts.
-    pub(super) fn writable(&self) -> bool {
-        !self.is_full() && self.present().is_some()
-    }
-
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_full(&self, full: bool) {
+    pub(crate) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::Relaxed);
     }
 
     /// Whether the drive is there and holds the shard.
-    pub(super) fn holds(&self, key: &ShardKey) -> Option<Drive> {
+    pub(crate) fn holds(&self, key: &ShardKey) -> Option<Drive> {
         self.present().filter(|drive| drive.contains(key))
     }
 
+    /// Stores a shard, durably.
+    pub(crate) async fn put(
+        &self,
+        header: ShardHeader,
+        shard: Bytes,
+        space: PutSpace,
+    ) -> Result<(), DriveFailure> {
+        self.ask(shard.len(), |drive, reply| Job::Put {
+            drive,
+            header,
+            shard,
+            space,
+            reply,
+        })
+        .await
+    }
+
+    /// Puts a shard in the place of a damaged one, in one commit.
+    pub(crate) async fn replace(&self, header: ShardHeader, shard: Bytes) -> Result<(), DriveFailure> {
+        self.ask(shard.len(), |drive, reply| Job::Replace {
+            drive,
+            header,
+            shard,
+            reply,
+        })
+        .await
+    }
+
+    /// Deletes a shard, durably.
+    pub(crate) async fn delete(&self, key: ShardKey) -> Result<(), DriveFailure> {
+        self.ask(0, |drive, reply| Job::Delete { drive, key, reply })
+            .await
+    }
+
+    /// Refuses puts under leases below `lowest` from now on.
+    pub(crate) async fn end_leases_below(&self, lowest: u64) -> Result<(), DriveFailure> {
+        self.ask(0, |drive, reply| Job::EndLeases { drive, lowest, reply })
+            .await
+    }
+
+    /// One step of compaction: segments of which at least the part `min_garbage` (0 to 1) is garbage.
+    pub(crate) async fn compact(
+        &self,
+        min_garbage: f64,
+        budget_bytes: u64,
+    ) -> Result<Compaction, DriveFailure> {
+        self.ask(0, |drive, reply| Job::Compact {
+            drive,
+            min_garbage,
+            budget_bytes,
+            reply,
+        })
+        .await
+    }
+
+    /// Gives back the preallocated space.
+    pub(crate) async fn trim(&self) -> Result<(), DriveFailure> {
+        self.ask(0, |drive, reply| Job::Trim { drive, reply }).await
+    }
+
+    /// Reads a shard with its header and checks both; its bytes if they check. Blocks.
+    pub(crate) fn check(&self, key: &ShardKey) -> Result<Bytes, DriveFailure> {
+        let drive = self.present().ok_or(DriveFailure::Lost)?;
+        match drive.read(key) {
+            Ok((_, shard)) => Ok(shard),
+            Err(error) => Err(self.failure(&drive, &error)),
+        }
+    }
+
+    /// A shard's header. Blocks.
+    pub(crate) fn header(&self, key: &ShardKey) -> Result<ShardHeader, DriveFailure> {
+        let drive = self.present().ok_or(DriveFailure::Lost)?;
+        drive.header(key).map_err(|error| self.failure(&drive, &error))
+    }
+
     /// Hands a job to the device's flusher, once there is room, and waits for its answer.
-    pub(super) async fn ask<T>(
+    async fn ask<T>(
         &self,
         bytes: usize,
         job: impl FnOnce(usize, oneshot::Sender<Result<T, DriveFailure>>) -> Job,
@@ -152,7 +223,7 @@ impl LocalDrive {
     }
 
     /// Reads a range of a shard on this thread and notes how long it took. Not verified.
-    pub(super) fn read_range(&self, key: &ShardKey, offset: u32, bytes: u32) -> Result<Bytes, DriveFailure> {
+    pub(crate) fn read_range(&self, key: &ShardKey, offset: u32, bytes: u32) -> Result<Bytes, DriveFailure> {
         let drive = self.present().ok_or(DriveFailure::Lost)?;
         let _begun = self.under_way.begin();
         let start = Instant::now();
@@ -164,7 +235,7 @@ impl LocalDrive {
     }
 
     /// What an error of the store means here; a store that lost its drive says so from now on.
-    pub(super) fn failure(&self, drive: &Drive, error: &DriveError) -> DriveFailure {
+    pub(crate) fn failure(&self, drive: &Drive, error: &DriveError) -> DriveFailure {
         if drive.is_lost().is_some() {
             return DriveFailure::Lost;
         }
@@ -176,7 +247,7 @@ impl LocalDrive {
     }
 }
 
-/// What an error of the shard store means to the cluster client.
+/// What an error of the shard store means to who asked for the shard.
 pub(super) fn classify(error: &DriveError) -> DriveFailure {
     match error {
         DriveError::Full { .. } => DriveFailure::Full,
@@ -195,4 +266,4 @@ pub(super) fn classify(error: &DriveError) -> DriveFailure {
 }
 
 /// The read size that the latency histogram is about, in bytes.
-pub(super) const LATENCY_UNIT_BYTES: u32 = 128 << 10;
+pub(crate) const LATENCY_UNIT_BYTES: u32 = 128 << 10;

@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 
 use commit::Helpers;
 
+use super::PutSpace;
 use super::drive::{DriveFailure, LocalDrive, classify};
-use super::put::PutSpace;
 use crate::queue::Queue;
 
 /// The answer to a job.
