@@ -177,7 +177,8 @@ async fn half_of_many_objects_deleted_leaves_disk_within_the_bound() {
         .await
         .unwrap();
     println!("{report:?}");
-    for pack in rig.cluster.stored_packs(None, 1_000).await.packs {
+    let page = rig.cluster.listed_packs(rig.session.vault().0, None, 1_000).await;
+    for pack in rig.cluster.stored_packs(page.packs).await {
         let geometry = &pack.summary.geometry;
         println!(
             "{:?} {:?} {:?} {}",

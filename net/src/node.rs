@@ -1,0 +1,130 @@
+//! A storage peer: answers other peers from the drives of this machine, one shard on one drive at a time.
+//!
+//! It knows no vault's key, no name and no other peer, places nothing and decides nothing about what is garbage. Who may call it is
+//! told by its configuration, until the membership in the ledger says it.
+//!
+//! Invariants: a shard is stored only if it has the hash that its header names, whoever brings it; it is deleted only on the order
+//! of a collector that its vault's owner named; and what a caller asks about a drive is answered by that drive alone.
+
+mod answer;
+mod orders;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+
+use engine::disk::Disk;
+use futures::future::BoxFuture;
+
+use crate::drives::{DriveFailure, Drives, DrivesConfig, DrivesOpenError, LocalDrive};
+use crate::entry::DriveId;
+use crate::peer::message::{DriveReport, DriveStanding};
+use crate::peer::{Answer, Call, PeerId, Refusal, Reply, Service};
+
+/// What a node is opened with.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// Its drives.
+    pub drives: DrivesConfig,
+    /// The peers that may call it.
+    pub gateways: BTreeSet<PeerId>,
+    /// Milliseconds since 1970: delegations hold for a time.
+    pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// See the module.
+pub struct Node {
+    drives: Arc<Drives>,
+    gateways: BTreeSet<PeerId>,
+    now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Who owns which vault: whoever signed its first delegation since the start.
+    owners: Mutex<HashMap<[u8; 16], scopes::PublicKey>>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node")
+            .field("drives", &self.drives.drives.len())
+            .field("gateways", &self.gateways)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Opens the drives that are there. Must be called inside a tokio runtime, on which the drive checker then runs.
+    ///
+    /// # Errors
+    /// See [`DrivesOpenError`].
+    pub async fn open(disk: Arc<dyn Disk>, config: NodeConfig) -> Result<Arc<Self>, DrivesOpenError> {
+        Ok(Arc::new(Self {
+            drives: Drives::open(disk, config.drives).await?,
+            gateways: config.gateways,
+            now_ms: config.now_ms,
+            owners: Mutex::default(),
+        }))
+    }
+
+    /// How its drives are.
+    pub fn reports(&self) -> Vec<DriveReport> {
+        self.drives
+            .drives
+            .iter()
+            .map(|drive| self.report(drive))
+            .collect()
+    }
+
+    /// Closes every drive cleanly. Puts that are not answered by then fail.
+    pub async fn close(&self) {
+        self.drives.close().await;
+    }
+
+    fn report(&self, drive: &LocalDrive) -> DriveReport {
+        let present = drive.present();
+        let usage = present.as_ref().map(|drive| drive.usage()).unwrap_or_default();
+        DriveReport {
+            id: drive.id,
+            standing: match (&present, drive.is_full()) {
+                (None, _) => DriveStanding::Lost,
+                (Some(_), true) => DriveStanding::Full,
+                (Some(_), false) => DriveStanding::Present,
+            },
+            default: drive.default,
+            shards: usage.shards,
+            live_bytes: usage.live,
+            garbage_bytes: usage.garbage,
+            allocated_bytes: usage.allocated,
+            free_bytes: present.as_ref().map_or(0, |_| self.drives.free_bytes(drive)),
+            highest_lease: present.map_or(0, |drive| drive.highest_lease()),
+        }
+    }
+
+    fn drive(&self, id: &DriveId) -> Result<&Arc<LocalDrive>, Refusal> {
+        self.drives.of(id).ok_or(Refusal::NoDrive)
+    }
+}
+
+impl Service for Node {
+    fn admits(&self, caller: &PeerId) -> bool {
+        self.gateways.contains(caller)
+    }
+
+    fn answer(&self, _: PeerId, call: Call) -> BoxFuture<'_, Reply> {
+        Box::pin(async move {
+            let answered = self.carry_out(call).await;
+            answered.unwrap_or_else(|refusal| Answer::Refused(refusal).into())
+        })
+    }
+}
+
+/// What a drive's failure is called between peers.
+fn refusal(failure: DriveFailure) -> Refusal {
+    match failure {
+        DriveFailure::Lost | DriveFailure::Closed => Refusal::Lost,
+        DriveFailure::Full => Refusal::Full,
+        DriveFailure::LeaseEnded { lowest_live } => Refusal::LeaseEnded { lowest_live },
+        DriveFailure::Absent => Refusal::Absent,
+        DriveFailure::Damaged => Refusal::Damaged,
+        DriveFailure::Io => Refusal::Io,
+    }
+}

@@ -1,0 +1,59 @@
+//! Delegations and delete orders, as they come from a caller: nothing in them is believed but the signatures.
+//!
+//! Invariant: a vault has one owner, and only whom that owner named may order deletions in it. Until the ledger's registry says who
+//! owns a vault, it is the one who signed the first delegation of it that an admitted peer brought since the start.
+
+use std::sync::PoisonError;
+
+use scopes::{CollectorDelegation, DeleteOrder, Unverified};
+
+use super::Node;
+use crate::peer::{Answer, Refusal};
+
+/// Most vaults whose owners are remembered.
+const VAULTS_MAX: usize = 65_536;
+
+impl Node {
+    /// Takes delete orders of a vault from the collector that its owner named.
+    pub(super) fn delegate(&self, envelope: &[u8]) -> Result<Answer, Refusal> {
+        let bad = |why: &dyn std::fmt::Display| {
+            tracing::warn!(%why, "a collector's delegation does not hold");
+            Refusal::BadOrder
+        };
+        let unverified = Unverified::<CollectorDelegation>::decode(envelope).map_err(|error| bad(&error))?;
+        let signer = *unverified.claimed_signer();
+        let delegation = unverified.verify(&signer).map_err(|error| bad(&error))?;
+        if !delegation.statement().window.contains((self.now_ms)()) {
+            return Err(bad(&"it is not in force now"));
+        }
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        if owners.len() >= VAULTS_MAX {
+            return Err(Refusal::Busy);
+        }
+        let owner = *owners.entry(delegation.statement().vault.0).or_insert(signer);
+        drop(owners);
+        if owner != signer {
+            return Err(bad(&"the vault has another owner"));
+        }
+        self.drives.trust_collector(&delegation);
+        Ok(Answer::Done)
+    }
+
+    /// Deletes what an order names, if the vault's collector signed it.
+    pub(super) async fn delete(&self, envelope: &[u8]) -> Result<Answer, Refusal> {
+        let unverified = Unverified::<DeleteOrder>::decode(envelope).map_err(|_| Refusal::BadOrder)?;
+        let signer = *unverified.claimed_signer();
+        let order = unverified.verify(&signer).map_err(|_| Refusal::BadOrder)?;
+        // The signer is the vault's collector, or nothing is deleted.
+        self.drives.admit(&order).map_err(|error| {
+            tracing::warn!(%error, "a delete order does not hold");
+            Refusal::BadOrder
+        })?;
+        let deleted = self.drives.delete(order.statement()).await.report;
+        Ok(Answer::Deleted {
+            shards: deleted.shards,
+            refused: deleted.refused,
+            failed: deleted.failed,
+        })
+    }
+}
