@@ -30,7 +30,7 @@ mod verify;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -103,6 +103,8 @@ struct Inner {
     peers: Vec<RemotePeer>,
     places: Vec<Place>,
     by_id: HashMap<DriveId, usize>,
+    /// Of each place, the shards that it gave wrong.
+    bad_answers: Vec<AtomicU64>,
     code: Code,
     missing: Missing,
     /// The delegations of the vaults' collectors, for peers that have not heard of them.
@@ -129,6 +131,19 @@ const BACKGROUND_BYTES_MAX: usize = 64 << 20;
 impl Inner {
     fn place(&self, id: DriveId) -> Option<&Place> {
         self.by_id.get(&id).and_then(|number| self.places.get(*number))
+    }
+
+    /// Notes that a place gave a shard wrong, or has not what it said.
+    fn note_bad_answer(&self, number: usize) {
+        if let Some(count) = self.bad_answers.get(number) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn bad_answers(&self, number: usize) -> u64 {
+        self.bad_answers
+            .get(number)
+            .map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// The place of shard `index`.

@@ -99,6 +99,20 @@ impl Node {
         }
     }
 
+    /// Deletes a shard behind everybody's back.
+    #[cfg(test)]
+    pub(crate) async fn lose_shard(&self, key: engine::drive::ShardKey) {
+        for drive in &self.drives.drives {
+            drive.delete(key).await.unwrap();
+        }
+    }
+
+    /// Looks whether its drives are there.
+    #[cfg(test)]
+    pub(crate) async fn look(&self) {
+        self.drives.check(true).await;
+    }
+
     fn drive(&self, id: &DriveId) -> Result<&Arc<LocalDrive>, Refusal> {
         self.drives.of(id).ok_or(Refusal::NoDrive)
     }

@@ -55,7 +55,11 @@ impl Inner {
             // It may be there because a late put landed, or because a read failed on it: only the hash tells.
             match self.read_verified(&entry, index).await {
                 Ok(_) => self.missing.found(entry.id(), index),
-                Err(DriveFailure::Damaged | DriveFailure::Absent) => gone.push(index),
+                Err(DriveFailure::Damaged) => gone.push(index),
+                Err(DriveFailure::Absent) => {
+                    self.unmask(&entry, index);
+                    gone.push(index);
+                }
                 // Nothing is known about it; it stays on the list.
                 Err(_) => {}
             }

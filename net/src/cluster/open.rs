@@ -58,6 +58,7 @@ impl Cluster {
         let inner = Arc::new(Inner {
             own,
             peers: peers.unwrap_or_default(),
+            bad_answers: places.iter().map(|_| AtomicU64::new(0)).collect(),
             places,
             by_id,
             code: config.code,

@@ -39,11 +39,21 @@ impl Inner {
     pub(super) fn blame(&self, entry: &PackEntry, index: usize) -> Option<BadShard> {
         let place = self.place_of(entry, index)?;
         tracing::error!(drive = place.number(), pack = %entry.id(), index, "a shard is damaged; it is to be replaced");
+        self.note_bad_answer(place.number());
         self.missing.add(entry, [index]);
         Some(BadShard {
             drive: place.id(),
             index,
         })
+    }
+
+    /// Remembers that a shard is not there although its drive said that it was.
+    pub(super) fn unmask(&self, entry: &PackEntry, index: usize) {
+        if let Some(place) = self.place_of(entry, index) {
+            tracing::error!(drive = place.number(), pack = %entry.id(), index, "a drive does not have the shard that it says it has");
+            self.note_bad_answer(place.number());
+        }
+        self.missing.add(entry, [index]);
     }
 
     /// Reads k shards that verify, none of `without` among them; bad ones are named and remembered.

@@ -254,14 +254,27 @@ impl Pass<'_, '_, '_> {
         self.shown.done = 0;
         while let Some(entry) = stream.next().await {
             let entry = Arc::new(entry?);
-            let mut bad = Vec::new();
+            let (mut bad, mut false_claims) = (Vec::new(), Vec::new());
             let absent = self.inner.absent(&entry).await;
             for index in entry.stored().filter(|index| !absent.contains(index)) {
                 match self.inner.read_verified(&entry, index).await {
-                    Err(DriveFailure::Damaged) => bad.push(index),
+                    Err(DriveFailure::Damaged) => {
+                        self.inner.blame(&entry, index);
+                        bad.push(index);
+                    }
+                    Err(DriveFailure::Absent) => false_claims.push(index),
                     Err(DriveFailure::Io) => self.report.unrepaired += 1,
                     _ => {}
                 }
+            }
+            // What was deleted meanwhile is no claim; asked again, an honest drive says so.
+            if !false_claims.is_empty() {
+                let absent = self.inner.absent(&entry).await;
+                false_claims.retain(|index| !absent.contains(index));
+                for index in &false_claims {
+                    self.inner.unmask(&entry, *index);
+                }
+                bad.extend(false_claims);
             }
             if !bad.is_empty() {
                 self.replace(&entry, &bad).await;
@@ -274,9 +287,6 @@ impl Pass<'_, '_, '_> {
 
     async fn replace(&mut self, entry: &Arc<PackEntry>, bad: &[usize]) {
         self.report.shards_bad += bad.len() as u64;
-        for index in bad {
-            self.inner.blame(entry, *index);
-        }
         let mut lacks = self.inner.absent(entry).await;
         lacks.extend(bad);
         let _gate = self.inner.rebuild_gate.read().await;

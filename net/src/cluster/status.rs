@@ -43,6 +43,8 @@ pub struct DriveStatus {
     pub allocated_bytes: u64,
     /// Bytes free on its file system.
     pub free_bytes: u64,
+    /// Shards since the start that it gave wrong, or said it had and had not.
+    pub bad_answers: u64,
     /// What 95 of 100 recent reads stay under, in microseconds; 0 before the first.
     pub read_p95_us: u64,
 }
@@ -113,6 +115,7 @@ impl Cluster {
             garbage_bytes: 0,
             allocated_bytes: 0,
             free_bytes: 0,
+            bad_answers: self.inner.bad_answers(number),
             read_p95_us: u64::try_from(p95.as_micros()).unwrap_or(u64::MAX),
         };
         match place {

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod mending;
 mod order;
+mod remote;
 mod slow;
 mod tally;
 

@@ -1,1 +1,412 @@
+//! A node asked directly, and six of them over QUIC.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use engine::disk::SimDisk;
+use engine::drive::{ShardHeader, ShardKey};
+use engine::erasure::Coder;
+use engine::pack::{Code, Pack, PackBuilder};
+use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, Wallet, Window};
+
+use super::{Node, NodeConfig};
+use crate::cluster::{Cluster, ClusterConfig, LaneRange, PeerConfig, Peers, drive_id};
+use crate::drives::{DriveConfig, DrivesConfig};
+use crate::peer::message::{KEYS_MAX, PutMode};
+use crate::peer::quic::{Addresses, Quic, QuicConfig};
+use crate::peer::{Answer, Call, Context, PeerKey, Purpose, Refusal, Reply, Request, Service, Transport};
+
+const VAULT: [u8; 16] = [2; 16];
+const OTHER_VAULT: [u8; 16] = [4; 16];
+const SCOPE: [u8; 16] = [3; 16];
+const NOW_MS: u64 = 5_000;
+
+fn gateway() -> PeerKey {
+    PeerKey::from_seed(&[99; 32])
+}
+
+fn drives(seed: u8, create: bool) -> DrivesConfig {
+    static LOG_ID: AtomicU64 = AtomicU64::new(1);
+    let own = DriveConfig {
+        dir: Path::new("/n/0").to_owned(),
+        default: true,
+    };
+    let fresh = Arc::new(|| LOG_ID.fetch_add(1, Ordering::Relaxed));
+    DrivesConfig {
+        create,
+        id_seed: [seed; 16],
+        ..DrivesConfig::new([9; 16], vec![own], fresh)
+    }
+}
+
+async fn node(disk: &SimDisk, seed: u8, create: bool) -> Arc<Node> {
+    let config = NodeConfig {
+        drives: drives(seed, create),
+        gateways: [gateway().id()].into(),
+        now_ms: Arc::new(|| NOW_MS),
+    };
+    Node::open(Arc::new(disk.clone()), config).await.unwrap()
+}
+
+async fn ask_with(node: &Node, request: Request, body: Bytes) -> Reply {
+    let context = Context {
+        operation: [7; 16],
+        attempt: 0,
+        purpose: Purpose::Write,
+    };
+    let call = Call {
+        context,
+        request,
+        body,
+    };
+    node.answer(gateway().id(), call).await
+}
+
+async fn ask(node: &Node, request: Request) -> Answer {
+    ask_with(node, request, Bytes::new()).await.answer
+}
+
+fn pack(seed: u8) -> Pack {
+    let mut builder = PackBuilder::new(Code::DEFAULT);
+    for number in 0..5u8 {
+        let chunk: Vec<u8> = (0..9_000)
+            .map(|at| (at * 31 + usize::from(number) * 7) as u8 ^ seed)
+            .collect();
+        builder.place(&chunk).unwrap();
+    }
+    builder.finish(&Coder::new(Code::DEFAULT), None).unwrap()
+}
+
+fn header(pack: &Pack, index: u8, vault: [u8; 16]) -> ShardHeader {
+    ShardHeader {
+        summary: pack.summary.clone(),
+        index,
+        lease: 3,
+        vault,
+        scope: SCOPE,
+    }
+}
+
+fn put(drive: [u8; 16], header: ShardHeader, mode: PutMode) -> Request {
+    Request::Put {
+        drive,
+        header: Box::new(header),
+        mode,
+    }
+}
+
+fn range(drive: [u8; 16], key: ShardKey, offset: u32, bytes: u32) -> Request {
+    Request::Range {
+        drive,
+        key,
+        offset,
+        bytes,
+    }
+}
+
+#[tokio::test]
+async fn a_shard_that_does_not_have_the_hash_of_its_header_is_not_stored() {
+    let node = node(&SimDisk::unrecorded(1), 1, true).await;
+    let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
+    let mut wrong = pack.shards[0].to_vec();
+    wrong[77] ^= 1;
+    for mode in [PutMode::Free, PutMode::Headroom, PutMode::Replace] {
+        let request = put(drive, header(&pack, 0, VAULT), mode);
+        let answer = ask_with(&node, request, Bytes::from(wrong.clone())).await.answer;
+        assert_eq!(answer, Answer::Refused(Refusal::WrongHash));
+    }
+    // Nor one of another index.
+    let request = put(drive, header(&pack, 1, VAULT), PutMode::Free);
+    let answer = ask_with(&node, request, pack.shards[0].clone()).await.answer;
+    assert_eq!(answer, Answer::Refused(Refusal::WrongHash));
+    assert_eq!(node.reports()[0].shards, 0);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn what_is_put_is_held_read_listed_and_proven() {
+    let node = node(&SimDisk::unrecorded(2), 1, true).await;
+    let drive = drive_id(&[1; 16], 0);
+    let (own, other) = (pack(1), pack(2));
+    for (pack, vault) in [(&own, VAULT), (&other, OTHER_VAULT)] {
+        let request = put(drive, header(pack, 1, vault), PutMode::Free);
+        let put = ask_with(&node, request, pack.shards[1].clone()).await;
+        assert_eq!(put.answer, Answer::Done);
+    }
+    let key = header(&own, 1, VAULT).key();
+    let absent = ShardKey { index: 2, ..key };
+    let keys = vec![key, absent];
+    let held = ask(
+        &node,
+        Request::Has {
+            drive,
+            keys: keys.clone(),
+        },
+    )
+    .await;
+    assert_eq!(held, Answer::Held(vec![true, false]));
+    let headers = ask(&node, Request::Headers { drive, keys }).await;
+    assert_eq!(headers, Answer::Headers(vec![Some(header(&own, 1, VAULT)), None]));
+    let read = ask_with(&node, range(drive, key, 10, 500), Bytes::new()).await;
+    assert_eq!(
+        (read.answer, &read.body[..]),
+        (Answer::Bytes, &own.shards[1][10..510])
+    );
+    let beyond = ask(&node, range(drive, key, u32::MAX >> 11, 1_000)).await;
+    assert!(matches!(beyond, Answer::Refused(_)), "{beyond:?}");
+    let gone = ask(&node, range(drive, absent, 0, 1)).await;
+    assert_eq!(gone, Answer::Refused(Refusal::Absent));
+    let list = |vault| Request::List {
+        drive,
+        vault,
+        after: None,
+        max: KEYS_MAX as u16,
+    };
+    let listed = ask(&node, list(VAULT)).await;
+    let shards = vec![(key, 3)];
+    assert_eq!(listed, Answer::Listed { shards, more: false });
+    let proof = Request::Challenge {
+        drive,
+        key,
+        offset: 2_000,
+        bytes: 1_500,
+    };
+    let proof = ask_with(&node, proof, Bytes::new()).await;
+    let geometry = &own.summary.geometry;
+    let hash = own.summary.hash(1).unwrap();
+    let proven = engine::proof::verify_slice(hash, geometry.shard_bytes, 2_000, 1_500, &proof.body);
+    assert_eq!(proven.unwrap(), &own.shards[1][2_000..3_500]);
+    let elsewhere = ask(&node, range([5; 16], key, 0, 1)).await;
+    assert_eq!(elsewhere, Answer::Refused(Refusal::NoDrive));
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_put_in_the_place_of_a_good_shard_writes_nothing_and_of_a_damaged_one_the_right_one() {
+    let disk = SimDisk::unrecorded(3);
+    let node = node(&disk, 1, true).await;
+    let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
+    let replace = || put(drive, header(&pack, 1, VAULT), PutMode::Replace);
+    let first = ask_with(&node, replace(), pack.shards[1].clone()).await;
+    assert_eq!((first.answer, node.reports()[0].shards), (Answer::Done, 1));
+    let again = ask_with(&node, replace(), pack.shards[1].clone()).await;
+    assert_eq!((again.answer, node.reports()[0].garbage_bytes), (Answer::Done, 0));
+    flip(&disk, &pack.shards[1]);
+    let scrub = || Request::Scrub {
+        drive,
+        after: None,
+        max: 10,
+    };
+    let key = header(&pack, 1, VAULT).key();
+    let Answer::Scrubbed { bad, .. } = ask(&node, scrub()).await else {
+        panic!("no scrub");
+    };
+    assert_eq!(bad, [key]);
+    let mended = ask_with(&node, replace(), pack.shards[1].clone()).await;
+    assert_eq!(mended.answer, Answer::Done);
+    let Answer::Scrubbed { bad, shards, .. } = ask(&node, scrub()).await else {
+        panic!("no scrub");
+    };
+    assert_eq!((bad, shards), (vec![], 1));
+    node.close().await;
+}
+
+fn flip(disk: &SimDisk, shard: &[u8]) {
+    use engine::disk::{Disk, OpenMode};
+    let log = Path::new("/n/0/log");
+    for name in disk.list_dir(log).unwrap() {
+        let path = log.join(name);
+        let file = disk.open(&path, OpenMode::Read).unwrap();
+        let mut content = vec![0; file.len().unwrap() as usize];
+        file.read_at(&mut content, 0).unwrap();
+        if let Some(at) = content.windows(shard.len()).position(|window| window == shard) {
+            assert!(disk.flip_bit(&path, at as u64 + 5));
+            return;
+        }
+    }
+    panic!("the shard is not there");
+}
+
+#[tokio::test]
+async fn ended_leases_stay_ended_after_a_restart() {
+    let disk = SimDisk::unrecorded(4);
+    let first = node(&disk, 1, true).await;
+    let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
+    assert_eq!(ask(&first, Request::EndLeases { lowest: 4 }).await, Answer::Done);
+    let late = || put(drive, header(&pack, 0, VAULT), PutMode::Free);
+    let ended = Answer::Refused(Refusal::LeaseEnded { lowest_live: 4 });
+    assert_eq!(
+        ask_with(&first, late(), pack.shards[0].clone()).await.answer,
+        ended
+    );
+    first.close().await;
+    drop(first);
+    let second = node(&disk, 1, false).await;
+    assert_eq!(
+        ask_with(&second, late(), pack.shards[0].clone()).await.answer,
+        ended
+    );
+    second.close().await;
+}
+
+fn delegation(owner: u8, collector: &Wallet, vault: [u8; 16], expires_ms: Option<u64>) -> Bytes {
+    let statement = CollectorDelegation {
+        vault: VaultId(vault),
+        collector: collector.public_key(),
+        window: Window {
+            expires_ms,
+            ..Window::default()
+        },
+        number: 1,
+    };
+    let signed = Signed::sign(statement, &Wallet::from_seed(&[owner; 32])).unwrap();
+    Bytes::from(signed.encode().unwrap())
+}
+
+fn order(by: &Wallet, vault: [u8; 16], pack: &Pack, number: u64) -> Bytes {
+    let packs = vec![pack.summary.id.0];
+    let order = DeleteOrder::new(VaultId(vault), by.public_key(), packs, number);
+    Bytes::from(Signed::sign(order, by).unwrap().encode().unwrap())
+}
+
+#[tokio::test]
+async fn shards_are_deleted_only_on_the_order_of_whom_the_vaults_first_owner_named() {
+    let node = node(&SimDisk::unrecorded(5), 1, true).await;
+    let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
+    let stored = put(drive, header(&pack, 0, VAULT), PutMode::Free);
+    ask_with(&node, stored, pack.shards[0].clone()).await;
+    let (collector, thief) = (Wallet::from_seed(&[2; 32]), Wallet::from_seed(&[3; 32]));
+    let bad = Answer::Refused(Refusal::BadOrder);
+    let delete = async |body| ask_with(&node, Request::Delete, body).await.answer;
+    let delegate = async |body| ask_with(&node, Request::Delegate, body).await.answer;
+
+    assert_eq!(
+        delete(order(&collector, VAULT, &pack, 1)).await,
+        bad,
+        "nobody was named"
+    );
+    let over = delegation(1, &collector, VAULT, Some(NOW_MS));
+    assert_eq!(delegate(over).await, bad, "a delegation that is over");
+    assert_eq!(
+        delegate(delegation(1, &collector, VAULT, None)).await,
+        Answer::Done
+    );
+    let theft = delegation(8, &thief, VAULT, None);
+    assert_eq!(
+        delegate(theft).await,
+        bad,
+        "signed by another than the first owner"
+    );
+    assert_eq!(delete(order(&thief, VAULT, &pack, 1)).await, bad);
+    let mut forged = order(&collector, VAULT, &pack, 1).to_vec();
+    let at = forged.windows(2).position(|two| two == b"0x").unwrap() + 2;
+    forged[at] = if forged[at] == b'0' { b'1' } else { b'0' };
+    assert_eq!(
+        delete(Bytes::from(forged)).await,
+        bad,
+        "a signature that does not hold"
+    );
+    assert_eq!(delete(Bytes::from_static(b"{}")).await, bad);
+
+    // The owner of another vault reaches no shard of this one.
+    assert_eq!(
+        delegate(delegation(8, &thief, OTHER_VAULT, None)).await,
+        Answer::Done
+    );
+    let other = delete(order(&thief, OTHER_VAULT, &pack, 1)).await;
+    let nothing = Answer::Deleted {
+        shards: 0,
+        refused: 1,
+        failed: 0,
+    };
+    assert_eq!((other, node.reports()[0].shards), (nothing, 1));
+
+    let deleted = Answer::Deleted {
+        shards: 1,
+        refused: 0,
+        failed: 0,
+    };
+    assert_eq!(delete(order(&collector, VAULT, &pack, 2)).await, deleted);
+    assert_eq!(delete(order(&collector, VAULT, &pack, 2)).await, bad, "a replay");
+    assert_eq!(node.reports()[0].shards, 0);
+    node.close().await;
+}
+
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn packs_cross_quic_to_six_nodes_and_come_back() {
+    let (mut book, mut nodes, mut peers) = (HashMap::new(), Vec::new(), Vec::new());
+    let nobody: Addresses = Arc::new(|_| None);
+    for number in 0..6u8 {
+        let key = PeerKey::from_seed(&[number + 1; 32]);
+        let disk = SimDisk::unrecorded(u64::from(number));
+        let node = node(&disk, number, true).await;
+        let quic = Quic::open(&key, QuicConfig::new(ANY), Arc::clone(&nobody)).unwrap();
+        let quic = Arc::new(quic);
+        book.insert(key.id(), quic.local_address().unwrap());
+        let (serving, service) = (Arc::clone(&quic), Arc::clone(&node));
+        nodes.push((
+            node,
+            quic,
+            tokio::spawn(async move { serving.serve(service).await }),
+        ));
+        peers.push(PeerConfig {
+            id: key.id(),
+            domain: [number; 16],
+            drives: vec![drive_id(&[number; 16], 0)],
+        });
+    }
+    let addresses: Addresses = Arc::new(move |peer| book.get(peer).copied());
+    let stranger = Quic::open(
+        &PeerKey::from_seed(&[98; 32]),
+        QuicConfig::new(ANY),
+        Arc::clone(&addresses),
+    );
+    let carrier = Arc::new(Quic::open(&gateway(), QuicConfig::new(ANY), addresses).unwrap());
+    let cluster = |transport: Arc<dyn Transport>| {
+        let own = ClusterConfig::new([9; 16], Code::DEFAULT, Vec::new(), Arc::new(|| 5));
+        let config = ClusterConfig {
+            peers: Some(Peers {
+                transport,
+                peers: peers.clone(),
+            }),
+            ..own
+        };
+        Cluster::open(Arc::new(SimDisk::unrecorded(9)), config)
+    };
+    let refused = cluster(Arc::new(stranger.unwrap())).await.unwrap();
+    assert_eq!(refused.present(), 0, "a gateway that the nodes do not serve");
+    let cluster = cluster(Arc::clone(&carrier) as _).await.unwrap();
+    assert_eq!(cluster.present(), 6);
+    let puts = (0..20).map(|seed| {
+        let (cluster, pack) = (&cluster, pack(seed));
+        async move {
+            let shards = pack.shards.clone();
+            (cluster.put_pack(pack, VAULT, SCOPE, 1).await.unwrap(), shards)
+        }
+    });
+    for (entry, shards) in futures::future::join_all(puts).await {
+        let range = |lane: u8| LaneRange {
+            lane,
+            offset: 0,
+            bytes: entry.summary.geometry.lane_bytes[usize::from(lane)],
+        };
+        let ranges: Vec<_> = (0..4).map(range).collect();
+        let read = cluster.read_lanes(&entry, &ranges).await.unwrap();
+        for (read, shard) in read.iter().zip(&shards) {
+            assert_eq!(read[..], shard[..read.len()]);
+        }
+    }
+    cluster.close().await;
+    carrier.close().await;
+    for (node, quic, served) in nodes {
+        quic.close().await;
+        served.await.unwrap();
+        node.close().await;
+    }
+}

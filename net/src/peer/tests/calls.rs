@@ -73,8 +73,11 @@ async fn a_peer_that_is_not_admitted_gets_no_answer_and_one_that_was_put_out_no_
         .await
         .unwrap();
     other.desk.open.store(false, Ordering::SeqCst);
-    let out = ask().await.unwrap().answer;
-    assert_eq!(out, Answer::Refused(Refusal::NotAllowed));
+    // The call is refused, or the connection is ended before it, as it is looked at every few seconds.
+    match ask().await {
+        Ok(reply) => assert_eq!(reply.answer, Answer::Refused(Refusal::NotAllowed)),
+        Err(error) => assert!(matches!(error, CallError::Broken { .. }), "{error}"),
+    }
     assert_eq!(other.desk.calls.load(Ordering::SeqCst), 1);
 }
 

@@ -1,0 +1,269 @@
+//! The cluster client over drives of peers: six nodes in this process, each with a simulated disk, behind a transport that can lose
+//! a peer, hold it or change what it says.
+
+mod away;
+mod liars;
+mod upkeep;
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+
+use futures::future::BoxFuture;
+
+use super::*;
+use crate::cluster::{PeerConfig, Peers, RepairOptions};
+use crate::drives::DrivesConfig;
+use crate::node::{Node, NodeConfig};
+use crate::peer::message::{decode_answer, decode_call, encode_answer, encode_call};
+use crate::peer::{Answer, Call, CallError, PeerId, PeerKey, Reply, Request, Service, Transport};
+
+const PEERS: usize = 6;
+
+/// How a peer behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Conduct {
+    Honest,
+    /// Nobody reaches it.
+    Down,
+    /// It takes calls and never answers.
+    Frozen,
+    /// It answers every range with other bytes.
+    Altered,
+    /// It leaves the last byte of every range out.
+    Short,
+    /// It says that it holds everything, and has nothing to show.
+    Boaster,
+}
+
+/// The way to the nodes: every message is encoded and read again, as on a wire.
+#[derive(Default)]
+pub(super) struct Wire {
+    nodes: Mutex<HashMap<PeerId, Arc<Node>>>,
+    conduct: Mutex<HashMap<PeerId, Conduct>>,
+    pub(super) calls: AtomicUsize,
+    /// The requests that were carried, in short.
+    pub(super) carried: Mutex<Vec<(PeerId, Request)>>,
+}
+
+fn gateway() -> PeerId {
+    PeerKey::from_seed(&[99; 32]).id()
+}
+
+fn peer(number: usize) -> PeerId {
+    PeerKey::from_seed(&[number as u8 + 1; 32]).id()
+}
+
+impl Wire {
+    fn behave(&self, number: usize, conduct: Conduct) {
+        self.conduct.lock().unwrap().insert(peer(number), conduct);
+    }
+
+    fn node(&self, number: usize) -> Arc<Node> {
+        Arc::clone(&self.nodes.lock().unwrap()[&peer(number)])
+    }
+
+    async fn carry(&self, to: PeerId, call: Call) -> Result<Reply, CallError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let conduct = self.conduct.lock().unwrap().get(&to).copied();
+        let conduct = conduct.unwrap_or(Conduct::Honest);
+        match conduct {
+            Conduct::Down => {
+                let why = "down".to_owned();
+                return Err(CallError::Unreachable { peer: to, why });
+            }
+            Conduct::Frozen => std::future::pending().await,
+            _ => {}
+        }
+        let head = encode_call(&call.context, &call.request);
+        let (context, request) = decode_call(&head, call.body.len()).unwrap();
+        self.carried.lock().unwrap().push((to, request.clone()));
+        let node = Arc::clone(&self.nodes.lock().unwrap()[&to]);
+        assert!(node.admits(&gateway()) && !node.admits(&to));
+        let call = Call {
+            context,
+            request,
+            body: call.body,
+        };
+        let asked = call.request.clone();
+        let mut reply = node.answer(gateway(), call).await;
+        match (conduct, asked) {
+            (Conduct::Altered, Request::Range { .. }) if reply.answer == Answer::Bytes => {
+                let mut bytes = reply.body.to_vec();
+                bytes.iter_mut().for_each(|byte| *byte ^= 1);
+                reply.body = Bytes::from(bytes);
+            }
+            (Conduct::Short, Request::Range { .. }) => {
+                reply.body = reply.body.slice(..reply.body.len().saturating_sub(1));
+            }
+            (Conduct::Boaster, Request::Has { keys, .. }) => {
+                reply = Answer::Held(vec![true; keys.len()]).into();
+            }
+            _ => {}
+        }
+        let head = encode_answer(&reply.answer);
+        let answer = decode_answer(&head, reply.body.len()).unwrap();
+        Ok(Reply {
+            answer,
+            body: reply.body,
+        })
+    }
+}
+
+impl Transport for Wire {
+    fn call(&self, peer: PeerId, call: Call) -> BoxFuture<'_, Result<Reply, CallError>> {
+        Box::pin(self.carry(peer, call))
+    }
+}
+
+/// Six peers, and what opens a cluster over them.
+pub(super) struct Rig {
+    pub(super) wire: Arc<Wire>,
+    disks: Vec<SimDisk>,
+}
+
+impl Rig {
+    async fn new(seed: u64) -> Self {
+        let rig = Self {
+            wire: Arc::default(),
+            disks: (0..PEERS as u64)
+                .map(|number| SimDisk::unrecorded(seed * 100 + number))
+                .collect(),
+        };
+        for number in 0..PEERS {
+            rig.start(number, true).await;
+        }
+        rig
+    }
+
+    fn drive_id(number: usize) -> [u8; 16] {
+        drive_id(&[number as u8; 16], 0)
+    }
+
+    async fn start(&self, number: usize, create: bool) {
+        let root = config(Path::new("/n"), 1, create).own;
+        let drives = DrivesConfig {
+            id_seed: [number as u8; 16],
+            ..root
+        };
+        let config = NodeConfig {
+            drives,
+            gateways: [gateway()].into(),
+            now_ms: Arc::new(|| 1_000),
+        };
+        let disk = Arc::new(self.disks[number].clone());
+        let node = Node::open(disk, config).await.unwrap();
+        self.wire.nodes.lock().unwrap().insert(peer(number), node);
+    }
+
+    /// Ends a node in an orderly way and starts it again.
+    async fn restart(&self, number: usize) {
+        let node = self.wire.nodes.lock().unwrap().remove(&peer(number)).unwrap();
+        node.close().await;
+        drop(node);
+        self.start(number, false).await;
+    }
+
+    /// What a cluster over drives elsewhere is opened with.
+    async fn open(&self) -> Cluster {
+        let own = config(Path::new("/none"), 0, false);
+        let peers = (0..PEERS).map(|number| PeerConfig {
+            id: peer(number),
+            domain: [number as u8; 16],
+            drives: vec![Self::drive_id(number)],
+        });
+        let transport: Arc<dyn Transport> = Arc::clone(&self.wire) as _;
+        let config = ClusterConfig {
+            peers: Some(Peers {
+                transport,
+                peers: peers.collect(),
+            }),
+            ..own
+        };
+        let nowhere = SimDisk::unrecorded(1);
+        Cluster::open(Arc::new(nowhere), config).await.unwrap()
+    }
+
+    /// Which peer holds shard `index`.
+    fn holder(stored: &Stored, index: usize) -> usize {
+        let id = stored.entry.drives[index];
+        (0..PEERS).find(|number| Self::drive_id(*number) == id).unwrap()
+    }
+
+    fn log_dir() -> PathBuf {
+        Path::new("/n/0").to_owned()
+    }
+}
+
+/// A range of this lane, and the chunk there.
+fn in_lane(stored: &Stored, lane: u8) -> (LaneRange, Vec<u8>) {
+    let mut chunks = stored.chunks.iter();
+    chunks.find(|(range, _)| range.lane == lane).cloned().unwrap()
+}
+
+#[tokio::test]
+async fn packs_on_peers_read_back_also_after_both_sides_started_again() {
+    let rig = Rig::new(1).await;
+    let cluster = rig.open().await;
+    assert_eq!(cluster.present(), 6);
+    let stored = [
+        put(&cluster, 1, &[65_536; 9]).await.unwrap(),
+        put(&cluster, 2, &[100]).await.unwrap(),
+    ];
+    settle(&cluster, &stored).await;
+    for stored in &stored {
+        assert_reads(&cluster, stored).await;
+    }
+    let shards: u64 = {
+        cluster.check_drives().await;
+        cluster.status().drives.iter().map(|drive| drive.shards).sum()
+    };
+    assert_eq!(
+        shards,
+        6 + 3,
+        "a lone small chunk takes one data shard and the parity"
+    );
+    cluster.close().await;
+    for number in 0..PEERS {
+        rig.restart(number).await;
+    }
+    let cluster = rig.open().await;
+    for stored in &stored {
+        assert_reads(&cluster, stored).await;
+    }
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn drives_of_one_failure_domain_hold_no_more_shards_than_may_be_lost() {
+    let rig = Rig::new(2).await;
+    let own = config(Path::new("/none"), 0, false);
+    // Two nodes a site: three sites, and 4+2 survives the loss of one.
+    let peers = (0..PEERS).map(|number| PeerConfig {
+        id: peer(number),
+        domain: [number as u8 / 2; 16],
+        drives: vec![Rig::drive_id(number)],
+    });
+    let config = |peers: Vec<PeerConfig>| ClusterConfig {
+        peers: Some(Peers {
+            transport: Arc::clone(&rig.wire) as _,
+            peers,
+        }),
+        ..own.clone()
+    };
+    let nowhere = || Arc::new(SimDisk::unrecorded(1));
+    let three = Cluster::open(nowhere(), config(peers.clone().collect()))
+        .await
+        .unwrap();
+    let stored = put(&three, 1, &[9_000; 5]).await.unwrap();
+    assert_reads(&three, &stored).await;
+    three.close().await;
+    let two = peers.map(|peer| PeerConfig {
+        domain: [peer.domain[0] / 2; 16],
+        ..peer
+    });
+    let two = Cluster::open(nowhere(), config(two.collect())).await.unwrap();
+    let refused = put(&two, 2, &[9_000; 5]).await.err();
+    assert_eq!(refused, Some(PutError::Layout { have: 6, need: 6 }));
+    two.close().await;
+}
