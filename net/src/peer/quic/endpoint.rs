@@ -1,8 +1,10 @@
 //! What quinn is set up with.
 //!
-//! Segmentation offload and the search for the path's packet size as quinn does them, up to 1,452 bytes; acknowledgements less often.
-//! Larger packets cost less each byte, but ten of 6,500 bytes in one go overrun a socket's usual receive buffer of 208 KiB, and 400 calls at
-//! once in a debug build took six times as long. Invariant: a peer that starts again under
+//! Segmentation offload and the search for the path's packet size as quinn does them; acknowledgements less often. Packets of up to 6,500
+//! bytes, where the path carries them, cost a third less each byte; but ten in one go from each of several peers overrun a socket's usual
+//! receive buffer of 208 KiB, so that only a socket that got a large one says that it takes such packets.
+//!
+//! Invariant: a peer that starts again under
 //! its key tells the others with the next packet they send that their connections are gone (RFC 9000, section 10.3).
 
 use std::net::UdpSocket;
@@ -12,7 +14,10 @@ use quinn::crypto::rustls::QuicServerConfig;
 use quinn::crypto::{CryptoError, HmacKey};
 use quinn::{
     AckFrequencyConfig, ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, IdleTimeout,
-    ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    MtuDiscoveryConfig, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+};
+use rustix::net::sockopt::{
+    set_socket_recv_buffer_size, set_socket_send_buffer_size, socket_recv_buffer_size,
 };
 use rustls::crypto::SecureRandom;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -32,6 +37,12 @@ const STREAMS_MAX: u32 = 256;
 const ACKNOWLEDGED_TOGETHER: u32 = 32;
 /// First packets that wait to be looked at, all together, in bytes.
 const WAITING_BYTES_MAX: u64 = 1 << 20;
+/// The largest packet: ten of them, which quinn sends in one go, have to fit into 64 KiB.
+const PACKET_BYTES_MAX: u16 = 6_500;
+/// What a socket is to hold, each way, ...
+const BUFFER_BYTES: usize = 4 << 20;
+/// ... and what it has to, by the system's count, to take large packets.
+const BUFFER_BYTES_MIN: usize = 1 << 20;
 const RESET_CONTEXT: &str = "cairn v1 quic stateless reset";
 const CONNECTION_ID_BYTES: usize = 8;
 
@@ -59,7 +70,28 @@ pub(super) fn open(
         source,
     };
     let socket = UdpSocket::bind(config.listen).map_err(listen)?;
+    if take_large_buffers(&socket) {
+        endpoint
+            .max_udp_payload_size(PACKET_BYTES_MAX)
+            .map_err(|error| bad(&error))?;
+    }
     Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).map_err(listen)
+}
+
+/// Asks for large buffers; whether the system gives one to receive with that a burst of large packets does not overrun.
+fn take_large_buffers(socket: &UdpSocket) -> bool {
+    // Linux counts twice what is asked for, and gives no more than `net.core.rmem_max` and `wmem_max` allow.
+    let asked = set_socket_recv_buffer_size(socket, BUFFER_BYTES)
+        .and_then(|()| set_socket_send_buffer_size(socket, BUFFER_BYTES));
+    let got = socket_recv_buffer_size(socket).unwrap_or(0);
+    if asked.is_err() || got < BUFFER_BYTES_MIN {
+        tracing::info!(
+            got,
+            wanted = 2 * BUFFER_BYTES,
+            "small UDP buffers: packets stay small. `sysctl net.core.rmem_max` allows more"
+        );
+    }
+    got >= BUFFER_BYTES_MIN
 }
 
 /// Of connections on which the other side may have so many calls under way.
@@ -70,6 +102,8 @@ pub(super) fn transport(
     let mut transport = TransportConfig::default();
     let mut acknowledgements = AckFrequencyConfig::default();
     acknowledgements.ack_eliciting_threshold(VarInt::from_u32(ACKNOWLEDGED_TOGETHER));
+    let mut packets = MtuDiscoveryConfig::default();
+    packets.upper_bound(PACKET_BYTES_MAX);
     let silence = IdleTimeout::try_from(config.silence_max).map_err(|_| quinn::ConfigError::OutOfBounds)?;
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(streams_max))
@@ -79,6 +113,7 @@ pub(super) fn transport(
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(CONNECTION_WINDOW_BYTES.into())
         .ack_frequency_config(Some(acknowledgements))
+        .mtu_discovery_config(Some(packets))
         .max_idle_timeout(Some(silence))
         .keep_alive_interval(Some(config.silence_max / 3));
     Ok(transport)
