@@ -68,6 +68,9 @@ fn range(bytes: u32) -> Call {
     call(request, Bytes::new())
 }
 
+/// Its name, calls, bytes of each, and the call.
+type Load = (&'static str, usize, u32, Box<dyn Fn() -> Call>);
+
 /// Makes so many calls of the peers by turns.
 async fn run(carrier: &Quic, peers: &[PeerId], calls: usize, make: impl Fn() -> Call) {
     let asked = peers
@@ -105,7 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shard = Bytes::from(vec![7; SHARD_BYTES as usize]);
     // A delete carries any body up to a mebibyte; the service looks at none.
     let half = shard.slice(..SHARD_BYTES as usize / 2);
-    let loads: [(&str, usize, u32, Box<dyn Fn() -> Call>); 3] = [
+    let loads: [Load; 3] = [
         (
             "to peers, 1 MiB",
             2_048,

@@ -8,6 +8,7 @@
 //! by a verified read.
 
 mod census;
+mod challenge;
 mod collect;
 mod delete;
 mod heal;
@@ -47,6 +48,7 @@ use remote::RemotePeer;
 pub use crate::drives::{
     CompactReport, DeleteError, DeleteReport, DriveFailure, PutSpace, cluster_id_of, drive_id,
 };
+pub use challenge::{ChallengeReport, SAMPLES_MAX, detection};
 pub use collect::{ListedPack, ListedPage, StoredPack};
 pub use open::ClusterOpenError;
 pub use put::PutError;

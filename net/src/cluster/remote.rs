@@ -375,6 +375,22 @@ impl RemoteDrive {
         }
     }
 
+    pub(super) async fn prove(&self, key: ShardKey, offset: u32, bytes: u32) -> Result<Bytes, DriveFailure> {
+        let request = Request::Challenge {
+            drive: self.id,
+            key,
+            offset,
+            bytes,
+        };
+        match self.call(Purpose::Challenge, request, Bytes::new()).await? {
+            Reply {
+                answer: Answer::Bytes,
+                body,
+            } => Ok(body),
+            Reply { answer, .. } => Err(self.unexpected(&answer)),
+        }
+    }
+
     pub(super) async fn compact(
         &self,
         min_garbage: f64,

@@ -204,6 +204,14 @@ impl LocalDrive {
         }
     }
 
+    /// A slice of a shard that verifies against the shard's hash. Reads the whole shard. Blocks.
+    pub(crate) fn prove(&self, key: &ShardKey, offset: u32, bytes: u32) -> Result<Bytes, DriveFailure> {
+        let shard = self.check(key)?;
+        let slice = engine::proof::slice(&shard, offset, bytes);
+        // Beyond the shard's end, which the caller knows.
+        slice.map(Bytes::from).map_err(|_| DriveFailure::Absent)
+    }
+
     /// A shard's header. Blocks.
     pub(crate) fn header(&self, key: &ShardKey) -> Result<ShardHeader, DriveFailure> {
         let drive = self.present().ok_or(DriveFailure::Lost)?;

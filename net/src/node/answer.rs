@@ -71,7 +71,7 @@ impl Node {
                 bytes,
             } => {
                 let drive = Arc::clone(self.drive(&drive)?);
-                let body = prove(drive, key, offset, bytes).await?;
+                let body = blocking(move || drive.prove(&key, offset, bytes)).await?;
                 return Ok(Reply {
                     answer: Answer::Bytes,
                     body,
@@ -190,17 +190,6 @@ async fn headers(drive: Arc<LocalDrive>, keys: Vec<ShardKey>) -> Result<Vec<Opti
             Err(failure) => Err(failure),
         };
         keys.iter().map(read).collect()
-    })
-    .await
-}
-
-/// A slice of a shard that verifies against the shard's hash. Reads the whole shard.
-async fn prove(drive: Arc<LocalDrive>, key: ShardKey, offset: u32, bytes: u32) -> Result<Bytes, Refusal> {
-    blocking(move || {
-        let shard = drive.check(&key)?;
-        let slice = engine::proof::slice(&shard, offset, bytes);
-        // Beyond the shard's end, which the caller knows.
-        slice.map(Bytes::from).map_err(|_| DriveFailure::Absent)
     })
     .await
 }

@@ -36,7 +36,7 @@ async fn doubtful(root: &Path) -> (Cluster, Vec<Stored>) {
 }
 
 fn flush_failed(cluster: &Cluster) {
-    let drive = super::local(&cluster, 3).present().unwrap();
+    let drive = super::local(cluster, 3).present().unwrap();
     drive.mark_lost(LostReason::WriteFailed);
 }
 

@@ -46,7 +46,7 @@ async fn nothing_is_acknowledged_onto_removed_drives() {
 }
 
 fn root_dir(cluster: &Cluster, number: usize) -> PathBuf {
-    super::local(&cluster, number).dir.clone()
+    super::local(cluster, number).dir.clone()
 }
 
 #[tokio::test]

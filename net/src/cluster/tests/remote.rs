@@ -32,6 +32,8 @@ pub(super) enum Conduct {
     Altered,
     /// It leaves the last byte of every range out.
     Short,
+    /// It answers every challenge with other bytes.
+    Forger,
     /// It says that it holds everything, and has nothing to show.
     Boaster,
 }
@@ -95,6 +97,11 @@ impl Wire {
             }
             (Conduct::Short, Request::Range { .. }) => {
                 reply.body = reply.body.slice(..reply.body.len().saturating_sub(1));
+            }
+            (Conduct::Forger, Request::Challenge { .. }) => {
+                let mut bytes = reply.body.to_vec();
+                bytes.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+                reply.body = Bytes::from(bytes);
             }
             (Conduct::Boaster, Request::Has { keys, .. }) => {
                 reply = Answer::Held(vec![true; keys.len()]).into();

@@ -99,3 +99,60 @@ async fn altered_bytes_go_into_no_rebuilt_shard() {
     }
     cluster.close().await;
 }
+
+#[tokio::test]
+async fn a_challenge_names_whoever_claims_what_it_has_not_and_proves_the_rest() {
+    let rig = Rig::new(25).await;
+    let cluster = rig.open().await;
+    let mut stored = Vec::new();
+    for seed in 0..8 {
+        stored.push(put(&cluster, seed, &[9_000; 4]).await.unwrap());
+    }
+    settle(&cluster, &stored).await;
+    let packs = packs(&stored);
+    let honest = cluster
+        .challenge(&packs, 1_000, &[1; 32], &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!((honest.shards, honest.asked, honest.proven), (48, 48, 48));
+    let few = cluster
+        .challenge(&packs, 10, &[1; 32], &mut |_| {})
+        .await
+        .unwrap();
+    assert_eq!((few.shards, few.asked, few.proven), (48, 10, 10));
+
+    let liar = Rig::holder(&stored[3], 0);
+    for stored in &stored {
+        for index in 0..6 {
+            if Rig::holder(stored, index) == liar {
+                let key = crate::cluster::put::key(&stored.entry, index);
+                rig.wire.node(liar).lose_shard(key).await;
+            }
+        }
+    }
+    rig.wire.behave(liar, Conduct::Boaster);
+    rig.wire.behave((liar + 1) % PEERS, Conduct::Forger);
+    let report = cluster
+        .challenge(&packs, 1_000, &[2; 32], &mut |_| {})
+        .await
+        .unwrap();
+    let failed = [liar, (liar + 1) % PEERS].map(|number| (Rig::drive_id(number), 8));
+    assert_eq!(report.failed, failed.into());
+    assert_eq!((report.asked, report.proven), (48, 32));
+    for drive in cluster.status().drives {
+        let named = failed.iter().any(|(id, _)| *id == drive.id);
+        assert_eq!(drive.bad_answers > 0, named, "{drive:?}");
+    }
+    cluster.close().await;
+}
+
+#[test]
+fn the_detection_of_a_sample_is_the_chance_of_meeting_a_bad_shard() {
+    use crate::cluster::detection;
+    // One bad shard of a hundred: each draw is a hundredth.
+    assert!((detection(100, 30, 0.01) - 0.3).abs() < 1e-9);
+    assert!((detection(100, 100, 0.01) - 1.0).abs() < 1e-9);
+    // 1 % of very many: 1 - 0.99^300.
+    assert!((detection(10_000_000, 300, 0.01) - (1.0 - 0.99_f64.powi(300))).abs() < 1e-4);
+    assert!(detection(0, 10, 0.5) == 0.0 && detection(10, 0, 0.5) == 0.0);
+}
