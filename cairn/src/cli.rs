@@ -10,8 +10,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::duration::Span;
 use crate::logging::LogFormat;
 
+mod node;
 mod up;
 
+pub use node::NodeArgs;
 pub use up::UpArgs;
 
 /// Sealed, erasure-coded object storage behind an S3 gateway, every operation on record.
@@ -44,7 +46,7 @@ pub struct GlobalArgs {
         value_name = "DIR"
     )]
     pub data: PathBuf,
-    /// Print one JSON value on stdout (`up`: on one line, followed by the line `ready`)
+    /// Print one JSON value on stdout (`up` and `node`: on one line, followed by the line `ready`)
     #[arg(long, global = true)]
     pub json: bool,
     /// The file whose first line opens keys/, or seals it on the first start
@@ -70,6 +72,11 @@ pub enum Command {
     /// Prints `ready` as its last line once requests are served. With --json it prints one JSON value on one line before
     /// that, so that a program reads the first line and then waits for `ready`.
     Up(Box<UpArgs>),
+    /// Run a storage peer: drives of this machine for owners elsewhere, which it can neither read nor name
+    ///
+    /// It is told by hand which cluster it belongs to and which peers it serves: there is no joining yet. Both are remembered,
+    /// as are its drives and its address, so that a later start needs --data only. Prints `ready` as its last line, as `up` does.
+    Node(NodeArgs),
     /// Show drives, space and what is at risk
     Status,
     /// Bring missing and damaged shards back

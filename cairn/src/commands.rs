@@ -6,12 +6,14 @@ mod gc;
 mod get;
 mod key;
 mod ls;
+mod node;
 mod place;
 mod put;
 mod reach;
 mod repair;
 mod scope;
 mod scrub;
+mod signals;
 mod status;
 mod up;
 mod vault;
@@ -25,6 +27,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Up(args) => up::run(global, &args).await,
+        Command::Node(args) => node::run(global, &args).await,
         Command::Status => status::run(global).await,
         Command::Repair(args) => repair::run(global, args).await,
         Command::Scrub => scrub::run(global).await,

@@ -1,8 +1,9 @@
 //! The data directory: who may use it, which format it has, what lies where.
 //!
-//! `D/` holds `FORMAT`, `LOCK`, `layout.json`, `drives/`, `ledger/`, `activity/`, `views/`, `keys/` and `control.sock`
-//! (engine/FORMAT.md, section 8). Invariant: whoever holds a [`DataDir`] is the only process that does, by an advisory
-//! lock that the system drops when the process ends, however it ends.
+//! `D/` holds `FORMAT`, `LOCK`, `layout.json`, `drives/`, `ledger/`, `activity/`, `views/`, `keys/` and `control.sock`, with storage peers
+//! `peer.key` and `peers/` too; that of a storage peer `peer.key`, `node.json` and `drives/` (engine/FORMAT.md, section 8). Invariants: whoever
+//! holds a [`DataDir`] is the only process that does, by an advisory lock that the system drops when the process ends, however it ends; and
+//! what is a storage peer's is never opened as an owner's, nor the other way.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
@@ -43,6 +44,22 @@ pub enum DataDirError {
     /// There is none.
     #[error("there is no data directory {dir}: `cairn up --data {dir}` makes one")]
     Absent {
+        /// The directory.
+        dir: String,
+    },
+    /// It is a storage peer's, and an owner's is wanted.
+    #[error(
+        "{dir} belongs to a storage peer, which holds shards and no vault: `cairn node --data {dir}` runs it"
+    )]
+    OfNode {
+        /// The directory.
+        dir: String,
+    },
+    /// It is an owner's, and a storage peer's is wanted.
+    #[error(
+        "{dir} belongs to an owner of vaults, and a storage peer must know nothing of these: choose another --data for `cairn node`"
+    )]
+    OfOwner {
         /// The directory.
         dir: String,
     },
@@ -118,11 +135,24 @@ impl DataDir {
                 .create(root)
                 .map_err(|source| io_error(root, source))?;
         }
+        refuse_node(root)?;
+        Self::open_at(root, true)
+    }
+
+    /// Locks the data directory of a storage peer at `root`, making it (mode 0700) if nothing is there.
+    pub fn of_node(root: &Path) -> Result<Self, DataDirError> {
+        if OWNERS_NAMES.iter().any(|name| root.join(name).exists()) {
+            return Err(DataDirError::OfOwner {
+                dir: root.display().to_string(),
+            });
+        }
+        make_private_dir(root)?;
         Self::open_at(root, true)
     }
 
     /// Locks the data directory at `root`; refuses a place that has none.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
+        refuse_node(root)?;
         if !root.join(FORMAT_FILE).exists() {
             let dir = root.display().to_string();
             let holds_data = ["keys", "ledger", "drives"]
@@ -182,6 +212,21 @@ impl DataDir {
     /// What the layout file is called.
     pub fn layout(&self) -> PathBuf {
         self.root.join("layout.json")
+    }
+
+    /// The secret by which this directory is a peer.
+    pub fn peer_key(&self) -> PathBuf {
+        self.root.join("peer.key")
+    }
+
+    /// What a storage peer remembers.
+    pub fn node(&self) -> PathBuf {
+        self.root.join(NODE_FILE)
+    }
+
+    /// The data directories of the storage peers that `up --peers` runs.
+    pub fn peers(&self) -> PathBuf {
+        self.root.join("peers")
     }
 
     /// What is there, with drives at `drives`.
@@ -275,6 +320,15 @@ fn holder(file: &mut File) -> String {
     }
 }
 
+fn refuse_node(root: &Path) -> Result<(), DataDirError> {
+    if root.join(NODE_FILE).exists() {
+        return Err(DataDirError::OfNode {
+            dir: root.display().to_string(),
+        });
+    }
+    Ok(())
+}
+
 fn refuse_foreign(root: &Path) -> Result<(), DataDirError> {
     if root.join(FORMAT_FILE).exists() {
         return Ok(());
@@ -333,9 +387,15 @@ fn io_error(path: &Path, source: io::Error) -> DataDirError {
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_VERSION: u64 = 1;
-const OWN_NAMES: [&str; 8] = [
+const NODE_FILE: &str = "node.json";
+/// What only an owner's directory has.
+const OWNERS_NAMES: [&str; 5] = ["keys", "ledger", "layout.json", "activity", "peers"];
+const OWN_NAMES: [&str; 11] = [
     LOCK_FILE,
     ".FORMAT.new",
+    NODE_FILE,
+    "peer.key",
+    "peers",
     "layout.json",
     "drives",
     "ledger",

@@ -8,6 +8,7 @@ use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::data_dir::DataDirError;
 use crate::key_store::KeyStoreError;
+use crate::node::NodeError;
 use crate::operator::OperatorError;
 use crate::runtime::RuntimeError;
 use crate::s3_client::ClientError;
@@ -30,6 +31,9 @@ pub enum Failure {
     /// The store does not open, or stopped.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
+    /// The storage peer does not start.
+    #[error(transparent)]
+    Node(#[from] NodeError),
     /// The running process cannot be spoken to.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -61,6 +65,7 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Config(_) => 2,
             Self::Operator(error) if error.is_usage() => 2,
+            Self::Node(error) if error.is_usage() => 2,
             _ => 1,
         }
     }

@@ -1,4 +1,4 @@
-//! `keys/`: one key file for each vault, and nothing else that is secret.
+//! `keys/`: one key file for each vault; and `peer.key`, the one other secret, which opens nothing.
 //!
 //! A key file (`vault::keyfile`) holds wallet seed, root key, vault id, local name and the seed of the activity log's
 //! signing key. The log belongs to the data directory and not to a vault, so all key files of one directory carry the
@@ -9,6 +9,7 @@
 
 use std::path::{Path, PathBuf};
 
+use net::peer::PeerKey;
 use scopes::{VaultId, Wallet};
 use vault::keyfile::{Cost, Keyfile, KeyfileError, Seed};
 use vault::keys::{Keyring, RootKey};
@@ -97,6 +98,12 @@ pub enum KeyStoreError {
     WhichVault {
         /// How many.
         count: usize,
+    },
+    /// `peer.key` is not what it should be.
+    #[error("{path} is damaged: put its backup back, or this is no longer the peer that others know")]
+    PeerKey {
+        /// The file.
+        path: String,
     },
     /// The system gives no randomness.
     #[error("the operating system gives no randomness, so no key can be made")]
@@ -273,6 +280,24 @@ pub fn open_keyfile(
         Ok(keyfile) => Ok(keyfile),
         Err(KeyfileError::NeedsPassphrase) => Err(KeyStoreError::Sealed { path }),
         Err(source) => Err(KeyStoreError::Keyfile { path, source }),
+    }
+}
+
+/// The key by which a data directory is a peer: 32 secret bytes in `peer.key`, made and durable before the first use.
+pub fn peer_key(path: &Path) -> Result<PeerKey, KeyStoreError> {
+    match std::fs::read(path).map(Zeroizing::new) {
+        Ok(bytes) => match <&[u8; 32]>::try_from(bytes.as_slice()) {
+            Ok(seed) => Ok(PeerKey::from_seed(seed)),
+            Err(_) => Err(KeyStoreError::PeerKey {
+                path: path.display().to_string(),
+            }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let seed = random()?;
+            write_durably(path, seed.as_slice())?;
+            Ok(PeerKey::from_seed(&seed))
+        }
+        Err(source) => Err(io_error(path, source)),
     }
 }
 

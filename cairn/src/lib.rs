@@ -18,6 +18,7 @@ pub mod key_store;
 pub mod layout;
 pub mod logging;
 pub mod metrics;
+pub mod node;
 pub mod operator;
 pub mod output;
 pub mod request;

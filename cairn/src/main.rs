@@ -15,10 +15,11 @@ fn main() -> ExitCode {
     allocator::give_back_soon();
     let cli = Cli::parse();
     let json = cli.global.json;
-    let level = if matches!(cli.command, Command::Up(_)) {
-        Level::INFO
-    } else {
-        Level::WARN
+    let level = match &cli.command {
+        Command::Up(_) => Level::INFO,
+        // A parent that runs it says itself what there is to say.
+        Command::Node(args) if !args.until_stdin_closes => Level::INFO,
+        _ => Level::WARN,
     };
     cairn::logging::start(cli.global.log_format, level);
     match start(cli) {

@@ -28,6 +28,7 @@ pub(crate) mod root_key;
 
 use opening::{open_cluster, open_ledger_and_views, open_log, open_view, settle_layout, view_cache_bytes};
 
+pub(crate) use opening::fresh_log_id;
 pub use root_key::{RootKeyError, RootKeyFound};
 
 /// Everything that is open.
@@ -346,7 +347,7 @@ pub fn now_ms() -> u64 {
 }
 
 /// Each connection and each log segment takes a file descriptor, and the usual soft limit of 1,024 is soon used up.
-fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let wanted = limit

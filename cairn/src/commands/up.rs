@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::AdminServer;
 use crate::cli::{GlobalArgs, UpArgs};
 use crate::commands::reach::passphrase;
+use crate::commands::signals::Signals;
 use crate::config::UpConfig;
 use crate::control::ControlServer;
 use crate::data_dir::DataDir;
@@ -85,29 +85,6 @@ pub(super) async fn run(global: &GlobalArgs, args: &UpArgs) -> Result<(), Failur
     runtime.close().await;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let failed = |error| Failure::file(std::path::Path::new("signals"), error);
-        Ok(Self {
-            terminate: signal(SignalKind::terminate()).map_err(failed)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(failed)?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 /// What the start has to say.

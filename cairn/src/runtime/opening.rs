@@ -202,7 +202,7 @@ pub(super) fn log_origin(cluster: &[u8; 16]) -> String {
 }
 
 /// A random number for a new log. Without randomness nothing may be sealed either: the process ends.
-pub(super) fn fresh_log_id() -> u64 {
+pub(crate) fn fresh_log_id() -> u64 {
     getrandom::u64().unwrap_or_else(|error| {
         tracing::error!(%error, "the operating system gives no randomness");
         std::process::abort()

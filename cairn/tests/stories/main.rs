@@ -11,6 +11,7 @@ mod front;
 mod keys;
 mod kill;
 mod loss;
+mod node;
 mod process;
 mod races;
 mod rebuild;

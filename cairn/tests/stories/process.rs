@@ -18,7 +18,7 @@ pub(crate) struct Place {
     directory: tempfile::TempDir,
 }
 
-/// A running `cairn up`; killed when dropped.
+/// A running `cairn up` or `cairn node`; killed when dropped.
 pub(crate) struct Running {
     child: Child,
     /// Everything it printed up to `ready`, as lines.
@@ -84,24 +84,8 @@ impl Place {
 
     /// Starts the given `cairn up` on free ports.
     pub(crate) fn up_with(&self, mut command: Command) -> Running {
-        let mut child = command
-            .args(["--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut printed = Vec::new();
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            printed.push(line.unwrap());
-            if printed.last().is_some_and(|line| line == "ready") {
-                let announced = serde_json::from_str(&printed[0]).unwrap_or(Value::Null);
-                return Running {
-                    child,
-                    printed,
-                    announced,
-                };
-            }
-        }
-        panic!("it ended before it was ready: {:?}, {printed:?}", child.wait());
+        command.args(["--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        Running::ready(command)
     }
 
     /// The vault's root key, by the command.
@@ -111,6 +95,29 @@ impl Place {
 }
 
 impl Running {
+    /// Starts a command that says when it is ready, and waits until it is.
+    pub(crate) fn ready(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut printed = Vec::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            printed.push(line.unwrap());
+            if printed.last().is_some_and(|line| line == "ready") {
+                let announced = serde_json::from_str(&printed[0]).unwrap_or(Value::Null);
+                return Self {
+                    child,
+                    printed,
+                    announced,
+                };
+            }
+        }
+        panic!("it ended before it was ready: {:?}, {printed:?}", child.wait());
+    }
+
+    /// The end of a pipe that is its stdin, if it was given one.
+    pub(crate) fn stdin(&mut self) -> Option<std::process::ChildStdin> {
+        self.child.stdin.take()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,0 +1,244 @@
+//! One storage peer: the drives of a data directory behind the QUIC port of its peer key.
+//!
+//! It has no vault, no ledger and no S3: what it answers, `net::Node` decides. Invariant: the key and the address that it tells
+//! others are durable before it tells them.
+
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::disk::{Disk, RealDisk};
+use net::peer::message::{DriveReport, DriveStanding};
+use net::peer::quic::{Quic, QuicConfig, QuicError};
+use net::peer::{PeerId, PeerKey};
+use net::{DriveConfig, DrivesConfig, DrivesOpenError, Node, NodeConfig};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::cli::NodeArgs;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::key_store::{KeyStoreError, peer_key};
+use crate::runtime::{fresh_log_id, now_ms, raise_open_files};
+
+pub use settings::NodeSettings;
+
+/// Why a storage peer does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Its data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Its key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyStoreError),
+    /// The file is not what it should be.
+    #[error(
+        "{path} is damaged: put its backup back; without it the drives still belong to the cluster that their drive.json names"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+    },
+    /// A first start without a cluster.
+    #[error(
+        "the first start of a storage peer needs --cluster: its owner's `cairn status --json` says which, as cluster_id"
+    )]
+    NoCluster,
+    /// A node does not change its cluster.
+    #[error("this storage peer belongs to cluster {known}, not {told}: another cluster needs another --data")]
+    OtherCluster {
+        /// What it remembers.
+        known: String,
+        /// What it was told.
+        told: String,
+    },
+    /// More or fewer drives than there were.
+    #[error(
+        "there were {known} drives and {given} are given: name every one, also those that are lost, and no other"
+    )]
+    OtherDrives {
+        /// Drives remembered.
+        known: usize,
+        /// Drives given.
+        given: usize,
+    },
+    /// The port cannot be listened on.
+    #[error("--listen {listen}: {why}; choose another with --listen ADDRESS:PORT")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        why: String,
+    },
+    /// The drives do not open.
+    #[error("drives: {0}")]
+    Drives(#[from] DrivesOpenError),
+}
+
+impl NodeError {
+    /// Whether what was typed makes no sense.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCluster | Self::OtherCluster { .. } | Self::OtherDrives { .. }
+        )
+    }
+}
+
+/// A storage peer that answers.
+#[derive(Debug)]
+pub struct StoragePeer {
+    data: DataDir,
+    settings: NodeSettings,
+    id: PeerId,
+    quic: Arc<Quic>,
+    node: Arc<Node>,
+    serving: JoinHandle<()>,
+}
+
+impl StoragePeer {
+    /// Locks the data directory of a node. One that a parent process keeps may still be held by its predecessor, whose parent was
+    /// killed a moment ago.
+    pub async fn lock(data: &std::path::Path, has_parent: bool) -> Result<DataDir, NodeError> {
+        let began = Instant::now();
+        loop {
+            match DataDir::of_node(data) {
+                Err(DataDirError::InUse { .. }) if has_parent && began.elapsed() < PREDECESSOR_WAIT => {
+                    tokio::time::sleep(PREDECESSOR_LOOK).await;
+                }
+                locked => return Ok(locked?),
+            }
+        }
+    }
+
+    /// Opens the drives of `data`, making them on the first start, and answers from now on.
+    pub async fn open(data: DataDir, args: &NodeArgs) -> Result<Self, NodeError> {
+        raise_open_files();
+        // First of all: nothing may be known under a key that a crash could take.
+        let key = peer_key(&data.peer_key())?;
+        let mut settings = NodeSettings::settle(&data, args)?;
+        let quic = Arc::new(listen(&key, settings.listen, args.until_stdin_closes)?);
+        settings.listen = quic.local_address().map_err(|error| NodeError::Listen {
+            listen: settings.listen,
+            why: error.to_string(),
+        })?;
+        settings.write(&data)?;
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let node = Node::open(disk, node_config(&data, &settings)).await?;
+        if !settings.drives_made {
+            settings.drives_made = true;
+            settings.write(&data)?;
+        }
+        let (carrier, service) = (Arc::clone(&quic), Arc::clone(&node));
+        Ok(Self {
+            data,
+            settings,
+            id: key.id(),
+            serving: tokio::spawn(async move { carrier.serve(service).await }),
+            quic,
+            node,
+        })
+    }
+
+    /// What it has to say of itself, for programs.
+    pub fn announcement(&self) -> Value {
+        json!({
+            "peer_id": self.id.to_string(),
+            "address": self.settings.listen,
+            "cluster_id": hex::encode(self.settings.cluster),
+            "data": self.data.root(),
+            "pid": std::process::id(),
+            "drives": self.drives().map(|(report, directory, state)| json!({
+                "id": hex::encode(report.id),
+                "directory": directory,
+                "state": state,
+            })).collect::<Vec<_>>(),
+            "gateways": self.settings.gateways.iter().map(PeerId::to_string).collect::<Vec<_>>(),
+        })
+    }
+
+    /// The same for people.
+    pub fn description(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("A storage peer serves {}", self.data.root().display()),
+            String::new(),
+            format!("  peer      {}", self.id),
+            format!("  address   {} (UDP)", self.settings.listen),
+            format!("  cluster   {}", hex::encode(self.settings.cluster)),
+            "  domain    itself: it fails together with no other peer, as far as it knows".to_owned(),
+        ];
+        lines.extend(self.drives().map(|(report, directory, state)| {
+            let id = hex::encode(report.id);
+            format!("  drive     {} {state} ({id})", directory.display())
+        }));
+        let gateways = &self.settings.gateways;
+        lines.extend(gateways.iter().map(|gateway| format!("  gateway   {gateway}")));
+        lines.push(match gateways.is_empty() {
+            true => "  waits for a gateway: nobody may call it until it is started with --gateway".to_owned(),
+            false => "  waits for nothing".to_owned(),
+        });
+        lines
+    }
+
+    fn drives(&self) -> impl Iterator<Item = (DriveReport, &std::path::Path, &'static str)> {
+        let reports = self.node.reports().into_iter();
+        reports.zip(&self.settings.drives).map(|(report, directory)| {
+            let state = match report.standing {
+                DriveStanding::Present => "present",
+                DriveStanding::Full => "full",
+                DriveStanding::Lost => "lost",
+            };
+            (report, directory.as_path(), state)
+        })
+    }
+
+    /// Tells those that call it that it goes, then closes its drives.
+    pub async fn close(self) {
+        self.quic.close().await;
+        // Ends with the listening; what it was answering ends with it.
+        let _ = self.serving.await;
+        self.node.close().await;
+    }
+}
+
+/// Listens. Where a remembered port was taken meanwhile, the node of a parent process takes another: the parent reads which.
+fn listen(key: &PeerKey, listen: SocketAddr, has_parent: bool) -> Result<Quic, NodeError> {
+    let open = |listen| Quic::open(key, QuicConfig::new(listen), Arc::new(|_: &PeerId| None));
+    let opened = match open(listen) {
+        Err(QuicError::Listen { .. }) if has_parent && listen.port() != 0 => {
+            tracing::warn!(%listen, "the port of a storage peer is taken, and it takes another");
+            open(SocketAddr::new(listen.ip(), 0))
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| NodeError::Listen {
+        listen,
+        why: match error {
+            QuicError::Listen { source, .. } => source.to_string(),
+            other => other.to_string(),
+        },
+    })
+}
+
+fn node_config(data: &DataDir, settings: &NodeSettings) -> NodeConfig {
+    let own = data.drives();
+    let drives = settings.drives.iter().map(|dir| DriveConfig {
+        dir: dir.clone(),
+        default: dir.starts_with(&own),
+    });
+    NodeConfig {
+        drives: DrivesConfig {
+            create: !settings.drives_made,
+            id_seed: settings.id_seed,
+            ..DrivesConfig::new(settings.cluster, drives.collect(), Arc::new(fresh_log_id))
+        },
+        gateways: settings.gateways.iter().copied().collect(),
+        now_ms: Arc::new(now_ms),
+    }
+}
+
+/// How long a node that was left behind may take to let go of its directory.
+const PREDECESSOR_WAIT: Duration = Duration::from_secs(10);
+const PREDECESSOR_LOOK: Duration = Duration::from_millis(20);
