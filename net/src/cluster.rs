@@ -56,7 +56,7 @@ pub use read::{LaneRange, ReadError};
 pub use remote::{PeerConfig, Peers};
 pub use repair::{PackStream, Progress, RepairError, RepairOptions, RepairReport, packs_of};
 pub use scrub::{PackLookup, ScrubReport};
-pub use status::{ClusterStatus, DriveState, DriveStatus};
+pub use status::{ClusterStatus, DriveState, DriveStatus, PeerStatus};
 pub use tally::Tally;
 pub use verify::{BadShard, VerifiedRange};
 

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use engine::disk::Disk;
 use engine::erasure::Coder;
-use tokio::sync::{RwLock, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::missing::Missing;
 use super::place::Place;
@@ -67,7 +67,7 @@ impl Cluster {
             lowest_lease: AtomicU64::new(0),
             whole_packs: Arc::new(Semaphore::new(WHOLE_PACKS_MAX)),
             background_bytes: Arc::new(Semaphore::new(BACKGROUND_BYTES_MAX)),
-            rebuild_gate: RwLock::new(()),
+            rebuild_gate: tokio::sync::RwLock::new(()),
             closing: AtomicBool::new(false),
             repairs: AtomicUsize::new(0),
             coder: Arc::new(Coder::new(config.code)),
@@ -108,6 +108,7 @@ fn connect(peers: Peers, random: u64, places: &mut Vec<Place>) -> Vec<RemotePeer
             drives: drives.collect(),
             line,
             polling: Arc::default(),
+            why_silent: RwLock::default(),
         }
     };
     peers.peers.into_iter().map(connect).collect()

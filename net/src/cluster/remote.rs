@@ -94,13 +94,18 @@ pub(super) struct RemotePeer {
     pub(super) drives: Vec<Arc<RemoteDrive>>,
     /// Held while it is asked how its drives are.
     pub(super) polling: Arc<tokio::sync::Mutex<()>>,
+    /// Why it did not answer when it was asked last.
+    pub(super) why_silent: RwLock<Option<String>>,
 }
 
 impl RemotePeer {
     /// Asks the peer how its drives are. Whether one of them is there that was not. One that comes back refuses ended leases first.
     pub(super) async fn poll(&self, lowest_lease: u64) -> bool {
         let drives = match tokio::time::timeout(POLL_PATIENCE, self.ask_reports(lowest_lease)).await {
-            Ok(Ok(drives)) => drives,
+            Ok(Ok(drives)) => {
+                self.note_silence(None);
+                drives
+            }
             Ok(Err(why)) => {
                 self.lost(&why);
                 return false;
@@ -140,7 +145,13 @@ impl RemotePeer {
         }
     }
 
+    fn note_silence(&self, why: Option<&str>) {
+        let mut silent = self.why_silent.write().unwrap_or_else(PoisonError::into_inner);
+        *silent = why.map(str::to_owned);
+    }
+
     fn lost(&self, why: &str) {
+        self.note_silence(Some(why));
         if self.drives.iter().any(|drive| drive.is_present()) {
             tracing::error!(peer = %self.line.peer, why, "a peer is lost");
         }

@@ -3,11 +3,13 @@
 //! Invariant: asking waits for no peer, and for no disk but one call for free bytes per drive.
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use super::Cluster;
 use super::place::Place;
 use crate::entry::DriveId;
+use crate::peer::PeerId;
 
 /// Whether a drive is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,15 @@ pub struct DriveStatus {
     pub read_p95_us: u64,
 }
 
+/// A peer whose drives are places of the layout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The peer.
+    pub id: PeerId,
+    /// Why it did not answer when it was asked last, if it did not.
+    pub why_silent: Option<String>,
+}
+
 /// Figures of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterStatus {
@@ -75,6 +86,19 @@ pub struct ClusterStatus {
 }
 
 impl Cluster {
+    /// The peers, in the order of the layout.
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        let status = |peer: &super::remote::RemotePeer| PeerStatus {
+            id: peer.line.peer,
+            why_silent: peer
+                .why_silent
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        };
+        self.inner.peers.iter().map(status).collect()
+    }
+
     /// Figures of now.
     pub fn status(&self) -> ClusterStatus {
         let inner = &self.inner;
