@@ -8,19 +8,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::pack::Code;
-use serde::Deserialize;
-use zeroize::Zeroizing;
-
 use s3_gateway::session::LIFECYCLE_DAY_MS;
+use serde::Deserialize;
 
 use crate::byte_size::ByteSize;
 use crate::cli::UpArgs;
+
+mod root_credential;
+
+pub use root_credential::{RootCredential, root_credential};
 
 /// What `cairn up` runs with.
 #[derive(Clone, Debug)]
 pub struct UpConfig {
     /// The drives' directories, if given; otherwise what the data directory remembers, or its own six.
     pub drives: Option<Vec<PathBuf>>,
+    /// How many storage peers to run and keep shards with, if given; otherwise what the data directory remembers, or none.
+    pub peers: Option<usize>,
     /// Data and parity shards, if given; otherwise what the data directory remembers, or 4+2.
     pub code: Option<Code>,
     /// The S3 port; port 0 takes a free one.
@@ -60,21 +64,6 @@ pub struct TlsFiles {
     pub private_key: PathBuf,
 }
 
-/// CAIRN_ACCESS_KEY and CAIRN_SECRET_KEY.
-#[derive(Clone)]
-pub struct RootCredential {
-    /// The access key id.
-    pub access_key_id: String,
-    /// The secret, 16 to 128 characters.
-    pub secret: Zeroizing<String>,
-}
-
-impl std::fmt::Debug for RootCredential {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("RootCredential(..)")
-    }
-}
-
 /// Why the configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -107,6 +96,16 @@ pub enum ConfigError {
     /// Settings that do not fit each other.
     #[error("{0}")]
     Together(&'static str),
+    /// Too few or too many storage peers for the code.
+    #[error("--peers {peers}: packs of {code} need {need} to {PEERS_MAX}")]
+    Peers {
+        /// Peers given.
+        peers: usize,
+        /// The code.
+        code: String,
+        /// Data and parity shards together.
+        need: usize,
+    },
     /// Too few drives for the code.
     #[error(
         "{drives} drives cannot hold packs of {code}: give at least {need} with --drive, or a smaller --code"
@@ -145,11 +144,15 @@ impl UpConfig {
                 "--s3 and --admin are the same address: give them two ports",
             ));
         }
-        if let Some(drives) = &self.drives {
-            let code = self.code.unwrap_or(Code::DEFAULT);
-            check_drives(drives, code)?;
+        let code = self.code.unwrap_or(Code::DEFAULT);
+        match (&self.drives, self.peers) {
+            (Some(_), Some(_)) => Err(ConfigError::Together(
+                "--drive and --peers exclude each other: shards lie on drives of this process or with storage peers",
+            )),
+            (Some(drives), None) => check_drives(drives, code),
+            (None, Some(peers)) => check_peers(peers, code),
+            (None, None) => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -175,11 +178,25 @@ pub fn check_drives(drives: &[PathBuf], code: Code) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Refuses a number of storage peers on which packs of `code` cannot lie, or which no one machine should run.
+pub fn check_peers(peers: usize, code: Code) -> Result<(), ConfigError> {
+    let need = code.shards();
+    if (need..=PEERS_MAX).contains(&peers) {
+        return Ok(());
+    }
+    Err(ConfigError::Peers {
+        peers,
+        code: code.to_string(),
+        need,
+    })
+}
+
 /// The TOML file: the flags' names, and nothing else.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct ConfigFile {
     drive: Vec<PathBuf>,
+    peers: Option<usize>,
     code: Option<String>,
     s3: Option<String>,
     admin: Option<String>,
@@ -242,6 +259,7 @@ impl Sources<'_> {
         )?;
         Ok(UpConfig {
             drives: self.drives(args),
+            peers: self.peers(args)?,
             code: code.map(|text| parse_code(&text)).transpose()?,
             s3: address("--s3", s3.as_deref().unwrap_or(S3_DEFAULT))?,
             admin: address("--admin", admin.as_deref().unwrap_or(ADMIN_DEFAULT))?,
@@ -311,6 +329,16 @@ impl Sources<'_> {
             return Some(std::env::split_paths(&list).collect());
         }
         (!self.file.drive.is_empty()).then(|| self.file.drive.clone())
+    }
+
+    fn peers(&self, args: &UpArgs) -> Result<Option<usize>, ConfigError> {
+        match (args.peers, (self.env)("CAIRN_PEERS")) {
+            (None, Some(text)) => match text.parse() {
+                Ok(peers) => Ok(Some(peers)),
+                Err(_) => Err(setting("CAIRN_PEERS", &text, "a number of storage peers, as 6")),
+            },
+            (flag, _) => Ok(flag.or(self.file.peers)),
+        }
     }
 
     fn tls(&self, args: &UpArgs) -> Result<Option<TlsFiles>, ConfigError> {
@@ -428,41 +456,8 @@ fn upload_memory(bytes: Option<u64>) -> Result<u64, ConfigError> {
     ))
 }
 
-/// The root credential that the environment fixes, if it does.
-pub fn root_credential(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<RootCredential>, ConfigError> {
-    let (access_key_id, secret) = match (env("CAIRN_ACCESS_KEY"), env("CAIRN_SECRET_KEY")) {
-        (None, None) => return Ok(None),
-        (Some(access_key_id), Some(secret)) => (access_key_id, Zeroizing::new(secret)),
-        _ => {
-            return Err(ConfigError::Together(
-                "CAIRN_ACCESS_KEY and CAIRN_SECRET_KEY go together: set both or neither",
-            ));
-        }
-    };
-    let id_ok = (3..=128).contains(&access_key_id.len())
-        && access_key_id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
-    if !id_ok {
-        return Err(setting(
-            "CAIRN_ACCESS_KEY",
-            &access_key_id,
-            "3 to 128 of A-Z, a-z, 0-9, -, _ and .",
-        ));
-    }
-    if !(16..=128).contains(&secret.len()) || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(setting(
-            "CAIRN_SECRET_KEY",
-            "…",
-            "16 to 128 printable ASCII characters without spaces",
-        ));
-    }
-    Ok(Some(RootCredential {
-        access_key_id,
-        secret,
-    }))
-}
-
+/// Each is a process, with its threads and its memory.
+const PEERS_MAX: usize = 64;
 const S3_DEFAULT: &str = "127.0.0.1:9000";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9001";
 const REGION_DEFAULT: &str = "us-east-1";

@@ -3,6 +3,8 @@
 //! Invariant: the events of `s3s` never pass, whatever `RUST_LOG` says. That crate logs whole request bodies and
 //! `Authorization` headers when a request fails to parse; the gateway writes its own line for each request instead.
 
+use std::sync::OnceLock;
+
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, FilterFn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -21,6 +23,7 @@ pub enum LogFormat {
 
 /// Starts logging. A second call in one process changes nothing.
 pub fn start(format: LogFormat, default_level: Level) {
+    let _ = FORMAT.set(format);
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(default_level.as_str().to_ascii_lowercase()));
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
@@ -36,6 +39,15 @@ pub fn start(format: LogFormat, default_level: Level) {
     // Another subscriber is there only in tests, which then keep theirs.
     let _ = registry.try_init();
 }
+
+/// How log lines look, as one says it to a child process.
+pub(crate) fn format_name() -> Option<String> {
+    use clap::ValueEnum;
+    let name = FORMAT.get()?.to_possible_value()?;
+    Some(name.get_name().to_owned())
+}
+
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
 fn secrets_stay_out() -> FilterFn<fn(&Metadata<'_>) -> bool> {
     FilterFn::new(|event| !is_s3s(event.target()))

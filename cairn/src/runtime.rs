@@ -20,13 +20,15 @@ use vault::keyfile::Keyfile;
 use crate::config::UpConfig;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::key_store::{KeyStore, KeyStoreError, Passphrase, keyring, random};
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{KnownPeer, Layout, LayoutError};
 
 mod opening;
+pub(crate) mod peers;
 pub mod rebuild;
 pub(crate) mod root_key;
 
-use opening::{open_cluster, open_ledger_and_views, open_log, open_view, settle_layout, view_cache_bytes};
+use opening::{open_cluster, open_log, open_stores, open_view, settle_layout, view_cache_bytes};
+use peers::PeerNodes;
 
 pub(crate) use opening::fresh_log_id;
 pub use root_key::{RootKeyError, RootKeyFound};
@@ -41,6 +43,8 @@ pub struct Runtime {
     pub ledger: LocalLedger,
     /// The drives.
     pub cluster: Arc<Cluster>,
+    /// The storage peers that run with this process, if drives are theirs.
+    pub(crate) peers: Option<PeerNodes>,
     /// The activity log.
     pub recorder: Recorder,
     /// The open vaults.
@@ -120,6 +124,17 @@ pub enum RuntimeError {
     /// The collector's delegation cannot be signed.
     #[error("the collector of a vault cannot be named: {0}")]
     Delegation(#[from] StatementError),
+    /// A storage peer that has to start does not.
+    #[error("the storage peer {dir} does not start: {why}")]
+    Peer {
+        /// Its data directory.
+        dir: String,
+        /// Why.
+        why: String,
+    },
+    /// There is no port from which storage peers can be called.
+    #[error("no way to the storage peers: {0}")]
+    PeerPort(String),
     /// A rebuild over a ledger that can be read.
     #[error("{dir} has a ledger that can be read: nothing was rebuilt. With --force it is set aside")]
     LedgerReadable {
@@ -150,7 +165,7 @@ impl Runtime {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let mut layout = settle_layout(&data, &*disk, config)?;
         if layout.drives_made {
-            data.check_startable(data.contents(&layout.drives))?;
+            data.check_startable(data.contents(&layout.drive_directories()))?;
         }
         let mut keys = KeyStore::open(&data.keys(), passphrase)?;
         if !create && (keys.keyfiles().is_empty() || !layout.drives_made) {
@@ -163,8 +178,42 @@ impl Runtime {
         }
         layout.write(&data)?;
 
-        let (ledger, views) = open_ledger_and_views(&disk, &data, &layout, &keys).await?;
-        let cluster = Arc::new(open_cluster(&disk, &data, &layout).await?);
+        let stores = open_stores(&disk, &data, &mut layout, &keys).await?;
+        let peers = stores.peers;
+        let parts = Parts {
+            disk,
+            data,
+            layout,
+            keys,
+            ledger: stores.ledger,
+            views: stores.views,
+        };
+        let opened = Self::open_over(parts, peers.as_ref(), config).await;
+        match (opened, peers) {
+            (Ok(runtime), peers) => Ok(Self { peers, ..runtime }),
+            (Err(error), Some(peers)) => {
+                peers.close().await;
+                Err(error)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Opens the rest when keys, ledger, views and storage peers are there.
+    async fn open_over(
+        parts: Parts,
+        peers: Option<&PeerNodes>,
+        config: &UpConfig,
+    ) -> Result<Self, RuntimeError> {
+        let Parts {
+            disk,
+            data,
+            mut layout,
+            keys,
+            ledger,
+            views,
+        } = parts;
+        let cluster = Arc::new(open_cluster(&disk, &data, &layout, peers).await?);
         if !layout.drives_made {
             layout.drives_made = true;
             layout.write(&data)?;
@@ -191,6 +240,7 @@ impl Runtime {
             layout,
             ledger,
             cluster,
+            peers: None,
             recorder,
             sessions: Sessions::new(Vec::new()),
             lease,
@@ -273,6 +323,12 @@ impl Runtime {
             .map(|keyfile| keyfile.vault)
     }
 
+    /// What is known of the storage peers that run with this process.
+    pub fn peer_nodes(&self) -> impl Iterator<Item = &KnownPeer> {
+        let nodes = self.peers.iter().flat_map(|peers| peers.nodes());
+        nodes.filter_map(|node| node.place.known.as_ref())
+    }
+
     /// Resolves with a sentence when the ledger or the activity log has failed: the process then ends.
     pub async fn fenced(&self) -> String {
         tokio::select! {
@@ -295,6 +351,9 @@ impl Runtime {
         }
         self.cluster.close().await;
         self.ledger.close().await;
+        if let Some(peers) = &self.peers {
+            peers.close().await;
+        }
     }
 
     async fn open_vault(&self, keyfile: &Keyfile, view: Arc<dyn View>) -> Result<Session, RuntimeError> {
@@ -316,6 +375,16 @@ impl Runtime {
         self.sessions.add(session.clone());
         Ok(session)
     }
+}
+
+/// What is open before the drives are.
+struct Parts {
+    disk: Arc<dyn Disk>,
+    data: DataDir,
+    layout: Layout,
+    keys: KeyStore,
+    ledger: LocalLedger,
+    views: Vec<Arc<dyn View>>,
 }
 
 /// Draws the key that signs this process's delete orders, and has the vault's owner name it. The key lives as long as

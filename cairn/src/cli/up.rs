@@ -14,6 +14,10 @@ pub struct UpArgs {
     /// A drive [repeatable; default drives/0 to drives/5 in the data directory; env CAIRN_DRIVES, a path list]
     #[arg(long = "drive", value_name = "DIR")]
     pub drives: Vec<PathBuf>,
+    /// On the first start: keep shards with so many storage peers, processes of their own on this machine, which start and end with
+    /// this one, each a failure domain. The ledger stays in this process [at least as many as a pack has shards; env CAIRN_PEERS]
+    #[arg(long, value_name = "N")]
+    pub peers: Option<usize>,
     /// Data and parity shards of a pack [default 4+2; env CAIRN_CODE]
     #[arg(long, value_name = "K+M")]
     pub code: Option<String>,

@@ -43,6 +43,7 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
         sentence(&format!("{which} {}: {reason}", numbers.join(", ")));
     }
     print_line("");
+    peers(&status);
     figure("packs", &packs(&status));
     figure(
         "space",
@@ -80,6 +81,37 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     print_line("");
     vaults(&status).print(2);
     Ok(())
+}
+
+/// Prints how many storage peers there are, where they listen, and which do not answer.
+fn peers(status: &Value) {
+    let peers = list(status, "peers");
+    if peers.is_empty() {
+        return;
+    }
+    let text = |peer: &Value, name: &str| peer.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+    let addresses: Vec<_> = peers.iter().map(|peer| text(peer, "address")).collect();
+    sentence(&format!(
+        "{} hold the drives, each its own failure domain, listening on {}",
+        count(peers.len() as u64, "storage peer"),
+        addresses.join(", ")
+    ));
+    let answers = |peer: &&Value| peer.get("answers").and_then(Value::as_bool).unwrap_or(false);
+    for peer in peers.iter().filter(|peer| !answers(peer)) {
+        let (id, address) = (text(peer, "peer_id"), text(peer, "address"));
+        match peer.get("start_again").and_then(Value::as_str) {
+            Some(command) => {
+                sentence(&format!("{id} at {address} DOES NOT RUN. This starts it again:"));
+                // To be copied whole.
+                print_line(format!("    {command}"));
+            }
+            None => sentence(&format!(
+                "{id} at {address} DOES NOT ANSWER: {}",
+                text(peer, "why_silent")
+            )),
+        }
+    }
+    print_line("");
 }
 
 /// Prints a sentence below the first line.

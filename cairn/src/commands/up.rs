@@ -111,6 +111,10 @@ impl Serving {
                 "vault_id": vault.as_ref().map(|session| session.vault().to_string()),
                 "access_key_id": self.root.as_ref().map(|root| &root.access_key_id),
                 "secret_access_key": secret.map(|secret| secret.expose()),
+                "peers": runtime.peer_nodes().map(|peer| json!({
+                    "peer_id": peer.id.to_string(),
+                    "address": peer.address,
+                })).collect::<Vec<_>>(),
             }));
         } else {
             self.print(global, runtime, secret.map(|secret| secret.expose()));
@@ -145,6 +149,10 @@ impl Serving {
             self.admin, self.region
         ));
         print_line(format!("  access key  {id}{of_vault}\n  secret      {shown}"));
+        for (number, peer) in runtime.peer_nodes().enumerate() {
+            let name = if number == 0 { "peers" } else { "" };
+            print_line(format!("  {name:<10}  {} at {}", peer.id, peer.address));
+        }
         print_line("\nTo try it, paste:\n");
         match secret {
             Some(secret) => print_line(format!(

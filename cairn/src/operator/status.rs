@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::operator::{OperatorError, tend};
 use crate::runtime::Runtime;
+use crate::runtime::peers::{PeerNode, start_again};
 use crate::serve::S3Front;
 
 /// `status`.
@@ -35,6 +36,7 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
     Ok(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "data": runtime.data.root(),
+        "cluster_id": hex::encode(runtime.layout.cluster),
         "pid": std::process::id(),
         "endpoint": front.endpoint(),
         "uptime_seconds": runtime.since.elapsed().as_secs(),
@@ -46,6 +48,7 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         "writable": writes.is_ok(),
         "writes_refused_because": writes.err().map(|error| error.to_string()),
         "drives": cluster.drives.iter().map(drive_json).collect::<Vec<_>>(),
+        "peers": peers(runtime),
         "live_bytes": sum(|drive| drive.live_bytes),
         "garbage_bytes": sum(|drive| drive.garbage_bytes),
         "allocated_bytes": sum(|drive| drive.allocated_bytes),
@@ -69,6 +72,29 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         },
         "vaults": vaults(runtime)?,
     }))
+}
+
+/// The storage peers that run with this process.
+fn peers(runtime: &Runtime) -> Vec<Value> {
+    let asked = runtime.cluster.peers();
+    let row = |node: &PeerNode| {
+        let known = node.place.known.as_ref()?;
+        let silent = asked.iter().find(|peer| peer.id == known.id)?.why_silent.as_ref();
+        let pid = node.pid();
+        Some(json!({
+            "peer_id": known.id.to_string(),
+            "address": known.address,
+            "directory": node.place.directory,
+            "drives": known.drives.iter().map(hex::encode).collect::<Vec<_>>(),
+            "running": pid.is_some(),
+            "pid": pid,
+            "answers": silent.is_none(),
+            "why_silent": silent,
+            "start_again": pid.is_none().then(|| start_again(&node.place.directory)),
+        }))
+    };
+    let nodes = runtime.peers.iter().flat_map(|peers| peers.nodes());
+    nodes.filter_map(row).collect()
 }
 
 /// Each vault with its size.

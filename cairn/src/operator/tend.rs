@@ -29,9 +29,10 @@ pub(super) async fn repair(
     on_step: OnStep<'_>,
 ) -> Result<Value, OperatorError> {
     let _alone = alone(runtime)?;
+    let drives = runtime.cluster.status().drives;
     let known = |dir: String| {
-        let drives = &runtime.layout.drives;
-        let found = drives.iter().find(|drive| is_same_place(drive, Path::new(&dir)));
+        let mut drives = drives.iter().map(|drive| &drive.dir);
+        let found = drives.find(|drive| is_same_place(drive, Path::new(&dir)));
         found.cloned().ok_or_else(|| {
             let message = format!(
                 "{dir} is no drive of this layout: `cairn status` shows them; `cairn up --drive …` adds and moves them"
@@ -116,7 +117,7 @@ pub(super) async fn scrub(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Valu
 pub(super) async fn gc(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Value, OperatorError> {
     let _alone = alone(runtime)?;
     let mut totals = Totals::default();
-    let before = allocated(runtime);
+    let before = allocated(runtime).await;
     for session in runtime.sessions.all() {
         let show = |progress: s3_gateway::session::Progress| {
             on_step(Step {
@@ -135,7 +136,7 @@ pub(super) async fn gc(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Value, 
         totals.bytes_rewritten += report.bytes_rewritten;
         totals.live_bytes += report.live_bytes;
     }
-    let after = allocated(runtime);
+    let after = allocated(runtime).await;
     Ok(json!({
         "complete": !totals.incomplete,
         "packs_deleted": totals.packs_deleted,
@@ -158,7 +159,9 @@ struct Totals {
 }
 
 /// Bytes that the files of all drives take now.
-fn allocated(runtime: &Runtime) -> u64 {
+async fn allocated(runtime: &Runtime) -> u64 {
+    // Of a peer's drives is known what it said last.
+    runtime.cluster.check_drives().await;
     let status = runtime.cluster.status();
     status.drives.iter().map(|drive| drive.allocated_bytes).sum()
 }

@@ -1,4 +1,4 @@
-//! Opening the parts of a runtime, each on its own: layout, ledger, drives, activity log, views.
+//! Opening the parts of a runtime, each on its own: layout, ledger, views, storage peers, drives, activity log.
 //!
 //! Reading is done on threads that may block. Invariant: on a first start the ledger is made before anything else, for drives
 //! without one would look like a lost ledger to the next start; the activity log is opened when nothing else can refuse, for its opening says
@@ -18,31 +18,52 @@ use s3_gateway::session::OpenedLog;
 use scopes::VaultId;
 
 use super::RuntimeError;
-use crate::config::UpConfig;
+use super::peers::{self, PeerNodes};
+use crate::config::{ConfigError, UpConfig, check_drives, check_peers};
 use crate::data_dir::{DataDir, make_private_dir};
 use crate::key_store::{KeyStore, KeyStoreError, random};
-use crate::layout::{Layout, absolute, default_drives};
+use crate::layout::{Layout, absolute, default_drives, new_peers};
 
-/// Opens the ledger and each vault's view, at the same time unless this is a first start: both take long with many objects. The views are
-/// those of the keyfiles, in their order.
-pub(super) async fn open_ledger_and_views(
+/// What is opened before the drives.
+pub(super) struct Stores {
+    pub(super) ledger: LocalLedger,
+    /// Those of the keyfiles, in their order.
+    pub(super) views: Vec<Arc<dyn View>>,
+    pub(super) peers: Option<PeerNodes>,
+}
+
+/// Opens the ledger, each vault's view and the storage peers, at the same time unless this is a first start: each takes long with many
+/// objects.
+pub(super) async fn open_stores(
     disk: &Arc<dyn Disk>,
     data: &DataDir,
-    layout: &Layout,
+    layout: &mut Layout,
     keys: &KeyStore,
-) -> Result<(LocalLedger, Vec<Arc<dyn View>>), RuntimeError> {
+) -> Result<Stores, RuntimeError> {
     let cache_bytes = view_cache_bytes(keys.keyfiles().len());
     let views = keys
         .keyfiles()
         .iter()
         .map(|keyfile| open_view(data, keyfile.vault, cache_bytes));
-    let (ledger, views) = if layout.drives_made {
+    let views = join_all(views);
+    let (ledger, views, peers) = if layout.drives_made {
         // Each to its end: none is left running when another fails.
-        tokio::join!(open_ledger(disk, data), join_all(views))
+        tokio::join!(open_ledger(disk, data), views, PeerNodes::open(data, layout))
     } else {
-        (Ok(open_ledger(disk, data).await?), join_all(views).await)
+        let ledger = open_ledger(disk, data).await?;
+        (Ok(ledger), views.await, PeerNodes::open(data, layout).await)
     };
-    Ok((ledger?, views.into_iter().collect::<Result<_, _>>()?))
+    let peers = peers?;
+    let stores = ledger.and_then(|ledger| Ok((ledger, views.into_iter().collect::<Result<_, _>>()?)));
+    match stores {
+        Ok((ledger, views)) => Ok(Stores { ledger, views, peers }),
+        Err(error) => {
+            if let Some(peers) = peers {
+                peers.close().await;
+            }
+            Err(error)
+        }
+    }
 }
 
 /// The layout to run with: what is remembered, changed by what is configured; or what the drives say; or a new one.
@@ -56,24 +77,69 @@ pub(super) fn settle_layout(
         Some(known) => known.changed(given.as_deref(), config.code)?,
         None => {
             let code = config.code.unwrap_or(engine::pack::Code::DEFAULT);
-            let drives = given.unwrap_or_else(|| default_drives(data, code));
-            let found = net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path));
-            let contents = data.contents(&drives);
-            let drives_made = found.is_some() || contents.ledger;
-            let cluster = match found {
-                Some(cluster) => cluster,
-                None => *random()?,
-            };
-            Layout {
-                cluster,
-                code,
-                drives,
-                drives_made,
+            match found_layout(data, disk, given.as_deref(), code) {
+                Some(found) => found,
+                None => new_layout(data, given, code, config.peers)?,
             }
         }
     };
-    crate::config::check_drives(&layout.drives, layout.code)?;
+    layout.check_peers(config.peers)?;
+    check_places(&layout)?;
     Ok(layout)
+}
+
+/// Refuses drives or storage peers on which packs of the code cannot lie.
+pub(super) fn check_places(layout: &Layout) -> Result<(), ConfigError> {
+    match layout.peers.len() {
+        0 => check_drives(&layout.drives, layout.code),
+        peers => check_peers(peers, layout.code),
+    }
+}
+
+/// The layout that is not remembered, as far as drives and storage peers tell it.
+pub(super) fn found_layout(
+    data: &DataDir,
+    disk: &dyn Disk,
+    given: Option<&[PathBuf]>,
+    code: engine::pack::Code,
+) -> Option<Layout> {
+    if let (None, Some((cluster, count))) = (given, peers::found(data)) {
+        return Some(Layout {
+            cluster,
+            code,
+            drives: Vec::new(),
+            peers: new_peers(data, count),
+            drives_made: true,
+        });
+    }
+    let drives = given.map_or_else(|| default_drives(data, code), <[PathBuf]>::to_vec);
+    Some(Layout {
+        cluster: net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path))?,
+        code,
+        drives,
+        peers: Vec::new(),
+        drives_made: true,
+    })
+}
+
+fn new_layout(
+    data: &DataDir,
+    given: Option<Vec<PathBuf>>,
+    code: engine::pack::Code,
+    peers: Option<usize>,
+) -> Result<Layout, RuntimeError> {
+    let drives = match peers {
+        Some(_) => Vec::new(),
+        None => given.unwrap_or_else(|| default_drives(data, code)),
+    };
+    Ok(Layout {
+        cluster: *random()?,
+        code,
+        // A ledger without any drive: they are lost, and not made anew behind its back.
+        drives_made: data.contents(&drives).ledger,
+        drives,
+        peers: new_peers(data, peers.unwrap_or(0)),
+    })
 }
 
 async fn open_ledger(disk: &Arc<dyn Disk>, data: &DataDir) -> Result<LocalLedger, RuntimeError> {
@@ -93,6 +159,7 @@ pub(super) async fn open_cluster(
     disk: &Arc<dyn Disk>,
     data: &DataDir,
     layout: &Layout,
+    peers: Option<&PeerNodes>,
 ) -> Result<Cluster, RuntimeError> {
     let own = data.drives();
     let drives = layout
@@ -105,6 +172,7 @@ pub(super) async fn open_cluster(
         .collect();
     let mut config = ClusterConfig::new(layout.cluster, layout.code, drives, Arc::new(fresh_log_id));
     config.own.create = !layout.drives_made;
+    config.peers = peers.map(PeerNodes::peers);
     Ok(Cluster::open(Arc::clone(disk), config).await?)
 }
 

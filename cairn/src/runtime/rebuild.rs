@@ -17,11 +17,12 @@ use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, marks, rebuild_v
 use scopes::{VaultId, Wallet};
 use serde_json::{Value, json};
 
-use super::opening::{activity_seed, fresh_log_id, log_origin, open_cluster};
+use super::opening::{activity_seed, check_places, found_layout, fresh_log_id, log_origin, open_cluster};
+use super::peers::PeerNodes;
 use super::{holder, now_ms};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::key_store::{KeyStore, Passphrase, keyring};
-use crate::layout::{Layout, absolute, default_drives};
+use crate::layout::{Layout, absolute};
 use crate::request::{OnStep, Step};
 use crate::runtime::RuntimeError;
 
@@ -84,14 +85,33 @@ pub async fn rebuild(
     if keys.keyfiles().is_empty() {
         return Err(DataDirError::KeysAbsent { dir: dir() }.into());
     }
-    let layout = layout_of_drives(&data, &*disk, &options.drives)?;
+    let mut layout = layout_of_drives(&data, &*disk, &options.drives)?;
     if !options.force && is_readable(&disk, &data.ledger()).await {
         return Err(RuntimeError::LedgerReadable { dir: dir() });
     }
 
+    let peers = PeerNodes::open(&data, &mut layout).await?;
+    let rebuilt = rebuild_over(&disk, &data, &keys, &layout, peers.as_ref(), on_step).await;
+    if let Some(peers) = peers {
+        peers.close().await;
+    }
+    let rebuilt = rebuilt?;
+    layout.write(&data)?;
+    Ok(rebuilt)
+}
+
+/// Makes the ledger anew from the drives of this process or of its storage peers, and puts it in place.
+async fn rebuild_over(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    keys: &KeyStore,
+    layout: &Layout,
+    peers: Option<&PeerNodes>,
+    on_step: OnStep<'_>,
+) -> Result<Vec<Rebuilt>, RuntimeError> {
     let fresh = data.root().join("ledger.new");
     remove_dir(&fresh)?;
-    let cluster = Arc::new(open_cluster(&disk, &data, &layout).await?);
+    let cluster = Arc::new(open_cluster(disk, data, layout, peers).await?);
     let keyrings: Vec<_> = keys.keyfiles().iter().map(keyring).collect();
     let unreadable = |source| RuntimeError::Vault {
         vault: keys
@@ -102,14 +122,12 @@ pub async fn rebuild(
     };
     let marks = marks(&cluster, &keyrings).await.map_err(unreadable)?;
     // The activity log goes on: records of the new ledger come after every one it took from the old.
-    let begin_after = marks
-        .sequence
-        .max(activity_through(&disk, &data, &keys, &layout)?);
+    let begin_after = marks.sequence.max(activity_through(disk, data, keys, layout)?);
     let config = LedgerConfig {
         begin_after,
         ..LedgerConfig::new(fresh_log_id())
     };
-    let (ledger, _) = LocalLedger::open(Arc::clone(&disk), &fresh, config)?;
+    let (ledger, _) = LocalLedger::open(Arc::clone(disk), &fresh, config)?;
     let lease = ledger.take_lease_above(&holder(), now_ms(), marks.lease).await?;
     ledger.records_through(Sequence(begin_after)).await?;
     let mut rebuilt = Vec::new();
@@ -143,8 +161,7 @@ pub async fn rebuild(
     cluster.close().await;
     ledger.close().await;
     write_mark(&fresh.join(REBUILT))?;
-    put_in_place(&data, &fresh)?;
-    layout.write(&data)?;
+    put_in_place(data, &fresh)?;
     Ok(rebuilt)
 }
 
@@ -172,28 +189,20 @@ fn activity_through(
 /// The layout that is remembered, with the drives that are given; without a memory, what the drives themselves say.
 fn layout_of_drives(data: &DataDir, disk: &dyn Disk, given: &[PathBuf]) -> Result<Layout, RuntimeError> {
     let given = (!given.is_empty()).then(|| absolute(given));
-    let layout =
-        match Layout::read(data)? {
-            Some(known) => Layout {
-                drives_made: true,
-                ..known.changed(given.as_deref(), None)?
-            },
-            None => {
-                let code = engine::pack::Code::DEFAULT;
-                let drives = given.unwrap_or_else(|| default_drives(data, code));
-                let cluster = net::cluster::cluster_id_of(disk, drives.iter().map(PathBuf::as_path))
-                    .ok_or_else(|| RuntimeError::NoDrives {
-                        dir: data.root().display().to_string(),
-                    })?;
-                Layout {
-                    cluster,
-                    code,
-                    drives,
-                    drives_made: true,
-                }
-            }
-        };
-    crate::config::check_drives(&layout.drives, layout.code)?;
+    let layout = match Layout::read(data)? {
+        Some(known) => Layout {
+            drives_made: true,
+            ..known.changed(given.as_deref(), None)?
+        },
+        None => {
+            let code = engine::pack::Code::DEFAULT;
+            let found = found_layout(data, disk, given.as_deref(), code);
+            found.ok_or_else(|| RuntimeError::NoDrives {
+                dir: data.root().display().to_string(),
+            })?
+        }
+    };
+    check_places(&layout)?;
     Ok(layout)
 }
 

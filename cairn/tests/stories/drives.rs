@@ -22,7 +22,7 @@ async fn any_two_drives_may_go_and_repair_brings_them_back() {
     }
     for (round, pair) in [[1, 4], [0, 5]].into_iter().enumerate() {
         for number in pair {
-            std::fs::remove_dir_all(place.data().join(format!("drives/{number}"))).unwrap();
+            std::fs::remove_dir_all(place.drive(number)).unwrap();
         }
         for (name, bytes) in OBJECTS {
             assert_eq!(
@@ -81,7 +81,7 @@ async fn three_lost_drives_are_an_error_and_never_wrong_bytes() {
         .await
         .unwrap();
     for number in [0, 2, 3] {
-        std::fs::remove_dir_all(place.data().join(format!("drives/{number}"))).unwrap();
+        std::fs::remove_dir_all(place.drive(number)).unwrap();
     }
     assert!(get(&mut client, "first", "big").await.is_err());
     let output = place.run(["repair"]);
@@ -104,7 +104,7 @@ async fn a_flipped_byte_on_a_drive_is_found_and_mended_by_scrub() {
         .unwrap();
     drop(client);
     running.stop();
-    let segment = place.data().join("drives/2/log/00000000.seg");
+    let segment = place.drive(2).join("log/00000000.seg");
     let mut bytes = std::fs::read(&segment).unwrap();
     let at = 200_000;
     assert_ne!(bytes[at..at + 64], [0; 64], "there is data to damage");

@@ -17,7 +17,7 @@ fn without(drives: &[usize]) -> Place {
     assert!(text(&place.run(["status"])).contains("reads and writes are served"));
     running.stop();
     for number in drives {
-        std::fs::remove_dir_all(place.data().join(format!("drives/{number}"))).unwrap();
+        std::fs::remove_dir_all(place.drive(*number)).unwrap();
     }
     place
 }

@@ -13,6 +13,11 @@ use http::Method;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+/// With CAIRN_TEST_PEERS the stories that choose no drives run over so many storage peers.
+fn test_peers() -> Option<String> {
+    std::env::var("CAIRN_TEST_PEERS").ok()
+}
+
 /// A temporary data directory and the commands on it.
 pub(crate) struct Place {
     directory: tempfile::TempDir,
@@ -85,7 +90,19 @@ impl Place {
     /// Starts the given `cairn up` on free ports.
     pub(crate) fn up_with(&self, mut command: Command) -> Running {
         command.args(["--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let chosen = command.get_args().any(|arg| arg == "--drive" || arg == "--peers");
+        if let Some(peers) = test_peers().filter(|_| !chosen && !self.data().join("layout.json").exists()) {
+            command.arg("--peers").arg(peers);
+        }
         Running::ready(command)
+    }
+
+    /// The directory of one of the drives that a start without drives makes: its own, or that of a storage peer.
+    pub(crate) fn drive(&self, number: impl std::fmt::Display) -> PathBuf {
+        match self.data().join("peers").exists() {
+            true => self.data().join(format!("peers/{number}/drives/0")),
+            false => self.data().join(format!("drives/{number}")),
+        }
     }
 
     /// The vault's root key, by the command.

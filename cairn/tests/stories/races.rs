@@ -314,7 +314,7 @@ struct Tended {
 fn tend(place: &Place, stop: &AtomicBool) -> Tended {
     let mut tended = Tended::default();
     while !stop.load(Ordering::Relaxed) {
-        let drive = place.data().join(format!("drives/{}", tended.rounds % 6));
+        let drive = place.drive(tended.rounds % 6);
         // What is written into it meanwhile may keep the last of it from going.
         let _ = std::fs::remove_dir_all(drive);
         // Packs that are written meanwhile may look incomplete to it. The next drive goes only when this one is whole.
