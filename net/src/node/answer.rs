@@ -25,7 +25,7 @@ async fn blocking<T: Send + 'static>(
 impl Node {
     pub(super) async fn carry_out(&self, call: Call) -> Result<Reply, Refusal> {
         let answer = match call.request {
-            Request::Drives => Answer::Drives(self.reports()),
+            Request::Drives => self.drives_now().await,
             Request::Put { drive, header, mode } => {
                 put(self.drive(&drive)?, *header, call.body, mode).await?
             }
@@ -116,6 +116,12 @@ impl Node {
             Request::Restore { drive, mode } => Answer::Restored(self.restore(&drive, mode).await?),
         };
         Ok(answer.into())
+    }
+
+    /// How its drives are at this moment: whoever asks may be about to decide what is missing.
+    async fn drives_now(&self) -> Answer {
+        self.drives.check(true).await;
+        Answer::Drives(self.reports())
     }
 
     /// Brings a lost drive back, as far as the caller says it may go.
