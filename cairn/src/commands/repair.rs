@@ -1,7 +1,5 @@
 //! `cairn repair`: brings every shard back, on drives that are there or made anew.
 
-use std::path::Path;
-
 use serde_json::Value;
 
 use crate::byte_size::ByteSize;
@@ -9,11 +7,15 @@ use crate::cli::{GlobalArgs, RepairArgs};
 use crate::commands::reach::ask;
 use crate::commands::status::{count, list, unreadable};
 use crate::exit::Failure;
+use crate::layout::absolute;
 use crate::output::{print_json, print_line};
 use crate::request::Request;
 
 pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Failure> {
-    let replace = args.replace.iter().map(|drive| named(drive)).collect();
+    let replace = absolute(&args.replace)
+        .iter()
+        .map(|dir| dir.display().to_string())
+        .collect();
     let request = Request::Repair {
         replace,
         accept_risk: args.accept_risk,
@@ -57,15 +59,4 @@ pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Fai
         message += &unreadable(number("packs_unreadable"));
     }
     Err(Failure::Incomplete(message))
-}
-
-/// A drive as the process that serves the data directory knows it: one of its own by its absolute directory, one of a storage peer as
-/// `status` shows it.
-fn named(drive: &Path) -> String {
-    let name = drive.display().to_string();
-    if name.starts_with("ed25519:") {
-        return name;
-    }
-    let directory = std::path::absolute(drive);
-    directory.map_or(name, |directory| directory.display().to_string())
 }

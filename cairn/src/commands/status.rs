@@ -130,6 +130,8 @@ fn figure(name: &str, text: &str) {
 /// What a terminal shows of a line; the longest name of a figure.
 const WIDTH: usize = 80;
 const FIGURE_NAME: usize = 8;
+/// How the name of a storage peer begins.
+const PEER_PREFIX: &str = "ed25519:";
 
 /// How many packs there are, and what is missing of them.
 fn packs(status: &Value) -> String {
@@ -206,6 +208,9 @@ fn drives(status: &Value) -> Table {
         // Below the data directory, which stands above, unless it is elsewhere.
         let directory = Path::new(text("directory"));
         let directory = directory.strip_prefix(data).unwrap_or(directory);
+        let directory = directory.display().to_string();
+        // A storage peer's drive: peer and drive, the kind of key goes without saying.
+        let directory = directory.strip_prefix(PEER_PREFIX).unwrap_or(&directory);
         table.row([
             number("number"),
             text("state").to_owned(),
@@ -213,7 +218,7 @@ fn drives(status: &Value) -> Table {
             size("garbage_bytes"),
             size("free_bytes"),
             number("shards"),
-            directory.display().to_string(),
+            directory.to_owned(),
         ]);
     }
     table

@@ -21,6 +21,15 @@ fn is_same_place(one: &Path, other: &Path) -> bool {
     one == other || resolved(one).is_some_and(|one| Some(one) == resolved(other))
 }
 
+/// Whether somebody who typed `typed`, which was made absolute since, means this drive: a directory, or a storage peer and its drive
+/// with or without the kind of the peer's key.
+fn is_meant(drive: &Path, typed: &Path) -> bool {
+    match drive.to_str().and_then(|drive| drive.strip_prefix("ed25519:")) {
+        Some(short) => typed.ends_with(drive) || typed.ends_with(short),
+        None => is_same_place(drive, typed),
+    }
+}
+
 /// `repair`.
 pub(super) async fn repair(
     runtime: &Runtime,
@@ -32,7 +41,7 @@ pub(super) async fn repair(
     let drives = runtime.cluster.status().drives;
     let known = |dir: String| {
         let mut drives = drives.iter().map(|drive| &drive.dir);
-        let found = drives.find(|drive| is_same_place(drive, Path::new(&dir)));
+        let found = drives.find(|drive| is_meant(drive, Path::new(&dir)));
         found.cloned().ok_or_else(|| {
             let message = format!(
                 "{dir} is no drive of this layout: `cairn status` shows them; `cairn up --drive …` adds and moves them"
@@ -195,5 +204,15 @@ mod tests {
         std::fs::create_dir(&drive).unwrap();
         assert!(is_same_place(&drive, &round_about));
         assert!(!is_same_place(Path::new("/nowhere/0"), Path::new("/elsewhere/0")));
+    }
+
+    #[test]
+    fn a_storage_peers_drive_is_known_by_the_name_that_status_shows() {
+        let drive = Path::new("ed25519:38dcf967/8260d6a3");
+        for typed in ["/here/ed25519:38dcf967/8260d6a3", "/here/38dcf967/8260d6a3"] {
+            assert!(is_meant(drive, Path::new(typed)), "{typed}");
+        }
+        assert!(!is_meant(drive, Path::new("/here/8260d6a3")));
+        assert!(!is_meant(Path::new("/drives/0"), Path::new("/here/drives/0")));
     }
 }

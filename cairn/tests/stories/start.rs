@@ -95,6 +95,10 @@ async fn a_data_directory_that_was_moved_or_copied_has_its_own_drives() {
     drop(client);
     first.stop();
     second.stop();
+    if place.data().join("peers").exists() {
+        // Storage peers have their drives to themselves: no other store can be given them.
+        return;
+    }
     let drives: Vec<_> = (0..6).map(|n| place.data().join(format!("drives/{n}"))).collect();
     let running = place.up();
     let with = drives
