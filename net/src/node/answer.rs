@@ -11,6 +11,7 @@ use engine::pack::ShardHash;
 
 use super::{Node, refusal};
 use crate::drives::{DriveFailure, LocalDrive, PutSpace, Tried};
+use crate::entry::DriveId;
 use crate::peer::message::{PutMode, RestoreMode, Restored};
 use crate::peer::{Answer, Call, Refusal, Reply, Request};
 
@@ -81,34 +82,12 @@ impl Node {
                 self.drives.end_leases_below(lowest).await;
                 Answer::Done
             }
-            Request::Scrub { drive, after, max } => {
-                let scrubbed = self.drive(&drive)?.scrub(after, usize::from(max)).await;
-                let scrubbed = scrubbed.map_err(refusal)?;
-                Answer::Scrubbed {
-                    shards: scrubbed.shards,
-                    bytes: scrubbed.bytes,
-                    bad: scrubbed.bad,
-                    unread: scrubbed.unread,
-                    last: scrubbed.last,
-                }
-            }
+            Request::Scrub { drive, after, max } => self.scrub(&drive, after, max).await?,
             Request::Compact {
                 drive,
                 min_garbage,
                 budget_bytes,
-            } => {
-                let share = f64::from(min_garbage) / 1_000.0;
-                let step = self
-                    .drive(&drive)?
-                    .compact(share, budget_bytes.min(STEP_BYTES_MAX));
-                let step = step.await.map_err(refusal)?;
-                Answer::Compacted {
-                    copied_bytes: step.copied_bytes,
-                    freed_bytes: step.freed_bytes,
-                    more: step.more,
-                    damaged: !step.damaged.is_empty(),
-                }
-            }
+            } => self.compact(&drive, min_garbage, budget_bytes).await?,
             Request::Trim { drive } => {
                 self.drive(&drive)?.trim().await.map_err(refusal)?;
                 Answer::Done
@@ -116,6 +95,33 @@ impl Node {
             Request::Restore { drive, mode } => Answer::Restored(self.restore(&drive, mode).await?),
         };
         Ok(answer.into())
+    }
+
+    async fn scrub(&self, drive: &DriveId, after: Option<ShardKey>, max: u16) -> Result<Answer, Refusal> {
+        let scrubbed = self.drive(drive)?.scrub(after, usize::from(max)).await;
+        let scrubbed = scrubbed.map_err(refusal)?;
+        Ok(Answer::Scrubbed {
+            shards: scrubbed.shards,
+            bytes: scrubbed.bytes,
+            bad: scrubbed.bad,
+            unread: scrubbed.unread,
+            last: scrubbed.last,
+        })
+    }
+
+    /// `min_garbage` in thousandths.
+    async fn compact(&self, drive: &DriveId, min_garbage: u16, budget_bytes: u64) -> Result<Answer, Refusal> {
+        let share = f64::from(min_garbage) / 1_000.0;
+        let step = self
+            .drive(drive)?
+            .compact(share, budget_bytes.min(STEP_BYTES_MAX));
+        let step = step.await.map_err(refusal)?;
+        Ok(Answer::Compacted {
+            copied_bytes: step.copied_bytes,
+            freed_bytes: step.freed_bytes,
+            more: step.more,
+            damaged: !step.damaged.is_empty(),
+        })
     }
 
     /// How its drives are at this moment: whoever asks may be about to decide what is missing.
