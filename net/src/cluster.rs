@@ -114,6 +114,8 @@ struct Inner {
     lowest_lease: AtomicU64,
     /// Packs being rebuilt or read whole at one time: each may hold k + m shards in memory.
     whole_packs: Arc<Semaphore>,
+    /// The same for clients' reads, which must not wait behind rebuilds.
+    verified_reads: Arc<Semaphore>,
     /// Bytes of shards that acknowledged puts are still writing.
     background_bytes: Arc<Semaphore>,
     /// Rebuilding holds it shared, deleting alone, so that no shard is put back behind a delete.

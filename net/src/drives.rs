@@ -3,7 +3,7 @@
 //! It places nothing and knows no pack beyond what a shard's header says. The cluster client stands on it for drives of its own
 //! process, a node answers other peers from it. Invariants: a put that was answered is durable on a drive that was in place after
 //! the flush; a lost drive stays lost until somebody brings it back, and is never recreated silently; a shard is deleted only on
-//! the order of the collector that its vault's owner named.
+//! the order of the collector that its vault's owner named, or taken back by the very put that wrote it.
 
 mod check;
 mod drive;
@@ -107,18 +107,35 @@ pub struct CompactReport {
 }
 
 /// What happened to the drives that the cluster client wants to know.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Changes {
     /// Drives lost shards of packs that are not known here: a census is wanted.
     pub(crate) census: Notify,
     /// There is something to heal.
     pub(crate) heal: Notify,
     back: AtomicBool,
+    losses: AtomicU64,
 }
 
 impl Changes {
+    /// `first` is random, so that another start of the same drives is told from this one.
+    fn new(first: u64) -> Self {
+        Self {
+            census: Notify::new(),
+            heal: Notify::new(),
+            back: AtomicBool::new(false),
+            losses: AtomicU64::new(first),
+        }
+    }
+
+    /// A number that changes with each loss.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
     /// Shards went that nobody here can name a pack of.
     pub(crate) fn lost_shards(&self) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
         self.census.notify_one();
     }
 

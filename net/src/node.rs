@@ -4,10 +4,12 @@
 //! told by its configuration, until the membership in the ledger says it.
 //!
 //! Invariants: a shard is stored only if it has the hash that its header names, whoever brings it; it is deleted only on the order
-//! of a collector that its vault's owner named; and what a caller asks about a drive is answered by that drive alone.
+//! of a collector that its vault's owner named (who the owner is, see `orders`); and what a caller asks about a drive is answered by
+//! that drive alone.
 
 mod answer;
 mod orders;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -94,8 +96,9 @@ impl Node {
             live_bytes: usage.live,
             garbage_bytes: usage.garbage,
             allocated_bytes: usage.allocated,
-            free_bytes: present.as_ref().map_or(0, |_| self.drives.free_bytes(drive)),
+            free_bytes: present.as_ref().map_or(0, |_| drive.free_bytes()),
             highest_lease: present.map_or(0, |drive| drive.highest_lease()),
+            losses: self.drives.changes.losses(),
         }
     }
 

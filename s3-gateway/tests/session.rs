@@ -178,7 +178,7 @@ async fn half_of_many_objects_deleted_leaves_disk_within_the_bound() {
         .unwrap();
     println!("{report:?}");
     let page = rig.cluster.listed_packs(rig.session.vault().0, None, 1_000).await;
-    for pack in rig.cluster.stored_packs(page.packs).await {
+    for pack in rig.cluster.stored_packs(rig.session.vault().0, page.packs).await {
         let geometry = &pack.summary.geometry;
         println!(
             "{:?} {:?} {:?} {}",

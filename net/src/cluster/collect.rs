@@ -20,8 +20,8 @@ pub struct ListedPack {
     pub id: PackId,
     /// The highest lease under which one of its shards was written.
     pub lease: u64,
-    /// The drives on which shards were found, by index.
-    pub found: BTreeMap<u8, DriveId>,
+    /// The drives that say that they hold a shard, by index. A peer may claim what it has not.
+    pub claims: BTreeMap<u8, Vec<DriveId>>,
 }
 
 /// A page of the packs that lie on the drives.
@@ -48,6 +48,55 @@ pub struct StoredPack {
     pub lease: u64,
     /// The drives on which shards were found, by index.
     pub found: BTreeMap<u8, DriveId>,
+}
+
+impl ListedPack {
+    fn claims(&self) -> impl Iterator<Item = (ShardKey, DriveId)> + '_ {
+        self.claims.iter().flat_map(|(index, drives)| {
+            let key = ShardKey {
+                pack: self.id,
+                index: *index,
+            };
+            drives.iter().map(move |drive| (key, *drive))
+        })
+    }
+
+    /// One drive for each index, and one index for each drive, as an entry names them. Who claims least comes first: a drive has one
+    /// shard of a pack, and one that claims them all takes no other's place.
+    fn places(&self) -> BTreeMap<u8, DriveId> {
+        let mut of_drive: BTreeMap<DriveId, Vec<u8>> = BTreeMap::new();
+        for (key, drive) in self.claims() {
+            of_drive.entry(drive).or_default().push(key.index);
+        }
+        let mut drives: Vec<_> = of_drive.into_iter().collect();
+        drives.sort_by_key(|(_, indexes)| indexes.len());
+        let mut places = BTreeMap::new();
+        for (drive, indexes) in drives {
+            if let Some(index) = indexes.into_iter().find(|index| !places.contains_key(index)) {
+                places.insert(index, drive);
+            }
+        }
+        places
+    }
+}
+
+/// What headers say of a pack.
+#[derive(Default)]
+struct Described {
+    summary: Option<PackSummary>,
+    scopes: Vec<[u8; 16]>,
+    /// Enough of them agree.
+    settled: bool,
+}
+
+impl Described {
+    fn scope(&self) -> Option<[u8; 16]> {
+        match self.scopes.as_slice() {
+            [only] => Some(*only),
+            scopes if self.settled => scopes.last().copied(),
+            _ => None,
+        }
+    }
 }
 
 impl StoredPack {
@@ -87,10 +136,10 @@ impl Cluster {
                 let pack = packs.entry(key.pack).or_insert_with(|| ListedPack {
                     id: key.pack,
                     lease: 0,
-                    found: BTreeMap::new(),
+                    claims: BTreeMap::new(),
                 });
                 pack.lease = pack.lease.max(lease);
-                pack.found.insert(key.index, place.id());
+                pack.claims.entry(key.index).or_default().push(place.id());
             }
         }
         let known = packs.len();
@@ -101,24 +150,21 @@ impl Cluster {
         page
     }
 
-    /// What the headers of these packs' shards say, one header each; packs of which none reads are left out.
-    pub async fn stored_packs(&self, packs: Vec<ListedPack>) -> Vec<StoredPack> {
-        let mut stored: BTreeMap<PackId, StoredPack> = BTreeMap::new();
-        let mut tried: BTreeSet<(PackId, u8)> = BTreeSet::new();
+    /// What the headers of these packs' shards say; packs of the vault of which none reads are left out. Vault and scope are in no
+    /// hash: a drive of this machine is believed, of peers two that agree, unless there is only one.
+    pub async fn stored_packs(&self, vault: [u8; 16], packs: Vec<ListedPack>) -> Vec<StoredPack> {
+        let mut known: BTreeMap<PackId, Described> = BTreeMap::new();
+        let mut tried: BTreeSet<(ShardKey, DriveId)> = BTreeSet::new();
         loop {
-            // Of each pack the next shard that was not tried yet, by drive.
+            // Of each pack that is not described yet the next shard that was not tried, by drive.
             let mut wanted: BTreeMap<DriveId, Vec<ShardKey>> = BTreeMap::new();
-            for pack in packs.iter().filter(|pack| !stored.contains_key(&pack.id)) {
-                let next = pack
-                    .found
-                    .iter()
-                    .find(|(index, _)| tried.insert((pack.id, **index)));
-                if let Some((index, drive)) = next {
-                    let key = ShardKey {
-                        pack: pack.id,
-                        index: *index,
-                    };
-                    wanted.entry(*drive).or_default().push(key);
+            for pack in &packs {
+                if known.get(&pack.id).is_some_and(|known| known.settled) {
+                    continue;
+                }
+                let mut claims = pack.claims();
+                if let Some((key, drive)) = claims.find(|claim| tried.insert(*claim)) {
+                    wanted.entry(drive).or_default().push(key);
                 }
             }
             if wanted.is_empty() {
@@ -126,33 +172,32 @@ impl Cluster {
             }
             let asked = wanted.iter().filter_map(|(drive, keys)| {
                 let place = self.inner.place(*drive)?;
-                Some(place.headers(keys))
+                Some(async move { (place.local().is_some(), place.headers(keys).await) })
             });
-            for headers in futures::future::join_all(asked).await {
-                for header in headers.into_iter().flatten().flatten() {
-                    let pack = StoredPack {
-                        vault: header.vault,
-                        scope: header.scope,
-                        lease: header.lease,
-                        summary: header.summary,
-                        found: BTreeMap::new(),
-                    };
-                    stored.insert(pack.summary.id, pack);
+            for (local, headers) in futures::future::join_all(asked).await {
+                let headers = headers.into_iter().flatten().flatten();
+                for header in headers.filter(|header| header.vault == vault) {
+                    let described = known.entry(header.summary.id).or_default();
+                    described.settled |= local || described.scopes.contains(&header.scope);
+                    described.scopes.push(header.scope);
+                    described.summary = Some(header.summary);
                 }
             }
         }
-        let mut all = Vec::with_capacity(stored.len());
+        let mut all = Vec::with_capacity(known.len());
         for listed in packs {
-            let Some(mut pack) = stored.remove(&listed.id) else {
-                tracing::warn!(pack = %listed.id, "no shard of a pack has a header that reads");
+            let described = known.remove(&listed.id).unwrap_or_default();
+            let (Some(summary), Some(scope)) = (described.summary.clone(), described.scope()) else {
+                tracing::warn!(pack = %listed.id, "no shard of a pack has a header that reads, or they do not agree");
                 continue;
             };
-            pack.lease = listed.lease;
-            // Two shards on one drive cannot be named by one entry; the first stays.
-            let mut seen = BTreeSet::new();
-            pack.found = listed.found;
-            pack.found.retain(|_, drive| seen.insert(*drive));
-            all.push(pack);
+            all.push(StoredPack {
+                summary,
+                vault,
+                scope,
+                lease: listed.lease,
+                found: listed.places(),
+            });
         }
         all
     }

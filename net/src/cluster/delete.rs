@@ -3,21 +3,26 @@
 //! It decides nothing about what is garbage; the collector does. Who may order what is checked where the drives are, by each peer
 //! for itself. Invariant: no rebuild puts a deleted shard back.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::pack::PackId;
 use engine::placement::DriveWeight;
 use scopes::{CollectorDelegation, DeleteOrder, Signed};
 
-use super::remote::RemotePeer;
+use super::remote::{RemotePeer, within};
 use super::{Cluster, Inner};
 use crate::drives::{CompactReport, DeleteError, DeleteReport};
 use crate::peer::{Answer, Purpose, Refusal, Request};
 
-/// Bytes that one compaction step of a drive copies, so that puts are not held up.
+/// Bytes that one compaction step of a drive copies, so that puts are not held up, ...
 const STEP_BYTES: u64 = 16 << 20;
+/// ... and most steps of one drive in one go.
+const STEPS_MAX: usize = 4_096;
+/// How long a peer may take for an order: rebuilding waits meanwhile.
+const ORDER_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Cluster {
     /// Accepts delete orders of a vault from the collector that its owner named. The caller checked the delegation's
@@ -37,31 +42,16 @@ impl Cluster {
         }
     }
 
-    /// Deletes every shard of the packs that a collector's order names, on every drive that is there.
+    /// Deletes every shard of the packs that a collector's order names, on every drive that is there. An order that was taken is carried
+    /// out, also if the caller goes away.
     pub async fn delete_packs(&self, order: &Signed<DeleteOrder>) -> Result<DeleteReport, DeleteError> {
-        let inner = &self.inner;
-        inner.own.admit(order)?;
-        // Alone: a rebuild that is under way ends first, and none starts before the shards are gone.
-        let _gate = inner.rebuild_gate.write().await;
-        let mut deleted = inner.own.delete(order.statement()).await;
-        let mut refused = false;
-        if let Ok(envelope) = order.encode().map(Bytes::from) {
-            let vault = order.statement().vault.0;
-            let orders = inner.peers.iter().map(|peer| inner.order(peer, vault, &envelope));
-            for report in futures::future::join_all(orders).await {
-                deleted.report.shards += report.shards;
-                deleted.report.refused += report.refused;
-                deleted.report.failed += report.failed;
-                refused |= report.refused > 0;
-            }
-        }
-        // Which packs a peer would not delete it does not say: then all are left on the list.
-        if !refused {
-            let packs = order.statement().pack_ids().map(PackId);
-            let gone = packs.filter(|pack| inner.own.drives.is_empty() || deleted.gone.contains(pack));
-            gone.for_each(|pack| inner.missing.forget(pack));
-        }
-        Ok(deleted.report)
+        self.inner.own.admit(order, None)?;
+        let (inner, order) = (Arc::clone(&self.inner), order.clone());
+        let carried_out = tokio::spawn(async move { inner.carry_out(&order).await });
+        Ok(carried_out.await.unwrap_or(DeleteReport {
+            failed: 1,
+            ..DeleteReport::default()
+        }))
     }
 
     /// Refuses puts under leases below `lowest` on every drive from now on.
@@ -80,8 +70,10 @@ impl Cluster {
     pub async fn compact(&self, min_garbage: f64, budget_bytes: u64) -> CompactReport {
         let mut report = CompactReport::default();
         for place in &self.inner.places {
-            let mut more = true;
-            while more && report.copied_bytes < budget_bytes {
+            let (mut more, mut steps) = (true, 0);
+            // A peer that says there is more forever is asked again at the next collection.
+            while more && report.copied_bytes < budget_bytes && steps < STEPS_MAX {
+                steps += 1;
                 let Ok(step) = place.compact(min_garbage, STEP_BYTES).await else {
                     break;
                 };
@@ -89,8 +81,8 @@ impl Cluster {
                     // Shards went of packs that only the ledger can name.
                     self.inner.own.changes.lost_shards();
                 }
-                report.copied_bytes += step.report.copied_bytes;
-                report.freed_bytes += step.report.freed_bytes;
+                report.copied_bytes = report.copied_bytes.saturating_add(step.report.copied_bytes);
+                report.freed_bytes = report.freed_bytes.saturating_add(step.report.freed_bytes);
                 more = step.more && step.report != CompactReport::default();
             }
         }
@@ -107,11 +99,24 @@ impl Cluster {
         }
     }
 
-    /// The highest lease that any drive has seen, in a shard or as the lowest that it accepts: a new ledger's leases
-    /// begin above it.
+    /// The highest lease that the drives have seen, in a shard or as the lowest that they accept: a new ledger's leases
+    /// begin above it. Of peers' drives as many are taken for liars as a pack has parity shards: a lease under which packs were
+    /// acknowledged is known to more than that.
     pub fn highest_lease(&self) -> u64 {
-        let highest = self.inner.places.iter().map(|place| place.highest_lease());
-        highest.max().unwrap_or(0)
+        let places = &self.inner.places;
+        let own = places.iter().filter(|place| place.local().is_some());
+        let own = own.map(|place| place.highest_lease()).max().unwrap_or(0);
+        let peers = places
+            .iter()
+            .filter(|place| place.local().is_none() && place.is_present());
+        let mut said: Vec<u64> = peers.map(|place| place.highest_lease()).collect();
+        said.sort_unstable_by(|a, b| b.cmp(a));
+        own.max(said.get(self.inner.code.parity()).copied().unwrap_or(0))
+    }
+
+    /// Whether enough drives have been heard for [`Self::highest_lease`] to mean something: always, unless they are peers'.
+    pub fn has_heard_enough(&self) -> bool {
+        self.inner.peers.is_empty() || self.present() > self.inner.code.parity()
     }
 
     /// The layout's drives, for a caller that places something itself.
@@ -121,13 +126,45 @@ impl Cluster {
 }
 
 impl Inner {
+    async fn carry_out(&self, order: &Signed<DeleteOrder>) -> DeleteReport {
+        // Alone: a rebuild that is under way ends first, and none starts before the shards are gone.
+        let _gate = self.rebuild_gate.write().await;
+        let found = self.own.deletable(order.statement()).await;
+        // Before the shards go: a read or a put that is under way must not bring a pack back. Without drives here, peers decide.
+        if self.own.drives.is_empty() {
+            let packs = order.statement().pack_ids().map(PackId);
+            packs.for_each(|pack| self.missing.forget(pack));
+        }
+        for pack in &found.gone {
+            self.missing.forget(*pack);
+        }
+        let mut report = self.own.delete(&found).await;
+        if let Ok(envelope) = order.encode().map(Bytes::from) {
+            let vault = order.statement().vault.0;
+            let orders = self.peers.iter().map(|peer| self.order(peer, vault, &envelope));
+            for of_peer in futures::future::join_all(orders).await {
+                report.shards = report.shards.saturating_add(of_peer.shards);
+                report.refused = report.refused.saturating_add(of_peer.refused);
+                report.failed = report.failed.saturating_add(of_peer.failed);
+            }
+        }
+        report
+    }
+
     /// Passes an order on to a peer, and the collector's delegation before it if the peer has not heard of it.
     async fn order(&self, peer: &RemotePeer, vault: [u8; 16], envelope: &Bytes) -> DeleteReport {
         let failed = DeleteReport {
             failed: 1,
             ..DeleteReport::default()
         };
-        let send = |request, body: &Bytes| peer.line.call(Purpose::Collect, request, body.clone());
+        // One that is away keeps its garbage until a later collection finds it.
+        if !peer.drives.iter().any(|drive| drive.is_present()) {
+            return failed;
+        }
+        let send = |request, body: &Bytes| {
+            let call = peer.line.call(Purpose::Collect, request, body.clone());
+            within(peer.line.peer, ORDER_PATIENCE, call)
+        };
         let delegation = self
             .delegations
             .lock()

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 
 use engine::disk::Disk;
 use engine::erasure::Coder;
@@ -66,6 +66,7 @@ impl Cluster {
             delegations: Mutex::default(),
             lowest_lease: AtomicU64::new(0),
             whole_packs: Arc::new(Semaphore::new(WHOLE_PACKS_MAX)),
+            verified_reads: Arc::new(Semaphore::new(WHOLE_PACKS_MAX)),
             background_bytes: Arc::new(Semaphore::new(BACKGROUND_BYTES_MAX)),
             rebuild_gate: tokio::sync::RwLock::new(()),
             closing: AtomicBool::new(false),
@@ -104,12 +105,8 @@ fn connect(peers: Peers, random: u64, places: &mut Vec<Place>) -> Vec<RemotePeer
             places.push(Place::Remote(Arc::clone(&drive)));
             drive
         });
-        RemotePeer {
-            drives: drives.collect(),
-            line,
-            polling: Arc::default(),
-            why_silent: RwLock::default(),
-        }
+        let drives = drives.collect();
+        RemotePeer::new(line, drives)
     };
     peers.peers.into_iter().map(connect).collect()
 }

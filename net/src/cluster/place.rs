@@ -240,7 +240,7 @@ impl Place {
                 drive: id,
                 keys: asked,
             };
-            match drive.ask(Purpose::Repair, request).await? {
+            match drive.question(Purpose::Repair, request).await? {
                 Answer::Headers(headers) if headers.len() == keys.len() => {
                     let own = |(header, key): (Option<ShardHeader>, &ShardKey)| {
                         header.filter(|header| header.key() == *key)
@@ -270,20 +270,22 @@ impl Place {
             }
             Self::Remote(drive) => drive,
         };
+        let max = max.min(KEYS_MAX);
         let request = Request::List {
             drive: drive.id,
             vault,
             after,
-            max: u16::try_from(max.min(KEYS_MAX)).unwrap_or(u16::MAX),
+            max: u16::try_from(max).unwrap_or(u16::MAX),
         };
-        match drive.ask(Purpose::Collect, request).await? {
+        match drive.question(Purpose::Collect, request).await? {
             Answer::Listed { shards, more } => {
                 let ordered = shards.is_sorted_by(|(a, _), (b, _)| a < b);
                 let onward = shards
                     .first()
                     .is_none_or(|(first, _)| after.is_none_or(|after| *first > after));
-                // A peer that says there is more and shows nothing would be asked forever.
-                match ordered && onward && !(more && shards.is_empty()) {
+                // A page that is not the last is a full one.
+                let full = shards.len() == max;
+                match ordered && onward && shards.len() <= max && (full || !more) {
                     true => Ok((shards, more)),
                     false => Err(drive.nonsense("a list out of order")),
                 }

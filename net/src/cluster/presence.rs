@@ -5,10 +5,12 @@
 use std::collections::BTreeMap;
 
 use engine::drive::ShardKey;
+use engine::pack::PackId;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::Inner;
+use super::place::Place;
 use super::put::key;
 use crate::entry::PackEntry;
 use crate::ledger::LedgerError;
@@ -68,12 +70,17 @@ impl Inner {
         lacks.pop().unwrap_or_default()
     }
 
-    /// Whether all of a pack's drives are there and none has a shard of it.
-    pub(super) async fn is_gone(&self, entry: &PackEntry) -> bool {
-        let all_there = entry.stored().all(|index| {
-            self.place_of(entry, index)
-                .is_some_and(|place| place.is_present())
-        });
-        all_there && self.absent(entry).await.len() == entry.stored().count()
+    /// Those of these packs of which all drives are there and none has a shard.
+    pub(super) async fn gone(&self, entries: &[PackEntry]) -> Vec<PackId> {
+        let mut gone = Vec::new();
+        for page in entries.chunks(PAGE_PACKS) {
+            for (entry, lacks) in page.iter().zip(self.lacks(page).await) {
+                let is_there = |index| self.place_of(entry, index).is_some_and(Place::is_present);
+                if lacks.len() == entry.stored().count() && entry.stored().all(is_there) {
+                    gone.push(entry.id());
+                }
+            }
+        }
+        gone
     }
 }

@@ -198,6 +198,8 @@ struct Put {
     durable: BTreeSet<usize>,
     full: usize,
     lease_ended: Option<u64>,
+    /// The lease has ended for certain.
+    is_fenced: bool,
     acknowledge: Option<oneshot::Sender<Result<(), PutError>>>,
 }
 
@@ -216,6 +218,7 @@ impl Put {
             durable: BTreeSet::new(),
             full: 0,
             lease_ended: None,
+            is_fenced: false,
             acknowledge: Some(acknowledge),
         }
     }
@@ -266,7 +269,12 @@ impl Put {
                 self.inner.counters.shards_put.fetch_add(1, Ordering::Relaxed);
             }
             Err(DriveFailure::Full) => self.full += 1,
-            Err(DriveFailure::LeaseEnded { lowest_live }) => self.lease_ended = Some(lowest_live),
+            Err(DriveFailure::LeaseEnded { lowest_live }) => {
+                self.lease_ended = Some(lowest_live);
+                // A peer's word is worth one shard; a drive of this machine says what the ledger said.
+                let place = self.inner.place_of(&self.entry, index);
+                self.is_fenced |= place.is_some_and(|place| place.local().is_some());
+            }
             Err(_) => {}
         }
     }
@@ -276,7 +284,7 @@ impl Put {
         if self.acknowledge.is_none() {
             return true;
         }
-        if self.lease_ended.is_some() || !self.rule_is_met() || !self.check_implied() {
+        if self.is_fenced || !self.rule_is_met() || !self.check_implied() {
             return false;
         }
         self.inner.counters.packs_put.fetch_add(1, Ordering::Relaxed);

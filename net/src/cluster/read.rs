@@ -130,6 +130,11 @@ impl Cluster {
             self.inner.note_absent(entry, index);
             return self.inner.reconstruct(entry, index, range).await;
         };
+        if self.inner.is_doubtful(place, entry, index)
+            && let Ok(rebuilt) = self.inner.reconstruct(entry, index, range).await
+        {
+            return Ok(rebuilt);
+        }
         let quick = bytes <= INLINE_BYTES_MAX
             && place.latency().is_within(INLINE_MAX)
             && !place.under_way().is_stuck(HEDGE_AFTER_MIN);
@@ -217,14 +222,16 @@ impl Inner {
         (middling * units).clamp(HEDGE_AFTER_MIN, HEDGE_AFTER_MAX)
     }
 
-    /// The place that should hold shard `index` and does, as far as is known here.
+    /// The place that should hold shard `index` and may.
     pub(super) fn holder(&self, entry: &PackEntry, index: usize) -> Option<&Place> {
         let place = self.place_of(entry, index)?;
-        let holds = match place.holds_now(&key(entry, index)) {
-            Some(holds) => holds,
-            None => place.is_present() && !self.missing.lacks(entry.id(), index),
-        };
-        holds.then_some(place)
+        let holds = place.holds_now(&key(entry, index));
+        holds.unwrap_or(place.is_present()).then_some(place)
+    }
+
+    /// Whether a peer's shard is known to be missing: it is asked for last, for it may be there again.
+    fn is_doubtful(&self, place: &Place, entry: &PackEntry, index: usize) -> bool {
+        place.local().is_none() && self.missing.lacks(entry.id(), index)
     }
 
     /// A drive that is there without a shard that it should hold: healing looks at it in its next round, by when a put
@@ -314,9 +321,10 @@ impl Inner {
             .filter_map(|index| self.holder(entry, index).map(|place| (index, place.clone())))
             .collect();
         // The fastest is asked first, so it stands last.
-        holders.sort_by_key(|(_, place)| {
+        holders.sort_by_cached_key(|(index, place)| {
             let p95 = place.latency().p95().unwrap_or_default();
-            std::cmp::Reverse((place.under_way().is_stuck(HEDGE_AFTER_MIN), p95))
+            let doubtful = self.is_doubtful(place, entry, *index);
+            std::cmp::Reverse((doubtful, place.under_way().is_stuck(HEDGE_AFTER_MIN), p95))
         });
         let mut read: Vec<Option<Bytes>> = vec![None; shards];
         let mut have = implied;

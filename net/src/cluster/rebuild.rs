@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::pack::ShardHash;
@@ -17,6 +18,9 @@ use super::verify::BadShard;
 use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
 use crate::peer::Purpose;
+
+/// How long a peer may take for a whole shard of a rebuild.
+const WHOLE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Verified shards of one pack, by index, and the bad ones that were met on the way.
 #[derive(Debug, Default)]
@@ -98,9 +102,14 @@ impl Inner {
     ) -> Result<Bytes, DriveFailure> {
         let place = self.place_of(entry, index).ok_or(DriveFailure::Lost)?;
         let whole = (0, entry.summary.geometry.shard_bytes);
-        let shard = place
-            .read_range(key(entry, index), whole, Purpose::Repair)
-            .await?;
+        let reading = place.read_range(key(entry, index), whole, Purpose::Repair);
+        // A peer that stalls must not keep what waits behind a rebuild waiting.
+        let shard = match place.local() {
+            Some(_) => reading.await?,
+            None => tokio::time::timeout(WHOLE_PATIENCE, reading)
+                .await
+                .unwrap_or(Err(DriveFailure::Io))?,
+        };
         let wanted = entry.summary.hash(index);
         let checking = tokio::task::spawn_blocking(move || {
             let holds = wanted == Some(ShardHash::of(&shard));
@@ -184,7 +193,8 @@ impl Inner {
         Ok(rebuilt)
     }
 
-    /// The scope that the headers of the pack's shards name: it is in no hash, so two of them have to agree where two can be had.
+    /// The scope that the headers of the pack's shards name: it is in no hash, so of peers' words two have to agree, unless there is
+    /// only one.
     async fn scope_of(&self, entry: &PackEntry) -> Option<[u8; 16]> {
         let mut named: Vec<[u8; 16]> = Vec::new();
         for index in entry.stored() {
@@ -202,6 +212,9 @@ impl Inner {
                 named.push(header.scope);
             }
         }
-        named.first().copied()
+        match named.as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::place::Place;
 use super::presence::{PAGE_PACKS, next_page};
 use super::repair::{PackStream, RepairError, RepairOptions};
 use crate::drives::{Drives, Tried};
+use crate::entry::PackEntry;
 use crate::ledger::LedgerError;
 use crate::peer::message::{RestoreMode, Restored};
 
@@ -114,16 +115,35 @@ impl Inner {
     }
 
     /// How many packs have a shard on this lost drive and too few on the others.
-    async fn packs_that_need(&self, place: &Place, packs: &PackStream<'_>) -> Result<u64, LedgerError> {
+    async fn packs_that_need(
+        self: &Arc<Self>,
+        place: &Place,
+        packs: &PackStream<'_>,
+    ) -> Result<u64, LedgerError> {
         let mut need = 0;
         let mut stream = packs().chunks(PAGE_PACKS);
         while let Some(page) = next_page(&mut stream).await? {
             for (entry, lacks) in page.iter().zip(self.lacks(&page).await) {
                 let here = entry.stored().any(|index| entry.drive(index) == Some(place.id()));
-                need += u64::from(here && lacks.len() > entry.summary.geometry.code.parity());
+                if !here {
+                    continue;
+                }
+                let parity = entry.summary.geometry.code.parity();
+                let enough = match self.peers.is_empty() || lacks.len() < parity {
+                    true => lacks.len() <= parity,
+                    // At the edge a peer's word is not enough.
+                    false => lacks.len() == parity && self.proves_enough(entry, &lacks).await,
+                };
+                need += u64::from(!enough);
             }
         }
         Ok(need)
+    }
+
+    /// Whether as many shards of a pack as it takes to read it are there and have their hashes.
+    async fn proves_enough(self: &Arc<Self>, entry: &PackEntry, lacks: &[usize]) -> bool {
+        let entry = Arc::new(entry.clone());
+        self.gather(&entry, lacks).await.is_ok()
     }
 }
 

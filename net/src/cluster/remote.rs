@@ -3,8 +3,10 @@
 //! It decides nothing. Invariants: nothing that a peer says is taken for true but that the peer said it: lengths and orders are
 //! checked here, bytes by whoever opens them; a peer that does not answer is lost until it does.
 
+mod peer;
+
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -12,17 +14,19 @@ use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
 use engine::placement::DomainId;
 
+pub(super) use peer::{Changed, Line, Operations, RemotePeer, within};
+
 use super::place::CompactStep;
 use crate::drives::{CompactReport, DriveFailure, LATENCY_UNIT_BYTES, Scrubbed};
 use crate::entry::DriveId;
 use crate::latency::{Latency, UnderWay};
-use crate::peer::message::{
-    DRIVES_MAX, DriveReport, DriveStanding, KEYS_MAX, PutMode, RestoreMode, Restored,
-};
-use crate::peer::{Answer, Call, CallError, Context, PeerId, Purpose, Refusal, Reply, Request, Transport};
+use crate::peer::message::{DriveReport, DriveStanding, KEYS_MAX, PutMode, RestoreMode, Restored};
+use crate::peer::{Answer, CallError, PeerId, Purpose, Refusal, Reply, Request, Transport};
 
-/// How long a peer may take to say how its drives are.
-const POLL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a peer may take to say what it holds.
+const QUESTION_PATIENCE: Duration = Duration::from_secs(5);
+/// No size of a drive is taken for more than this, in bytes or shards: sums of many fit.
+const SIZE_MAX: u64 = 1 << 48;
 
 /// A peer whose drives are places of the layout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,128 +48,16 @@ pub struct Peers {
     pub peers: Vec<PeerConfig>,
 }
 
-/// Numbers the operations of this process: a random half and a counting one.
-pub(super) struct Operations {
-    pub(super) random: u64,
-    pub(super) next: AtomicU64,
+/// A read under way: how long it took is noted when it ends, however it ends.
+struct Timed<'a> {
+    latency: &'a Latency,
+    start: Instant,
+    units: u32,
 }
 
-impl Operations {
-    fn next(&self) -> [u8; 16] {
-        let mut id = [0; 16];
-        let (high, low) = id.split_at_mut(8);
-        high.copy_from_slice(&self.random.to_be_bytes());
-        low.copy_from_slice(&self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-        id
-    }
-}
-
-/// The way to one peer.
-pub(super) struct Line {
-    pub(super) peer: PeerId,
-    pub(super) transport: Arc<dyn Transport>,
-    pub(super) operations: Arc<Operations>,
-}
-
-impl Line {
-    pub(super) async fn call(
-        &self,
-        purpose: Purpose,
-        request: Request,
-        body: Bytes,
-    ) -> Result<Reply, CallError> {
-        let context = Context {
-            operation: self.operations.next(),
-            attempt: 0,
-            purpose,
-        };
-        let call = Call {
-            context,
-            request,
-            body,
-        };
-        self.transport.call(self.peer, call).await
-    }
-}
-
-/// A peer and its drives.
-pub(super) struct RemotePeer {
-    pub(super) line: Arc<Line>,
-    pub(super) drives: Vec<Arc<RemoteDrive>>,
-    /// Held while it is asked how its drives are.
-    pub(super) polling: Arc<tokio::sync::Mutex<()>>,
-    /// Why it did not answer when it was asked last.
-    pub(super) why_silent: RwLock<Option<String>>,
-}
-
-impl RemotePeer {
-    /// Asks the peer how its drives are. Whether one of them is there that was not. One that comes back refuses ended leases first.
-    pub(super) async fn poll(&self, lowest_lease: u64) -> bool {
-        let drives = match tokio::time::timeout(POLL_PATIENCE, self.ask_reports(lowest_lease)).await {
-            Ok(Ok(drives)) => {
-                self.note_silence(None);
-                drives
-            }
-            Ok(Err(why)) => {
-                self.lost(&why);
-                return false;
-            }
-            Err(_) => {
-                self.lost("no answer in time");
-                return false;
-            }
-        };
-        let mut back = false;
-        for drive in &self.drives {
-            match drives.iter().find(|report| report.id == drive.id) {
-                Some(report) => back |= drive.take_report(*report),
-                None => drive.lose("the peer has no such drive"),
-            }
-        }
-        back
-    }
-
-    async fn ask_reports(&self, lowest_lease: u64) -> Result<Vec<DriveReport>, String> {
-        let some_lost = self.drives.iter().any(|drive| !drive.is_present());
-        if some_lost && lowest_lease > 0 {
-            let request = Request::EndLeases { lowest: lowest_lease };
-            self.simple(request).await?;
-        }
-        match self.simple(Request::Drives).await? {
-            Answer::Drives(drives) if drives.len() <= DRIVES_MAX => Ok(drives),
-            _ => Err("its answer makes no sense".to_owned()),
-        }
-    }
-
-    async fn simple(&self, request: Request) -> Result<Answer, String> {
-        let reply = self.line.call(Purpose::Repair, request, Bytes::new()).await;
-        match reply.map_err(|error| error.to_string())?.answer {
-            Answer::Refused(refusal) => Err(refusal.to_string()),
-            answer => Ok(answer),
-        }
-    }
-
-    fn note_silence(&self, why: Option<&str>) {
-        let mut silent = self.why_silent.write().unwrap_or_else(PoisonError::into_inner);
-        *silent = why.map(str::to_owned);
-    }
-
-    fn lost(&self, why: &str) {
-        self.note_silence(Some(why));
-        if self.drives.iter().any(|drive| drive.is_present()) {
-            tracing::error!(peer = %self.line.peer, why, "a peer is lost");
-        }
-        for drive in &self.drives {
-            drive.lose(why);
-        }
-    }
-
-    /// Refuses puts under leases below `lowest` from now on.
-    pub(super) async fn end_leases_below(&self, lowest: u64) {
-        if let Err(why) = self.simple(Request::EndLeases { lowest }).await {
-            // It hears of it again before it counts as present.
-            self.lost(&why);
-        }
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        self.latency.record(self.start.elapsed() / self.units);
     }
 }
 
@@ -205,6 +97,7 @@ impl RemoteDrive {
             allocated_bytes: 0,
             free_bytes: 0,
             highest_lease: 0,
+            losses: 0,
         };
         let short: String = line.peer.to_string().chars().take(16).collect();
         let drive: String = id.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -247,14 +140,24 @@ impl RemoteDrive {
         known.why_lost.clone().filter(|_| !self.is_present())
     }
 
-    /// Takes the peer's word; whether the drive is there again, or takes puts again.
-    fn take_report(&self, report: DriveReport) -> bool {
+    /// Takes the peer's word.
+    fn take_report(&self, mut report: DriveReport) -> Changed {
+        for size in [
+            &mut report.shards,
+            &mut report.live_bytes,
+            &mut report.garbage_bytes,
+            &mut report.allocated_bytes,
+            &mut report.free_bytes,
+        ] {
+            *size = (*size).min(SIZE_MAX);
+        }
         let standing = match report.standing {
             DriveStanding::Present => PRESENT,
             DriveStanding::Full => FULL,
             DriveStanding::Lost => LOST,
         };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let lost = known.report.losses != report.losses;
         known.report = report;
         known.why_lost = (standing == LOST).then(|| "the peer has lost it".to_owned());
         drop(known);
@@ -262,7 +165,11 @@ impl RemoteDrive {
         if before == LOST && standing != LOST {
             tracing::info!(drive = self.number, peer = %self.line.peer, "a drive of a peer is there");
         }
-        standing != LOST && before == LOST || standing == PRESENT && before == FULL
+        let back = standing != LOST && before == LOST;
+        Changed {
+            back: back || standing == PRESENT && before == FULL,
+            lost: back || lost,
+        }
     }
 
     fn lose(&self, why: &str) {
@@ -277,6 +184,12 @@ impl RemoteDrive {
         self.call(purpose, request, Bytes::new())
             .await
             .map(|reply| reply.answer)
+    }
+
+    /// As [`Self::ask`], for what a drive knows without reading much.
+    pub(super) async fn question(&self, purpose: Purpose, request: Request) -> Result<Answer, DriveFailure> {
+        let answered = tokio::time::timeout(QUESTION_PATIENCE, self.ask(purpose, request)).await;
+        answered.unwrap_or(Err(DriveFailure::Io))
     }
 
     async fn call(&self, purpose: Purpose, request: Request, body: Bytes) -> Result<Reply, DriveFailure> {
@@ -366,13 +279,18 @@ impl RemoteDrive {
             offset,
             bytes,
         };
+        if !self.is_present() {
+            return Err(DriveFailure::Lost);
+        }
         let _begun = self.under_way.begin();
-        let start = Instant::now();
-        let read = self.call(purpose, request, Bytes::new()).await;
-        // A long read counts as several short ones, so that sizes can be compared.
-        let units = bytes.div_ceil(LATENCY_UNIT_BYTES).max(1);
-        self.latency.record(start.elapsed() / units);
-        match read? {
+        // Noted also when nobody waits for the answer any more: a slow peer would else look as if it had never been asked.
+        let _timed = Timed {
+            latency: &self.latency,
+            start: Instant::now(),
+            // A long read counts as several short ones, so that sizes can be compared.
+            units: bytes.div_ceil(LATENCY_UNIT_BYTES).max(1),
+        };
+        match self.call(purpose, request, Bytes::new()).await? {
             Reply {
                 answer: Answer::Bytes,
                 body,
@@ -421,8 +339,8 @@ impl RemoteDrive {
                 damaged,
             } => Ok(CompactStep {
                 report: CompactReport {
-                    copied_bytes,
-                    freed_bytes,
+                    copied_bytes: copied_bytes.min(SIZE_MAX),
+                    freed_bytes: freed_bytes.min(SIZE_MAX),
                 },
                 more,
                 damaged,
@@ -444,13 +362,21 @@ impl RemoteDrive {
                 bad,
                 unread,
                 last,
-            } if last.is_none_or(|last| after.is_none_or(|after| last > after)) => Ok(Scrubbed {
-                shards,
-                bytes,
-                bad,
-                unread,
-                last,
-            }),
+            } if last.is_none_or(|last| after.is_none_or(|after| last > after))
+                && shards.saturating_add(unread) <= max as u64
+                && bad.len() as u64 <= shards
+                // A step that looked at nothing and goes on would be taken forever.
+                && (last.is_none() || shards.saturating_add(unread) > 0)
+                && bad.iter().all(|key| after.is_none_or(|after| *key > after)) =>
+            {
+                Ok(Scrubbed {
+                    shards,
+                    bytes: bytes.min(SIZE_MAX),
+                    bad,
+                    unread,
+                    last,
+                })
+            }
             other => Err(self.unexpected(&other)),
         }
     }

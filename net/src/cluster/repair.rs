@@ -235,10 +235,9 @@ impl Pass<'_, '_, '_> {
             }
         }
         // What it did not meet and no drive has is no pack any more.
-        for entry in self.inner.missing.not_met(number) {
-            if self.inner.is_gone(&entry).await {
-                self.inner.missing.drop_not_met(entry.id(), number);
-            }
+        let not_met = self.inner.missing.not_met(number);
+        for pack in self.inner.gone(&not_met).await {
+            self.inner.missing.drop_not_met(pack, number);
         }
         self.report.packs = packs;
         self.report.shards_checked = shards;

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use super::place::Place;
 use super::repair::Progress;
 use super::{Cluster, Inner};
+use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
 use crate::ledger::LedgerError;
 
@@ -55,8 +56,17 @@ impl Cluster {
         };
         for place in places {
             let mut after = None;
-            // A drive that is lost meanwhile is not what a scrub is about.
-            while let Ok(page) = place.scrub(after, PAGE).await {
+            loop {
+                let page = match place.scrub(after, PAGE).await {
+                    Ok(page) => page,
+                    // A drive that is lost meanwhile is not what a scrub is about.
+                    Err(DriveFailure::Lost | DriveFailure::Closed) => break,
+                    Err(_) => {
+                        // What is left of this drive was not looked at: one, at least.
+                        report.unrepaired += 1;
+                        break;
+                    }
+                };
                 report.shards_checked += page.shards;
                 report.bytes_checked += page.bytes;
                 report.shards_bad += page.bad.len() as u64;

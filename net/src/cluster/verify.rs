@@ -42,7 +42,7 @@ impl Cluster {
         self.inner.counters.reads.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(entry.clone());
         let mut bad = Vec::new();
-        let permit = self.inner.whole_packs.acquire().await;
+        let permit = self.inner.verified_reads.acquire().await;
         let shard = match self.inner.read_verified(&entry, index).await {
             Ok(shard) => shard,
             Err(failure) => {

@@ -1,7 +1,7 @@
 //! What runs beside the cluster client: each second it asks the peers how their drives are, and heals what can be healed.
 //!
 //! The drives of this machine have a checker of their own. Invariants: all of it holds the cluster only weakly, so it ends with
-//! it; a peer that does not answer keeps no other waiting.
+//! it; a peer that does not answer keeps the others waiting for a few seconds at most.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -50,9 +50,12 @@ pub(super) async fn poll_peers(inner: &Arc<Inner>, ask_again: bool) {
                     Err(_) => return,
                 },
             };
-            if peer.poll(inner.lowest_lease.load(Ordering::Relaxed)).await {
+            let changed = peer.poll(inner.lowest_lease.load(Ordering::Relaxed)).await;
+            if changed.lost {
                 // What it still holds, only a census tells.
                 inner.own.changes.lost_shards();
+            }
+            if changed.back {
                 inner.own.changes.came_back();
             }
         });

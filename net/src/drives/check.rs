@@ -64,17 +64,16 @@ impl Drives {
             tracing::error!(drive = place.number, dir = %place.dir.display(), %error, "a drive is lost");
             return;
         }
-        if place.is_full() {
-            let free = self.disk.available_bytes(&place.dir).unwrap_or(0);
-            if free >= self.config.headroom_bytes.saturating_mul(2) {
-                tracing::info!(
-                    drive = place.number,
-                    free_bytes = free,
-                    "a full drive takes puts again"
-                );
-                place.set_full(false);
-                self.changes.came_back();
-            }
+        let free = self.free_bytes(place);
+        place.set_free_bytes(free);
+        if place.is_full() && free >= self.config.headroom_bytes.saturating_mul(2) {
+            tracing::info!(
+                drive = place.number,
+                free_bytes = free,
+                "a full drive takes puts again"
+            );
+            place.set_full(false);
+            self.changes.came_back();
         }
     }
 }

@@ -4,7 +4,7 @@
 //! `repair` attaches a writer again; its id never changes.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -62,6 +62,11 @@ pub(crate) struct LocalDrive {
     pub(crate) latency: Latency,
     pub(crate) under_way: UnderWay,
     full: AtomicBool,
+    free_bytes: AtomicU64,
+    /// Reads for other peers that may be under way at one time.
+    pub(crate) turns: Arc<tokio::sync::Semaphore>,
+    /// Held while the drive is brought back for another peer.
+    pub(crate) restoring: tokio::sync::Mutex<()>,
     /// Held while it is checked whether the drive is there.
     pub(crate) checking: Arc<tokio::sync::Mutex<()>>,
     state: RwLock<State>,
@@ -77,6 +82,9 @@ impl LocalDrive {
             latency: Latency::default(),
             under_way: UnderWay::default(),
             full: AtomicBool::new(false),
+            free_bytes: AtomicU64::new(0),
+            turns: Arc::new(tokio::sync::Semaphore::new(TURNS)),
+            restoring: tokio::sync::Mutex::default(),
             checking: Arc::default(),
             state: RwLock::new(State::Lost(None)),
         }
@@ -124,6 +132,15 @@ impl LocalDrive {
 
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
+    }
+
+    /// Bytes free on its file system when they were looked at last, at most a second ago.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        self.free_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_free_bytes(&self, free: u64) {
+        self.free_bytes.store(free, Ordering::Relaxed);
     }
 
     pub(crate) fn set_full(&self, full: bool) {
@@ -254,6 +271,9 @@ impl LocalDrive {
         failure
     }
 }
+
+/// See [`LocalDrive::turns`].
+const TURNS: usize = 32;
 
 /// What an error of the shard store means to who asked for the shard.
 pub(super) fn classify(error: &DriveError) -> DriveFailure {

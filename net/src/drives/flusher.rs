@@ -245,6 +245,12 @@ impl Turns {
                     return answer(reply, Err(DriveFailure::Full));
                 }
                 self.with(drive, reply, |writer| {
+                    // Before the delete: what cannot be put must not take away what is there.
+                    let lowest = writer.drive().lowest_lease();
+                    if header.lease < lowest {
+                        let lease = header.lease;
+                        return Err(DriveError::LeaseEnded { lease, lowest });
+                    }
                     writer.delete(header.key())?;
                     writer.put(&header, &shard)
                 });

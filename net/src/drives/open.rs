@@ -147,7 +147,7 @@ impl Drives {
             flushers: Mutex::new(HashMap::new()),
             collectors: Mutex::new(HashMap::new()),
             lowest_lease: AtomicU64::new(0),
-            changes: Arc::new(Changes::default()),
+            changes: Arc::new(Changes::new((config.fresh_log_id)())),
             config,
         });
         for (drive, (_, present)) in opened.drives.iter().zip(ids) {
@@ -215,6 +215,7 @@ impl Drives {
         flusher
             .push_control(job)
             .map_err(|_| std::io::Error::other("the flusher has ended"))?;
+        drive.set_free_bytes(self.free_bytes(drive));
         drive.attach(shared, flusher);
         // What was lost with damaged stretches or came back with the drive, only a census tells.
         self.changes.lost_shards();

@@ -11,13 +11,22 @@ use engine::pack::PackId;
 use scopes::{CollectorDelegation, DeleteOrder, Signed};
 
 use super::Drives;
-use super::drive::DriveFailure;
 
 /// Most shards that a pack may have; what an index may be.
 const SHARDS_MAX: u8 = 64;
 
-/// Delete orders taken so far: the collector trusted for each vault and the highest order number seen.
-pub(super) type Collectors = HashMap<[u8; 16], (scopes::PublicKey, Option<u64>)>;
+/// Who may order deletions in each vault.
+pub(super) type Collectors = HashMap<[u8; 16], Collector>;
+
+/// The collector trusted for a vault.
+pub(super) struct Collector {
+    delegation: CollectorDelegation,
+    /// The highest order number carried out, of each key that was ever the collector's: an earlier one may come back.
+    seen: HashMap<scopes::PublicKey, u64>,
+}
+
+/// Most collectors of one vault whose order numbers are remembered: one for each start of a gateway.
+const SEEN_MAX: usize = 4_096;
 
 /// Why a delete order was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,20 +56,13 @@ pub struct DeleteReport {
     pub failed: u64,
 }
 
-/// What a delete order did here, and to which packs.
-#[derive(Debug, Default)]
-pub(crate) struct Deleted {
-    pub(crate) report: DeleteReport,
-    /// Packs of which no shard was refused.
-    pub(crate) gone: Vec<PackId>,
-}
-
 /// What a delete order reaches.
-#[derive(Default)]
-struct Deletable {
+#[derive(Debug, Default)]
+pub(crate) struct Deletable {
     /// Shards to delete, by drive number.
     shards: Vec<(usize, ShardKey)>,
-    gone: Vec<PackId>,
+    /// Packs of which no shard is refused.
+    pub(crate) gone: Vec<PackId>,
     report: DeleteReport,
 }
 
@@ -69,62 +71,69 @@ impl Drives {
         self.collectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts delete orders of a vault from the collector that its owner named. The caller checked the delegation's
-    /// signature against the owner's key.
-    pub(crate) fn trust_collector(&self, delegation: &Signed<CollectorDelegation>) {
+    /// Accepts delete orders of a vault from the collector that its owner named, unless a later delegation is known. The caller
+    /// checked the delegation's signature against the owner's key.
+    pub(crate) fn trust_collector(&self, delegation: &Signed<CollectorDelegation>) -> bool {
         let delegation = delegation.statement();
         let mut collectors = self.collectors();
-        let seen = collectors
-            .get(&delegation.vault.0)
-            .filter(|(key, _)| *key == delegation.collector)
-            .and_then(|(_, seen)| *seen);
-        collectors.insert(delegation.vault.0, (delegation.collector, seen));
+        let known = collectors.entry(delegation.vault.0).or_insert_with(|| Collector {
+            delegation: delegation.clone(),
+            seen: HashMap::new(),
+        });
+        if delegation.number < known.delegation.number {
+            return false;
+        }
+        known.delegation = delegation.clone();
+        true
     }
 
-    /// Checks signer and number of an order, and notes the number.
-    pub(crate) fn admit(&self, order: &Signed<DeleteOrder>) -> Result<(), DeleteError> {
+    /// Checks signer and number of an order and that its delegation is in force, and notes the number.
+    pub(crate) fn admit(&self, order: &Signed<DeleteOrder>, now_ms: Option<u64>) -> Result<(), DeleteError> {
         let statement = order.statement();
         let mut collectors = self.collectors();
-        let Some((collector, seen)) = collectors.get_mut(&statement.vault.0) else {
+        let Some(known) = collectors.get_mut(&statement.vault.0) else {
             return Err(DeleteError::NotTheCollector);
         };
-        if order.signer() != collector || statement.collector != *collector {
+        let collector = known.delegation.collector;
+        let in_force = now_ms.is_none_or(|now| known.delegation.window.contains(now));
+        if *order.signer() != collector || statement.collector != collector || !in_force {
             return Err(DeleteError::NotTheCollector);
         }
-        match *seen {
-            Some(seen) if statement.number <= seen => Err(DeleteError::Replayed {
+        if let Some(seen) = known.seen.get(&collector).copied()
+            && statement.number <= seen
+        {
+            return Err(DeleteError::Replayed {
                 got: statement.number,
                 seen,
-            }),
-            _ => {
-                *seen = Some(statement.number);
-                Ok(())
-            }
+            });
         }
+        if known.seen.len() >= SEEN_MAX {
+            known.seen.clear();
+        }
+        known.seen.insert(collector, statement.number);
+        Ok(())
     }
 
-    /// Deletes every shard of the packs that an admitted order names, on every drive that is there.
-    pub(crate) async fn delete(self: &Arc<Self>, order: &DeleteOrder) -> Deleted {
+    /// What an admitted order may delete here.
+    pub(crate) async fn deletable(self: &Arc<Self>, order: &DeleteOrder) -> Deletable {
         let vault = order.vault.0;
         let packs: Vec<PackId> = order.pack_ids().map(PackId).collect();
         let drives = Arc::clone(self);
-        let found = tokio::task::spawn_blocking(move || drives.deletable(&packs, vault)).await;
-        let Ok(Deletable {
-            shards,
-            gone,
-            mut report,
-        }) = found
-        else {
-            return Deleted {
-                report: DeleteReport {
-                    failed: 1,
-                    ..DeleteReport::default()
-                },
-                gone: Vec::new(),
-            };
-        };
-        // All of the order's shards together: a few flushes for each drive, not one for each pack.
-        let deletes = shards
+        let found = tokio::task::spawn_blocking(move || drives.find_deletable(&packs, vault));
+        found.await.unwrap_or_else(|_| Deletable {
+            report: DeleteReport {
+                failed: 1,
+                ..DeleteReport::default()
+            },
+            ..Deletable::default()
+        })
+    }
+
+    /// Deletes it, all together: a few flushes for each drive, not one for each pack.
+    pub(crate) async fn delete(&self, found: &Deletable) -> DeleteReport {
+        let mut report = found.report;
+        let deletes = found
+            .shards
             .iter()
             .filter_map(|(number, key)| Some(self.drives.get(*number)?.delete(*key)));
         for result in futures::future::join_all(deletes).await {
@@ -133,29 +142,24 @@ impl Drives {
                 Err(_) => report.failed += 1,
             }
         }
-        Deleted { report, gone }
+        report
     }
 
-    /// What an order for packs of a vault may delete. Reads a header a shard.
-    fn deletable(&self, packs: &[PackId], vault: [u8; 16]) -> Deletable {
+    /// Of every drive that is there, by the vaults that its index names.
+    fn find_deletable(&self, packs: &[PackId], vault: [u8; 16]) -> Deletable {
         let mut found = Deletable::default();
         for pack in packs.iter().copied() {
             let mut refused = false;
             for place in &self.drives {
                 let Some(drive) = place.present() else { continue };
                 for key in (0..SHARDS_MAX).map(|index| ShardKey { pack, index }) {
-                    if !drive.contains(&key) {
-                        continue;
-                    }
-                    match drive.header(&key).map_err(|error| place.failure(&drive, &error)) {
-                        Ok(header) if header.vault != vault => {
+                    match drive.info(&key) {
+                        Some(info) if info.vault == vault => found.shards.push((place.number, key)),
+                        Some(_) => {
                             refused = true;
                             found.report.refused += 1;
                         }
-                        // A shard whose header is damaged is of no use to anyone; the order stands.
-                        Ok(_) | Err(DriveFailure::Damaged) => found.shards.push((place.number, key)),
-                        Err(DriveFailure::Absent) => {}
-                        Err(_) => found.report.failed += 1,
+                        None => {}
                     }
                 }
             }

@@ -1,27 +1,41 @@
 //! Each request, carried out on its drive.
 //!
 //! Reading and hashing go to the blocking pool. A caller that goes away takes its question back, and leaves nothing half done: what
-//! changes a drive is one job of its flusher, carried out whole or not at all.
+//! changes a drive is one job of its flusher, carried out whole or not at all, or a task of its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
 use engine::pack::ShardHash;
 
 use super::{Node, refusal};
-use crate::drives::{DriveFailure, LocalDrive, PutSpace, Tried};
+use crate::drives::{DriveFailure, LocalDrive, PutSpace};
 use crate::entry::DriveId;
-use crate::peer::message::{PutMode, RestoreMode, Restored};
+use crate::peer::message::PutMode;
 use crate::peer::{Answer, Call, Refusal, Reply, Request};
 
-/// Runs what blocks.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, DriveFailure> + Send + 'static,
+/// Runs what may block on a drive: of one drive no more at one time than it has turns, so that one that is stuck takes no thread from the
+/// others.
+pub(super) async fn blocking<T: Send + 'static>(
+    drive: &Arc<LocalDrive>,
+    work: impl FnOnce(&LocalDrive) -> Result<T, DriveFailure> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or(Err(DriveFailure::Io)).map_err(refusal)
+    let turn = Arc::clone(&drive.turns).acquire_owned();
+    let turn = tokio::time::timeout(TURN_PATIENCE, turn).await;
+    let turn = turn.map_err(|_| Refusal::Busy)?.map_err(|_| Refusal::Lost)?;
+    let drive = Arc::clone(drive);
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work(&drive);
+        drop(turn);
+        done
+    });
+    done.await.unwrap_or(Err(DriveFailure::Io)).map_err(refusal)
 }
+
+/// How long a call waits for a turn of its drive.
+const TURN_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Node {
     pub(super) async fn carry_out(&self, call: Call) -> Result<Reply, Refusal> {
@@ -36,8 +50,8 @@ impl Node {
                 offset,
                 bytes,
             } => {
-                let drive = Arc::clone(self.drive(&drive)?);
-                let body = blocking(move || drive.read_range(&key, offset, bytes)).await?;
+                let read = move |drive: &LocalDrive| drive.read_range(&key, offset, bytes);
+                let body = blocking(self.drive(&drive)?, read).await?;
                 return Ok(Reply {
                     answer: Answer::Bytes,
                     body,
@@ -53,16 +67,16 @@ impl Node {
                 after,
                 max,
             } => {
-                let present = self.drive(&drive)?.present().ok_or(Refusal::Lost)?;
                 let max = usize::from(max);
-                let shards = blocking(move || Ok(present.of_vault(&vault, after, max))).await?;
+                let list = move |drive: &LocalDrive| {
+                    let present = drive.present().ok_or(DriveFailure::Lost)?;
+                    Ok(present.of_vault(&vault, after, max))
+                };
+                let shards = blocking(self.drive(&drive)?, list).await?;
                 let more = shards.len() >= max;
                 Answer::Listed { shards, more }
             }
-            Request::Headers { drive, keys } => {
-                let drive = Arc::clone(self.drive(&drive)?);
-                Answer::Headers(headers(drive, keys).await?)
-            }
+            Request::Headers { drive, keys } => Answer::Headers(headers(self.drive(&drive)?, keys).await?),
             Request::Delegate => self.delegate(&call.body)?,
             Request::Delete => self.delete(&call.body).await?,
             Request::Challenge {
@@ -71,17 +85,14 @@ impl Node {
                 offset,
                 bytes,
             } => {
-                let drive = Arc::clone(self.drive(&drive)?);
-                let body = blocking(move || drive.prove(&key, offset, bytes)).await?;
+                let prove = move |drive: &LocalDrive| drive.prove(&key, offset, bytes);
+                let body = blocking(self.drive(&drive)?, prove).await?;
                 return Ok(Reply {
                     answer: Answer::Bytes,
                     body,
                 });
             }
-            Request::EndLeases { lowest } => {
-                self.drives.end_leases_below(lowest).await;
-                Answer::Done
-            }
+            Request::EndLeases { lowest } => self.end_leases(lowest).await?,
             Request::Scrub { drive, after, max } => self.scrub(&drive, after, max).await?,
             Request::Compact {
                 drive,
@@ -109,6 +120,17 @@ impl Node {
         })
     }
 
+    /// Ends leases, but not all that there could ever be: numbers are taken one by one.
+    async fn end_leases(&self, lowest: u64) -> Result<Answer, Refusal> {
+        let present = self.drives.drives.iter().filter_map(|drive| drive.present());
+        let highest = present.map(|drive| drive.highest_lease()).max().unwrap_or(0);
+        if lowest > highest.saturating_add(LEASES_AT_ONCE_MAX) {
+            return Err(Refusal::Malformed);
+        }
+        self.drives.end_leases_below(lowest).await;
+        Ok(Answer::Done)
+    }
+
     /// `min_garbage` in thousandths.
     async fn compact(&self, drive: &DriveId, min_garbage: u16, budget_bytes: u64) -> Result<Answer, Refusal> {
         let share = f64::from(min_garbage) / 1_000.0;
@@ -129,40 +151,13 @@ impl Node {
         self.drives.check(true).await;
         Answer::Drives(self.reports())
     }
-
-    /// Brings a lost drive back, as far as the caller says it may go.
-    async fn restore(&self, drive: &[u8; 16], mode: RestoreMode) -> Result<Restored, Refusal> {
-        let drive = self.drive(drive)?;
-        let failed = |error| {
-            tracing::error!(drive = drive.number, %error, "a lost drive cannot be brought back");
-            Refusal::Io
-        };
-        if drive.present().is_some() {
-            return Ok(Restored::Reattached);
-        }
-        self.drives.detach(drive).await.map_err(failed)?;
-        if mode == RestoreMode::Wipe {
-            let wiped = self
-                .drives
-                .blocking(drive, |drives, drive| drives.wipe(drive))
-                .await;
-            return wiped.map(|()| Restored::Recreated).map_err(failed);
-        }
-        let wanted = mode == RestoreMode::Recreate;
-        let tried = self
-            .drives
-            .blocking(drive, move |drives, drive| drives.try_back(drive, wanted));
-        Ok(match tried.await.map_err(failed)? {
-            Tried::Reattached => Restored::Reattached,
-            Tried::Recreated => Restored::Recreated,
-            Tried::Doubtful => Restored::Doubtful,
-            Tried::StillLost => Restored::StillLost,
-        })
-    }
 }
 
 /// Bytes that one step of compaction copies, so that puts are not held up.
 const STEP_BYTES_MAX: u64 = 16 << 20;
+
+/// By how many leases a caller may be ahead of what a node has seen.
+const LEASES_AT_ONCE_MAX: u64 = 1 << 32;
 
 /// Stores a shard that has the hash of its header. The header's pack id is checked with its form: it is made of that very hash.
 async fn put(
@@ -177,12 +172,17 @@ async fn put(
     if !holds.await.unwrap_or(false) {
         return Err(Refusal::WrongHash);
     }
+    // Whoever can make a shard of another vault's pack must not have it counted as its own.
+    let there = drive.present().and_then(|drive| drive.info(&header.key()));
+    if there.is_some_and(|there| there.vault != header.vault) {
+        return Err(Refusal::NotAllowed);
+    }
     let stored = match mode {
         PutMode::Free => drive.put(header, shard, PutSpace::Free).await,
         PutMode::Headroom => drive.put(header, shard, PutSpace::Headroom).await,
         PutMode::Replace => {
-            let (checked, key) = (Arc::clone(drive), header.key());
-            match blocking(move || checked.check(&key)).await {
+            let key = header.key();
+            match blocking(drive, move |drive| drive.check(&key)).await {
                 // It is as it should be: nothing to replace.
                 Ok(_) => Ok(()),
                 Err(Refusal::Absent) => drive.put(header, shard, PutSpace::Free).await,
@@ -194,8 +194,8 @@ async fn put(
     stored.map(|()| Answer::Done).map_err(refusal)
 }
 
-async fn headers(drive: Arc<LocalDrive>, keys: Vec<ShardKey>) -> Result<Vec<Option<ShardHeader>>, Refusal> {
-    blocking(move || {
+async fn headers(drive: &Arc<LocalDrive>, keys: Vec<ShardKey>) -> Result<Vec<Option<ShardHeader>>, Refusal> {
+    blocking(drive, move |drive| {
         let read = |key: &ShardKey| match drive.header(key) {
             Ok(header) => Ok(Some(header)),
             Err(DriveFailure::Absent | DriveFailure::Damaged) => Ok(None),

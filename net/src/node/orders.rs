@@ -3,7 +3,7 @@
 //! Invariant: a vault has one owner, and only whom that owner named may order deletions in it. Until the ledger's registry says who
 //! owns a vault, it is the one who signed the first delegation of it that an admitted peer brought since the start.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use scopes::{CollectorDelegation, DeleteOrder, Unverified};
 
@@ -27,29 +27,39 @@ impl Node {
             return Err(bad(&"it is not in force now"));
         }
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        if owners.len() >= VAULTS_MAX {
+        let vault = delegation.statement().vault.0;
+        if owners.len() >= VAULTS_MAX && !owners.contains_key(&vault) {
             return Err(Refusal::Busy);
         }
-        let owner = *owners.entry(delegation.statement().vault.0).or_insert(signer);
+        let owner = *owners.entry(vault).or_insert(signer);
         drop(owners);
         if owner != signer {
             return Err(bad(&"the vault has another owner"));
         }
-        self.drives.trust_collector(&delegation);
-        Ok(Answer::Done)
+        match self.drives.trust_collector(&delegation) {
+            true => Ok(Answer::Done),
+            false => Err(bad(&"a later one is known")),
+        }
     }
 
-    /// Deletes what an order names, if the vault's collector signed it.
+    /// Deletes what an order names, if the vault's collector signed it. On a task of its own: an order that was taken is carried out.
     pub(super) async fn delete(&self, envelope: &[u8]) -> Result<Answer, Refusal> {
         let unverified = Unverified::<DeleteOrder>::decode(envelope).map_err(|_| Refusal::BadOrder)?;
         let signer = *unverified.claimed_signer();
         let order = unverified.verify(&signer).map_err(|_| Refusal::BadOrder)?;
         // The signer is the vault's collector, or nothing is deleted.
-        self.drives.admit(&order).map_err(|error| {
-            tracing::warn!(%error, "a delete order does not hold");
-            Refusal::BadOrder
-        })?;
-        let deleted = self.drives.delete(order.statement()).await.report;
+        self.drives
+            .admit(&order, Some((self.now_ms)()))
+            .map_err(|error| {
+                tracing::warn!(%error, "a delete order does not hold");
+                Refusal::BadOrder
+            })?;
+        let drives = Arc::clone(&self.drives);
+        let deleting = tokio::spawn(async move {
+            let found = drives.deletable(order.statement()).await;
+            drives.delete(&found).await
+        });
+        let deleted = deleting.await.map_err(|_| Refusal::Io)?;
         Ok(Answer::Deleted {
             shards: deleted.shards,
             refused: deleted.refused,

@@ -1,5 +1,7 @@
 //! A node asked directly, and six of them over QUIC.
 
+mod orders;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,12 +13,11 @@ use engine::disk::SimDisk;
 use engine::drive::{ShardHeader, ShardKey};
 use engine::erasure::Coder;
 use engine::pack::{Code, Pack, PackBuilder};
-use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, Wallet, Window};
 
 use super::{Node, NodeConfig};
 use crate::cluster::{Cluster, ClusterConfig, LaneRange, PeerConfig, Peers, drive_id};
 use crate::drives::{DriveConfig, DrivesConfig};
-use crate::peer::message::{KEYS_MAX, PutMode};
+use crate::peer::message::{KEYS_MAX, PutMode, RestoreMode, Restored};
 use crate::peer::quic::{Addresses, Quic, QuicConfig};
 use crate::peer::{Answer, Call, Context, PeerKey, Purpose, Refusal, Reply, Request, Service, Transport};
 
@@ -232,6 +233,75 @@ fn flip(disk: &SimDisk, shard: &[u8]) {
 }
 
 #[tokio::test]
+async fn a_damaged_shard_stays_until_one_may_take_its_place() {
+    let disk = SimDisk::unrecorded(6);
+    let node = node(&disk, 1, true).await;
+    let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
+    let replace = || put(drive, header(&pack, 1, VAULT), PutMode::Replace);
+    ask_with(&node, replace(), pack.shards[1].clone()).await;
+    flip(&disk, &pack.shards[1]);
+    ask(&node, Request::EndLeases { lowest: 4 }).await;
+    let late = ask_with(&node, replace(), pack.shards[1].clone()).await.answer;
+    assert_eq!(late, Answer::Refused(Refusal::LeaseEnded { lowest_live: 4 }));
+    assert_eq!(node.reports()[0].shards, 1, "its other ranges may still serve");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_shard_that_is_there_for_one_vault_is_not_taken_for_another() {
+    let node = node(&SimDisk::unrecorded(7), 1, true).await;
+    let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
+    let of = |vault, mode| put(drive, header(&pack, 0, vault), mode);
+    ask_with(&node, of(OTHER_VAULT, PutMode::Free), pack.shards[0].clone()).await;
+    for mode in [PutMode::Free, PutMode::Replace] {
+        let own = ask_with(&node, of(VAULT, mode), pack.shards[0].clone())
+            .await
+            .answer;
+        assert_eq!(own, Answer::Refused(Refusal::NotAllowed));
+    }
+    node.close().await;
+}
+
+#[tokio::test]
+async fn no_caller_ends_all_leases_that_there_could_ever_be() {
+    let node = node(&SimDisk::unrecorded(8), 1, true).await;
+    let all = ask(&node, Request::EndLeases { lowest: u64::MAX }).await;
+    assert_eq!(all, Answer::Refused(Refusal::Malformed));
+    assert_eq!(node.reports()[0].highest_lease, 0);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn two_who_wipe_a_lost_drive_at_once_wipe_it_once_and_one_that_is_there_is_left_alone() {
+    let disk = SimDisk::unrecorded(9);
+    let node = node(&disk, 1, true).await;
+    let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
+    let own = || put(drive, header(&pack, 0, VAULT), PutMode::Free);
+    ask_with(&node, own(), pack.shards[0].clone()).await;
+    let wipe = |mode| Request::Restore { drive, mode };
+    let there = ask(&node, wipe(RestoreMode::Wipe)).await;
+    assert_eq!(there, Answer::Restored(Restored::Reattached));
+    assert_eq!(node.reports()[0].shards, 1);
+
+    use engine::disk::Disk;
+    disk.remove_file(Path::new("/n/0/drive.json")).unwrap();
+    node.look().await;
+    let doubtful = ask(&node, wipe(RestoreMode::Recreate)).await;
+    assert_eq!(doubtful, Answer::Restored(Restored::Doubtful), "its log is there");
+    let (one, other) = tokio::join!(
+        ask(&node, wipe(RestoreMode::Wipe)),
+        ask(&node, wipe(RestoreMode::Wipe))
+    );
+    let both = [Restored::Recreated, Restored::Reattached].map(Answer::Restored);
+    assert!([one.clone(), other.clone()] == both || [other, one] == both);
+    assert_eq!(
+        ask_with(&node, own(), pack.shards[0].clone()).await.answer,
+        Answer::Done
+    );
+    node.close().await;
+}
+
+#[tokio::test]
 async fn ended_leases_stay_ended_after_a_restart() {
     let disk = SimDisk::unrecorded(4);
     let first = node(&disk, 1, true).await;
@@ -251,89 +321,6 @@ async fn ended_leases_stay_ended_after_a_restart() {
         ended
     );
     second.close().await;
-}
-
-fn delegation(owner: u8, collector: &Wallet, vault: [u8; 16], expires_ms: Option<u64>) -> Bytes {
-    let statement = CollectorDelegation {
-        vault: VaultId(vault),
-        collector: collector.public_key(),
-        window: Window {
-            expires_ms,
-            ..Window::default()
-        },
-        number: 1,
-    };
-    let signed = Signed::sign(statement, &Wallet::from_seed(&[owner; 32])).unwrap();
-    Bytes::from(signed.encode().unwrap())
-}
-
-fn order(by: &Wallet, vault: [u8; 16], pack: &Pack, number: u64) -> Bytes {
-    let packs = vec![pack.summary.id.0];
-    let order = DeleteOrder::new(VaultId(vault), by.public_key(), packs, number);
-    Bytes::from(Signed::sign(order, by).unwrap().encode().unwrap())
-}
-
-#[tokio::test]
-async fn shards_are_deleted_only_on_the_order_of_whom_the_vaults_first_owner_named() {
-    let node = node(&SimDisk::unrecorded(5), 1, true).await;
-    let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
-    let stored = put(drive, header(&pack, 0, VAULT), PutMode::Free);
-    ask_with(&node, stored, pack.shards[0].clone()).await;
-    let (collector, thief) = (Wallet::from_seed(&[2; 32]), Wallet::from_seed(&[3; 32]));
-    let bad = Answer::Refused(Refusal::BadOrder);
-    let delete = async |body| ask_with(&node, Request::Delete, body).await.answer;
-    let delegate = async |body| ask_with(&node, Request::Delegate, body).await.answer;
-
-    assert_eq!(
-        delete(order(&collector, VAULT, &pack, 1)).await,
-        bad,
-        "nobody was named"
-    );
-    let over = delegation(1, &collector, VAULT, Some(NOW_MS));
-    assert_eq!(delegate(over).await, bad, "a delegation that is over");
-    assert_eq!(
-        delegate(delegation(1, &collector, VAULT, None)).await,
-        Answer::Done
-    );
-    let theft = delegation(8, &thief, VAULT, None);
-    assert_eq!(
-        delegate(theft).await,
-        bad,
-        "signed by another than the first owner"
-    );
-    assert_eq!(delete(order(&thief, VAULT, &pack, 1)).await, bad);
-    let mut forged = order(&collector, VAULT, &pack, 1).to_vec();
-    let at = forged.windows(2).position(|two| two == b"0x").unwrap() + 2;
-    forged[at] = if forged[at] == b'0' { b'1' } else { b'0' };
-    assert_eq!(
-        delete(Bytes::from(forged)).await,
-        bad,
-        "a signature that does not hold"
-    );
-    assert_eq!(delete(Bytes::from_static(b"{}")).await, bad);
-
-    // The owner of another vault reaches no shard of this one.
-    assert_eq!(
-        delegate(delegation(8, &thief, OTHER_VAULT, None)).await,
-        Answer::Done
-    );
-    let other = delete(order(&thief, OTHER_VAULT, &pack, 1)).await;
-    let nothing = Answer::Deleted {
-        shards: 0,
-        refused: 1,
-        failed: 0,
-    };
-    assert_eq!((other, node.reports()[0].shards), (nothing, 1));
-
-    let deleted = Answer::Deleted {
-        shards: 1,
-        refused: 0,
-        failed: 0,
-    };
-    assert_eq!(delete(order(&collector, VAULT, &pack, 2)).await, deleted);
-    assert_eq!(delete(order(&collector, VAULT, &pack, 2)).await, bad, "a replay");
-    assert_eq!(node.reports()[0].shards, 0);
-    node.close().await;
 }
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

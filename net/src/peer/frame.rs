@@ -17,8 +17,6 @@ const PRELUDE_BYTES: usize = 9;
 pub const HEAD_BYTES_MAX: usize = 128 << 10;
 /// Most bytes of a body: a shard, or a proof over a whole one.
 pub const BODY_BYTES_MAX: usize = SHARD_BYTES_MAX + SHARD_BYTES_MAX / 8;
-/// Allocated at first, so that a length alone buys no more.
-const READ_BYTES: usize = 256 << 10;
 
 /// Why bytes are not a frame, or a message not one that fits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -142,12 +140,11 @@ pub(super) async fn read_rest(
 }
 
 async fn read_exactly(from: &mut (impl AsyncRead + Unpin), bytes: usize) -> Result<Bytes, FrameError> {
-    let mut read = Vec::new();
+    // In one piece, so that nothing is copied when it grows. Whoever reads has room for all of it, and pages of memory are taken only as
+    // bytes come.
+    let mut read = Vec::with_capacity(bytes);
     while read.len() < bytes {
-        // Never more than twice what has come, nor more than there is to be.
-        let missing = bytes - read.len();
-        read.reserve_exact(missing.min(READ_BYTES.max(read.len())));
-        let room = read.capacity().min(bytes) - read.len();
+        let room = bytes - read.len();
         if from.read_buf(&mut (&mut read).limit(room)).await? == 0 {
             return Err(FrameError::Ended(io::ErrorKind::UnexpectedEof));
         }

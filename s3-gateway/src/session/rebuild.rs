@@ -14,7 +14,7 @@ use batch::Batch;
 use doubts::Doubts;
 use engine::pack::PackId;
 use engine::slots::{EntryKind, Sequence};
-use net::cluster::StoredPack;
+use net::cluster::{ListedPage, StoredPack};
 use net::{Cluster, LaneRange, Ledger, PackEntry};
 use pages::CheckpointPages;
 use scopes::ScopeId;
@@ -30,6 +30,8 @@ use vault::seal::StreamOpener;
 
 /// Packs listed from the drives in one go.
 const PAGE_PACKS: usize = 512;
+/// How often a page is asked for that a drive did not answer.
+const PAGE_TRIES: usize = 5;
 /// How far a new ledger begins above the newest claim.
 const SEQUENCE_MARGIN: u64 = 1 << 32;
 
@@ -161,9 +163,10 @@ impl Drives<'_> {
         let mut after = None;
         loop {
             let vault = self.keyring.vault().0;
-            let page = self.cluster.listed_packs(vault, after, PAGE_PACKS).await;
-            for pack in self.cluster.stored_packs(page.packs).await {
-                if pack.vault != vault || !wanted(&pack) {
+            let page = self.page(vault, after).await;
+            let all_there = all_there && !page.incomplete;
+            for pack in self.cluster.stored_packs(vault, page.packs).await {
+                if !wanted(&pack) {
                     continue;
                 }
                 // What it claims was never acknowledged, and must not take the place of what was.
@@ -193,6 +196,19 @@ impl Drives<'_> {
         }
     }
 
+    /// The next page, asked for again for a while if a drive that is there did not answer.
+    async fn page(&self, vault: [u8; 16], after: Option<PackId>) -> ListedPage {
+        let mut tries = 0;
+        loop {
+            let page = self.cluster.listed_packs(vault, after, PAGE_PACKS).await;
+            let all_there = self.cluster.present() == self.cluster.layout().len();
+            tries += 1;
+            if !page.incomplete || !all_there || tries >= PAGE_TRIES {
+                return page;
+            }
+        }
+    }
+
     /// The ids of the vault's packs that can be read, if every drive is there to say so.
     async fn readable(&self) -> Option<HashSet<PackId>> {
         if self.cluster.present() != self.cluster.layout().len() {
@@ -202,14 +218,12 @@ impl Drives<'_> {
         let mut after = None;
         loop {
             let vault = self.keyring.vault().0;
-            let page = self.cluster.listed_packs(vault, after, PAGE_PACKS).await;
+            let page = self.page(vault, after).await;
             if page.incomplete {
                 return None;
             }
-            let stored = self.cluster.stored_packs(page.packs).await;
-            let own = stored
-                .iter()
-                .filter(|pack| pack.vault == vault && pack.is_readable());
+            let stored = self.cluster.stored_packs(vault, page.packs).await;
+            let own = stored.iter().filter(|pack| pack.is_readable());
             readable.extend(own.map(|pack| pack.summary.id));
             match page.next {
                 Some(next) => after = Some(next),

@@ -76,6 +76,7 @@ pub(super) fn peer_message() -> Seeds {
         allocated_bytes: 3,
         free_bytes: 4,
         highest_lease: 6,
+        losses: 7,
     };
     let scrub = Request::Scrub {
         drive: DRIVE,

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
+use engine::drive::ShardKey;
 use futures::future::BoxFuture;
 
 use super::*;
@@ -16,7 +17,7 @@ use crate::cluster::{PeerConfig, Peers, RepairOptions};
 use crate::drives::DrivesConfig;
 use crate::node::{Node, NodeConfig};
 use crate::peer::message::{decode_answer, decode_call, encode_answer, encode_call};
-use crate::peer::{Answer, Call, CallError, PeerId, PeerKey, Reply, Request, Service, Transport};
+use crate::peer::{Answer, Call, CallError, PeerId, PeerKey, Refusal, Reply, Request, Service, Transport};
 
 const PEERS: usize = 6;
 
@@ -32,6 +33,12 @@ pub(super) enum Conduct {
     Altered,
     /// It leaves the last byte of every range out.
     Short,
+    /// It says of every put that its lease has ended, and that it has seen the last one there is.
+    Fencer,
+    /// It lists every shard of every pack that it has one of.
+    Lister,
+    /// Its headers name another scope.
+    Mislabeler,
     /// It answers every challenge with other bytes.
     Forger,
     /// It says that it holds everything, and has nothing to show.
@@ -87,8 +94,30 @@ impl Wire {
             request,
             body: call.body,
         };
-        let asked = call.request.clone();
+        let (asked, call_request) = (call.request.clone(), call.request.clone());
         let mut reply = node.answer(gateway(), call).await;
+        match (conduct, asked, &mut reply.answer) {
+            (Conduct::Fencer, Request::Put { .. }, answer) => {
+                *answer = Answer::Refused(Refusal::LeaseEnded { lowest_live: 9 });
+            }
+            (Conduct::Fencer, _, Answer::Drives(drives)) => {
+                drives.iter_mut().for_each(|drive| drive.highest_lease = u64::MAX);
+            }
+            (Conduct::Lister, _, Answer::Listed { shards, .. }) => {
+                let all = |(key, lease): &(ShardKey, u64)| {
+                    let (pack, lease) = (key.pack, *lease);
+                    (0..6).map(move |index| (ShardKey { pack, index }, lease))
+                };
+                *shards = shards.iter().flat_map(all).collect();
+            }
+            (Conduct::Mislabeler, _, Answer::Headers(headers)) => {
+                for header in headers.iter_mut().flatten() {
+                    header.scope = [66; 16];
+                }
+            }
+            _ => {}
+        }
+        let asked = call_request;
         match (conduct, asked) {
             (Conduct::Altered, Request::Range { .. }) if reply.answer == Answer::Bytes => {
                 let mut bytes = reply.body.to_vec();

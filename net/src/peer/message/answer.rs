@@ -198,6 +198,8 @@ pub struct DriveReport {
     pub free_bytes: u64,
     /// The highest lease that it has seen, in a shard or as the lowest that it accepts.
     pub highest_lease: u64,
+    /// Changes whenever the node lost shards that it cannot name: a restart, damage, a drive that came back.
+    pub losses: u64,
 }
 
 impl DriveReport {
@@ -212,6 +214,7 @@ impl DriveReport {
             self.allocated_bytes,
             self.free_bytes,
             self.highest_lease,
+            self.losses,
         ] {
             writer.u64(number);
         }
@@ -233,6 +236,7 @@ impl DriveReport {
             allocated_bytes: reader.u64()?,
             free_bytes: reader.u64()?,
             highest_lease: reader.u64()?,
+            losses: reader.u64()?,
         })
     }
 }

@@ -98,6 +98,7 @@ fn answers() -> Vec<Answer> {
         allocated_bytes: 3,
         free_bytes: u64::MAX,
         highest_lease: 4,
+        losses: 6,
     };
     let plain = [
         Refusal::NotAllowed,

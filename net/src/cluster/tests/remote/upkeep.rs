@@ -68,7 +68,7 @@ async fn the_peers_alone_name_their_packs_page_by_page_and_of_one_vault() {
         let page = cluster.listed_packs(VAULT, after, 4).await;
         assert!(!page.incomplete);
         after = page.next;
-        found.extend(cluster.stored_packs(page.packs).await);
+        found.extend(cluster.stored_packs(VAULT, page.packs).await);
         if after.is_none() {
             break;
         }

@@ -1,0 +1,214 @@
+//! A peer: the way to it, and what is asked of it as a whole.
+//!
+//! Invariants: a peer that does not answer is lost until it does; one that comes back has heard which leases have ended before its
+//! drives count as there.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{QUESTION_PATIENCE, RemoteDrive};
+use crate::peer::message::{DRIVES_MAX, DriveReport};
+use crate::peer::{Answer, Call, CallError, Context, PeerId, Purpose, Reply, Request, Transport};
+
+/// How long a peer may take to say how its drives are.
+const POLL_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A call that has less time than all calls.
+pub(in crate::cluster) async fn within(
+    peer: PeerId,
+    patience: Duration,
+    call: impl Future<Output = Result<Reply, CallError>>,
+) -> Result<Reply, CallError> {
+    let answered = tokio::time::timeout(patience, call).await;
+    answered.unwrap_or(Err(CallError::Late {
+        peer,
+        ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+    }))
+}
+
+/// Numbers the operations of this process: a random half and a counting one.
+pub(in crate::cluster) struct Operations {
+    pub(in crate::cluster) random: u64,
+    pub(in crate::cluster) next: AtomicU64,
+}
+
+impl Operations {
+    fn next(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        let (high, low) = id.split_at_mut(8);
+        high.copy_from_slice(&self.random.to_be_bytes());
+        low.copy_from_slice(&self.next.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        id
+    }
+}
+
+/// The way to one peer.
+pub(in crate::cluster) struct Line {
+    pub(in crate::cluster) peer: PeerId,
+    pub(in crate::cluster) transport: Arc<dyn Transport>,
+    pub(in crate::cluster) operations: Arc<Operations>,
+}
+
+impl Line {
+    pub(in crate::cluster) async fn call(
+        &self,
+        purpose: Purpose,
+        request: Request,
+        body: Bytes,
+    ) -> Result<Reply, CallError> {
+        let context = Context {
+            operation: self.operations.next(),
+            attempt: 0,
+            purpose,
+        };
+        let call = Call {
+            context,
+            request,
+            body,
+        };
+        self.transport.call(self.peer, call).await
+    }
+}
+
+/// A peer and its drives.
+pub(in crate::cluster) struct RemotePeer {
+    pub(in crate::cluster) line: Arc<Line>,
+    pub(in crate::cluster) drives: Vec<Arc<RemoteDrive>>,
+    /// Held while it is asked how its drives are.
+    pub(in crate::cluster) polling: Arc<tokio::sync::Mutex<()>>,
+    /// Why it did not answer when it was asked last.
+    pub(in crate::cluster) why_silent: RwLock<Option<String>>,
+    /// The lowest lease that it said it accepts.
+    told: AtomicU64,
+    census: Mutex<Census>,
+}
+
+/// When a peer last gave reason for a census, and whether it has again.
+#[derive(Debug, Default)]
+struct Census {
+    owed: bool,
+    last: Option<Instant>,
+}
+
+/// A peer is no more often than this a reason to count every pack's shards.
+const CENSUS_EVERY: Duration = Duration::from_secs(30);
+
+/// What has changed with a peer since it was asked before.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cluster) struct Changed {
+    /// A drive is there, or takes puts, that did not.
+    pub(in crate::cluster) back: bool,
+    /// It may have lost shards that nobody can name.
+    pub(in crate::cluster) lost: bool,
+}
+
+impl RemotePeer {
+    pub(in crate::cluster) fn new(line: Arc<Line>, drives: Vec<Arc<RemoteDrive>>) -> Self {
+        Self {
+            line,
+            drives,
+            polling: Arc::default(),
+            why_silent: RwLock::default(),
+            told: AtomicU64::new(0),
+            census: Mutex::default(),
+        }
+    }
+
+    /// Asks the peer how its drives are. One that comes back refuses ended leases first.
+    pub(in crate::cluster) async fn poll(&self, lowest_lease: u64) -> Changed {
+        let drives = match tokio::time::timeout(POLL_PATIENCE, self.ask_reports(lowest_lease)).await {
+            Ok(Ok(drives)) => {
+                self.note_silence(None);
+                drives
+            }
+            Ok(Err(why)) => {
+                self.lost(&why);
+                return Changed::default();
+            }
+            Err(_) => {
+                self.lost("no answer in time");
+                return Changed::default();
+            }
+        };
+        let mut changed = Changed::default();
+        for drive in &self.drives {
+            match drives.iter().find(|report| report.id == drive.id) {
+                Some(report) => {
+                    let of_drive = drive.take_report(*report);
+                    changed.back |= of_drive.back;
+                    changed.lost |= of_drive.lost;
+                }
+                None => drive.lose("the peer has no such drive"),
+            }
+        }
+        changed.lost = self.is_census_due(changed.lost);
+        changed
+    }
+
+    /// Whether a census is due for this peer: of many losses one after the other there is one.
+    fn is_census_due(&self, lost: bool) -> bool {
+        let mut census = self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        census.owed |= lost;
+        let due = census.owed && census.last.is_none_or(|last| last.elapsed() >= CENSUS_EVERY);
+        if due {
+            *census = Census {
+                owed: false,
+                last: Some(Instant::now()),
+            };
+        }
+        due
+    }
+
+    async fn ask_reports(&self, lowest_lease: u64) -> Result<Vec<DriveReport>, String> {
+        let some_lost = self.drives.iter().any(|drive| !drive.is_present());
+        let not_told = self.told.load(Ordering::Acquire) < lowest_lease;
+        if (some_lost || not_told) && lowest_lease > 0 {
+            self.tell_of_ended_leases(lowest_lease).await?;
+        }
+        match self.simple(Request::Drives).await? {
+            Answer::Drives(drives) if drives.len() <= DRIVES_MAX => Ok(drives),
+            _ => Err("its answer makes no sense".to_owned()),
+        }
+    }
+
+    async fn simple(&self, request: Request) -> Result<Answer, String> {
+        let call = self.line.call(Purpose::Repair, request, Bytes::new());
+        let reply = within(self.line.peer, QUESTION_PATIENCE, call).await;
+        match reply.map_err(|error| error.to_string())?.answer {
+            Answer::Refused(refusal) => Err(refusal.to_string()),
+            answer => Ok(answer),
+        }
+    }
+
+    fn note_silence(&self, why: Option<&str>) {
+        let mut silent = self.why_silent.write().unwrap_or_else(PoisonError::into_inner);
+        *silent = why.map(str::to_owned);
+    }
+
+    fn lost(&self, why: &str) {
+        self.note_silence(Some(why));
+        if self.drives.iter().any(|drive| drive.is_present()) {
+            tracing::error!(peer = %self.line.peer, why, "a peer is lost");
+        }
+        for drive in &self.drives {
+            drive.lose(why);
+        }
+    }
+
+    /// Refuses puts under leases below `lowest` from now on.
+    pub(in crate::cluster) async fn end_leases_below(&self, lowest: u64) {
+        if let Err(why) = self.tell_of_ended_leases(lowest).await {
+            // It hears of it again before it counts as present.
+            self.lost(&why);
+        }
+    }
+
+    async fn tell_of_ended_leases(&self, lowest: u64) -> Result<(), String> {
+        self.simple(Request::EndLeases { lowest }).await?;
+        self.told.fetch_max(lowest, Ordering::AcqRel);
+        Ok(())
+    }
+}
