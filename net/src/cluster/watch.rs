@@ -24,7 +24,12 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
 async fn watch(weak: Weak<Inner>) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let Some(inner) = weak.upgrade() else { return };
+        let Some(inner) = weak
+            .upgrade()
+            .filter(|inner| !inner.closing.load(Ordering::Acquire))
+        else {
+            return;
+        };
         if inner.missing.wants_census() {
             inner.own.changes.lost_shards();
         }
