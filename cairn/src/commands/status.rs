@@ -42,6 +42,16 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
         let which = if numbers.len() == 1 { "drive" } else { "drives" };
         sentence(&format!("{which} {}: {reason}", numbers.join(", ")));
     }
+    for drive in list(&status, "drives") {
+        let of = |name: &str| drive.get(name).and_then(Value::as_u64).unwrap_or(0);
+        if of("bad_answers") > 0 {
+            sentence(&format!(
+                "drive {} GAVE {} since the start that are not what was stored there, or are gone though it says it has them",
+                of("number"),
+                count(of("bad_answers"), "shard")
+            ));
+        }
+    }
     print_line("");
     peers(&status);
     figure("packs", &packs(&status));

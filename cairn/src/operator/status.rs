@@ -173,6 +173,7 @@ fn drive_json(drive: &DriveStatus) -> Value {
         "allocated_bytes": drive.allocated_bytes,
         "free_bytes": drive.free_bytes,
         "read_p95_us": drive.read_p95_us,
+        "bad_answers": drive.bad_answers,
     })
 }
 
