@@ -103,7 +103,7 @@ pub enum Command {
     /// What was done, from the signed activity log
     #[command(subcommand)]
     Activity(ActivityCommand),
-    /// Check a receipt, offline
+    /// Check a receipt, offline; or challenge the drives
     Verify(VerifyArgs),
     /// Measure the whole path through the S3 port
     Bench(BenchArgs),
@@ -350,7 +350,18 @@ pub struct RecordArgs {
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
     /// The receipt, or `-` for stdin
-    pub receipt: PathBuf,
+    #[arg(required_unless_present = "challenge")]
+    pub receipt: Option<PathBuf>,
+    /// Instead of a receipt: have drives prove that they hold a random sample of so many shards
+    #[arg(
+        long,
+        value_name = "SHARDS",
+        conflicts_with_all = ["receipt", "log_key"],
+        num_args = 0..=1,
+        default_missing_value = "300",
+        value_parser = clap::value_parser!(u64).range(1..=net::cluster::SAMPLES_MAX as u64)
+    )]
+    pub challenge: Option<u64>,
     /// The log's public key, as `cairn status` prints it; without it the key in the receipt is taken and named
     #[arg(long, value_name = "KEY")]
     pub log_key: Option<String>,

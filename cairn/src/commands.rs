@@ -2,6 +2,7 @@
 
 mod activity;
 mod bench;
+mod challenge;
 mod gc;
 mod get;
 mod key;
@@ -39,7 +40,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Get(args) => get::run(global, args).await,
         Command::Ls(args) => ls::run(global, args).await,
         Command::Activity(command) => activity::run(global, command).await,
-        Command::Verify(args) => verify::run(global, &args),
+        Command::Verify(args) => match (args.challenge, &args.receipt) {
+            (None, Some(receipt)) => verify::run(global, receipt, args.log_key.as_deref()),
+            // The parser wants one of the two.
+            (samples, _) => challenge::run(global, samples.unwrap_or(1)).await,
+        },
         Command::Bench(args) => bench::run(global, args).await,
     }
 }

@@ -22,6 +22,11 @@ pub enum Request {
     Scrub,
     /// `cairn gc`.
     Gc,
+    /// `cairn verify --challenge`.
+    Challenge {
+        /// Shards of the sample, at most.
+        samples: u64,
+    },
     /// `cairn key create`.
     KeyCreate(NewKey),
     /// `cairn key list`.

@@ -104,6 +104,16 @@ pub enum RuntimeError {
         /// The newest lease of the ledger.
         newest: u64,
     },
+    /// So few storage peers answer that an old copy of the ledger could not be told from the newest.
+    #[error(
+        "{here} of {drives} drives of storage peers answer: too few to tell whether the ledger is the newest. Start the others first; the log says why they do not"
+    )]
+    TooFewPeers {
+        /// Drives that answer.
+        here: usize,
+        /// Drives of the layout.
+        drives: usize,
+    },
     /// The activity log does not open.
     #[error("activity log: {0}")]
     Activity(#[from] RecorderError),
@@ -220,6 +230,11 @@ impl Runtime {
         }
         let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
         cluster.start_census(Arc::clone(&shared));
+        if !cluster.has_heard_enough() {
+            let (here, drives) = (cluster.present(), cluster.layout().len());
+            cluster.close().await;
+            return Err(RuntimeError::TooFewPeers { here, drives });
+        }
         let (drives, newest) = (cluster.highest_lease(), shared.status().lowest_lease);
         if drives > newest {
             return Err(RuntimeError::LedgerBehind { drives, newest });

@@ -6,19 +6,19 @@ use std::path::Path;
 use activity::{LogKey, RECEIPT_BYTES_MAX, Receipt};
 use serde_json::json;
 
-use crate::cli::{GlobalArgs, VerifyArgs};
+use crate::cli::GlobalArgs;
 use crate::exit::Failure;
 use crate::output::{print_json, print_line, printable};
 
-pub(super) fn run(global: &GlobalArgs, args: &VerifyArgs) -> Result<(), Failure> {
-    let pinned: Option<LogKey> = match &args.log_key {
+pub(super) fn run(global: &GlobalArgs, receipt: &Path, log_key: Option<&str>) -> Result<(), Failure> {
+    let pinned: Option<LogKey> = match log_key {
         Some(text) => {
             let wrong = |error| Failure::Usage(format!("--log-key: {error}"));
             Some(text.parse().map_err(wrong)?)
         }
         None => None,
     };
-    let bytes = read(&args.receipt)?;
+    let bytes = read(receipt)?;
     let held = if bytes.is_empty() {
         Err("the file is empty".to_owned())
     } else {

@@ -36,6 +36,7 @@ impl Operator {
             }
             Request::Scrub => tend::scrub(runtime, on_step).await,
             Request::Gc => tend::gc(runtime, on_step).await,
+            Request::Challenge { samples } => tend::challenge(runtime, samples, on_step).await,
             Request::KeyCreate(new) => access::create(runtime, new).await,
             Request::KeyList { vault } => access::list(runtime, vault.as_deref()),
             Request::KeyRevoke { vault, access_key_id } => {

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 use futures::FutureExt;
-use net::cluster::{Progress, RepairOptions, packs_of};
+use net::cluster::{Progress, RepairOptions, detection, packs_of};
 use s3_gateway::session::CollectOptions;
 use serde_json::{Value, json};
 use tokio::sync::MutexGuard;
 
+use crate::key_store::random;
 use crate::operator::{ErrorCode, OperatorError};
 use crate::request::{OnStep, Step};
 use crate::runtime::Runtime;
@@ -121,6 +122,53 @@ pub(super) async fn scrub(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Valu
         "shards_unrepaired": report.unrepaired,
     }))
 }
+
+/// `verify --challenge`.
+pub(super) async fn challenge(
+    runtime: &Runtime,
+    samples: u64,
+    on_step: OnStep<'_>,
+) -> Result<Value, OperatorError> {
+    let _alone = alone(runtime)?;
+    let seed = random().map_err(failed)?;
+    let mut show = |progress: Progress| {
+        on_step(Step {
+            done: progress.done,
+            total: progress.total,
+            unit: "shards".to_owned(),
+            note: String::new(),
+        });
+    };
+    let packs = || packs_of(&runtime.ledger);
+    let samples = usize::try_from(samples).unwrap_or(usize::MAX);
+    let cluster = &runtime.cluster;
+    let report = cluster.challenge(&packs, samples, &seed, &mut show).await;
+    let report = report.map_err(failed)?;
+    let drives = cluster.status().drives;
+    let failed_drives: Vec<_> = drives
+        .iter()
+        .filter_map(|drive| {
+            let shards = report.failed.get(&drive.id)?;
+            Some(json!({"number": drive.number, "drive": drive.dir, "shards": shards}))
+        })
+        .collect();
+    let detection = BAD_PERCENT.map(|bad| {
+        let percent = 100.0 * detection(report.shards, report.asked, bad / 100.0);
+        json!({"bad_percent": bad, "percent": percent})
+    });
+    Ok(json!({
+        "shards": report.shards,
+        "asked": report.asked,
+        "proven": report.proven,
+        "unanswered": report.unanswered,
+        "failed": report.failed.values().sum::<u64>(),
+        "drives_failed": failed_drives,
+        "detection": detection,
+    }))
+}
+
+/// For so many bad shards of a hundred it is said how likely a sample finds one.
+const BAD_PERCENT: [f64; 3] = [0.1, 1.0, 10.0];
 
 /// `gc`: returns when nothing more can be collected.
 pub(super) async fn gc(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Value, OperatorError> {

@@ -112,6 +112,10 @@ async fn rebuild_over(
     let fresh = data.root().join("ledger.new");
     remove_dir(&fresh)?;
     let cluster = Arc::new(open_cluster(disk, data, layout, peers).await?);
+    if !cluster.has_heard_enough() {
+        let (here, drives) = (cluster.present(), cluster.layout().len());
+        return Err(RuntimeError::TooFewPeers { here, drives });
+    }
     let keyrings: Vec<_> = keys.keyfiles().iter().map(keyring).collect();
     let unreadable = |source| RuntimeError::Vault {
         vault: keys

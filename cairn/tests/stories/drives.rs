@@ -124,3 +124,51 @@ async fn a_flipped_byte_on_a_drive_is_found_and_mended_by_scrub() {
         content("big", 4_000_000)
     );
 }
+
+#[tokio::test]
+async fn every_shard_proves_itself_to_a_challenge_and_a_rotten_one_does_not() {
+    let place = Place::new();
+    let running = place.up();
+    let mut client = running.client(&place.root_key()).await;
+    make_bucket(&mut client, "first").await;
+    put(&mut client, "first", "big", content("big", 4_000_000))
+        .await
+        .unwrap();
+    let number = |report: &serde_json::Value, name: &str| report[name].as_u64().unwrap();
+    let whole = place.json(["verify", "--challenge", "10000"]);
+    assert!(number(&whole, "shards") >= 6, "{whole}");
+    assert_eq!(number(&whole, "proven"), number(&whole, "shards"), "{whole}");
+    assert_eq!(whole["detection"][1]["percent"].as_f64(), Some(100.0), "{whole}");
+    let one = place.run(["verify", "--challenge", "1"]);
+    assert!(text(&one).contains(" 1 asked for: 1 proven"), "{}", text(&one));
+
+    // Rot while the drive is in use: its index knows nothing of it.
+    let segment = place.drive(2).join("log/00000000.seg");
+    let mut file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&segment)
+        .unwrap();
+    let (mut byte, at) = ([0; 1], 200_000);
+    std::os::unix::fs::FileExt::read_exact_at(&file, &mut byte, at).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[byte[0] ^ 0x10], at).unwrap();
+    std::io::Write::flush(&mut file).unwrap();
+    let output = place.run(["verify", "--challenge", "10000", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(number(&report, "failed"), 1, "{report}");
+    assert_eq!(report["drives_failed"][0]["number"], 2, "{report}");
+    let repaired = place.json(["repair"]);
+    assert_eq!(repaired["complete"], true, "{repaired}");
+    // What could not be proven is made again in the background.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !place.run(["verify", "--challenge", "10000"]).status.success() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the shard is still not proven"
+        );
+    }
+    let both = place.run(["verify", "receipt.json", "--challenge", "5"]);
+    assert_eq!(both.status.code(), Some(2));
+    assert_eq!(place.run(["verify"]).status.code(), Some(2));
+}

@@ -7,7 +7,7 @@ use std::io;
 
 use bytes::{BufMut as _, Bytes};
 use engine::pack::SHARD_BYTES_MAX;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Version of the frames and of the messages in them.
 pub(super) const VERSION: u8 = 1;
@@ -108,15 +108,9 @@ impl Prelude {
     }
 }
 
-/// Writes a frame that [`Prelude::of`] allows.
-pub(super) async fn write(
-    to: &mut (impl AsyncWrite + Unpin),
-    prelude: Prelude,
-    head: &[u8],
-    body: &Bytes,
-) -> io::Result<()> {
-    to.write_all(&[&prelude.encode(), head].concat()).await?;
-    to.write_all(body).await
+/// What goes before the body of a frame that [`Prelude::of`] allows.
+pub(super) fn start(prelude: Prelude, head: &[u8]) -> Bytes {
+    Bytes::from([&prelude.encode(), head].concat())
 }
 
 /// Reads what a frame announces.
@@ -166,7 +160,8 @@ mod tests {
         let (head, body) = (b"head".as_slice(), Bytes::from(vec![9; 300_000]));
         let mut frame = Vec::new();
         let prelude = Prelude::of(head, &body).unwrap();
-        write(&mut frame, prelude, head, &body).await.unwrap();
+        frame.extend_from_slice(&start(prelude, head));
+        frame.extend_from_slice(&body);
         assert_eq!(read(&frame).await.unwrap(), (Bytes::from_static(head), body));
         for cut in [0, 1, 8, 9, 12, 13, frame.len() - 1] {
             let end = FrameError::Ended(io::ErrorKind::UnexpectedEof);

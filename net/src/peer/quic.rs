@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use quinn::{Endpoint, SendStream, VarInt};
 
@@ -183,7 +184,7 @@ impl Quic {
         let (send, mut receive) = connection.open_bi().await.map_err(|error| broken(&error))?;
         sent.store(true, Ordering::Relaxed);
         let mut send = Sending(send);
-        let wrote = frame::write(&mut send.0, prelude, head, &call.body).await;
+        let wrote = send_frame(&mut send.0, prelude, head, &call.body).await;
         // A peer that refuses a call answers without reading it to its end.
         let answer = match wrote.map(|()| send.0.finish()) {
             Ok(_) => read_answer(&mut receive).await,
@@ -233,6 +234,17 @@ impl Drop for Sending {
         // Of no effect on a stream that the other side has taken whole.
         let _ = self.0.reset(GIVEN_UP);
     }
+}
+
+/// Sends a frame. Its body is not copied: it stays where it is until the other side has it.
+async fn send_frame(
+    send: &mut SendStream,
+    prelude: Prelude,
+    head: &[u8],
+    body: &Bytes,
+) -> std::io::Result<()> {
+    let mut chunks = [frame::start(prelude, head), body.clone()];
+    send.write_all_chunks(&mut chunks).await.map_err(Into::into)
 }
 
 async fn read_answer(receive: &mut quinn::RecvStream) -> Result<Reply, FrameError> {

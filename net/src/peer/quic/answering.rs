@@ -10,8 +10,8 @@ use quinn::{RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::GIVEN_UP;
 use super::serving::Shared;
+use super::{GIVEN_UP, send_frame};
 use crate::peer::frame::{self, FrameError, Prelude};
 use crate::peer::identity::PeerId;
 use crate::peer::message::{Answer, Refusal, decode_call, encode_answer};
@@ -139,7 +139,7 @@ async fn write(send: &mut SendStream, mut reply: Reply) -> Result<(), FrameError
             Prelude::of(&head, &reply.body)?
         }
     };
-    frame::write(send, prelude, &head, &reply.body).await?;
+    send_frame(send, prelude, &head, &reply.body).await?;
     // Only a stream that was reset cannot be ended.
     let _ = send.finish();
     Ok(())

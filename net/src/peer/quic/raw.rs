@@ -7,7 +7,7 @@ use quinn::{Connection, RecvStream, SendStream};
 
 use super::dialing::Dialer;
 use super::{Addresses, Quic, read_answer};
-use crate::peer::frame::{self, FrameError, Prelude};
+use crate::peer::frame::{FrameError, Prelude};
 use crate::peer::message::encode_call;
 use crate::peer::{Call, PeerId, Reply};
 
@@ -43,7 +43,9 @@ pub(in crate::peer) async fn ask(connection: &Connection, call: &Call) -> RecvSt
     let (mut send, receive) = connection.open_bi().await.unwrap();
     let head = encode_call(&call.context, &call.request);
     let prelude = Prelude::of(&head, &call.body).unwrap();
-    frame::write(&mut send, prelude, &head, &call.body).await.unwrap();
+    super::send_frame(&mut send, prelude, &head, &call.body)
+        .await
+        .unwrap();
     send.finish().unwrap();
     receive
 }
