@@ -196,7 +196,8 @@ impl StoragePeer {
 
     /// Tells those that call it that it goes, then closes its drives.
     pub async fn close(self) {
-        self.quic.close().await;
+        // A gateway that is gone cannot be told.
+        let _ = tokio::time::timeout(TELL_WAIT, self.quic.close()).await;
         // Ends with the listening; what it was answering ends with it.
         let _ = self.serving.await;
         self.node.close().await;
@@ -239,6 +240,8 @@ fn node_config(data: &DataDir, settings: &NodeSettings) -> NodeConfig {
     }
 }
 
+/// How long gateways are told that this peer goes.
+const TELL_WAIT: Duration = Duration::from_secs(1);
 /// How long a node that was left behind may take to let go of its directory.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(10);
 const PREDECESSOR_LOOK: Duration = Duration::from_millis(20);

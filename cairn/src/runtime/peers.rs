@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use net::cluster::{PeerConfig, Peers};
@@ -122,10 +123,14 @@ impl PeerNodes {
 
     /// Ends the connections and the processes.
     pub(super) async fn close(&self) {
-        self.quic.close().await;
+        // One that does not answer cannot be told.
+        let _ = tokio::time::timeout(TELL_WAIT, self.quic.close()).await;
         end(&self.nodes).await;
     }
 }
+
+/// How long peers are told that this process goes.
+const TELL_WAIT: Duration = Duration::from_secs(1);
 
 async fn end(nodes: &[PeerNode]) {
     let children = nodes.iter().filter_map(|node| node.child.as_ref());

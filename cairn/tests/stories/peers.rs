@@ -127,37 +127,37 @@ async fn one_storage_peer_may_die_two_may_die_and_both_come_back_by_the_command_
         .await
         .unwrap();
     assert_all_read(&mut client).await;
-    let shown = place.json(["status"]);
+    let mut shown = place.json(["status"]);
     assert_eq!(
         (silent_and_lost(&shown), shown["writable"].as_bool()),
         ((1, 1), Some(true))
     );
-    let gone = &shown["peers"][3];
-    assert_eq!(
-        (gone["running"].as_bool(), gone["pid"].is_null()),
-        (Some(false), true)
-    );
-    let start_again = gone["start_again"].as_str().unwrap();
-    let people = text(&place.run(["status"]));
-    assert!(
-        people.contains("DOES NOT RUN") && people.contains(start_again),
-        "{people}"
-    );
-    until("the log says it", || {
-        std::fs::read_to_string(&said).unwrap().contains(start_again)
-    });
 
     kill_process(six[5], Signal::KILL).unwrap();
     until("it is missed", || {
-        silent_and_lost(&place.json(["status"])) == (2, 2)
+        shown = place.json(["status"]);
+        silent_and_lost(&shown) == (2, 2)
     });
     assert_all_read(&mut client).await;
     let refused = refusal(put(&mut client, "first", "refused", vec![1; 10]).await);
     assert_eq!(refused, (503, "ServiceUnavailable".to_owned()));
 
+    let people = text(&place.run(["status"]));
     let mut again = Vec::new();
     for number in [3, 5] {
-        let line = shown_command(&place, number);
+        let gone = &shown["peers"][number];
+        assert_eq!(
+            (gone["running"].as_bool(), gone["pid"].is_null()),
+            (Some(false), true)
+        );
+        let line = gone["start_again"].as_str().unwrap();
+        assert!(
+            people.contains("DOES NOT RUN") && people.contains(line),
+            "{people}"
+        );
+        until("the log says it", || {
+            std::fs::read_to_string(&said).unwrap().contains(line)
+        });
         let words: Vec<_> = line.split(' ').collect();
         assert_eq!(words[0], "cairn");
         again.push(Running::ready(place.command(&words[1..])));
@@ -182,11 +182,6 @@ async fn one_storage_peer_may_die_two_may_die_and_both_come_back_by_the_command_
     // They are nobody's children: they stay when the gateway goes.
     running.stop();
     again.into_iter().for_each(Running::stop);
-}
-
-fn shown_command(place: &Place, number: usize) -> String {
-    let shown = place.json(["status"]);
-    shown["peers"][number]["start_again"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -358,6 +353,61 @@ fn storage_peers_are_chosen_once_and_hold_nothing_of_the_owners() {
             text(&output)
         );
     }
+}
+
+/// How many storage peers of this data directory run as somebody's children.
+fn left_behind(place: &Place) -> usize {
+    let below = place.data().join("peers").display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    let nodes = lines.filter(|line| {
+        let line = String::from_utf8_lossy(line);
+        line.contains(&below) && line.contains("--until-stdin-closes")
+    });
+    nodes.count()
+}
+
+#[test]
+fn a_first_start_on_which_one_storage_peer_fails_leaves_none_running_and_can_be_tried_again() {
+    let place = Place::new();
+    // What an owner has, no storage peer takes.
+    let in_the_way = place.data().join("peers/2/keys");
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let output = place.run([
+        "up",
+        "--s3",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--peers",
+        "6",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output);
+    assert!(
+        said.contains("peers/2 does not start") && said.contains("belongs to an owner"),
+        "{said}"
+    );
+    assert_eq!(left_behind(&place), 0);
+    let output = place.run(["status"]);
+    assert!(text(&output).contains("holds no store yet"), "{}", text(&output));
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let running = place.up();
+    assert_eq!(left_behind(&place), 6);
+    assert_eq!(silent_and_lost(&place.json(["status"])), (0, 0));
+    running.stop();
+    assert_eq!(left_behind(&place), 0);
+
+    // Once it was made, another peer is not taken for it.
+    let (there, aside) = (place.data().join("peers/4"), place.root().join("aside"));
+    std::fs::rename(&there, &aside).unwrap();
+    let running = place.up();
+    assert_eq!(silent_and_lost(&place.json(["status"])), (1, 1));
+    assert!(!there.exists());
+    running.stop();
+    std::fs::rename(&aside, &there).unwrap();
+    assert_eq!(silent_and_lost(&place.json(["status"])), (0, 0));
+    assert_eq!(left_behind(&place), 0);
 }
 
 #[tokio::test]
