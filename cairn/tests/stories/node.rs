@@ -98,7 +98,7 @@ fn a_storage_peer_with_a_parent_outlives_the_groups_signal_and_ends_with_stdin()
     let pid = Pid::from_raw(i32::try_from(running.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::INT).unwrap();
     // It has had the signal once it shows so: another process cannot have its directory.
-    let second = place.run(["node"]);
+    let second = place.run(["node", "--cluster", "ff0102030405060708090a0b0c0d0e0f"]);
     assert!(text(&second).contains("in use by process"), "{}", text(&second));
     drop(running.stdin());
     let status = running.ended();
