@@ -13,7 +13,7 @@ use super::{QUESTION_PATIENCE, RemoteDrive};
 use crate::peer::message::{DRIVES_MAX, DriveReport};
 use crate::peer::{Answer, Call, CallError, Context, PeerId, Purpose, Reply, Request, Transport};
 
-/// How long a peer may take to say how its drives are.
+/// How long a peer may take to say how its drives are, or to hear which leases have ended.
 const POLL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A call that has less time than all calls.
@@ -200,9 +200,16 @@ impl RemotePeer {
 
     /// Refuses puts under leases below `lowest` from now on.
     pub(in crate::cluster) async fn end_leases_below(&self, lowest: u64) {
-        if let Err(why) = self.tell_of_ended_leases(lowest).await {
-            // It hears of it again before it counts as present.
-            self.lost(&why);
+        // A question from before may not count it as present after this.
+        let _alone = self.polling.lock().await;
+        // One that is lost hears of it before it counts as present.
+        if !self.drives.iter().any(|drive| drive.is_present()) {
+            return;
+        }
+        match tokio::time::timeout(POLL_PATIENCE, self.tell_of_ended_leases(lowest)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => self.lost(&why),
+            Err(_) => self.lost("no answer in time"),
         }
     }
 
