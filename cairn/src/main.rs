@@ -14,6 +14,9 @@ use tracing::Level;
 fn main() -> ExitCode {
     allocator::give_back_soon();
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Node(_)) {
+        allocator::keep_for_a_second();
+    }
     let json = cli.global.json;
     let level = match &cli.command {
         Command::Up(_) => Level::INFO,

@@ -27,7 +27,7 @@ use flusher::Flusher;
 use orders::Collectors;
 
 pub use drive::DriveFailure;
-pub(crate) use drive::{LATENCY_UNIT_BYTES, LocalDrive};
+pub(crate) use drive::{INLINE_BYTES_MAX, LATENCY_UNIT_BYTES, LocalDrive};
 pub use open::{DrivesOpenError, cluster_id_of, drive_id};
 
 pub use orders::{DeleteError, DeleteReport};

@@ -24,10 +24,6 @@ use crate::drives::{DriveFailure, LATENCY_UNIT_BYTES, LocalDrive};
 use crate::entry::PackEntry;
 use crate::peer::Purpose;
 
-/// Reads up to so many bytes may run on the caller's thread.
-const INLINE_BYTES_MAX: u32 = 128 << 10;
-/// ... if the drive's last read, and 95 of 100 recent ones, took no longer than this, and none is stuck now.
-const INLINE_MAX: Duration = Duration::from_millis(2);
 /// A hedge is sent no sooner than this, so that a busy machine does not double its own work, ...
 const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
 /// ... and no later than this.
@@ -135,10 +131,7 @@ impl Cluster {
         {
             return Ok(rebuilt);
         }
-        let quick = bytes <= INLINE_BYTES_MAX
-            && place.latency().is_within(INLINE_MAX)
-            && !place.under_way().is_stuck(HEDGE_AFTER_MIN);
-        if let Some(drive) = place.local().filter(|_| quick) {
+        if let Some(drive) = place.local().filter(|drive| drive.is_quick(bytes)) {
             match drive.read_range(&key(entry, index), offset, bytes) {
                 Ok(read) => return Ok(read),
                 Err(failure) => return self.inner.after_failure(entry, index, range, failure).await,

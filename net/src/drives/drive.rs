@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use engine::drive::{Compaction, Drive, DriveError, LostReason, ShardHeader, ShardKey};
@@ -247,6 +247,13 @@ impl LocalDrive {
         answer.await.unwrap_or(Err(DriveFailure::Closed))
     }
 
+    /// Whether a read of so many bytes may run on the caller's thread: a short one of a drive that has been fast lately and is not stuck.
+    pub(crate) fn is_quick(&self, bytes: u32) -> bool {
+        bytes <= INLINE_BYTES_MAX
+            && self.latency.is_within(INLINE_MAX)
+            && !self.under_way.is_stuck(STUCK_AFTER)
+    }
+
     /// Reads a range of a shard on this thread and notes how long it took. Not verified.
     pub(crate) fn read_range(&self, key: &ShardKey, offset: u32, bytes: u32) -> Result<Bytes, DriveFailure> {
         let drive = self.present().ok_or(DriveFailure::Lost)?;
@@ -272,6 +279,12 @@ impl LocalDrive {
     }
 }
 
+/// Reads up to so many bytes may run on the caller's thread ...
+pub(crate) const INLINE_BYTES_MAX: u32 = 128 << 10;
+/// ... if the drive's last read, and 95 of 100 recent ones, took no longer than this, ...
+const INLINE_MAX: Duration = Duration::from_millis(2);
+/// ... and none has been under way for longer than this.
+const STUCK_AFTER: Duration = Duration::from_millis(10);
 /// See [`LocalDrive::turns`].
 const TURNS: usize = 32;
 

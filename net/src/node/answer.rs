@@ -1,6 +1,6 @@
 //! Each request, carried out on its drive.
 //!
-//! Reading and hashing go to the blocking pool. A caller that goes away takes its question back, and leaves nothing half done: what
+//! Reading and hashing of more than a little go to the blocking pool. A caller that goes away takes its question back, and leaves nothing half done: what
 //! changes a drive is one job of its flusher, carried out whole or not at all, or a task of its own.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use engine::drive::{ShardHeader, ShardKey};
 use engine::pack::ShardHash;
 
 use super::{Node, refusal};
-use crate::drives::{DriveFailure, LocalDrive, PutSpace};
+use crate::drives::{DriveFailure, INLINE_BYTES_MAX, LocalDrive, PutSpace};
 use crate::entry::DriveId;
 use crate::peer::message::PutMode;
 use crate::peer::{Answer, Call, Refusal, Reply, Request};
@@ -50,8 +50,11 @@ impl Node {
                 offset,
                 bytes,
             } => {
-                let read = move |drive: &LocalDrive| drive.read_range(&key, offset, bytes);
-                let body = blocking(self.drive(&drive)?, read).await?;
+                let drive = self.drive(&drive)?;
+                let body = match drive.is_quick(bytes) {
+                    true => drive.read_range(&key, offset, bytes).map_err(refusal)?,
+                    false => blocking(drive, move |drive| drive.read_range(&key, offset, bytes)).await?,
+                };
                 return Ok(Reply {
                     answer: Answer::Bytes,
                     body,
@@ -167,9 +170,15 @@ async fn put(
     mode: PutMode,
 ) -> Result<Answer, Refusal> {
     let expected = header.summary.hash(usize::from(header.index));
-    let hashing = shard.clone();
-    let holds = tokio::task::spawn_blocking(move || expected == Some(ShardHash::of(&hashing)));
-    if !holds.await.unwrap_or(false) {
+    // A short one costs less to hash than to hand over.
+    let holds = if shard.len() <= INLINE_BYTES_MAX as usize {
+        expected == Some(ShardHash::of(&shard))
+    } else {
+        let hashing = shard.clone();
+        let holds = tokio::task::spawn_blocking(move || expected == Some(ShardHash::of(&hashing)));
+        holds.await.unwrap_or(false)
+    };
+    if !holds {
         return Err(Refusal::WrongHash);
     }
     // Whoever can make a shard of another vault's pack must not have it counted as its own.

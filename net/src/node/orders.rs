@@ -51,7 +51,8 @@ impl Node {
         self.drives
             .admit(&order, Some((self.now_ms)()))
             .map_err(|error| {
-                tracing::warn!(%error, "a delete order does not hold");
+                // A collector that is not known yet is named next, and its order sent again.
+                tracing::debug!(%error, "a delete order does not hold");
                 Refusal::BadOrder
             })?;
         let drives = Arc::clone(&self.drives);
