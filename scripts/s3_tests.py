@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the ceph/s3-tests suite, unpatched, against a fresh `cairn up` and says of every case: passed, failed, not applicable and why.
 
-    scripts/s3_tests.py CHECKOUT [--cairn BIN] [--venv DIR] [--shards N] [--only REGEX] [--rounds N]
+    scripts/s3_tests.py CHECKOUT [--cairn BIN] [--venv DIR] [--shards N] [--peers N] [--only REGEX] [--rounds N]
                         [--check | --update-stable] [--write-docs]
 
 CHECKOUT is a clone of https://github.com/ceph/s3-tests. Every shard has a `cairn up` of its own on free ports, in a temporary
@@ -76,11 +76,12 @@ def free_port():
 class Gateway:
     """A `cairn up` with a vault for each account, until it is closed."""
 
-    def __init__(self, cairn, directory):
+    def __init__(self, cairn, directory, peers=None):
+        over = ["--peers", str(peers)] if peers else []
         self.data, self.port = os.path.join(directory, "data"), free_port()
         self.log = open(os.path.join(directory, "up.log"), "w")
         self.process = subprocess.Popen(
-            [cairn, "--data", self.data, "--json", "up", "--shorten-lifecycle-day-to", "10s", "--s3", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{free_port()}"],
+            [cairn, "--data", self.data, "--json", "up", *over, "--shorten-lifecycle-day-to", "10s", "--s3", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{free_port()}"],
             stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.first = json.loads(self.process.stdout.readline() or "{}")
         if self.process.stdout.readline().strip() != "ready":
@@ -166,14 +167,14 @@ def collect(python, checkout, scratch):
     return read_results(results)
 
 
-def run_suite(python, checkout, cairn, scratch, cases, shards):
+def run_suite(python, checkout, cairn, scratch, cases, shards, peers):
     """Runs the cases, dealt out over so many gateways at once."""
     running, found = [], {}
     try:
         for number in range(shards):
             directory = os.path.join(scratch, f"shard-{number}")
             os.makedirs(directory)
-            gateway = Gateway(cairn, directory)
+            gateway = Gateway(cairn, directory, peers)
             running.append((gateway, *pytest(python, checkout, directory, gateway.config(), cases[number::shards])))
         for _, process, results in running:
             process.wait()
@@ -247,6 +248,7 @@ def main():
     parser.add_argument("--cairn", metavar="BIN", default=os.path.join(HERE, "..", "target", "debug", "cairn"))
     parser.add_argument("--venv", metavar="DIR", default=os.path.join(HERE, "..", "target", "s3-tests-venv"))
     parser.add_argument("--shards", type=int, default=max(2, os.cpu_count() or 2))
+    parser.add_argument("--peers", type=int, metavar="N", help="over so many storage peers (`cairn up --peers N`)")
     parser.add_argument("--only", metavar="REGEX", help="cases whose name matches, without `test_`")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--keep", metavar="DIR", help="keep the logs and results here")
@@ -273,12 +275,12 @@ def main():
             cases = [c for c in cases if c in stable]
         always, judged = set(cases), {}
         for round_number in range(args.rounds):
-            found = run_suite(python, checkout, cairn, os.path.join(scratch, f"round-{round_number}-{secrets.token_hex(4)}"), cases, args.shards)
+            found = run_suite(python, checkout, cairn, os.path.join(scratch, f"round-{round_number}-{secrets.token_hex(4)}"), cases, args.shards, args.peers)
             judged = {case: judge(case, found.get(case, {"marks": [], "phases": {}})) for case in cases}
             always &= {case for case, (outcome, _) in judged.items() if outcome == "passed"}
         if args.check and (bad := sorted(set(cases) - always)):
             # Once more and alone: a machine that is busy with other things is no defect.
-            found = run_suite(python, checkout, cairn, os.path.join(scratch, f"again-{secrets.token_hex(4)}"), bad, 1)
+            found = run_suite(python, checkout, cairn, os.path.join(scratch, f"again-{secrets.token_hex(4)}"), bad, 1, args.peers)
             judged.update({case: judge(case, found.get(case, {"marks": [], "phases": {}})) for case in bad})
             always |= {case for case in bad if judged[case][0] == "passed"}
     finally:

@@ -17,9 +17,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--e2e", metavar="BIN", default="s3s-e2e")
     parser.add_argument("--cairn", metavar="BIN", default=os.path.join(HERE, "..", "target", "debug", "cairn"))
+    parser.add_argument("--peers", type=int, metavar="N", help="over so many storage peers")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cairn-s3s-e2e-") as directory:
-        gateway = Gateway(os.path.abspath(args.cairn), directory)
+        gateway = Gateway(os.path.abspath(args.cairn), directory, args.peers)
         try:
             report_path, key = os.path.join(directory, "report.json"), gateway.keys["s3 main"]
             env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}

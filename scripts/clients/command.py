@@ -17,6 +17,7 @@ def options(description):
     parser.add_argument("--venv", metavar="DIR", default=install.default_directory(), help="where clients are installed [default: clients/ in the target directory]")
     parser.add_argument("--install", action=argparse.BooleanOptionalAction, help="install what is missing [default: when no gateway is given]")
     parser.add_argument("--upgrade", action="store_true", help="bring what is installed to the newest versions")
+    parser.add_argument("--peers", type=int, metavar="N", help="over so many storage peers (`cairn up --peers N`)")
     parser.add_argument("--quick", action="store_true", help="fewer and smaller objects")
     parser.add_argument("--json", action="store_true", help="a JSON object for each client")
     chosen = parser.parse_args()
@@ -40,7 +41,7 @@ def main(description):
             reach = {"endpoint": os.environ.get("CAIRN_ENDPOINT", "http://127.0.0.1:9000"), "access": os.environ["CAIRN_ACCESS_KEY"],
                      "secret": os.environ["CAIRN_SECRET_KEY"], "region": os.environ.get("CAIRN_REGION", "us-east-1")}
         else:
-            gateway = Gateway(os.path.abspath(chosen.cairn) if chosen.cairn else built(), directory)
+            gateway = Gateway(os.path.abspath(chosen.cairn) if chosen.cairn else built(), directory, chosen.peers)
             reach = {"endpoint": gateway.endpoint, "access": gateway.access, "secret": gateway.secret, "region": "us-east-1"}
         try:
             failed = sum(not one(name, chosen, reach, directory, why.get(name)) for name in chosen.only)

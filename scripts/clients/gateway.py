@@ -21,13 +21,14 @@ def free_port():
 
 
 class Gateway:
-    def __init__(self, cairn, directory):
+    def __init__(self, cairn, directory, peers=None):
+        over = ["--peers", str(peers)] if peers else []
         self.access, self.secret = "CLIENTS" + secrets.token_hex(6).upper(), secrets.token_urlsafe(30)
         env = {name: value for name, value in os.environ.items() if not name.startswith("CAIRN_")}
         env.update(CAIRN_ACCESS_KEY=self.access, CAIRN_SECRET_KEY=self.secret)
         self.log = open(os.path.join(directory, "up.log"), "w")
         self.process = subprocess.Popen(
-            [cairn, "--json", "up", "--data", os.path.join(directory, "data"), "--s3", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}"],
+            [cairn, "--json", "up", *over, "--data", os.path.join(directory, "data"), "--s3", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}"],
             stdout=subprocess.PIPE, stderr=self.log, text=True, env=env)
         first = self.process.stdout.readline()
         if self.process.stdout.readline().strip() != "ready":

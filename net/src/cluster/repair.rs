@@ -151,6 +151,10 @@ impl Cluster {
         }
         pass.census().await?;
         let mut report = pass.report;
+        if !self.inner.peers.is_empty() {
+            // Shards of a peer that was away a moment ago are on the list until they are looked at.
+            self.heal().await;
+        }
         if report.packs_unreadable > 0 {
             let packs = report.packs_unreadable;
             tracing::warn!(
