@@ -219,6 +219,32 @@ fn fenced_crates_are_named_only_behind_their_fence() {
     assert_none("a fenced crate is named outside its place", &broken);
 }
 
+/// What a storage peer runs, beside `engine` and `net`, which cannot import `vault` at all.
+const STORAGE_PEER: [&str; 4] = ["cairn/src/node", "cairn/src/commands/node.rs", "net/", "engine/"];
+
+#[test]
+fn what_runs_as_a_storage_peer_names_nothing_that_decrypts() {
+    let (mut broken, mut looked_at) = (Vec::new(), 0);
+    for (path, text) in sources() {
+        if !STORAGE_PEER.iter().any(|place| path.starts_with(place)) {
+            continue;
+        }
+        looked_at += usize::from(path.starts_with("cairn/"));
+        let mut named = Named::default();
+        named.visit_file(&syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}")));
+        for secret in ["vault", "s3_gateway", "aes_gcm", "argon2"] {
+            if named.0.contains(secret) {
+                broken.push(format!("{path} names {secret}"));
+            }
+        }
+    }
+    assert!(
+        looked_at >= 3,
+        "the program's part of a storage peer is elsewhere"
+    );
+    assert_none("a storage peer can open nothing", &broken);
+}
+
 /// Benches compare with a crate's own figures, so they name it.
 fn is_measurement(path: &str) -> bool {
     path.starts_with("benches/")

@@ -6,6 +6,7 @@
 //! `CAIRN_KILL_ROUNDS=20 cargo test -p cairn --test stories kill`, and of the races: `CAIRN_RACE_ROUNDS=1000 … races`.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod blind;
 mod clients;
 mod drives;
 mod failed_flush;
