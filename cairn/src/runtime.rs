@@ -106,10 +106,10 @@ pub enum RuntimeError {
     },
     /// So few storage peers answer that an old copy of the ledger could not be told from the newest.
     #[error(
-        "{here} of {drives} drives of storage peers answer: too few to tell whether the ledger is the newest. Start the others first; the log says why they do not"
+        "the storage peers of {here} of {drives} drives answer: too few to tell whether the ledger is the newest. Start the others first; the log says why they do not"
     )]
     TooFewPeers {
-        /// Drives that answer.
+        /// Drives whose peers answer.
         here: usize,
         /// Drives of the layout.
         drives: usize,
@@ -231,7 +231,7 @@ impl Runtime {
         let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
         cluster.start_census(Arc::clone(&shared));
         if !cluster.has_heard_enough() {
-            let (here, drives) = (cluster.present(), cluster.layout().len());
+            let (here, drives) = (cluster.heard(), cluster.layout().len());
             cluster.close().await;
             return Err(RuntimeError::TooFewPeers { here, drives });
         }

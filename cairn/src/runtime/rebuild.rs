@@ -113,7 +113,7 @@ async fn rebuild_over(
     remove_dir(&fresh)?;
     let cluster = Arc::new(open_cluster(disk, data, layout, peers).await?);
     if !cluster.has_heard_enough() {
-        let (here, drives) = (cluster.present(), cluster.layout().len());
+        let (here, drives) = (cluster.heard(), cluster.layout().len());
         return Err(RuntimeError::TooFewPeers { here, drives });
     }
     let keyrings: Vec<_> = keys.keyfiles().iter().map(keyring).collect();

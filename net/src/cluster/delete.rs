@@ -114,9 +114,16 @@ impl Cluster {
         own.max(said.get(self.inner.code.parity()).copied().unwrap_or(0))
     }
 
-    /// Whether enough drives have been heard for [`Self::highest_lease`] to mean something: always, unless they are peers'.
+    /// Of how many drives it has been heard how they are, be it that they are lost.
+    pub fn heard(&self) -> usize {
+        let own = self.inner.own.drives.len();
+        let peers = self.inner.peers.iter().filter(|peer| peer.answers());
+        own + peers.map(|peer| peer.drives.len()).sum::<usize>()
+    }
+
+    /// Whether enough drives have been heard of for [`Self::highest_lease`] to mean something: always, unless they are peers'.
     pub fn has_heard_enough(&self) -> bool {
-        self.inner.peers.is_empty() || self.present() > self.inner.code.parity()
+        self.inner.peers.is_empty() || self.heard() > self.inner.code.parity()
     }
 
     /// The layout's drives, for a caller that places something itself.

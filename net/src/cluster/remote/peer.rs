@@ -183,6 +183,12 @@ impl RemotePeer {
         }
     }
 
+    /// Whether it answered when it was asked last.
+    pub(in crate::cluster) fn answers(&self) -> bool {
+        let silent = self.why_silent.read().unwrap_or_else(PoisonError::into_inner);
+        silent.is_none()
+    }
+
     fn note_silence(&self, why: Option<&str>) {
         let mut silent = self.why_silent.write().unwrap_or_else(PoisonError::into_inner);
         *silent = why.map(str::to_owned);

@@ -120,6 +120,27 @@ async fn a_gateway_that_starts_while_a_peer_is_down_has_its_place_all_the_same()
     rig.wire.behave(3, Conduct::Frozen);
     let cluster = rig.open().await;
     assert_eq!((cluster.present(), cluster.layout().len()), (4, 6));
+    assert!(cluster.has_heard_enough());
     assert_reads(&cluster, &stored).await;
+    cluster.close().await;
+}
+
+#[tokio::test]
+async fn too_few_peers_that_answer_say_nothing_of_leases_and_a_lost_drive_is_an_answer() {
+    let rig = Rig::new(16).await;
+    for number in 0..4 {
+        rig.wire.behave(number, Conduct::Down);
+    }
+    let cluster = rig.open().await;
+    assert_eq!((cluster.heard(), cluster.has_heard_enough()), (2, false));
+    cluster.close().await;
+    for number in 0..PEERS {
+        rig.wire.behave(number, Conduct::Honest);
+        rig.disks[number].unlink(&Rig::log_dir());
+        rig.wire.node(number).look().await;
+    }
+    let cluster = rig.open().await;
+    let known = (cluster.present(), cluster.heard(), cluster.has_heard_enough());
+    assert_eq!(known, (0, 6, true), "else nothing could bring the drives back");
     cluster.close().await;
 }
