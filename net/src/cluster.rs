@@ -28,6 +28,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod votes;
 mod watch;
 
 use std::collections::HashMap;

@@ -8,6 +8,7 @@ use engine::drive::ShardKey;
 use engine::pack::{PackId, PackSummary};
 
 use super::Cluster;
+use super::votes::ScopeVotes;
 use crate::entry::{DriveId, PackEntry};
 
 /// Most shards that a pack may have.
@@ -84,19 +85,7 @@ impl ListedPack {
 #[derive(Default)]
 struct Described {
     summary: Option<PackSummary>,
-    scopes: Vec<[u8; 16]>,
-    /// Enough of them agree.
-    settled: bool,
-}
-
-impl Described {
-    fn scope(&self) -> Option<[u8; 16]> {
-        match self.scopes.as_slice() {
-            [only] => Some(*only),
-            scopes if self.settled => scopes.last().copied(),
-            _ => None,
-        }
-    }
+    scope: ScopeVotes,
 }
 
 impl StoredPack {
@@ -159,7 +148,10 @@ impl Cluster {
             // Of each pack that is not described yet the next shard that was not tried, by drive.
             let mut wanted: BTreeMap<DriveId, Vec<ShardKey>> = BTreeMap::new();
             for pack in &packs {
-                if known.get(&pack.id).is_some_and(|known| known.settled) {
+                if known
+                    .get(&pack.id)
+                    .is_some_and(|known| known.scope.settled().is_some())
+                {
                     continue;
                 }
                 let mut claims = pack.claims();
@@ -178,8 +170,7 @@ impl Cluster {
                 let headers = headers.into_iter().flatten().flatten();
                 for header in headers.filter(|header| header.vault == vault) {
                     let described = known.entry(header.summary.id).or_default();
-                    described.settled |= local || described.scopes.contains(&header.scope);
-                    described.scopes.push(header.scope);
+                    described.scope.add(header.scope, local);
                     described.summary = Some(header.summary);
                 }
             }
@@ -187,7 +178,7 @@ impl Cluster {
         let mut all = Vec::with_capacity(known.len());
         for listed in packs {
             let described = known.remove(&listed.id).unwrap_or_default();
-            let (Some(summary), Some(scope)) = (described.summary.clone(), described.scope()) else {
+            let (Some(summary), Some(scope)) = (described.summary, described.scope.outcome()) else {
                 tracing::warn!(pack = %listed.id, "no shard of a pack has a header that reads, or they do not agree");
                 continue;
             };

@@ -15,6 +15,7 @@ use super::Inner;
 use super::put::{header, key};
 use super::read::{ReadError, sources};
 use super::verify::BadShard;
+use super::votes::ScopeVotes;
 use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
 use crate::peer::Purpose;
@@ -193,10 +194,9 @@ impl Inner {
         Ok(rebuilt)
     }
 
-    /// The scope that the headers of the pack's shards name: it is in no hash, so of peers' words two have to agree, unless there is
-    /// only one.
+    /// The scope that the headers of the pack's shards name.
     async fn scope_of(&self, entry: &PackEntry) -> Option<[u8; 16]> {
-        let mut named: Vec<[u8; 16]> = Vec::new();
+        let mut votes = ScopeVotes::default();
         for index in entry.stored() {
             let Some(place) = self.holder(entry, index) else {
                 continue;
@@ -206,15 +206,12 @@ impl Inner {
             };
             let own = |header: &engine::drive::ShardHeader| header.vault == entry.vault;
             if let Some(header) = headers.into_iter().flatten().find(own) {
-                if place.local().is_some() || named.contains(&header.scope) {
-                    return Some(header.scope);
+                votes.add(header.scope, place.local().is_some());
+                if votes.settled().is_some() {
+                    break;
                 }
-                named.push(header.scope);
             }
         }
-        match named.as_slice() {
-            [only] => Some(*only),
-            _ => None,
-        }
+        votes.outcome()
     }
 }

@@ -94,9 +94,9 @@ impl Wire {
             request,
             body: call.body,
         };
-        let (asked, call_request) = (call.request.clone(), call.request.clone());
+        let asked = call.request.clone();
         let mut reply = node.answer(gateway(), call).await;
-        match (conduct, asked, &mut reply.answer) {
+        match (conduct, &asked, &mut reply.answer) {
             (Conduct::Fencer, Request::Put { .. }, answer) => {
                 *answer = Answer::Refused(Refusal::LeaseEnded { lowest_live: 9 });
             }
@@ -117,7 +117,6 @@ impl Wire {
             }
             _ => {}
         }
-        let asked = call_request;
         match (conduct, asked) {
             (Conduct::Altered, Request::Range { .. }) if reply.answer == Answer::Bytes => {
                 let mut bytes = reply.body.to_vec();
