@@ -4,14 +4,17 @@
 //! sealed by the vault. Invariant (FORMAT.md section 6): an append is applied whole or not at all, its answer is given
 //! only once it is durable, and no reader sees what is not durable.
 
+mod apply;
 mod compact;
 mod flusher;
 mod frames;
 pub mod local;
 mod replay;
+mod replica;
 mod snapshot;
 mod state;
 mod tail;
+mod transfer;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,7 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
 
 use crate::entry::PackEntry;
+pub use frames::Lineage;
 pub use local::{LedgerConfig, LocalLedger};
 pub use replay::LedgerOpenError;
 pub use snapshot::Snapshot;

@@ -36,7 +36,7 @@ const FRAME_OVERHEAD_BYTES: u64 = 72;
 /// How long an idle flusher sleeps; a request wakes it.
 const ASLEEP: Duration = Duration::from_secs(60);
 
-type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 /// What waits for the flush of a turn.
 #[derive(Default)]
@@ -178,6 +178,15 @@ impl Flusher {
                 }
                 Ok(turn)
             }
+            Request::Apply { agreed, reply } => {
+                self.apply(agreed, reply)?;
+                Ok(turn)
+            }
+            Request::Sync { reply } => {
+                turn.wrote = true;
+                turn.done.push(reply);
+                Ok(turn)
+            }
             Request::Compact { reply } => {
                 self.compaction.ask(reply);
                 Ok(turn)
@@ -313,15 +322,20 @@ impl Flusher {
     /// Whether an append may be decided: always while the reserve is held; without it only urgent ones, into space
     /// that was seen to be there: what the log reserved before, or what the disk gives.
     fn has_space(&mut self, append: &Append, urgent: bool) -> bool {
-        if self.reserve.is_held() {
-            return true;
-        }
-        self.reserve.refill();
-        let held = self.reserve.is_held();
-        self.shared.counters.full.store(!held, Ordering::Relaxed);
-        held || urgent
+        self.note_space()
+            || urgent
             && (self.log.reserved_room() >= append.encoded_bytes_at_most() as u64 + LEASE_ROOM_BYTES
                 || self.reserve.probe())
+    }
+
+    /// Whether the reserve is held, or could be taken again.
+    pub(super) fn note_space(&mut self) -> bool {
+        if !self.reserve.is_held() {
+            self.reserve.refill();
+        }
+        let held = self.reserve.is_held();
+        self.shared.counters.full.store(!held, Ordering::Relaxed);
+        held
     }
 
     /// Whatever the log says other than that it is full means that it cannot be trusted.
@@ -398,6 +412,6 @@ impl Flusher {
     }
 }
 
-fn refuse<T>(reply: Reply<T>, error: LedgerError) {
+pub(super) fn refuse<T>(reply: Reply<T>, error: LedgerError) {
     let _ = reply.send(Err(error));
 }

@@ -1,0 +1,197 @@
+//! A copy of a replicated ledger on this machine: a local ledger that applies what others decided, and that is replaced whole when it
+//! is too far behind.
+//!
+//! It agrees with nobody and asks nobody: members feed it from what they agreed on, gateways from what members tell them. Invariant:
+//! the directory named in `current` is a whole copy, at any instruction.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use engine::disk::{Disk, OpenMode};
+use engine::slots::{Append, Decision, Sequence};
+use tokio::sync::watch;
+
+use super::apply::{Agreed, Leader};
+use super::frames::{Lineage, Mark, ValueAt};
+use super::local::REQUEST_BYTES;
+use super::replay::LedgerOpenError;
+use super::state::Request;
+use super::transfer::{Incoming, remove_log};
+use super::{Ledger, LedgerConfig, LedgerError, LocalLedger};
+use crate::drives::FreshLogId;
+
+/// The file that names the copy in use.
+const CURRENT: &str = "current";
+
+/// See the module.
+pub(super) struct Replica {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    config: LedgerConfig,
+    fresh_log_id: FreshLogId,
+    copy: RwLock<(u64, LocalLedger)>,
+    durable: watch::Sender<Sequence>,
+    fenced: watch::Sender<bool>,
+}
+
+impl Replica {
+    /// Opens the copy in `dir`, or makes an empty one. Blocks while its log is replayed.
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        fresh_log_id: FreshLogId,
+    ) -> Result<Self, LedgerOpenError> {
+        disk.create_dir_all(dir)?;
+        let number = read_current(&*disk, dir)?;
+        let config = LedgerConfig::new(fresh_log_id());
+        let (copy, _) = LocalLedger::open(Arc::clone(&disk), &copy_dir(dir, number), config)?;
+        let durable = watch::Sender::new(copy.position());
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            config,
+            fresh_log_id,
+            copy: RwLock::new((number, copy)),
+            durable,
+            fenced: watch::Sender::new(false),
+        })
+    }
+
+    /// The copy in use.
+    pub(super) fn copy(&self) -> LocalLedger {
+        self.copy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .clone()
+    }
+
+    /// Follows the newest applied sequence.
+    pub(super) fn changed(&self) -> watch::Receiver<Sequence> {
+        self.durable.subscribe()
+    }
+
+    /// Resolves when a flush of a copy has failed.
+    pub(super) async fn fenced(&self) {
+        let mut fenced = self.fenced.subscribe();
+        // The sender lives as long as `self`.
+        let _ = fenced.wait_for(|fenced| *fenced).await;
+    }
+
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.copy().shared().table().mark.clone()
+    }
+
+    pub(super) fn lineage(&self) -> Lineage {
+        self.copy().shared().table().lineage
+    }
+
+    /// Applies in order; for each whether it was applied.
+    pub(super) async fn apply(&self, agreed: Vec<Agreed>) -> Result<Vec<bool>, LedgerError> {
+        let copy = self.copy();
+        let asked = copy.ask(REQUEST_BYTES, |reply| Request::Apply { agreed, reply });
+        let applied = self.noted(asked.await);
+        self.durable.send_replace(copy.position());
+        applied
+    }
+
+    /// Makes durable what was applied.
+    pub(super) async fn sync(&self) -> Result<(), LedgerError> {
+        let copy = self.copy();
+        let asked = copy.ask(REQUEST_BYTES, |reply| Request::Sync { reply });
+        self.noted(asked.await)
+    }
+
+    fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        if matches!(result, Err(LedgerError::Fenced)) {
+            self.fenced.send_replace(true);
+        }
+        result
+    }
+
+    /// Begins to decide as `leader`: nothing that was staged before is left.
+    pub(super) fn lead(&self, leader: Option<Leader>) {
+        let copy = self.copy();
+        let mut table = copy.shared().table_mut();
+        table.forget_staged();
+        table.staged_by = leader;
+    }
+
+    /// Decides an append behind everything that this leader has decided. `None` if it leads no more.
+    pub(super) fn decide(
+        &self,
+        leader: Leader,
+        append: &Append,
+    ) -> Option<Result<Decision<ValueAt>, LedgerError>> {
+        let copy = self.copy();
+        let mut table = copy.shared().table_mut();
+        (table.staged_by == Some(leader)).then(|| table.machine.decide(append).map_err(LedgerError::from))
+    }
+
+    /// Begins to receive a whole copy. Blocks.
+    pub(super) fn receive(&self) -> Result<Incoming, LedgerError> {
+        let next = self.copy.read().unwrap_or_else(PoisonError::into_inner).0 + 1;
+        let dir = copy_dir(&self.dir, next);
+        Incoming::begin(&self.disk, &dir, self.config.log, (self.fresh_log_id)())
+    }
+
+    /// Puts a received copy in the place of the one in use.
+    pub(super) async fn replace(self: &Arc<Self>, received: Incoming) -> Result<(), LedgerError> {
+        let this = Arc::clone(self);
+        let (old, old_dir) = tokio::task::spawn_blocking(move || this.take_over(received))
+            .await
+            .map_err(|_| LedgerError::Closed)??;
+        self.durable.send_replace(self.copy().position());
+        old.close().await;
+        let disk = Arc::clone(&self.disk);
+        // What stays is overwritten the next time.
+        let _ = tokio::task::spawn_blocking(move || remove_log(&disk, &old_dir)).await;
+        Ok(())
+    }
+
+    fn take_over(&self, received: Incoming) -> Result<(LocalLedger, PathBuf), LedgerError> {
+        let dir = received.finish()?;
+        let failed = |error: LedgerOpenError| {
+            tracing::error!(%error, "a received ledger does not open");
+            LedgerError::Read(std::io::ErrorKind::InvalidData)
+        };
+        let config = LedgerConfig::new((self.fresh_log_id)());
+        let (fresh, _) = LocalLedger::open(Arc::clone(&self.disk), &dir, config).map_err(failed)?;
+        let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
+        let number = copy.0 + 1;
+        write_current(&*self.disk, &self.dir, number).map_err(|error| LedgerError::Read(error.kind()))?;
+        let (old, ledger) = std::mem::replace(&mut *copy, (number, fresh));
+        Ok((ledger, copy_dir(&self.dir, old)))
+    }
+
+    /// Closes the copy in use.
+    pub(super) async fn close(&self) {
+        self.copy().close().await;
+    }
+}
+
+fn copy_dir(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("copy-{number}"))
+}
+
+fn read_current(disk: &dyn Disk, dir: &Path) -> std::io::Result<u64> {
+    let path = dir.join(CURRENT);
+    if !disk.exists(&path) {
+        return Ok(0);
+    }
+    let bytes = disk.read_small(&path)?;
+    let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidData, "`current` names no copy"))
+}
+
+fn write_current(disk: &dyn Disk, dir: &Path, number: u64) -> std::io::Result<()> {
+    let (path, fresh) = (dir.join(CURRENT), dir.join("current.new"));
+    if disk.exists(&fresh) {
+        disk.remove_file(&fresh)?;
+    }
+    let file = disk.open(&fresh, OpenMode::CreateNew)?;
+    file.write_all_at(&[format!("{number}\n").as_bytes()], 0)?;
+    file.sync_data()?;
+    disk.rename(&fresh, &path)?;
+    disk.sync_dir(dir)
+}
