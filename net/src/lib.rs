@@ -6,6 +6,15 @@
 //! Nothing here holds a vault's key: a pack is sealed before it comes in and stays so. Invariant: what was acknowledged
 //! is durable, and after a failed flush nothing more is acknowledged by that log.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "unit tests run on real threads and clocks"
+    )
+)]
+
 pub mod cluster;
 mod drives;
 mod entry;

@@ -206,6 +206,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_task_takes_what_comes_while_it_waits_and_nothing_when_nothing_comes() {
+        let queue = Arc::new(Queue::new(10));
+        let taking = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.take_later(9, 99, SOON).await.len() }
+        });
+        tokio::task::yield_now().await;
+        queue.push((), 1).await.unwrap();
+        assert_eq!(taking.await.unwrap(), 1);
+        assert!(queue.take_later(9, 99, Duration::from_millis(1)).await.is_empty());
+        queue.close();
+        assert!(queue.take_later(9, 99, SOON).await.is_empty());
+    }
+
+    #[tokio::test]
     async fn a_closed_queue_refuses_waiting_and_later_producers() {
         let queue = Arc::new(Queue::new(10));
         queue.push((), 10).await.unwrap();
