@@ -31,7 +31,7 @@ mod verify;
 mod votes;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -105,13 +105,13 @@ struct Inner {
     own: Arc<Drives>,
     peers: Vec<RemotePeer>,
     places: Vec<Place>,
-    by_id: HashMap<DriveId, usize>,
+    by_id: BTreeMap<DriveId, usize>,
     /// Of each place, the shards that it gave wrong.
     bad_answers: Vec<AtomicU64>,
     code: Code,
     missing: Missing,
     /// The delegations of the vaults' collectors, for peers that have not heard of them.
-    delegations: Mutex<HashMap<[u8; 16], Bytes>>,
+    delegations: Mutex<BTreeMap<[u8; 16], Bytes>>,
     lowest_lease: AtomicU64,
     /// Packs being rebuilt or read whole at one time: each may hold k + m shards in memory.
     whole_packs: Arc<Semaphore>,

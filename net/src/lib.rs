@@ -6,12 +6,22 @@
 //! Nothing here holds a vault's key: a pack is sealed before it comes in and stays so. Invariant: what was acknowledged
 //! is durable, and after a failed flush nothing more is acknowledged by that log.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "unit tests run on real threads and clocks"
+    )
+)]
+
 pub mod cluster;
 mod drives;
 mod entry;
 mod latency;
 pub mod ledger;
 pub mod node;
+mod offload;
 pub mod peer;
 mod queue;
 mod reserve;
@@ -22,4 +32,5 @@ pub use engine::slots::AppliedAppend;
 pub use entry::{DriveId, PackEntry};
 pub use ledger::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
 pub use node::{Node, NodeConfig};
+pub use offload::{Offload, WorkTakes};
 pub use reserve::Reserve;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every drive of the layout has its place, also while it is lost.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -50,7 +50,7 @@ impl Cluster {
         let own = Drives::open(disk, config.own).await?;
         let mut places: Vec<Place> = own.drives.iter().cloned().map(Place::Local).collect();
         let peers = config.peers.map(|peers| connect(peers, random, &mut places));
-        let by_id: HashMap<_, _> = places.iter().map(|place| (place.id(), place.number())).collect();
+        let by_id: BTreeMap<_, _> = places.iter().map(|place| (place.id(), place.number())).collect();
         if by_id.len() < places.len() {
             own.close().await;
             return Err(ClusterOpenError::Twice);

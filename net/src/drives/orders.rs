@@ -3,7 +3,7 @@
 //! It decides nothing about what is garbage; the collector does. Invariant: a shard goes only on an order signed by the
 //! key that the vault's owner named, of a number above every earlier one, and only if the shard's own header names that vault.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use engine::drive::ShardKey;
@@ -16,13 +16,13 @@ use super::Drives;
 const SHARDS_MAX: u8 = 64;
 
 /// Who may order deletions in each vault.
-pub(super) type Collectors = HashMap<[u8; 16], Collector>;
+pub(super) type Collectors = BTreeMap<[u8; 16], Collector>;
 
 /// The collector trusted for a vault.
 pub(super) struct Collector {
     delegation: CollectorDelegation,
     /// The highest order number carried out, of each key that was ever the collector's: an earlier one may come back.
-    seen: HashMap<scopes::PublicKey, u64>,
+    seen: BTreeMap<String, u64>,
 }
 
 /// Most collectors of one vault whose order numbers are remembered: one for each start of a gateway.
@@ -78,7 +78,7 @@ impl Drives {
         let mut collectors = self.collectors();
         let known = collectors.entry(delegation.vault.0).or_insert_with(|| Collector {
             delegation: delegation.clone(),
-            seen: HashMap::new(),
+            seen: BTreeMap::new(),
         });
         if delegation.number < known.delegation.number {
             return false;
@@ -95,11 +95,12 @@ impl Drives {
             return Err(DeleteError::NotTheCollector);
         };
         let collector = known.delegation.collector;
+        let name = collector.to_string();
         let in_force = now_ms.is_none_or(|now| known.delegation.window.contains(now));
         if *order.signer() != collector || statement.collector != collector || !in_force {
             return Err(DeleteError::NotTheCollector);
         }
-        if let Some(seen) = known.seen.get(&collector).copied()
+        if let Some(seen) = known.seen.get(&name).copied()
             && statement.number <= seen
         {
             return Err(DeleteError::Replayed {
@@ -110,7 +111,7 @@ impl Drives {
         if known.seen.len() >= SEEN_MAX {
             known.seen.clear();
         }
-        known.seen.insert(collector, statement.number);
+        known.seen.insert(name, statement.number);
         Ok(())
     }
 
@@ -119,7 +120,10 @@ impl Drives {
         let vault = order.vault.0;
         let packs: Vec<PackId> = order.pack_ids().map(PackId).collect();
         let drives = Arc::clone(self);
-        let found = tokio::task::spawn_blocking(move || drives.find_deletable(&packs, vault));
+        let found = self
+            .config
+            .offload
+            .run(move || drives.find_deletable(&packs, vault));
         found.await.unwrap_or_else(|_| Deletable {
             report: DeleteReport {
                 failed: 1,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
+use engine::log::LogConfig;
 use engine::slots::{Append, Decision, Sequence};
 use tokio::sync::watch;
 
@@ -19,6 +20,7 @@ use super::state::Request;
 use super::transfer::{Incoming, remove_log};
 use super::{Ledger, LedgerConfig, LedgerError, LocalLedger};
 use crate::drives::FreshLogId;
+use crate::offload::Offload;
 
 /// The file that names the copy in use.
 const CURRENT: &str = "current";
@@ -27,7 +29,7 @@ const CURRENT: &str = "current";
 pub(super) struct Replica {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    config: LedgerConfig,
+    offload: Offload,
     fresh_log_id: FreshLogId,
     copy: RwLock<(u64, LocalLedger)>,
     durable: watch::Sender<Sequence>,
@@ -40,16 +42,20 @@ impl Replica {
         disk: Arc<dyn Disk>,
         dir: &Path,
         fresh_log_id: FreshLogId,
+        offload: Offload,
     ) -> Result<Self, LedgerOpenError> {
         disk.create_dir_all(dir)?;
         let number = read_current(&*disk, dir)?;
-        let config = LedgerConfig::new(fresh_log_id());
+        let config = LedgerConfig {
+            offload: offload.clone(),
+            ..LedgerConfig::new(fresh_log_id())
+        };
         let (copy, _) = LocalLedger::open(Arc::clone(&disk), &copy_dir(dir, number), config)?;
         let durable = watch::Sender::new(copy.position());
         Ok(Self {
             disk,
             dir: dir.to_owned(),
-            config,
+            offload,
             fresh_log_id,
             copy: RwLock::new((number, copy)),
             durable,
@@ -132,20 +138,20 @@ impl Replica {
     pub(super) fn receive(&self) -> Result<Incoming, LedgerError> {
         let next = self.copy.read().unwrap_or_else(PoisonError::into_inner).0 + 1;
         let dir = copy_dir(&self.dir, next);
-        Incoming::begin(&self.disk, &dir, self.config.log, (self.fresh_log_id)())
+        Incoming::begin(&self.disk, &dir, LogConfig::ledger(), (self.fresh_log_id)())
     }
 
     /// Puts a received copy in the place of the one in use.
     pub(super) async fn replace(self: &Arc<Self>, received: Incoming) -> Result<(), LedgerError> {
         let this = Arc::clone(self);
-        let (old, old_dir) = tokio::task::spawn_blocking(move || this.take_over(received))
+        let (old, old_dir) = self.offload.run(move || this.take_over(received))
             .await
             .map_err(|_| LedgerError::Closed)??;
         self.durable.send_replace(self.copy().position());
         old.close().await;
         let disk = Arc::clone(&self.disk);
         // What stays is overwritten the next time.
-        let _ = tokio::task::spawn_blocking(move || remove_log(&disk, &old_dir)).await;
+        let _ = self.offload.run(move || remove_log(&disk, &old_dir)).await;
         Ok(())
     }
 
@@ -155,7 +161,10 @@ impl Replica {
             tracing::error!(%error, "a received ledger does not open");
             LedgerError::Read(std::io::ErrorKind::InvalidData)
         };
-        let config = LedgerConfig::new((self.fresh_log_id)());
+        let config = LedgerConfig {
+            offload: self.offload.clone(),
+            ..LedgerConfig::new((self.fresh_log_id)())
+        };
         let (fresh, _) = LocalLedger::open(Arc::clone(&self.disk), &dir, config).map_err(failed)?;
         let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
         let number = copy.0 + 1;

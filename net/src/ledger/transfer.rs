@@ -71,7 +71,7 @@ impl Outgoing {
     /// Takes a snapshot of the ledger as it is now.
     pub(super) async fn begin(ledger: LocalLedger) -> Result<Self, LedgerError> {
         let taking = ledger.clone();
-        let taken = tokio::task::spawn_blocking(move || {
+        let taken = ledger.offload().run(move || {
             taking.take_snapshot_with(|table| (table.mark.clone(), table.records_through))
         });
         let (snapshot, (mark, records_through)) = taken.await.map_err(|_| LedgerError::Closed)??;
