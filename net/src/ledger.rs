@@ -6,17 +6,20 @@
 
 mod apply;
 mod compact;
+mod fetch;
 mod flusher;
 mod frames;
 pub mod local;
 mod replay;
 mod replica;
+mod replicated;
 mod snapshot;
 mod state;
 mod tail;
-mod transfer;
 #[cfg(test)]
 mod tests;
+mod transfer;
+pub mod wire;
 
 use std::io;
 
@@ -30,6 +33,7 @@ use crate::entry::PackEntry;
 pub use frames::Lineage;
 pub use local::{LedgerConfig, LocalLedger};
 pub use replay::LedgerOpenError;
+pub use replicated::{AgreementOpenError, Member, MemberConfig, MemberOpenError};
 pub use snapshot::Snapshot;
 
 /// Why the ledger did not answer.

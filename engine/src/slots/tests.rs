@@ -355,7 +355,9 @@ fn what_is_taken_back_leaves_the_machine_as_if_it_had_never_been_decided() {
     // A repeat of what was taken back is decided anew; of what stays it is a repeat still.
     assert_eq!(decide(&mut machine), decided);
     machine.forget_staged();
-    let repeated = Decision::Repeated { sequence: Sequence(2) };
+    let repeated = Decision::Repeated {
+        sequence: Sequence(2),
+    };
     assert_eq!(machine.decide(&first).unwrap(), repeated);
     let expectations = vec![
         Expectation::At(object(1), Sequence(2)),
@@ -364,11 +366,15 @@ fn what_is_taken_back_leaves_the_machine_as_if_it_had_never_been_decided() {
     let next = append(5, expectations, vec![write(object(1), None)]);
     assert_eq!(
         run(&mut machine, &next),
-        Outcome::Applied { sequence: Sequence(3) }
+        Outcome::Applied {
+            sequence: Sequence(3)
+        }
     );
     let empty = append(6, vec![Expectation::ScopeEmpty([3; 16])], vec![]);
     assert_eq!(
         run(&mut machine, &empty),
-        Outcome::Applied { sequence: Sequence(4) }
+        Outcome::Applied {
+            sequence: Sequence(4)
+        }
     );
 }

@@ -34,6 +34,8 @@ pub(super) struct Agreed {
 pub(super) enum Change {
     /// No slot.
     Nothing,
+    /// No slot either: its appends were decided on another state.
+    Stale,
     /// These appends, which a leader decided when `base` was the newest sequence.
     Appends {
         by: Leader,
@@ -83,12 +85,14 @@ impl Flusher {
     fn apply_change(&mut self, change: Change) -> Result<Option<bool>, Fence> {
         match change {
             Change::Nothing => Ok(Some(true)),
+            Change::Stale => Ok(Some(false)),
             Change::Begin { lineage, after } => {
                 let mut table = self.shared.table_mut();
                 let fresh = table.lineage == Lineage::default() && table.machine.sequence() == Sequence(0);
                 if fresh {
                     table.lineage = lineage;
                     table.begin_after(Sequence(after));
+                    self.shared.durable.send_replace(Sequence(after));
                 }
                 Ok(Some(fresh))
             }
@@ -106,7 +110,9 @@ impl Flusher {
                 {
                     let mut table = self.shared.table_mut();
                     let marked = table.mark.as_ref().map_or(0, |mark| mark.sequence);
-                    let follows = (base + 1..).zip(&appends).all(|(n, append)| append.sequence.0 == n);
+                    let follows = (base + 1..)
+                        .zip(&appends)
+                        .all(|(n, append)| append.sequence.0 == n);
                     if base != marked || !follows {
                         return Ok(Some(false));
                     }

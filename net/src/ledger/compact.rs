@@ -16,7 +16,9 @@ use tokio::time::Instant;
 
 use super::LedgerError;
 use super::flusher::Flusher;
-use super::frames::{KIND_CARRIED, KIND_MARK, KIND_RECORDS_THROUGH, LedgerFrame, Mark, ValueAt, encode_carried};
+use super::frames::{
+    KIND_CARRIED, KIND_MARK, KIND_RECORDS_THROUGH, LedgerFrame, Mark, ValueAt, encode_carried,
+};
 use super::state::Fence;
 
 /// Bytes of the old segment that one step reads.

@@ -234,14 +234,7 @@ impl Flusher {
         let (number, append) = {
             let table = self.shared.table();
             let number = table.machine.highest_lease().max(above).saturating_add(1);
-            // Unique, and bound to what it does, without a source of randomness here.
-            let mut hasher = blake3::Hasher::new_derive_key("cairn v1 lease operation");
-            hasher
-                .update(&number.to_le_bytes())
-                .update(&now_ms.to_le_bytes())
-                .update(holder.as_bytes());
-            let mut operation = [0; 16];
-            hasher.finalize_xof().fill(&mut operation);
+            let operation = lease_operation(number, now_ms, holder);
             (
                 number,
                 table
@@ -319,8 +312,8 @@ impl Flusher {
     fn has_space(&mut self, append: &Append, urgent: bool) -> bool {
         self.note_space()
             || urgent
-            && (self.log.reserved_room() >= append.encoded_bytes_at_most() as u64 + LEASE_ROOM_BYTES
-                || self.reserve.probe())
+                && (self.log.reserved_room() >= append.encoded_bytes_at_most() as u64 + LEASE_ROOM_BYTES
+                    || self.reserve.probe())
     }
 
     /// Whether the reserve is held, or could be taken again.
@@ -455,4 +448,16 @@ impl Flushing for Flusher {
 
 pub(super) fn refuse<T>(reply: Reply<T>, error: LedgerError) {
     let _ = reply.send(Err(error));
+}
+
+/// The operation id of a lease's append: unique, and bound to what it does, without a source of randomness here.
+pub(super) fn lease_operation(number: u64, now_ms: u64, holder: &str) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_derive_key("cairn v1 lease operation");
+    hasher
+        .update(&number.to_le_bytes())
+        .update(&now_ms.to_le_bytes())
+        .update(holder.as_bytes());
+    let mut operation = [0; 16];
+    hasher.finalize_xof().fill(&mut operation);
+    operation
 }

@@ -182,6 +182,14 @@ impl LocalLedger {
                 reply,
             })
             .await?;
+        self.outcome_of(decision).await
+    }
+
+    /// What a decision says to whoever asked.
+    pub(super) async fn outcome_of(
+        &self,
+        decision: engine::slots::Decision<ValueAt>,
+    ) -> Result<Outcome, LedgerError> {
         let conflicting = match &decision {
             engine::slots::Decision::Conflict {
                 expectation,

@@ -5,6 +5,7 @@
 //! the directory named in `current` is a whole copy, at any instruction.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
@@ -13,6 +14,7 @@ use engine::slots::{Append, Decision, Sequence};
 use tokio::sync::watch;
 
 use super::apply::{Agreed, Leader};
+use super::flusher::lease_operation;
 use super::frames::{Lineage, Mark, ValueAt};
 use super::local::REQUEST_BYTES;
 use super::replay::LedgerOpenError;
@@ -65,11 +67,7 @@ impl Replica {
 
     /// The copy in use.
     pub(super) fn copy(&self) -> LocalLedger {
-        self.copy
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .1
-            .clone()
+        self.copy.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// Follows the newest applied sequence.
@@ -86,6 +84,11 @@ impl Replica {
 
     pub(super) fn mark(&self) -> Option<Mark> {
         self.copy().shared().table().mark.clone()
+    }
+
+    /// Whether the disk was full when space was last needed.
+    pub(super) fn is_full(&self) -> bool {
+        self.copy().shared().counters.full.load(Ordering::Relaxed)
     }
 
     pub(super) fn lineage(&self) -> Lineage {
@@ -134,6 +137,27 @@ impl Replica {
         (table.staged_by == Some(leader)).then(|| table.machine.decide(append).map_err(LedgerError::from))
     }
 
+    /// The append that grants a lease above every other and above `above`, ending all that are live, its number, and whether one of
+    /// those was held by another peer than `caller`, with whose name the holder's text begins.
+    pub(super) fn lease_append(
+        &self,
+        holder: &str,
+        caller: &str,
+        now_ms: u64,
+        above: u64,
+    ) -> (u64, bool, Append) {
+        let copy = self.copy();
+        let table = copy.shared().table();
+        let number = table.machine.highest_lease().max(above).saturating_add(1);
+        let mut live = table.machine.leases();
+        let other_holder = live.any(|(_, entry)| !entry.holder.starts_with(caller));
+        let operation = lease_operation(number, now_ms, holder);
+        let append = table
+            .machine
+            .lease_append(number, holder, now_ms, operation, [0; 16]);
+        (number, other_holder, append)
+    }
+
     /// Begins to receive a whole copy. Blocks.
     pub(super) fn receive(&self) -> Result<Incoming, LedgerError> {
         let next = self.copy.read().unwrap_or_else(PoisonError::into_inner).0 + 1;
@@ -144,7 +168,9 @@ impl Replica {
     /// Puts a received copy in the place of the one in use.
     pub(super) async fn replace(self: &Arc<Self>, received: Incoming) -> Result<(), LedgerError> {
         let this = Arc::clone(self);
-        let (old, old_dir) = self.offload.run(move || this.take_over(received))
+        let (old, old_dir) = self
+            .offload
+            .run(move || this.take_over(received))
             .await
             .map_err(|_| LedgerError::Closed)??;
         self.durable.send_replace(self.copy().position());
@@ -173,6 +199,14 @@ impl Replica {
         Ok((ledger, copy_dir(&self.dir, old)))
     }
 
+    /// Runs what blocks.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.offload.run(work).await.unwrap_or(Err(LedgerError::Closed))
+    }
+
     /// Closes the copy in use.
     pub(super) async fn close(&self) {
         self.copy().close().await;
@@ -189,7 +223,9 @@ fn read_current(disk: &dyn Disk, dir: &Path) -> std::io::Result<u64> {
         return Ok(0);
     }
     let bytes = disk.read_small(&path)?;
-    let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+    let number = std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     number.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidData, "`current` names no copy"))
 }
 

@@ -4,6 +4,7 @@
 //! a repeated operation is known), then the mark. Invariant: what was received becomes a ledger only once all of it is there and
 //! durable; until then the old one stays as it is.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +13,9 @@ use engine::disk::Disk;
 use engine::log::{Log, LogConfig};
 use engine::slots::{Entry, Sequence, WINDOW_APPENDS};
 
-use super::frames::{KIND_APPEND, KIND_CARRIED, KIND_MARK, KIND_RECORDS_THROUGH, LedgerFrame, Mark, encode_carried};
+use super::frames::{
+    KIND_APPEND, KIND_CARRIED, KIND_MARK, KIND_RECORDS_THROUGH, LedgerFrame, Mark, encode_carried,
+};
 use super::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
 
 /// Entries and appends of a page.
@@ -65,15 +68,17 @@ pub(super) struct Outgoing {
     /// Appends above this one travel as they are.
     above: Sequence,
     stage: Stage,
+    /// Frames that did not fit into the last page.
+    left: VecDeque<Travelling>,
 }
 
 impl Outgoing {
     /// Takes a snapshot of the ledger as it is now.
     pub(super) async fn begin(ledger: LocalLedger) -> Result<Self, LedgerError> {
         let taking = ledger.clone();
-        let taken = ledger.offload().run(move || {
-            taking.take_snapshot_with(|table| (table.mark.clone(), table.records_through))
-        });
+        let taken = ledger
+            .offload()
+            .run(move || taking.take_snapshot_with(|table| (table.mark.clone(), table.records_through)));
         let (snapshot, (mark, records_through)) = taken.await.map_err(|_| LedgerError::Closed)??;
         // While the snapshot lives no segment goes, so this holds until the end.
         let held = ledger.status().tail_above;
@@ -86,16 +91,29 @@ impl Outgoing {
             records_through,
             above: Sequence(wanted.max(held).min(newest)),
             stage: Stage::Entries,
+            left: VecDeque::new(),
         })
     }
 
-    /// The mark at the moment of the snapshot.
-    pub(super) fn mark(&self) -> Option<&Mark> {
-        self.mark.as_ref()
+    /// The next frames, about [`PAGE_BYTES`] of them; empty at the end.
+    pub(super) async fn page(&mut self) -> Result<Vec<Travelling>, LedgerError> {
+        if self.left.is_empty() {
+            self.left = self.more().await?.into();
+        }
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        let mut fits = |frame: &mut Travelling| {
+            let first = bytes == 0;
+            bytes += frame.payload.len() + 8;
+            first || bytes <= PAGE_BYTES
+        };
+        while let Some(frame) = self.left.pop_front_if(&mut fits) {
+            page.push(frame);
+        }
+        Ok(page)
     }
 
-    /// The next frames; empty at the end.
-    pub(super) async fn page(&mut self) -> Result<Vec<Travelling>, LedgerError> {
+    /// The next frames, however many bytes they have together.
+    async fn more(&mut self) -> Result<Vec<Travelling>, LedgerError> {
         loop {
             match self.stage {
                 Stage::Entries => {
@@ -192,7 +210,12 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// Begins in `dir`, which is emptied first. Blocks.
-    pub(super) fn begin(disk: &Arc<dyn Disk>, dir: &Path, log: LogConfig, log_id: u64) -> Result<Self, LedgerError> {
+    pub(super) fn begin(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        log: LogConfig,
+        log_id: u64,
+    ) -> Result<Self, LedgerError> {
         remove_log(disk, dir)?;
         let opened = Log::open(Arc::clone(disk), dir, log, log_id, &mut |_| {});
         let (log, _) = opened.map_err(|error| {
