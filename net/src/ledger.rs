@@ -8,6 +8,7 @@ mod apply;
 mod compact;
 mod fetch;
 mod flusher;
+mod followed;
 mod frames;
 pub mod local;
 mod replay;
@@ -30,6 +31,7 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
 
 use crate::entry::PackEntry;
+pub use followed::{FollowedConfig, FollowedLedger, SOLE_HOLDER_FOR};
 pub use frames::Lineage;
 pub use local::{LedgerConfig, LocalLedger};
 pub use replay::LedgerOpenError;
@@ -50,6 +52,12 @@ pub enum LedgerError {
     /// The ledger was closed.
     #[error("the ledger is closed")]
     Closed,
+    /// The member that leads says that no state could apply the append.
+    #[error("the ledger's members refuse the append: no state could apply it")]
+    RefusedAsBad,
+    /// No member of the ledger that leads the others answered in time. What was asked may be done all the same.
+    #[error("no member of the ledger that leads answered for 5 s; see `cairn status` for who does not run")]
+    Unreachable,
     /// No state could apply the append.
     #[error(transparent)]
     Bad(#[from] BadAppend),

@@ -5,7 +5,7 @@
 //! the directory named in `current` is a whole copy, at any instruction.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
@@ -19,7 +19,7 @@ use super::frames::{Lineage, Mark, ValueAt};
 use super::local::REQUEST_BYTES;
 use super::replay::LedgerOpenError;
 use super::state::Request;
-use super::transfer::{Incoming, remove_log};
+use super::transfer::Incoming;
 use super::{Ledger, LedgerConfig, LedgerError, LocalLedger};
 use crate::drives::FreshLogId;
 use crate::offload::Offload;
@@ -34,6 +34,8 @@ pub(super) struct Replica {
     offload: Offload,
     fresh_log_id: FreshLogId,
     copy: RwLock<(u64, LocalLedger)>,
+    /// The number of the next copy that is received: never one that an attempt before had, which may be writing still.
+    next: AtomicU64,
     durable: watch::Sender<Sequence>,
     fenced: watch::Sender<bool>,
 }
@@ -48,6 +50,7 @@ impl Replica {
     ) -> Result<Self, LedgerOpenError> {
         disk.create_dir_all(dir)?;
         let number = read_current(&*disk, dir)?;
+        remove_others(&disk, dir, number)?;
         let config = LedgerConfig {
             offload: offload.clone(),
             ..LedgerConfig::new(fresh_log_id())
@@ -60,6 +63,7 @@ impl Replica {
             offload,
             fresh_log_id,
             copy: RwLock::new((number, copy)),
+            next: AtomicU64::new(number + 1),
             durable,
             fenced: watch::Sender::new(false),
         })
@@ -84,6 +88,15 @@ impl Replica {
 
     pub(super) fn mark(&self) -> Option<Mark> {
         self.copy().shared().table().mark.clone()
+    }
+
+    /// The one lease that lives, if it is one.
+    pub(super) fn only_lease(&self) -> Option<u64> {
+        let copy = self.copy();
+        let table = copy.shared().table();
+        let mut leases = table.machine.leases();
+        let (first, second) = (leases.next(), leases.next());
+        first.filter(|_| second.is_none()).map(|(number, _)| number)
     }
 
     /// Whether the disk was full when space was last needed.
@@ -160,29 +173,35 @@ impl Replica {
 
     /// Begins to receive a whole copy. Blocks.
     pub(super) fn receive(&self) -> Result<Incoming, LedgerError> {
-        let next = self.copy.read().unwrap_or_else(PoisonError::into_inner).0 + 1;
-        let dir = copy_dir(&self.dir, next);
-        Incoming::begin(&self.disk, &dir, LogConfig::ledger(), (self.fresh_log_id)())
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let dir = copy_dir(&self.dir, number);
+        Incoming::begin(
+            &self.disk,
+            &dir,
+            LogConfig::ledger(),
+            (self.fresh_log_id)(),
+            number,
+        )
     }
 
     /// Puts a received copy in the place of the one in use.
     pub(super) async fn replace(self: &Arc<Self>, received: Incoming) -> Result<(), LedgerError> {
         let this = Arc::clone(self);
-        let (old, old_dir) = self
+        let (old, number) = self
             .offload
             .run(move || this.take_over(received))
             .await
             .map_err(|_| LedgerError::Closed)??;
         self.durable.send_replace(self.copy().position());
         old.close().await;
-        let disk = Arc::clone(&self.disk);
-        // What stays is overwritten the next time.
-        let _ = self.offload.run(move || remove_log(&disk, &old_dir)).await;
+        let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
+        // What stays goes at the next start.
+        let _ = self.offload.run(move || remove_others(&disk, &dir, number)).await;
         Ok(())
     }
 
-    fn take_over(&self, received: Incoming) -> Result<(LocalLedger, PathBuf), LedgerError> {
-        let dir = received.finish()?;
+    fn take_over(&self, received: Incoming) -> Result<(LocalLedger, u64), LedgerError> {
+        let (number, dir) = received.finish()?;
         let failed = |error: LedgerOpenError| {
             tracing::error!(%error, "a received ledger does not open");
             LedgerError::Read(std::io::ErrorKind::InvalidData)
@@ -193,10 +212,9 @@ impl Replica {
         };
         let (fresh, _) = LocalLedger::open(Arc::clone(&self.disk), &dir, config).map_err(failed)?;
         let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
-        let number = copy.0 + 1;
         write_current(&*self.disk, &self.dir, number).map_err(|error| LedgerError::Read(error.kind()))?;
-        let (old, ledger) = std::mem::replace(&mut *copy, (number, fresh));
-        Ok((ledger, copy_dir(&self.dir, old)))
+        let (_, old) = std::mem::replace(&mut *copy, (number, fresh));
+        Ok((old, number))
     }
 
     /// Runs what blocks.
@@ -215,6 +233,19 @@ impl Replica {
 
 fn copy_dir(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("copy-{number}"))
+}
+
+/// Removes copies older than `number`: none of them is needed any more.
+fn remove_others(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> std::io::Result<()> {
+    for name in disk.list_dir(dir)? {
+        let other = name
+            .strip_prefix("copy-")
+            .and_then(|other| other.parse::<u64>().ok());
+        if other.is_some_and(|other| other < number) {
+            disk.remove_dir_all(&dir.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn read_current(disk: &dyn Disk, dir: &Path) -> std::io::Result<u64> {

@@ -17,7 +17,7 @@ mod raft;
 mod receive;
 mod sending;
 #[cfg(test)]
-mod tests;
+pub(in crate::ledger) mod tests;
 
 pub use agreement::AgreementOpenError;
 pub use member::{Member, MemberConfig, MemberOpenError};

@@ -206,6 +206,7 @@ const CARRIED_BYTES: usize = 64 << 10;
 pub(super) struct Incoming {
     log: Log,
     dir: PathBuf,
+    number: u64,
 }
 
 impl Incoming {
@@ -215,6 +216,7 @@ impl Incoming {
         dir: &Path,
         log: LogConfig,
         log_id: u64,
+        number: u64,
     ) -> Result<Self, LedgerError> {
         remove_log(disk, dir)?;
         let opened = Log::open(Arc::clone(disk), dir, log, log_id, &mut |_| {});
@@ -223,7 +225,7 @@ impl Incoming {
             LedgerError::Read(std::io::ErrorKind::Other)
         })?;
         let dir = dir.to_owned();
-        Ok(Self { log, dir })
+        Ok(Self { log, dir, number })
     }
 
     /// Writes frames. Blocks.
@@ -235,10 +237,10 @@ impl Incoming {
         Ok(())
     }
 
-    /// Makes all of it durable and returns where it is. Blocks.
-    pub(super) fn finish(self) -> Result<PathBuf, LedgerError> {
+    /// Makes all of it durable and returns its number and where it is. Blocks.
+    pub(super) fn finish(self) -> Result<(u64, PathBuf), LedgerError> {
         self.log.close().map_err(|error| received(&error))?;
-        Ok(self.dir)
+        Ok((self.number, self.dir))
     }
 }
 
@@ -251,7 +253,7 @@ fn received(error: &engine::log::LogError) -> LedgerError {
 }
 
 /// Removes the files of a log, if there is one.
-pub(super) fn remove_log(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), LedgerError> {
+fn remove_log(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(), LedgerError> {
     let failed = |error: std::io::Error| LedgerError::Read(error.kind());
     let names = match disk.list_dir(dir) {
         Ok(names) => names,

@@ -12,13 +12,15 @@ use super::super::fetch::fetch;
 use super::machine::SnapshotOf;
 use super::member::{Member, RaftOf};
 use super::network::TellReply;
-use super::raft::Voter;
+use super::raft::{LogId, Voter};
 use crate::peer::PeerId;
 
 /// See the module.
 pub(super) struct Receiving {
     from: PeerId,
     vote: Vote<u64>,
+    /// What the copy was said to hold at least.
+    holds: Option<LogId>,
     task: JoinHandle<Option<Vote<u64>>>,
 }
 
@@ -39,7 +41,7 @@ impl Receiving {
         meta: SnapshotMeta<u64, Voter>,
     ) -> (Option<Self>, TellReply) {
         match under_way {
-            Some(mut this) if this.from == from && this.vote == vote => {
+            Some(mut this) if (this.from, this.vote, this.holds) == (from, vote, meta.last_log_id) => {
                 if !this.task.is_finished() {
                     return (Some(this), TellReply::Receiving);
                 }
@@ -50,10 +52,19 @@ impl Receiving {
                     _ => (None, TellReply::Failed),
                 }
             }
-            // Another leader's, or none: what was under way is dropped.
+            // Another leader's, an older one, or none: what was under way is dropped.
             _ => {
+                let holds = meta.last_log_id;
                 let task = tokio::spawn(receive(Arc::clone(member), raft.clone(), from, vote, meta));
-                (Some(Self { from, vote, task }), TellReply::Receiving)
+                (
+                    Some(Self {
+                        from,
+                        vote,
+                        holds,
+                        task,
+                    }),
+                    TellReply::Receiving,
+                )
             }
         }
     }
