@@ -12,6 +12,7 @@ mod challenge;
 mod collect;
 mod delete;
 mod heal;
+mod layout;
 mod missing;
 mod open;
 mod place;
@@ -32,8 +33,8 @@ mod votes;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 use engine::erasure::Coder;
@@ -42,19 +43,20 @@ use tokio::sync::Semaphore;
 
 use crate::drives::{DriveConfig, Drives, DrivesConfig, FreshLogId};
 use crate::entry::{DriveId, PackEntry};
+use layout::{Layout, Way};
 use missing::Missing;
 use place::Place;
-use remote::RemotePeer;
 
 pub use crate::drives::{
     CompactReport, DeleteError, DeleteReport, DriveFailure, PutSpace, cluster_id_of, drive_id,
 };
 pub use challenge::{ChallengeReport, SAMPLES_MAX, detection};
 pub use collect::{ListedPack, ListedPage, StoredPack};
+pub use layout::{LayoutError, PeerConfig, Standing};
 pub use open::ClusterOpenError;
 pub use put::PutError;
 pub use read::{LaneRange, ReadError};
-pub use remote::{PeerConfig, Peers};
+pub use remote::Peers;
 pub use repair::{PackStream, Progress, RepairError, RepairOptions, RepairReport, packs_of};
 pub use scrub::{PackLookup, ScrubReport};
 pub use status::{ClusterStatus, DriveState, DriveStatus, PeerStatus};
@@ -103,11 +105,12 @@ struct Counters {
 struct Inner {
     /// The drives of this machine.
     own: Arc<Drives>,
-    peers: Vec<RemotePeer>,
-    places: Vec<Place>,
-    by_id: HashMap<DriveId, usize>,
-    /// Of each place, the shards that it gave wrong.
-    bad_answers: Vec<AtomicU64>,
+    /// Replaced whole when it changes: whoever takes it keeps what it took.
+    layout: RwLock<Arc<Layout>>,
+    /// How new peers are reached.
+    way: Option<Way>,
+    /// Held while the layout is changed.
+    changing: tokio::sync::Mutex<()>,
     code: Code,
     missing: Missing,
     /// The delegations of the vaults' collectors, for peers that have not heard of them.
@@ -134,25 +137,12 @@ const WHOLE_PACKS_MAX: usize = 3;
 const BACKGROUND_BYTES_MAX: usize = 64 << 20;
 
 impl Inner {
-    fn place(&self, id: DriveId) -> Option<&Place> {
-        self.by_id.get(&id).and_then(|number| self.places.get(*number))
-    }
-
-    /// Notes that a place gave a shard wrong, or has not what it said.
-    fn note_bad_answer(&self, number: usize) {
-        if let Some(count) = self.bad_answers.get(number) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn bad_answers(&self, number: usize) -> u64 {
-        self.bad_answers
-            .get(number)
-            .map_or(0, |count| count.load(Ordering::Relaxed))
+    fn place(&self, id: DriveId) -> Option<Place> {
+        self.layout().place(&id).cloned()
     }
 
     /// The place of shard `index`.
-    fn place_of(&self, entry: &PackEntry, index: usize) -> Option<&Place> {
+    fn place_of(&self, entry: &PackEntry, index: usize) -> Option<Place> {
         self.place(entry.drive(index)?)
     }
 }
@@ -160,7 +150,7 @@ impl Inner {
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster")
-            .field("drives", &self.inner.places.len())
+            .field("drives", &self.inner.layout().places().len())
             .field("present", &self.present())
             .finish_non_exhaustive()
     }

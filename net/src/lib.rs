@@ -6,6 +6,7 @@
 //! Nothing here holds a vault's key: a pack is sealed before it comes in and stays so. Invariant: what was acknowledged
 //! is durable, and after a failed flush nothing more is acknowledged by that log.
 
+mod capacity;
 pub mod cluster;
 mod drives;
 mod entry;

@@ -104,7 +104,8 @@ impl Cluster {
         // A pack has at most so many shards on one drive, so a full page holds at least one whole pack.
         let keys_max = max.saturating_mul(2).max(SHARDS_MAX + 1);
         let from = after.map(|pack| ShardKey { pack, index: u8::MAX });
-        let places = &self.inner.places;
+        let layout = self.inner.layout();
+        let places: Vec<_> = layout.members().collect();
         let asked = places.iter().map(|place| place.list(vault, from, keys_max));
         let lists = futures::future::join_all(asked).await;
         let mut page = ListedPage::default();
@@ -197,7 +198,8 @@ impl Cluster {
     /// over. `None` if the layout has too few drives.
     pub fn entry_of(&self, stored: &StoredPack) -> Option<PackEntry> {
         let code = stored.summary.geometry.code;
-        let mut free = self.inner.places.iter().map(|place| place.id());
+        let layout = self.inner.layout();
+        let mut free = layout.members().map(|place| place.id());
         let taken: Vec<_> = stored.found.values().copied().collect();
         let mut drives = Vec::with_capacity(code.shards());
         for index in 0..code.shards() {

@@ -44,7 +44,7 @@ impl Inner {
     pub(super) fn blame(&self, entry: &PackEntry, index: usize) -> Option<BadShard> {
         let place = self.place_of(entry, index)?;
         tracing::error!(drive = place.number(), pack = %entry.id(), index, "a shard is damaged; it is to be replaced");
-        self.note_bad_answer(place.number());
+        place.note_bad_answer();
         self.missing.add(entry, [index]);
         Some(BadShard {
             drive: place.id(),
@@ -56,7 +56,7 @@ impl Inner {
     pub(super) fn unmask(&self, entry: &PackEntry, index: usize) {
         if let Some(place) = self.place_of(entry, index) {
             tracing::error!(drive = place.number(), pack = %entry.id(), index, "a drive does not have the shard that it says it has");
-            self.note_bad_answer(place.number());
+            place.note_bad_answer();
         }
         self.missing.add(entry, [index]);
     }

@@ -151,7 +151,7 @@ impl Cluster {
         }
         pass.census().await?;
         let mut report = pass.report;
-        if !self.inner.peers.is_empty() {
+        if self.inner.layout().has_peers() {
             // Shards of a peer that was away a moment ago are on the list until they are looked at.
             self.heal().await;
         }
@@ -184,7 +184,8 @@ impl Cluster {
     }
 
     fn lost_dirs(&self) -> Vec<PathBuf> {
-        let lost = self.inner.places.iter().filter(|place| !place.is_present());
+        let layout = self.inner.layout();
+        let lost = layout.members().filter(|place| !place.is_present());
         lost.map(|place| place.dir().to_owned()).collect()
     }
 }

@@ -13,7 +13,7 @@ use engine::drive::ShardKey;
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::cluster::{PeerConfig, Peers, RepairOptions};
+use crate::cluster::{PeerConfig, Peers, RepairOptions, Standing};
 use crate::drives::DrivesConfig;
 use crate::node::{Node, NodeConfig};
 use crate::peer::message::{decode_answer, decode_call, encode_answer, encode_call};
@@ -206,6 +206,7 @@ impl Rig {
             id: peer(number),
             domain: [number as u8; 16],
             drives: vec![Self::drive_id(number)],
+            standing: Standing::Active,
         });
         let transport: Arc<dyn Transport> = Arc::clone(&self.wire) as _;
         let config = ClusterConfig {
@@ -278,6 +279,7 @@ async fn drives_of_one_failure_domain_hold_no_more_shards_than_may_be_lost() {
         id: peer(number),
         domain: [number as u8 / 2; 16],
         drives: vec![Rig::drive_id(number)],
+        standing: Standing::Active,
     });
     let config = |peers: Vec<PeerConfig>| ClusterConfig {
         peers: Some(Peers {
