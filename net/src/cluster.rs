@@ -32,7 +32,7 @@ mod verify;
 mod votes;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -114,7 +114,7 @@ struct Inner {
     code: Code,
     missing: Missing,
     /// The delegations of the vaults' collectors, for peers that have not heard of them.
-    delegations: Mutex<HashMap<[u8; 16], Bytes>>,
+    delegations: Mutex<BTreeMap<[u8; 16], Bytes>>,
     lowest_lease: AtomicU64,
     /// Packs being rebuilt or read whole at one time: each may hold k + m shards in memory.
     whole_packs: Arc<Semaphore>,

@@ -13,7 +13,7 @@ mod orders;
 mod recreate;
 mod scrub;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,7 @@ use engine::log::LogConfig;
 use tokio::sync::Notify;
 
 use crate::entry::DriveId;
+use crate::offload::Offload;
 use flusher::Flusher;
 use orders::Collectors;
 
@@ -65,6 +66,8 @@ pub struct DrivesConfig {
     pub log: LogConfig,
     /// Fresh log ids.
     pub fresh_log_id: FreshLogId,
+    /// Where the drives flush and read.
+    pub offload: Offload,
 }
 
 impl DrivesConfig {
@@ -84,6 +87,7 @@ impl DrivesConfig {
             queue_bytes: Self::QUEUE_BYTES,
             log: LogConfig::drive(),
             fresh_log_id,
+            offload: Offload::Threads,
         }
     }
 }
@@ -157,7 +161,7 @@ pub(crate) struct Drives {
     pub(crate) config: DrivesConfig,
     pub(crate) drives: Vec<Arc<LocalDrive>>,
     /// One flusher for each physical device, by device number.
-    flushers: Mutex<HashMap<u64, Arc<Flusher>>>,
+    flushers: Mutex<BTreeMap<u64, Arc<Flusher>>>,
     collectors: Mutex<Collectors>,
     lowest_lease: AtomicU64,
     pub(crate) changes: Arc<Changes>,
@@ -169,7 +173,7 @@ impl Drives {
         self.drives.iter().find(|drive| drive.id == *id)
     }
 
-    fn flushers(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Flusher>>> {
+    fn flushers(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Flusher>>> {
         self.flushers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,6 +6,15 @@
 //! Nothing here holds a vault's key: a pack is sealed before it comes in and stays so. Invariant: what was acknowledged
 //! is durable, and after a failed flush nothing more is acknowledged by that log.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "unit tests run on real threads and clocks"
+    )
+)]
+
 mod capacity;
 pub mod cluster;
 mod drives;
@@ -13,6 +22,7 @@ mod entry;
 mod latency;
 pub mod ledger;
 pub mod node;
+mod offload;
 pub mod peer;
 mod queue;
 mod reserve;
@@ -23,4 +33,5 @@ pub use engine::slots::AppliedAppend;
 pub use entry::{DriveId, PackEntry};
 pub use ledger::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
 pub use node::{Node, NodeConfig};
+pub use offload::{Offload, WorkTakes};
 pub use reserve::Reserve;

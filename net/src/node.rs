@@ -13,7 +13,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use engine::disk::Disk;
@@ -41,7 +41,7 @@ pub struct Node {
     gateways: BTreeSet<PeerId>,
     now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Who owns which vault: whoever signed its first delegation since the start.
-    owners: Mutex<HashMap<[u8; 16], scopes::PublicKey>>,
+    owners: Mutex<BTreeMap<[u8; 16], scopes::PublicKey>>,
 }
 
 impl std::fmt::Debug for Node {

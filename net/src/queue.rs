@@ -1,6 +1,7 @@
-//! A bounded queue from many asynchronous producers to one flusher thread.
+//! A bounded queue from many asynchronous producers to one flusher.
 //!
-//! It is not a channel for two tasks: the consumer is a thread that takes whole batches and may wait with a timeout.
+//! It is not a channel for two tasks: the consumer takes whole batches and may wait with a timeout, on a thread of its own or, in a
+//! simulation, as a task.
 //!
 //! Invariant: the items queued or in a batch never weigh more than `bytes_max` together (one heavier item may pass
 //! alone); a producer waits for room, and after [`Queue::close`] every push fails.
@@ -9,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// An item and the room that it takes until it is dropped.
 #[derive(Debug)]
@@ -42,11 +43,32 @@ struct Inner<T> {
     closed: bool,
 }
 
-/// A bounded queue with one consuming thread.
+impl<T> Inner<T> {
+    fn batch(&mut self, items_max: usize, bytes_max: usize) -> Vec<Queued<T>> {
+        let mut batch = Vec::new();
+        let mut bytes = 0usize;
+        while batch.len() < items_max {
+            let fits = |next: &Queued<T>| batch.is_empty() || bytes.saturating_add(next.bytes) <= bytes_max;
+            if !self.items.front().is_some_and(fits) {
+                break;
+            }
+            let Some(next) = self.items.pop_front() else {
+                break;
+            };
+            bytes = bytes.saturating_add(next.bytes);
+            batch.push(next);
+        }
+        batch
+    }
+}
+
+/// A bounded queue with one consumer.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     inner: Mutex<Inner<T>>,
     filled: Condvar,
+    /// The same for a consumer that is a task.
+    told: Notify,
     room: Arc<Semaphore>,
     bytes_max: u32,
 }
@@ -60,6 +82,7 @@ impl<T> Queue<T> {
                 closed: false,
             }),
             filled: Condvar::new(),
+            told: Notify::new(),
             room: Arc::new(Semaphore::new(bytes_max as usize)),
             bytes_max,
         }
@@ -90,6 +113,7 @@ impl<T> Queue<T> {
         inner.items.push_back(Queued { item, bytes, room });
         drop(inner);
         self.filled.notify_one();
+        self.told.notify_one();
         Ok(())
     }
 
@@ -101,20 +125,30 @@ impl<T> Queue<T> {
             .filled
             .wait_timeout_while(inner, wait, |inner| inner.items.is_empty() && !inner.closed)
             .unwrap_or_else(PoisonError::into_inner);
-        let mut batch = Vec::new();
-        let mut bytes = 0usize;
-        while batch.len() < items_max {
-            let fits = |next: &Queued<T>| batch.is_empty() || bytes.saturating_add(next.bytes) <= bytes_max;
-            if !inner.items.front().is_some_and(fits) {
-                break;
+        inner.batch(items_max, bytes_max)
+    }
+
+    /// As [`Self::take`], for a consumer that is a task.
+    pub(crate) async fn take_later(
+        &self,
+        items_max: usize,
+        bytes_max: usize,
+        wait: Duration,
+    ) -> Vec<Queued<T>> {
+        let filled = async {
+            loop {
+                {
+                    let inner = self.lock();
+                    if !inner.items.is_empty() || inner.closed {
+                        return;
+                    }
+                }
+                self.told.notified().await;
             }
-            let Some(next) = inner.items.pop_front() else {
-                break;
-            };
-            bytes = bytes.saturating_add(next.bytes);
-            batch.push(next);
-        }
-        batch
+        };
+        // Without an item in time the batch is empty.
+        let _ = tokio::time::timeout(wait, filled).await;
+        self.lock().batch(items_max, bytes_max)
     }
 
     /// Refuses every later push and wakes whoever waits for room. Items already queued stay to be taken.
@@ -122,6 +156,7 @@ impl<T> Queue<T> {
         self.lock().closed = true;
         self.room.close();
         self.filled.notify_all();
+        self.told.notify_one();
     }
 
     /// Whether pushes fail.
@@ -168,6 +203,21 @@ mod tests {
         assert_eq!(queue.take(2, 1_000, SOON).len(), 2);
         assert_eq!(queue.take(9, 150, SOON).len(), 1);
         assert_eq!(queue.take(9, 1, SOON).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_task_takes_what_comes_while_it_waits_and_nothing_when_nothing_comes() {
+        let queue = Arc::new(Queue::new(10));
+        let taking = tokio::spawn({
+            let queue = Arc::clone(&queue);
+            async move { queue.take_later(9, 99, SOON).await.len() }
+        });
+        tokio::task::yield_now().await;
+        queue.push((), 1).await.unwrap();
+        assert_eq!(taking.await.unwrap(), 1);
+        assert!(queue.take_later(9, 99, Duration::from_millis(1)).await.is_empty());
+        queue.close();
+        assert!(queue.take_later(9, 99, SOON).await.is_empty());
     }
 
     #[tokio::test]

@@ -212,7 +212,8 @@ impl Place {
         match self {
             Self::Local(drive) => {
                 let drive = std::sync::Arc::clone(drive);
-                let proving = tokio::task::spawn_blocking(move || drive.prove(&key, offset, bytes));
+                let offload = drive.offload.clone();
+                let proving = offload.run(move || drive.prove(&key, offset, bytes));
                 proving.await.unwrap_or(Err(DriveFailure::Closed))
             }
             Self::Remote(drive) => drive.prove(key, offset, bytes).await,

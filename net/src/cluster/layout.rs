@@ -4,7 +4,7 @@
 //! took; a place keeps its number for as long as it is known, and no other gets it; the place of a peer that is gone stays known,
 //! as lost for good, until nothing names it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use engine::placement::DomainId;
@@ -74,7 +74,7 @@ pub(super) struct Way {
 pub(super) struct Layout {
     /// In the order of their numbers.
     places: Vec<Place>,
-    by_id: HashMap<DriveId, usize>,
+    by_id: BTreeMap<DriveId, usize>,
     peers: Vec<Arc<RemotePeer>>,
 }
 
@@ -83,7 +83,7 @@ impl Layout {
     pub(super) fn new(mut places: Vec<Place>, peers: Vec<Arc<RemotePeer>>) -> Option<Self> {
         places.sort_unstable_by_key(Place::number);
         let ids = places.iter().enumerate();
-        let by_id: HashMap<_, _> = ids.map(|(at, place)| (place.id(), at)).collect();
+        let by_id: BTreeMap<_, _> = ids.map(|(at, place)| (place.id(), at)).collect();
         (by_id.len() == places.len()).then_some(Self { places, by_id, peers })
     }
 

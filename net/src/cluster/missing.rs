@@ -4,12 +4,13 @@
 //! Invariant: bounded; what does not fit is only counted, and a census is asked for when there is room again. A pack
 //! that was deleted does not come back on the list.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::pack::PackId;
+use tokio::time::Instant;
 
 use crate::entry::PackEntry;
 
@@ -37,7 +38,7 @@ struct Known {
     packs: BTreeMap<PackId, Lack>,
     overflow: u64,
     census: u64,
-    deleted: HashSet<PackId>,
+    deleted: BTreeSet<PackId>,
     deleted_order: VecDeque<PackId>,
 }
 

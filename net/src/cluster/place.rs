@@ -225,7 +225,8 @@ impl Place {
         match self {
             Self::Local(drive) => {
                 let drive = Arc::clone(drive);
-                let task = tokio::task::spawn_blocking(move || drive.read_range(&key, offset, bytes));
+                let offload = drive.offload.clone();
+                let task = offload.run(move || drive.read_range(&key, offset, bytes));
                 task.await.unwrap_or(Err(DriveFailure::Closed))
             }
             Self::Remote(drive) => drive.read_range(key, offset, bytes, purpose).await,
@@ -261,9 +262,8 @@ impl Place {
         let drive = match self {
             Self::Local(drive) => {
                 let (drive, keys) = (Arc::clone(drive), keys.to_vec());
-                let reading = tokio::task::spawn_blocking(move || {
-                    keys.iter().map(|key| drive.header(key).ok()).collect()
-                });
+                let offload = drive.offload.clone();
+                let reading = offload.run(move || keys.iter().map(|key| drive.header(key).ok()).collect());
                 return reading.await.map_err(|_| DriveFailure::Closed);
             }
             Self::Remote(drive) => drive,
@@ -297,8 +297,8 @@ impl Place {
     ) -> Result<(Vec<(ShardKey, u64)>, bool), DriveFailure> {
         let drive = match self {
             Self::Local(drive) => {
-                let drive = drive.present().ok_or(DriveFailure::Lost)?;
-                let listing = tokio::task::spawn_blocking(move || drive.of_vault(&vault, after, max));
+                let present = drive.present().ok_or(DriveFailure::Lost)?;
+                let listing = drive.offload.run(move || present.of_vault(&vault, after, max));
                 let listed = listing.await.map_err(|_| DriveFailure::Closed)?;
                 let more = listed.len() >= max;
                 return Ok((listed, more));

@@ -168,7 +168,7 @@ impl Cluster {
         if !local.is_empty() {
             let count = local.len() as u64;
             self.inner.counters.reads.fetch_add(count, Ordering::Relaxed);
-            let direct = tokio::task::spawn_blocking(move || {
+            let direct = self.inner.own.config.offload.run(move || {
                 let read = |(number, drive, key, range): (_, Arc<LocalDrive>, _, LaneRange)| {
                     (number, drive.read_range(&key, range.offset, range.bytes).ok())
                 };

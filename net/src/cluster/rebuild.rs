@@ -112,7 +112,7 @@ impl Inner {
                 .unwrap_or(Err(DriveFailure::Io))?,
         };
         let wanted = entry.summary.hash(index);
-        let checking = tokio::task::spawn_blocking(move || {
+        let checking = self.own.config.offload.run(move || {
             let holds = wanted == Some(ShardHash::of(&shard));
             holds.then_some(shard).ok_or(DriveFailure::Damaged)
         });
@@ -129,7 +129,7 @@ impl Inner {
         let coder = self.coder(entry.summary.geometry.code);
         let entry = Arc::clone(entry);
         let failed = ReadError::too_few(&entry, 0);
-        let computing = tokio::task::spawn_blocking(move || {
+        let computing = self.own.config.offload.run(move || {
             let shard_bytes = entry.summary.geometry.shard_bytes as usize;
             let computed = coder
                 .reconstruct(shard_bytes, &sources(&entry, &shards), &want)

@@ -8,11 +8,12 @@ mod peer;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
 use engine::placement::DomainId;
+use tokio::time::Instant;
 
 pub(super) use peer::{Changed, Line, Operations, RemotePeer, within};
 

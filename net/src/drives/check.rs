@@ -38,9 +38,10 @@ impl Drives {
                 continue;
             }
             let (drives, place) = (Arc::clone(self), Arc::clone(place));
+            let offload = self.config.offload.clone();
             checks.spawn(async move {
                 let alone = alone.lock_owned().await;
-                let check = tokio::task::spawn_blocking(move || {
+                let check = offload.run(move || {
                     drives.check_drive(&place);
                     drop(alone);
                 });

@@ -6,18 +6,20 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::drive::{Compaction, Drive, DriveError, LostReason, ShardHeader, ShardKey};
 use engine::log::ReadError;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::PutSpace;
 use super::flusher::{Flusher, Job};
+use super::{DriveConfig, PutSpace};
 use crate::capacity::Capacity;
 use crate::entry::DriveId;
 use crate::latency::{Latency, UnderWay};
+use crate::offload::Offload;
 
 /// Why a drive did not do what it was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -73,16 +75,17 @@ pub(crate) struct LocalDrive {
     pub(crate) restoring: tokio::sync::Mutex<()>,
     /// Held while it is checked whether the drive is there.
     pub(crate) checking: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) offload: Offload,
     state: RwLock<State>,
 }
 
 impl LocalDrive {
-    pub(super) fn lost(number: usize, id: DriveId, dir: PathBuf, default: bool) -> Self {
+    pub(super) fn lost(number: usize, id: DriveId, place: &DriveConfig, offload: Offload) -> Self {
         Self {
             number,
             id,
-            dir,
-            default,
+            dir: place.dir.clone(),
+            default: place.default,
             latency: Latency::default(),
             under_way: UnderWay::default(),
             bad_answers: AtomicU64::new(0),
@@ -92,6 +95,7 @@ impl LocalDrive {
             turns: Arc::new(tokio::sync::Semaphore::new(TURNS)),
             restoring: tokio::sync::Mutex::default(),
             checking: Arc::default(),
+            offload,
             state: RwLock::new(State::Lost(None)),
         }
     }

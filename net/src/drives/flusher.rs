@@ -1,4 +1,4 @@
-//! The flusher of one physical device: a thread that owns the writers of every drive on it and turns many shard puts
+//! The flusher of one physical device: a thread (in a simulation, a task) that owns the writers of every drive on it and turns many shard puts
 //! into few flushes.
 //!
 //! One turn takes what is queued, appends all of it and then commits every touched drive, all at one time.
@@ -8,10 +8,10 @@
 mod commit;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,9 +21,10 @@ use tokio::sync::oneshot;
 
 use commit::Helpers;
 
-use super::PutSpace;
 use super::drive::{DriveFailure, LocalDrive, classify};
-use crate::queue::Queue;
+use super::{DrivesConfig, PutSpace};
+use crate::offload::{Flushing, Worker};
+use crate::queue::{Queue, Queued, Room};
 
 /// The answer to a job.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, DriveFailure>>;
@@ -86,11 +87,11 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long an idle flusher sleeps; a job wakes it.
 const ASLEEP: Duration = Duration::from_secs(60);
 
-/// The handle of a device's flusher thread.
+/// The handle of a device's flusher.
 pub(super) struct Flusher {
     queue: Queue<Job>,
     flushes: AtomicU64,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    worker: Mutex<Option<Worker>>,
 }
 
 impl Flusher {
@@ -98,26 +99,23 @@ impl Flusher {
     pub(super) fn start(
         device: u64,
         disk: Arc<dyn Disk>,
-        queue_bytes: u32,
-        headroom_bytes: u64,
+        config: &DrivesConfig,
     ) -> std::io::Result<Arc<Self>> {
         let flusher = Arc::new(Self {
-            queue: Queue::new(queue_bytes),
+            queue: Queue::new(config.queue_bytes),
             flushes: AtomicU64::new(0),
-            thread: Mutex::new(None),
+            worker: Mutex::new(None),
         });
         let turns = Turns {
             flusher: Arc::clone(&flusher),
             disk,
-            headroom_bytes,
+            headroom_bytes: config.headroom_bytes,
             drives: BTreeMap::new(),
-            helpers: Helpers::new(device),
+            helpers: Helpers::new(device, config.offload.is_threaded()),
             dirty: false,
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("flush-{device}"))
-            .spawn(move || turns.run())?;
-        *flusher.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        let worker = config.offload.start(format!("flush-{device}"), turns)?;
+        *flusher.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(worker);
         Ok(flusher)
     }
 
@@ -147,20 +145,20 @@ impl Flusher {
         drop(self.queue.take(usize::MAX, usize::MAX, Duration::ZERO));
     }
 
-    /// Whether the thread has ended or is about to.
+    /// Whether it has ended or is about to.
     pub(super) fn is_shut(&self) -> bool {
         self.queue.is_closed()
     }
 
-    /// Closes every drive of the device and waits for the thread. Blocks.
-    pub(super) fn close(&self) {
+    /// Closes every drive of the device and waits for the end.
+    pub(super) async fn close(&self) {
         // The queue may be closed already; then there is nobody to tell.
         let _ = self.queue.push_control(Job::Close);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker
+            && !worker.ended().await
         {
-            tracing::error!("a flusher thread panicked");
+            tracing::error!("a flusher panicked");
         }
     }
 }
@@ -186,39 +184,74 @@ struct Turns {
     dirty: bool,
 }
 
-impl Turns {
-    fn run(mut self) {
-        loop {
-            let wait = if self.dirty { IDLE } else { ASLEEP };
-            let batch = self.flusher.queue.take(JOBS_MAX, TURN_BYTES_MAX, wait);
-            if batch.is_empty() {
-                self.idle();
-                continue;
+/// A turn whose commits are still to come.
+#[derive(Default)]
+struct Begun {
+    close: bool,
+    idle: bool,
+    slow: Vec<Job>,
+    /// The jobs' room in the queue, given back after the commits.
+    room: Vec<Room>,
+}
+
+impl Flushing for Turns {
+    type Job = Job;
+    type Turn = Begun;
+    const JOBS_MAX: usize = JOBS_MAX;
+    const TURN_BYTES_MAX: usize = TURN_BYTES_MAX;
+
+    fn queue(&mut self) -> &Queue<Job> {
+        &self.flusher.queue
+    }
+
+    fn wait(&self) -> Duration {
+        if self.dirty { IDLE } else { ASLEEP }
+    }
+
+    fn begin(&mut self, batch: Vec<Queued<Job>>) -> ControlFlow<(), Begun> {
+        let mut begun = Begun::default();
+        if batch.is_empty() {
+            self.idle();
+            begun.idle = true;
+        }
+        for queued in batch {
+            let (job, held) = queued.split();
+            begun.room.push(held);
+            match job {
+                Job::Close => begun.close = true,
+                job @ (Job::Compact { .. } | Job::Trim { .. }) => begun.slow.push(job),
+                job => self.append(job),
             }
-            let mut close = false;
-            let mut slow = Vec::new();
-            // The items' room is given back when the turn ends, after the commits.
-            let mut room = Vec::with_capacity(batch.len());
-            for queued in batch {
-                let (job, held) = queued.split();
-                room.push(held);
-                match job {
-                    Job::Close => close = true,
-                    job @ (Job::Compact { .. } | Job::Trim { .. }) => slow.push(job),
-                    job => self.append(job),
-                }
-            }
-            self.commit();
-            drop(room);
-            for job in slow {
-                self.maintain(job);
-            }
-            if close {
-                return self.close();
-            }
+        }
+        ControlFlow::Continue(begun)
+    }
+
+    fn finish(&mut self, begun: Begun) -> ControlFlow<()> {
+        if begun.idle {
+            return ControlFlow::Continue(());
+        }
+        self.commit();
+        drop(begun.room);
+        for job in begun.slow {
+            self.maintain(job);
+        }
+        match begun.close {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     }
 
+    fn end(mut self) {
+        self.flusher.shut();
+        for (number, owned) in std::mem::take(&mut self.drives) {
+            if let Err(error) = owned.writer.close() {
+                tracing::error!(drive = number, %error, "a drive did not close cleanly");
+            }
+        }
+    }
+}
+
+impl Turns {
     /// Appends what a job asks for; the answer waits for the commit.
     fn append(&mut self, job: Job) {
         match job {
@@ -435,15 +468,6 @@ impl Turns {
         }
         for number in lost {
             self.lose(number);
-        }
-    }
-
-    fn close(mut self) {
-        self.flusher.shut();
-        for (number, owned) in std::mem::take(&mut self.drives) {
-            if let Err(error) = owned.writer.close() {
-                tracing::error!(drive = number, %error, "a drive did not close cleanly");
-            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! of the configuration has a drive id, also while it is lost: the ids of the default layout are derived from the
 //! cluster id, a directory that has an identity keeps it, and what is left goes to the lost ones in order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -78,9 +78,9 @@ impl Drives {
         disk: Arc<dyn Disk>,
         config: DrivesConfig,
     ) -> Result<Arc<Self>, DrivesOpenError> {
-        let drives = tokio::task::spawn_blocking(move || Self::open_here(disk, config))
-            .await
-            .map_err(std::io::Error::other)??;
+        let offload = config.offload.clone();
+        let opening = offload.run(move || Self::open_here(disk, config));
+        let drives = opening.await.map_err(std::io::Error::other)??;
         check::spawn(&drives);
         Ok(drives)
     }
@@ -88,18 +88,14 @@ impl Drives {
     /// Closes every drive cleanly. Puts that are not answered by then fail.
     pub(crate) async fn close(&self) {
         let flushers: Vec<_> = self.flushers().values().cloned().collect();
-        let closing =
-            tokio::task::spawn_blocking(move || flushers.iter().for_each(|flusher| flusher.close()));
-        if closing.await.is_err() {
-            tracing::error!("closing the drives failed");
-        }
+        futures::future::join_all(flushers.iter().map(|flusher| flusher.close())).await;
     }
 }
 
 /// The drive id of each directory, and whether an identity is there.
 fn identities(disk: &dyn Disk, config: &DrivesConfig) -> Result<Vec<(DriveId, bool)>, DrivesOpenError> {
     let mut found: Vec<Option<DriveId>> = Vec::with_capacity(config.drives.len());
-    let mut taken = HashSet::new();
+    let mut taken = BTreeSet::new();
     for place in &config.drives {
         let identity = DriveIdentity::read(disk, &place.dir).ok();
         if let Some(identity) = &identity {
@@ -138,14 +134,15 @@ impl Drives {
             .zip(&ids)
             .enumerate()
             .map(|(number, (place, (id, _)))| {
-                Arc::new(LocalDrive::lost(number, *id, place.dir.clone(), place.default))
+                let offload = config.offload.clone();
+                Arc::new(LocalDrive::lost(number, *id, place, offload))
             })
             .collect();
         let opened = Arc::new(Self {
             disk,
             drives,
-            flushers: Mutex::new(HashMap::new()),
-            collectors: Mutex::new(HashMap::new()),
+            flushers: Mutex::new(BTreeMap::new()),
+            collectors: Mutex::new(BTreeMap::new()),
             lowest_lease: AtomicU64::new(0),
             changes: Arc::new(Changes::new((config.fresh_log_id)())),
             config,
@@ -229,12 +226,7 @@ impl Drives {
         if let Some(flusher) = flushers.get(&device).filter(|flusher| !flusher.is_shut()) {
             return Ok(Arc::clone(flusher));
         }
-        let flusher = Flusher::start(
-            device,
-            Arc::clone(&self.disk),
-            self.config.queue_bytes,
-            self.config.headroom_bytes,
-        )?;
+        let flusher = Flusher::start(device, Arc::clone(&self.disk), &self.config)?;
         flushers.insert(device, Arc::clone(&flusher));
         Ok(flusher)
     }

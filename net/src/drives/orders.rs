@@ -3,7 +3,7 @@
 //! It decides nothing about what is garbage; the collector does. Invariant: a shard goes only on an order signed by the
 //! key that the vault's owner named, of a number above every earlier one, and only if the shard's own header names that vault.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use engine::drive::ShardKey;
@@ -17,13 +17,13 @@ use crate::entry::DriveId;
 const SHARDS_MAX: u8 = 64;
 
 /// Who may order deletions in each vault.
-pub(super) type Collectors = HashMap<[u8; 16], Collector>;
+pub(super) type Collectors = BTreeMap<[u8; 16], Collector>;
 
 /// The collector trusted for a vault.
 pub(super) struct Collector {
     delegation: CollectorDelegation,
     /// The highest order number carried out, of each key that was ever the collector's: an earlier one may come back.
-    seen: HashMap<scopes::PublicKey, u64>,
+    seen: BTreeMap<String, u64>,
 }
 
 /// Most collectors of one vault whose order numbers are remembered: one for each start of a gateway.
@@ -79,7 +79,7 @@ impl Drives {
         let mut collectors = self.collectors();
         let known = collectors.entry(delegation.vault.0).or_insert_with(|| Collector {
             delegation: delegation.clone(),
-            seen: HashMap::new(),
+            seen: BTreeMap::new(),
         });
         if delegation.number < known.delegation.number {
             return false;
@@ -96,11 +96,12 @@ impl Drives {
             return Err(DeleteError::NotTheCollector);
         };
         let collector = known.delegation.collector;
+        let name = collector.to_string();
         let in_force = now_ms.is_none_or(|now| known.delegation.window.contains(now));
         if *order.signer() != collector || statement.collector != collector || !in_force {
             return Err(DeleteError::NotTheCollector);
         }
-        if let Some(seen) = known.seen.get(&collector).copied()
+        if let Some(seen) = known.seen.get(&name).copied()
             && statement.number <= seen
         {
             return Err(DeleteError::Replayed {
@@ -111,7 +112,7 @@ impl Drives {
         if known.seen.len() >= SEEN_MAX {
             known.seen.clear();
         }
-        known.seen.insert(collector, statement.number);
+        known.seen.insert(name, statement.number);
         Ok(())
     }
 
@@ -124,7 +125,7 @@ impl Drives {
             (ShardKey { pack, index }, drive)
         });
         let (drives, strays) = (Arc::clone(self), strays.collect::<Vec<_>>());
-        let found = tokio::task::spawn_blocking(move || {
+        let found = self.config.offload.run(move || {
             let mut found = drives.find_deletable(&packs, vault);
             drives.find_strays(&strays, vault, &mut found);
             found

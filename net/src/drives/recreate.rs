@@ -37,7 +37,7 @@ impl Drives {
         work: impl FnOnce(&Self, &Arc<LocalDrive>) -> Result<T, DriveError> + Send + 'static,
     ) -> Result<T, DriveError> {
         let (inner, drive) = (Arc::clone(self), Arc::clone(drive));
-        let done = tokio::task::spawn_blocking(move || work(&inner, &drive)).await;
+        let done = self.config.offload.run(move || work(&inner, &drive)).await;
         done.unwrap_or_else(|join| Err(io::Error::other(join).into()))
     }
 

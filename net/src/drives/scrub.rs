@@ -3,9 +3,10 @@
 //! Invariant: what could not be read is not called damaged.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::drive::ShardKey;
+use tokio::time::Instant;
 
 use super::drive::{DriveFailure, LocalDrive};
 
@@ -34,7 +35,7 @@ impl LocalDrive {
         max: usize,
     ) -> Result<Scrubbed, DriveFailure> {
         let drive = Arc::clone(self);
-        let scrubbing = tokio::task::spawn_blocking(move || drive.scrub_here(after, max));
+        let scrubbing = self.offload.run(move || drive.scrub_here(after, max));
         scrubbing.await.unwrap_or(Err(DriveFailure::Closed))
     }
 

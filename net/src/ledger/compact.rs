@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::codec::DecodeError;
 use engine::log::{FramesWithPayload, LogError, Position, ReadError};
 use engine::slots::Entry;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::LedgerError;
 use super::flusher::Flusher;

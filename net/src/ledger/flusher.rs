@@ -1,26 +1,30 @@
-//! The flusher of a local ledger: the one thread that decides, writes and answers.
+//! The flusher of a local ledger: the one thread (in a simulation, task) that decides, writes and answers.
 //!
 //! A turn takes what is queued (bounded, without any artificial delay), decides each append, writes its frame, flushes
 //! once, commits to the state, publishes, answers. What arrives during a flush makes the next turn: group commit.
 //! Invariant: an answer is sent only after the flush of everything it was decided on; after a failed flush the thread
 //! ends, and whoever waits or comes later hears that the ledger is fenced.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use engine::codec::Writer;
 use engine::disk::Disk;
 use engine::log::{Log, LogError, Position};
 use engine::slots::{Append, AppliedAppend, Decision, Sequence, ValueRange};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::compact::Compaction;
 use super::frames::{KIND_APPEND, KIND_RECORDS_THROUGH};
 use super::replay::replay;
 use super::state::{Answer, Fence, Request, Shared};
 use super::{LedgerConfig, LedgerError};
+use crate::offload::Flushing;
+use crate::queue::{Queue, Queued, Room};
 use crate::reserve::Reserve;
 
 /// Most requests of a turn.
@@ -48,6 +52,16 @@ struct Turn {
     done: Vec<Reply<()>>,
 }
 
+/// A turn whose flush is still to come.
+#[derive(Default)]
+pub(super) struct Begun {
+    turn: Turn,
+    /// The requests' room in the queue, given back when the turn ends.
+    room: Vec<Room>,
+    close: bool,
+    idle: bool,
+}
+
 /// The flusher's own state.
 pub(super) struct Flusher {
     pub(super) shared: Arc<Shared>,
@@ -55,6 +69,7 @@ pub(super) struct Flusher {
     pub(super) reserve: Reserve,
     pub(super) compaction: Compaction,
     dirty: bool,
+    ends_cleanly: bool,
 }
 
 impl Flusher {
@@ -73,64 +88,44 @@ impl Flusher {
             reserve,
             compaction: Compaction::new(config.segments_min),
             dirty: false,
-        }
-    }
-
-    /// The thread's life.
-    pub(super) fn run(mut self) {
-        match self.turns() {
-            Ok(()) => {
-                self.end();
-                if let Err(error) = self.log.close() {
-                    tracing::error!(%error, "the ledger did not close cleanly");
-                }
-            }
-            Err(_) => self.end(),
+            ends_cleanly: false,
         }
     }
 
     /// Refuses what comes from now on; requests that wait get no answer, which reads as the reason.
-    fn end(&self) {
+    fn shut(&self) {
         self.shared.queue.close();
         drop(self.shared.queue.take(usize::MAX, usize::MAX, Duration::ZERO));
     }
 
-    fn turns(&mut self) -> Result<(), Fence> {
-        loop {
-            let wait = match (self.compaction.is_due(Instant::now()), self.dirty) {
-                (true, _) => Duration::ZERO,
-                (false, dirty) if dirty || self.compaction.is_resting() => IDLE,
-                (false, _) => ASLEEP,
-            };
-            let batch = self.shared.queue.take(REQUESTS_MAX, TURN_BYTES_MAX, wait);
-            if batch.is_empty() && !self.compaction.is_due(Instant::now()) {
-                self.idle()?;
-                continue;
-            }
-            // Before anything is decided: a removal that is decided already must not be followed by the carried entry.
-            let wrote = self.compact_step()?;
-            let mut turn = Turn {
-                wrote,
-                ..Turn::default()
-            };
-            let mut close = false;
-            // The requests' room in the queue is given back when the turn ends.
-            let mut room = Vec::with_capacity(batch.len());
-            for queued in batch {
-                let (request, held) = queued.split();
-                room.push(held);
-                match request {
-                    Request::Close => close = true,
-                    request => turn = self.take(request, turn)?,
-                }
-            }
-            self.finish(turn)?;
-            self.compact_done()?;
-            drop(room);
-            if close {
-                return Ok(());
+    fn begin_turn(&mut self, batch: Vec<Queued<Request>>) -> Result<Begun, Fence> {
+        let mut begun = Begun::default();
+        if batch.is_empty() && !self.compaction.is_due(Instant::now()) {
+            self.idle()?;
+            begun.idle = true;
+            return Ok(begun);
+        }
+        // Before anything is decided: a removal that is decided already must not be followed by the carried entry.
+        begun.turn.wrote = self.compact_step()?;
+        for queued in batch {
+            let (request, held) = queued.split();
+            begun.room.push(held);
+            match request {
+                Request::Close => begun.close = true,
+                request => begun.turn = self.take(request, begun.turn)?,
             }
         }
+        Ok(begun)
+    }
+
+    /// Whether it was the last turn.
+    fn finish_turn(&mut self, begun: Begun) -> Result<bool, Fence> {
+        if !begun.idle {
+            self.finish(begun.turn)?;
+            self.compact_done()?;
+        }
+        drop(begun.room);
+        Ok(begun.close)
     }
 
     fn idle(&mut self) -> Result<(), Fence> {
@@ -395,6 +390,52 @@ impl Flusher {
         drop(tail);
         self.shared.durable.send_replace(newest);
         Ok(())
+    }
+}
+
+impl Flushing for Flusher {
+    type Job = Request;
+    type Turn = Begun;
+    const JOBS_MAX: usize = REQUESTS_MAX;
+    const TURN_BYTES_MAX: usize = TURN_BYTES_MAX;
+
+    fn queue(&mut self) -> &Queue<Request> {
+        &self.shared.queue
+    }
+
+    fn wait(&self) -> Duration {
+        match (self.compaction.is_due(Instant::now()), self.dirty) {
+            (true, _) => Duration::ZERO,
+            (false, dirty) if dirty || self.compaction.is_resting() => IDLE,
+            (false, _) => ASLEEP,
+        }
+    }
+
+    fn begin(&mut self, batch: Vec<Queued<Request>>) -> ControlFlow<(), Begun> {
+        match self.begin_turn(batch) {
+            Ok(begun) => ControlFlow::Continue(begun),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn finish(&mut self, begun: Begun) -> ControlFlow<()> {
+        match self.finish_turn(begun) {
+            Ok(false) => ControlFlow::Continue(()),
+            Ok(true) => {
+                self.ends_cleanly = true;
+                ControlFlow::Break(())
+            }
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn end(self) {
+        self.shut();
+        if self.ends_cleanly
+            && let Err(error) = self.log.close()
+        {
+            tracing::error!(%error, "the ledger did not close cleanly");
+        }
     }
 }
 

@@ -7,7 +7,6 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use engine::disk::Disk;
@@ -23,9 +22,10 @@ use super::snapshot::{Snapshot, read_value};
 use super::state::{Request, Shared};
 use super::tail::{PAGE_BYTES_MAX, Place, memory_bytes};
 use super::{Ledger, LedgerError, LedgerStatus, Tail};
+use crate::offload::{Offload, Worker};
 
 /// How a local ledger is kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LedgerConfig {
     /// A random number: the log's id if it is made now.
     pub fresh_log_id: u64,
@@ -40,6 +40,8 @@ pub struct LedgerConfig {
     pub queue_bytes: u32,
     /// Bytes set aside for deletes and the collector on a full disk.
     pub reserve_bytes: u64,
+    /// Where it flushes and reads.
+    pub offload: Offload,
 }
 
 impl LedgerConfig {
@@ -53,6 +55,7 @@ impl LedgerConfig {
             segments_min: 4,
             queue_bytes: 16 << 20,
             reserve_bytes: 16 << 20,
+            offload: Offload::Threads,
         }
     }
 }
@@ -65,7 +68,8 @@ pub struct LocalLedger {
 
 struct Inner {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    worker: Mutex<Option<Worker>>,
+    offload: Offload,
 }
 
 impl Drop for Inner {
@@ -100,12 +104,11 @@ impl LocalLedger {
         }
         let shared = Arc::new(Shared::new(config.queue_bytes, log.reader(), table, tail));
         let flusher = Flusher::new(Arc::clone(&shared), log, disk, dir, &config);
-        let thread = std::thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || flusher.run())?;
+        let worker = config.offload.start("ledger".to_owned(), flusher)?;
         let inner = Arc::new(Inner {
             shared,
-            thread: Mutex::new(Some(thread)),
+            worker: Mutex::new(Some(worker)),
+            offload: config.offload,
         });
         Ok((Self { inner }, recovery))
     }
@@ -114,15 +117,16 @@ impl LocalLedger {
     pub async fn close(&self) {
         let shared = self.shared();
         let _ = shared.queue.push_control(Request::Close);
-        let thread = self
+        let worker = self
             .inner
-            .thread
+            .worker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let joined = tokio::task::spawn_blocking(move || thread.map(JoinHandle::join)).await;
-        if !matches!(joined, Ok(None | Some(Ok(())))) {
-            tracing::error!("the ledger's thread panicked");
+        if let Some(worker) = worker
+            && !worker.ended().await
+        {
+            tracing::error!("the ledger's flusher panicked");
         }
     }
 
@@ -238,9 +242,9 @@ impl LocalLedger {
                 Place::Log { from, through } => (from, through),
             };
             let shared = Arc::clone(self.shared());
-            let read =
-                tokio::task::spawn_blocking(move || read_tail(&shared, position, from, through, max)).await;
-            match read {
+            let offload = &self.inner.offload;
+            let read = offload.run(move || read_tail(&shared, position, from, through, max));
+            match read.await {
                 Ok(Ok(appends)) => return Ok(Tail::Appends(appends)),
                 // Compaction removed the segment: the index knows by now.
                 Ok(Err(ReadError::NoSegment { .. })) => {}
@@ -273,6 +277,7 @@ impl LocalLedger {
             entries: Arc::new(entries),
             next: 0,
             reader: shared.reader.clone(),
+            offload: self.inner.offload.clone(),
             _held: held,
         })
     }
@@ -346,9 +351,8 @@ impl Ledger for LocalLedger {
     fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, LedgerError>> {
         Box::pin(async move {
             let this = self.clone();
-            tokio::task::spawn_blocking(move || this.take_snapshot())
-                .await
-                .unwrap_or(Err(LedgerError::Closed))
+            let taking = self.inner.offload.run(move || this.take_snapshot());
+            taking.await.unwrap_or(Err(LedgerError::Closed))
         })
     }
 

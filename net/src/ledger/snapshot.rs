@@ -11,6 +11,7 @@ use engine::slots::{Address, Entry, EntryKind, Sequence};
 
 use super::LedgerError;
 use super::frames::ValueAt;
+use crate::offload::Offload;
 
 /// A page ends after so many bytes of values.
 const PAGE_BYTES_MAX: u64 = 8 << 20;
@@ -21,6 +22,7 @@ pub struct Snapshot {
     pub(super) entries: Arc<Vec<(Address, Sequence, ValueAt)>>,
     pub(super) next: usize,
     pub(super) reader: LogReader,
+    pub(super) offload: Offload,
     pub(super) _held: Arc<()>,
 }
 
@@ -79,9 +81,8 @@ impl Snapshot {
             return Ok(Vec::new());
         }
         let (entries, reader) = (Arc::clone(&self.entries), self.reader.clone());
-        tokio::task::spawn_blocking(move || read_page(&entries, wanted, &reader))
-            .await
-            .unwrap_or(Err(LedgerError::Closed))
+        let reading = self.offload.run(move || read_page(&entries, wanted, &reader));
+        reading.await.unwrap_or(Err(LedgerError::Closed))
     }
 }
 

@@ -26,7 +26,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     let turn = tokio::time::timeout(TURN_PATIENCE, turn).await;
     let turn = turn.map_err(|_| Refusal::Busy)?.map_err(|_| Refusal::Lost)?;
     let drive = Arc::clone(drive);
-    let done = tokio::task::spawn_blocking(move || {
+    let offload = drive.offload.clone();
+    let done = offload.run(move || {
         let done = work(&drive);
         drop(turn);
         done
@@ -175,7 +176,9 @@ async fn put(
         expected == Some(ShardHash::of(&shard))
     } else {
         let hashing = shard.clone();
-        let holds = tokio::task::spawn_blocking(move || expected == Some(ShardHash::of(&hashing)));
+        let holds = drive
+            .offload
+            .run(move || expected == Some(ShardHash::of(&hashing)));
         holds.await.unwrap_or(false)
     };
     if !holds {

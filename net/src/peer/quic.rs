@@ -5,6 +5,12 @@
 //! the service is told; calls wait no longer than [`QuicConfig`] says; and what one peer sends or does not take is held within its
 //! bounds, which are those of its key however many connections it makes.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real sockets and clocks: a simulation has a transport of its own"
+)]
+
 mod answering;
 mod dialing;
 mod endpoint;

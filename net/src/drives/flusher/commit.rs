@@ -4,6 +4,11 @@
 //! are made when they are first needed and live as long as the flusher. Invariant: every drive that is handed over comes
 //! back, also when its commit panics; it is lost then.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "threads of a flusher that is a thread itself"
+)]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -20,14 +25,17 @@ pub(super) type Committed = (Owned, Result<(), DriveError>);
 /// The helper threads of one flusher.
 pub(super) struct Helpers {
     device: u64,
+    /// Most threads beside the flusher's own.
+    max: usize,
     work: Vec<Sender<Owned>>,
     back: (Sender<Committed>, Receiver<Committed>),
 }
 
 impl Helpers {
-    pub(super) fn new(device: u64) -> Self {
+    pub(super) fn new(device: u64, threaded: bool) -> Self {
         Self {
             device,
+            max: if threaded { HELPERS_MAX } else { 0 },
             work: Vec::new(),
             back: channel(),
         }
@@ -36,7 +44,7 @@ impl Helpers {
     /// Commits each drive, at one time as far as there are helpers.
     pub(super) fn commit(&mut self, mut drives: Vec<Owned>) -> Vec<Committed> {
         let mut done = Vec::with_capacity(drives.len());
-        self.grow(drives.len().saturating_sub(1).min(HELPERS_MAX));
+        self.grow(drives.len().saturating_sub(1).min(self.max));
         let mut out = 0;
         for helper in &self.work {
             // The last one is this thread's own.
