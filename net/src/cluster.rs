@@ -7,13 +7,16 @@
 //! place; a lost drive stays in the layout and is never recreated silently; bytes that do not check are never returned
 //! by a verified read.
 
+mod budget;
 mod census;
 mod challenge;
 mod collect;
 mod delete;
 mod heal;
+mod holdings;
 mod layout;
 mod missing;
+mod moving;
 mod open;
 mod place;
 mod presence;
@@ -23,8 +26,11 @@ mod rebuild;
 mod recreate;
 mod remote;
 mod repair;
+mod replace;
+mod replacing;
 mod scrub;
 mod status;
+mod strays;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -32,7 +38,7 @@ mod verify;
 mod votes;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -40,26 +46,33 @@ use bytes::Bytes;
 use engine::erasure::Coder;
 use engine::pack::Code;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::drives::{DriveConfig, Drives, DrivesConfig, FreshLogId};
 use crate::entry::{DriveId, PackEntry};
+use challenge::Draws;
 use layout::{Layout, Way};
 use missing::Missing;
 use place::Place;
+use remote::Operations;
 
 pub use crate::drives::{
     CompactReport, DeleteError, DeleteReport, DriveFailure, PutSpace, cluster_id_of, drive_id,
 };
 pub use challenge::{ChallengeReport, SAMPLES_MAX, detection};
 pub use collect::{ListedPack, ListedPage, StoredPack};
+pub use holdings::{DrainState, Holding, Holdings};
 pub use layout::{LayoutError, PeerConfig, Standing};
+pub use moving::MoveError;
 pub use open::ClusterOpenError;
 pub use put::PutError;
 pub use read::{LaneRange, ReadError};
 pub use remote::Peers;
 pub use repair::{PackStream, Progress, RepairError, RepairOptions, RepairReport, packs_of};
+pub use replace::{ReplaceOptions, ReplaceReport};
 pub use scrub::{PackLookup, ScrubReport};
 pub use status::{ClusterStatus, DriveState, DriveStatus, PeerStatus};
+pub use strays::HeldStrays;
 pub use tally::Tally;
 pub use verify::{BadShard, VerifiedRange};
 
@@ -111,6 +124,21 @@ struct Inner {
     way: Option<Way>,
     /// Held while the layout is changed.
     changing: tokio::sync::Mutex<()>,
+    /// Grows with each change of the layout.
+    layout_changes: AtomicU64,
+    operations: Arc<Operations>,
+    /// What challenges are drawn from.
+    draws: Mutex<Draws>,
+    /// Since when drives have been lost.
+    lost_since: Mutex<BTreeMap<DriveId, Instant>>,
+    /// Copies of shards that are being moved to where they are, or deleted.
+    busy: Mutex<BTreeSet<strays::Copy>>,
+    /// Whether moves left copies behind that no entry names.
+    strays_left: AtomicBool,
+    /// What moves hold in memory, in KiB.
+    moving_memory: Semaphore,
+    /// How far the placing anew of shards is, while it is under way.
+    replacing: Mutex<Option<Progress>>,
     code: Code,
     missing: Missing,
     /// The delegations of the vaults' collectors, for peers that have not heard of them.
@@ -139,6 +167,11 @@ const BACKGROUND_BYTES_MAX: usize = 64 << 20;
 impl Inner {
     fn place(&self, id: DriveId) -> Option<Place> {
         self.layout().place(&id).cloned()
+    }
+
+    /// A number for an operation of this process's own.
+    fn next_operation(&self) -> [u8; 16] {
+        self.operations.next()
     }
 
     /// The place of shard `index`.

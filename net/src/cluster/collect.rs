@@ -21,8 +21,8 @@ pub struct ListedPack {
     pub id: PackId,
     /// The highest lease under which one of its shards was written.
     pub lease: u64,
-    /// The drives that say that they hold a shard, by index. A peer may claim what it has not.
-    pub claims: BTreeMap<u8, Vec<DriveId>>,
+    /// The drives that say that they hold a shard, by index, and the lease under which each got it. A peer may claim what it has not.
+    pub claims: BTreeMap<u8, Vec<(DriveId, u64)>>,
 }
 
 /// A page of the packs that lie on the drives.
@@ -58,7 +58,7 @@ impl ListedPack {
                 pack: self.id,
                 index: *index,
             };
-            drives.iter().map(move |drive| (key, *drive))
+            drives.iter().map(move |(drive, _)| (key, *drive))
         })
     }
 
@@ -129,7 +129,10 @@ impl Cluster {
                     claims: BTreeMap::new(),
                 });
                 pack.lease = pack.lease.max(lease);
-                pack.claims.entry(key.index).or_default().push(place.id());
+                pack.claims
+                    .entry(key.index)
+                    .or_default()
+                    .push((place.id(), lease));
             }
         }
         let known = packs.len();

@@ -5,6 +5,7 @@
 //! as lost for good, until nothing names it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use engine::placement::DomainId;
@@ -252,6 +253,7 @@ impl Cluster {
         let way = inner.way.as_ref().ok_or(LayoutError::NoWay)?;
         let layout = inner.layout().with(peers, way).ok_or(LayoutError::Twice)?;
         inner.set_layout(layout);
+        inner.layout_changes.fetch_add(1, Ordering::AcqRel);
         drop(alone);
         // What is gone is missing from now on, and what is back may be there.
         inner.own.changes.lost_shards();

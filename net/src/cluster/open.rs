@@ -9,8 +9,10 @@ use engine::disk::Disk;
 use engine::erasure::Coder;
 use tokio::sync::Semaphore;
 
+use super::challenge::Draws;
 use super::layout::{Layout, Way};
 use super::missing::Missing;
+use super::moving::MEMORY_UNITS;
 use super::place::Place;
 use super::remote::Operations;
 use super::{BACKGROUND_BYTES_MAX, Cluster, ClusterConfig, Counters, Inner, WHOLE_PACKS_MAX, watch};
@@ -47,14 +49,19 @@ impl Cluster {
             return Err(ClusterOpenError::TooFewDrives { have, need });
         }
         let random = (config.own.fresh_log_id)();
+        let mut seed = [0; 32];
+        for part in seed.chunks_exact_mut(8) {
+            part.copy_from_slice(&(config.own.fresh_log_id)().to_be_bytes());
+        }
+        let operations = Arc::new(Operations {
+            random,
+            next: AtomicU64::new(0),
+        });
         let own = Drives::open(disk, config.own).await?;
         let places = own.drives.iter().cloned().map(Place::Local).collect();
         let way = config.peers.as_ref().map(|peers| Way {
             transport: Arc::clone(&peers.transport),
-            operations: Arc::new(Operations {
-                random,
-                next: AtomicU64::new(0),
-            }),
+            operations: Arc::clone(&operations),
         });
         let configs = config.peers.map(|peers| peers.peers).unwrap_or_default();
         let layout = Layout::new(places, Vec::new()).and_then(|layout| match &way {
@@ -70,6 +77,15 @@ impl Cluster {
             layout: RwLock::new(Arc::new(layout)),
             way,
             changing: tokio::sync::Mutex::default(),
+            layout_changes: AtomicU64::new(0),
+            operations,
+            draws: Mutex::new(Draws::new(&seed)),
+            lost_since: Mutex::default(),
+            busy: Mutex::default(),
+            // What another start left behind is looked for once.
+            strays_left: AtomicBool::new(true),
+            moving_memory: Semaphore::new(MEMORY_UNITS as usize),
+            replacing: Mutex::default(),
             code: config.code,
             missing: Missing::default(),
             delegations: Mutex::default(),

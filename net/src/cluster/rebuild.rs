@@ -12,6 +12,7 @@ use bytes::Bytes;
 use engine::pack::ShardHash;
 
 use super::Inner;
+use super::place::Place;
 use super::put::{header, key};
 use super::read::{ReadError, sources};
 use super::verify::BadShard;
@@ -89,10 +90,42 @@ impl Inner {
                 Err(_) => {}
             }
         }
+        // Last of all, copies that a move left behind.
+        let lacking = entry
+            .stored()
+            .filter(|index| !matches!(gathered.shards.get(*index), Some(Some(_))));
+        for index in lacking.collect::<Vec<_>>() {
+            if have >= code.data() {
+                break;
+            }
+            let stray = self.stray_of(entry, index).await;
+            if let (Some(shard), Some(place)) = (stray, gathered.shards.get_mut(index)) {
+                have += 1;
+                *place = Some(shard);
+            }
+        }
         if have < code.data() {
             return Err(ReadError::too_few(entry, have));
         }
         Ok(gathered)
+    }
+
+    /// A copy of a shard on a drive that the entry does not name, if there is one that has its hash.
+    async fn stray_of(&self, entry: &Arc<PackEntry>, index: usize) -> Option<Bytes> {
+        let layout = self.layout();
+        let key = key(entry, index);
+        let others = layout
+            .places()
+            .iter()
+            .filter(|place| Some(place.id()) != entry.drive(index));
+        for place in others.filter(|place| place.is_present()) {
+            if matches!(place.has(&[key]).await.as_deref(), Ok([true]))
+                && let Ok(shard) = self.read_verified_at(place, entry, index).await
+            {
+                return Some(shard);
+            }
+        }
+        None
     }
 
     /// Reads one whole shard and checks its hash.
@@ -102,6 +135,15 @@ impl Inner {
         index: usize,
     ) -> Result<Bytes, DriveFailure> {
         let place = self.place_of(entry, index).ok_or(DriveFailure::Lost)?;
+        self.read_verified_at(&place, entry, index).await
+    }
+
+    async fn read_verified_at(
+        &self,
+        place: &Place,
+        entry: &PackEntry,
+        index: usize,
+    ) -> Result<Bytes, DriveFailure> {
         let whole = (0, entry.summary.geometry.shard_bytes);
         let reading = place.read_range(key(entry, index), whole, Purpose::Repair);
         // A peer that stalls must not keep what waits behind a rebuild waiting.

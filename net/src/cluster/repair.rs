@@ -50,6 +50,8 @@ pub struct Progress {
     pub shards_rebuilt: u64,
     /// Bytes rebuilt so far.
     pub bytes_rebuilt: u64,
+    /// How long the rest takes at the pace so far, in seconds, where that is known.
+    pub seconds_left: Option<u64>,
 }
 
 /// What a repair found and did. The figures of the census are counted after the last rebuild.
@@ -228,6 +230,7 @@ impl Pass<'_, '_, '_> {
         let number = self.inner.missing.begin_census();
         let mut stream = (self.packs)().chunks(PAGE_PACKS);
         while let Some(page) = next_page(&mut stream).await? {
+            self.inner.missing.refresh(&page);
             for (entry, absent) in page.iter().zip(self.inner.lacks(&page).await) {
                 packs += 1;
                 shards += entry.stored().count() as u64;

@@ -34,6 +34,7 @@ async fn watch(weak: Weak<Inner>) {
             inner.own.changes.lost_shards();
         }
         poll_peers(&inner, false).await;
+        inner.note_lost();
     }
 }
 

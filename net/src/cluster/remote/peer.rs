@@ -38,7 +38,7 @@ pub(in crate::cluster) struct Operations {
 }
 
 impl Operations {
-    fn next(&self) -> [u8; 16] {
+    pub(in crate::cluster) fn next(&self) -> [u8; 16] {
         let mut id = [0; 16];
         let (high, low) = id.split_at_mut(8);
         high.copy_from_slice(&self.random.to_be_bytes());
