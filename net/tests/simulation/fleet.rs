@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
-
-use crate::gateway::{Gateway, Unavailable};
+use crate::gateway::{Death, Gateway, Unavailable};
 use crate::keeper;
 use crate::records::Histories;
 use crate::world::World;
@@ -12,7 +10,7 @@ use crate::world::World;
 struct Seat {
     gateway: Option<Arc<Gateway>>,
     lives: u64,
-    died: watch::Sender<bool>,
+    died: Arc<Death>,
 }
 
 pub struct Fleet {
@@ -28,7 +26,7 @@ impl Fleet {
         let seat = |_| Seat {
             gateway: None,
             lives: 0,
-            died: watch::channel(false).0,
+            died: Arc::default(),
         };
         Arc::new(Self {
             histories: Arc::default(),
@@ -52,8 +50,8 @@ impl Fleet {
             let mut seats = self.seats();
             let seat = &mut seats[number];
             seat.lives += 1;
-            seat.died = watch::channel(false).0;
-            (seat.lives, seat.died.subscribe())
+            seat.died = Arc::default();
+            (seat.lives, Arc::clone(&seat.died))
         };
         self.world.gateways()[number] = life;
         let (world, histories) = (Arc::clone(&self.world), Arc::clone(&self.histories));
@@ -72,7 +70,7 @@ impl Fleet {
                 let keeping = keeper::keep(Arc::clone(&gateway));
                 tokio::select! {
                     biased;
-                    () = gateway.death() => {}
+                    () = gateway.died.wait() => {}
                     () = keeping => {}
                 }
             });
@@ -84,9 +82,9 @@ impl Fleet {
         let (gateway, died) = {
             let mut seats = self.seats();
             let seat = &mut seats[number];
-            (seat.gateway.take(), seat.died.clone())
+            (seat.gateway.take(), Arc::clone(&seat.died))
         };
-        died.send_replace(true);
+        died.come();
         drop(gateway);
     }
 
@@ -104,7 +102,7 @@ impl Fleet {
             world.trace.step("client", &[number as u64, key, what]);
             let done = tokio::select! {
                 biased;
-                () = gateway.death() => Err(Unavailable("the gateway died".to_owned())),
+                () = gateway.died.wait() => Err(Unavailable("the gateway died".to_owned())),
                 done = self.operate(&gateway, key, what) => done,
             };
             match done {

@@ -4,6 +4,7 @@
 //! right, as a chunk's tag would tell. It keeps the order of a write: shards durable, one append, answer.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::codec::{DecodeError, Reader, Writer};
@@ -14,7 +15,7 @@ use engine::slots::{Address, Append, Entry, EntryKind, Expectation, Outcome, Seq
 use net::cluster::{PeerConfig, Peers};
 use net::ledger::local::pack_address;
 use net::{Cluster, ClusterConfig, LaneRange, Ledger, PackEntry};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::history::{Action, Version};
 use crate::lease;
@@ -84,6 +85,26 @@ fn slot(key: u64) -> Address {
     }
 }
 
+/// The end of one start of a gateway. Whoever waits for it hears of it in the order in which they began to.
+#[derive(Default)]
+pub struct Death {
+    has_come: AtomicBool,
+    comes: Notify,
+}
+
+impl Death {
+    pub fn come(&self) {
+        self.has_come.store(true, Ordering::Relaxed);
+        self.comes.notify_waiters();
+    }
+
+    pub async fn wait(&self) {
+        while !self.has_come.load(Ordering::Relaxed) {
+            self.comes.notified().await;
+        }
+    }
+}
+
 /// One start of a gateway.
 pub struct Gateway {
     pub world: Arc<World>,
@@ -91,7 +112,7 @@ pub struct Gateway {
     pub lease: u64,
     pub cluster: Cluster,
     pub ledger: Arc<dyn Ledger>,
-    pub died: watch::Receiver<bool>,
+    pub died: Arc<Death>,
     pub histories: Arc<Histories>,
     /// Packs that no entry can name any more.
     pub dead: Mutex<BTreeSet<PackId>>,
@@ -107,7 +128,7 @@ impl Gateway {
         world: Arc<World>,
         number: usize,
         life: u64,
-        died: watch::Receiver<bool>,
+        died: Arc<Death>,
         histories: Arc<Histories>,
     ) -> Option<Arc<Self>> {
         let ledger: Arc<dyn Ledger> = Arc::new(FarLedger {
@@ -158,12 +179,6 @@ impl Gateway {
             histories,
             dead: Mutex::default(),
         }))
-    }
-
-    /// Resolves when this start of the gateway has died.
-    pub async fn death(&self) {
-        let mut died = self.died.clone();
-        let _ = died.wait_for(|died| *died).await;
     }
 
     pub fn bury(&self, pack: PackId) {
