@@ -133,8 +133,8 @@ struct Inner {
     lost_since: Mutex<BTreeMap<DriveId, Instant>>,
     /// Copies of shards that are being moved to where they are, or deleted.
     busy: Mutex<BTreeSet<strays::Copy>>,
-    /// Whether moves left copies behind that no entry names.
-    strays_left: AtomicBool,
+    /// How often moves left copies behind that no entry names.
+    strays_left: AtomicU64,
     /// What moves hold in memory, in KiB.
     moving_memory: Semaphore,
     /// How far the placing anew of shards is, while it is under way.

@@ -190,7 +190,7 @@ impl Mover {
             Some(self.put(&entry, scope, *index, *drive, shard))
         });
         if !futures::future::join_all(puts).await.into_iter().all(|done| done) {
-            self.inner.strays_left.store(true, Ordering::Release);
+            self.inner.strays_left.fetch_add(1, Ordering::AcqRel);
             return Ok(Moved::Failed);
         }
         // An implied shard has no bytes, but its drive has to be there all the same.
@@ -341,7 +341,7 @@ impl Mover {
                 inner.missing.moved(&entry);
             }
             // Either way there is one copy more than entries name.
-            inner.strays_left.store(true, Ordering::Release);
+            inner.strays_left.fetch_add(1, Ordering::AcqRel);
             drop(reserved);
             outcome
         });

@@ -82,8 +82,7 @@ impl Cluster {
             draws: Mutex::new(Draws::new(&seed)),
             lost_since: Mutex::default(),
             busy: Mutex::default(),
-            // What another start left behind is looked for once.
-            strays_left: AtomicBool::new(true),
+            strays_left: AtomicU64::new(0),
             moving_memory: Semaphore::new(MEMORY_UNITS as usize),
             replacing: Mutex::default(),
             code: config.code,

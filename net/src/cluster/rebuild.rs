@@ -236,24 +236,49 @@ impl Inner {
         Ok(rebuilt)
     }
 
-    /// The scope that the headers of the pack's shards name.
+    /// The scope that the headers of the pack's shards name; where no drive that the entry names has one, those of copies elsewhere.
     async fn scope_of(&self, entry: &PackEntry) -> Option<[u8; 16]> {
         let mut votes = ScopeVotes::default();
         for index in entry.stored() {
-            let Some(place) = self.holder(entry, index) else {
-                continue;
-            };
-            let Ok(headers) = place.headers(&[key(entry, index)]).await else {
-                continue;
-            };
-            let own = |header: &engine::drive::ShardHeader| header.vault == entry.vault;
-            if let Some(header) = headers.into_iter().flatten().find(own) {
-                votes.add(header.scope, place.local().is_some());
-                if votes.settled().is_some() {
+            if let Some(place) = self.holder(entry, index) {
+                self.ask_scope(&place, entry, index, &mut votes).await;
+            }
+            if let Some(settled) = votes.settled() {
+                return Some(settled);
+            }
+        }
+        if let Some(scope) = votes.outcome() {
+            return Some(scope);
+        }
+        let layout = self.layout();
+        for place in layout.places().iter().filter(|place| place.is_present()) {
+            for index in entry.stored() {
+                // One drive has one say.
+                if self.ask_scope(place, entry, index, &mut votes).await {
                     break;
                 }
             }
+            if let Some(settled) = votes.settled() {
+                return Some(settled);
+            }
         }
         votes.outcome()
+    }
+
+    /// Whether it said something.
+    async fn ask_scope(
+        &self,
+        place: &Place,
+        entry: &PackEntry,
+        index: usize,
+        votes: &mut ScopeVotes,
+    ) -> bool {
+        let headers = place.headers(&[key(entry, index)]).await.unwrap_or_default();
+        let own = |header: &engine::drive::ShardHeader| header.vault == entry.vault;
+        let header = headers.into_iter().flatten().find(own);
+        if let Some(header) = &header {
+            votes.add(header.scope, place.local().is_some());
+        }
+        header.is_some()
     }
 }

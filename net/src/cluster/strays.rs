@@ -133,9 +133,9 @@ impl Cluster {
         named.collect().await
     }
 
-    /// Whether moves left copies behind since this was asked last, so that the drives are worth looking through.
-    pub fn take_strays(&self) -> bool {
-        self.inner.strays_left.swap(false, Ordering::AcqRel)
+    /// A number that grows when moves leave copies behind: the drives are worth looking through again.
+    pub fn strays_left(&self) -> u64 {
+        self.inner.strays_left.load(Ordering::Acquire)
     }
 }
 

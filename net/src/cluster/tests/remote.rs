@@ -4,6 +4,7 @@
 mod away;
 mod liars;
 mod moving;
+mod strays;
 mod upkeep;
 
 use std::collections::HashMap;
