@@ -4,6 +4,7 @@
 mod away;
 mod liars;
 mod moving;
+mod rebalancing;
 mod strays;
 mod upkeep;
 
@@ -62,6 +63,8 @@ pub(super) struct Wire {
     /// Moves may make so many calls more; none are counted while it is 0.
     left: AtomicUsize,
     stopped: tokio::sync::Notify,
+    /// What drives say they can hold, unless 0.
+    capacity: AtomicU64,
     /// Carried out before the next put.
     before_put: Mutex<Option<BoxFuture<'static, ()>>>,
 }
@@ -148,6 +151,14 @@ impl Wire {
         };
         let asked = call.request.clone();
         let mut reply = node.answer(gateway(), call).await;
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        if let Answer::Drives(drives) = &mut reply.answer
+            && capacity > 0
+        {
+            drives
+                .iter_mut()
+                .for_each(|drive| (drive.allocated_bytes, drive.free_bytes) = (capacity, 0));
+        }
         match (conduct, &asked, &mut reply.answer) {
             (Conduct::Fencer, Request::Put { .. }, answer) => {
                 *answer = Answer::Refused(Refusal::LeaseEnded { lowest_live: 9 });
@@ -245,6 +256,11 @@ impl Rig {
         let disk = Arc::new(self.disks[number].clone());
         let node = Node::open(disk, config).await.unwrap();
         self.wire.nodes.lock().unwrap().insert(peer(number), node);
+    }
+
+    /// No peer says that its drive can hold more than so many bytes.
+    fn hold_at_most(&self, bytes: u64) {
+        self.wire.capacity.store(bytes, Ordering::Relaxed);
     }
 
     /// Ends a node in an orderly way and starts it again.
