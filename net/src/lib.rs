@@ -15,6 +15,7 @@
     )
 )]
 
+mod capacity;
 pub mod cluster;
 mod drives;
 mod entry;

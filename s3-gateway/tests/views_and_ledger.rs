@@ -250,7 +250,7 @@ async fn appends_without_records_that_were_compacted_are_not_missed_by_the_activ
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let opening = Opening::tiny(false);
     let dir = Path::new(ROOT).join("ledger");
-    let (ledger, _) = LocalLedger::open(shared, &dir, opening.ledger).unwrap();
+    let (ledger, _) = LocalLedger::open(shared, &dir, opening.ledger.clone()).unwrap();
     let lease = ledger.take_lease("another", 1).await.unwrap();
     let before = ledger.status().segments;
     for number in 0..600u64 {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use net::cluster::{PeerConfig, Peers};
+use net::cluster::{PeerConfig, Peers, Standing};
 use net::peer::PeerId;
 use net::peer::quic::{Quic, QuicConfig};
 
@@ -111,6 +111,7 @@ impl PeerNodes {
                     id: known.id,
                     domain: domain_of(&known.id),
                     drives: known.drives.clone(),
+                    standing: Standing::Active,
                 })
                 .collect(),
         }
@@ -165,6 +166,7 @@ fn settled(place: &PeerPlace, said: KnownPeer) -> KnownPeer {
     match &place.known {
         Some(known) => KnownPeer {
             drives: known.drives.clone(),
+            standing: Standing::Active,
             ..said
         },
         None => said,

@@ -149,6 +149,13 @@ impl SimDisk {
         Self::with_world(self.seed, world, true)
     }
 
+    /// The disk as a crash at this moment may leave it, with no history and no faults: also of one that keeps none.
+    pub fn crashed(&self, choice: CrashChoice) -> Self {
+        let mut world = self.lock().world.clone();
+        world.crash(choice);
+        Self::with_world(self.seed, world, false)
+    }
+
     /// From now on every sync of a file or directory below `prefix` fails.
     pub fn fail_sync(&self, prefix: &Path) {
         self.lock().sync_fails.push(prefix.to_owned());
@@ -168,6 +175,11 @@ impl SimDisk {
     pub fn fail_read(&self, path: &Path, offset: u64, bytes: u64) {
         let end = offset.saturating_add(bytes);
         self.lock().unreadable.push((path.to_owned(), offset, end));
+    }
+
+    /// Space has come back where writes found the disk full.
+    pub fn end_full(&self) {
+        self.lock().full.clear();
     }
 
     /// Ends all injected faults.

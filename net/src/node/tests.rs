@@ -15,7 +15,7 @@ use engine::erasure::Coder;
 use engine::pack::{Code, Pack, PackBuilder};
 
 use super::{Node, NodeConfig};
-use crate::cluster::{Cluster, ClusterConfig, LaneRange, PeerConfig, Peers, drive_id};
+use crate::cluster::{Cluster, ClusterConfig, LaneRange, PeerConfig, Peers, Standing, drive_id};
 use crate::drives::{DriveConfig, DrivesConfig};
 use crate::peer::message::{KEYS_MAX, PutMode, RestoreMode, Restored};
 use crate::peer::quic::{Addresses, Quic, QuicConfig};
@@ -357,6 +357,7 @@ async fn packs_cross_quic_to_six_nodes_and_come_back() {
             id: key.id(),
             domain: [number; 16],
             drives: vec![drive_id(&[number; 16], 0)],
+            standing: Standing::Active,
         });
     }
     let addresses: Addresses = Arc::new(move |peer| book.get(peer).copied());

@@ -40,7 +40,7 @@ pub async fn rebuild(disk: &SimDisk) -> RebuildReport {
         begin_after: marks.sequence.max(activity_through(disk)),
         ..opening.ledger
     };
-    let (ledger, _) = LocalLedger::open(shared, &Path::new(ROOT).join("ledger"), config).unwrap();
+    let (ledger, _) = LocalLedger::open(shared, &Path::new(ROOT).join("ledger"), config.clone()).unwrap();
     let lease = ledger.take_lease_above("rebuild", 1, marks.lease).await.unwrap();
     ledger
         .records_through(Sequence(config.begin_after))

@@ -116,6 +116,21 @@ fn crash_states_see_only_the_operations_and_marks_before_them() {
 }
 
 #[test]
+fn a_crash_now_leaves_what_was_synced_also_without_a_history() {
+    let disk = SimDisk::unrecorded(7);
+    let file = disk_with_file(&disk);
+    file.write_all_at(&[&[1; 600]], 0).unwrap();
+    file.sync_data().unwrap();
+    file.write_all_at(&[&[2; 600]], 0).unwrap();
+    let content = |choice| disk.crashed(choice).read_small(&path("a")).unwrap();
+    assert_eq!(content(CrashChoice::DropAll), [1; 600]);
+    assert_eq!(content(CrashChoice::KeepAll), [2; 600]);
+    let torn = content(CrashChoice::Seeded(3));
+    assert_eq!(torn, content(CrashChoice::Seeded(3)));
+    assert!(torn.iter().all(|byte| [1, 2].contains(byte)));
+}
+
+#[test]
 fn an_unlinked_file_is_seen_as_such_and_a_full_disk_refuses_growth() {
     let disk = SimDisk::new(6);
     let file = disk_with_file(&disk);

@@ -1,0 +1,251 @@
+//! What goes wrong in a run, and when.
+//!
+//! Two kinds of faults. Those that end by themselves and take nothing away that was durable: messages that get lost or come late, cut
+//! ways, processes that crash (with everything that was not synced), slow peers, full disks, clocks that are off. Of these there may be
+//! any number at one time. And those that count against what is promised of an acknowledged object: a peer that lies, whose drive is wiped,
+//! whose disk fails to sync, or on whose disk bits have turned over. A pack is acknowledged with k + ceil(m/2) durable shards, so floor(m/2)
+//! peers at one time may have such a fault; the next one comes only when a census, taken from the peers themselves, has found every shard of
+//! every pack in its place again.
+//!
+//! Peers that join and peers that drain belong here once the cluster client can take them in and let them go.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::census;
+use crate::fleet::Fleet;
+use crate::world::{Conduct, LEDGER, World, drive_dir};
+
+pub struct Faults {
+    fleet: Arc<Fleet>,
+    world: Arc<World>,
+    /// Peers whose shards may be gone or wrong.
+    spent: Vec<usize>,
+}
+
+impl Faults {
+    pub fn new(fleet: Arc<Fleet>) -> Self {
+        let world = Arc::clone(&fleet.world);
+        Self {
+            fleet,
+            world,
+            spent: Vec::new(),
+        }
+    }
+
+    fn fault(&self, what: &str, number: usize) {
+        self.world.trace.step(what, &[number as u64]);
+    }
+
+    fn any_peer(&self) -> usize {
+        let count = self.world.peers().len();
+        self.world.random.index(count)
+    }
+
+    /// Until the run is over.
+    pub async fn run(mut self) {
+        let world = Arc::clone(&self.world);
+        while !world.trace.is_over() {
+            tokio::time::sleep(world.random.ms(200, 2_500)).await;
+            match world.random.below(100) {
+                0..20 => self.cut_way(),
+                20..32 => self.crash_peer(),
+                32..40 => self.crash_gateway(),
+                40..46 => self.crash_ledger(),
+                46..54 => self.behave(Conduct::Slow),
+                54..60 => self.fill_disk(),
+                60..64 => self.set_clock(),
+                64..70 => {
+                    let bad = world.random.below(6);
+                    world.lossy.store(bad * 8, Ordering::Relaxed);
+                    world.late.store(bad * 15, Ordering::Relaxed);
+                }
+                _ => self.destroy().await,
+            }
+        }
+    }
+
+    /// Carries something out after a while, whatever happens to the run meanwhile.
+    fn later(&self, after: Duration, work: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            work.await;
+        });
+    }
+
+    fn cut_way(&self) {
+        let world = &self.world;
+        let gateway = world.random.index(world.gateways().len());
+        let peers = world.peers().len();
+        let ends: Vec<usize> = match world.random.below(4) {
+            0 => vec![LEDGER],
+            // A gateway on the wrong side of a wall.
+            1 => (0..peers).filter(|_| world.random.chance(400)).collect(),
+            _ => vec![self.any_peer()],
+        };
+        for end in ends {
+            world.cut().insert((gateway, end));
+            self.fault("cut", end);
+            let healed = Arc::clone(world);
+            self.later(world.random.ms(300, 8_000), async move {
+                healed.cut().remove(&(gateway, end));
+            });
+        }
+    }
+
+    fn crash_peer(&self) {
+        let (world, number) = (Arc::clone(&self.world), self.any_peer());
+        if world.peers()[number].node.is_none() {
+            return;
+        }
+        self.fault("peer crashes", number);
+        world.crash_peer(number);
+        self.later(world.random.ms(0, 8_000), async move {
+            world.start_peer(number, false).await;
+        });
+    }
+
+    fn crash_gateway(&self) {
+        let number = self.world.random.index(self.world.gateways().len());
+        if self.fleet.gateway(number).is_none() {
+            return;
+        }
+        self.fault("gateway crashes", number);
+        self.fleet.crash(number);
+        let fleet = Arc::clone(&self.fleet);
+        self.later(self.world.random.ms(0, 4_000), async move {
+            fleet.start(number).await;
+        });
+    }
+
+    fn crash_ledger(&self) {
+        let world = Arc::clone(&self.world);
+        if world.ledger_here().is_none() {
+            return;
+        }
+        self.fault("ledger crashes", 0);
+        world.crash_ledger();
+        self.later(world.random.ms(0, 3_000), async move { world.start_ledger() });
+    }
+
+    /// A peer behaves so for a while.
+    fn behave(&self, conduct: Conduct) {
+        let (world, number) = (Arc::clone(&self.world), self.any_peer());
+        if world.peers()[number].conduct != Conduct::Honest {
+            return;
+        }
+        self.fault("slow", number);
+        world.peers()[number].conduct = conduct;
+        self.later(world.random.ms(500, 6_000), async move {
+            world.peers()[number].conduct = Conduct::Honest;
+        });
+    }
+
+    fn fill_disk(&self) {
+        let number = self.any_peer();
+        self.fault("full", number);
+        let disk = self.world.peers()[number].disk.clone();
+        disk.fail_write_enospc(Path::new("/node"));
+        let world = Arc::clone(&self.world);
+        self.later(world.random.ms(500, 8_000), async move {
+            let there = world.peers()[number].disk.clone();
+            there.end_full();
+        });
+    }
+
+    fn set_clock(&self) {
+        let (world, number) = (&self.world, self.any_peer());
+        let off = match world.random.below(3) {
+            0 => 0,
+            1 => world.random.below(1_200_000).wrapping_sub(600_000),
+            // Beyond what delegations hold for.
+            _ => 7_200_000,
+        };
+        self.fault("clock", number);
+        world.peers()[number].skew_ms.store(off, Ordering::Relaxed);
+    }
+
+    /// One of the faults that count, if one more may be.
+    async fn destroy(&mut self) {
+        let world = Arc::clone(&self.world);
+        let most = world.code.parity() / 2;
+        if self.spent.len() >= most {
+            if census::lacks(&world).await != Some(0) {
+                return;
+            }
+            self.spent.clear();
+            self.fault("whole again", 0);
+        }
+        let number = self.any_peer();
+        let is_free = {
+            let peers = world.peers();
+            peers[number].conduct == Conduct::Honest && peers[number].node.is_some()
+        };
+        if !is_free || self.spent.contains(&number) {
+            return;
+        }
+        self.spent.push(number);
+        let disk = world.peers()[number].disk.clone();
+        match world.random.below(6) {
+            0 => {
+                self.fault("wiped", number);
+                disk.unlink(&drive_dir());
+            }
+            1 => {
+                self.fault("sync fails", number);
+                disk.fail_sync(&drive_dir());
+            }
+            2 | 3 => self.rot(number),
+            _ => self.lie(number),
+        }
+    }
+
+    fn rot(&self, number: usize) {
+        use engine::disk::Disk as _;
+        let (random, disk) = (&self.world.random, self.world.peers()[number].disk.clone());
+        let log = drive_dir().join("log");
+        let names = disk.list_dir(&log).unwrap_or_default();
+        if names.is_empty() {
+            return;
+        }
+        for _ in 0..random.between(1, 30) {
+            let name = &names[random.index(names.len())];
+            disk.flip_bit(&log.join(name), random.below(96 << 10));
+        }
+        self.fault("rot", number);
+    }
+
+    fn lie(&self, number: usize) {
+        let lies = [
+            Conduct::Altered,
+            Conduct::Altered,
+            Conduct::Short,
+            Conduct::Boaster,
+            Conduct::Fencer,
+        ];
+        let conduct = lies[self.world.random.index(lies.len())];
+        self.fault("lies", number);
+        self.world.peers()[number].conduct = conduct;
+        let world = Arc::clone(&self.world);
+        self.later(world.random.ms(1_000, 15_000), async move {
+            world.peers()[number].conduct = Conduct::Honest;
+        });
+    }
+
+    /// Everything that can end by itself has ended: ways are whole, all processes run, no disk is full or fails, nobody lies.
+    pub async fn end_all(fleet: &Arc<Fleet>) {
+        let world = &fleet.world;
+        world.calm.store(true, Ordering::Relaxed);
+        // What was to be carried out later has been.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        world.cut().clear();
+        for peer in world.peers().iter_mut() {
+            peer.conduct = Conduct::Honest;
+            peer.skew_ms.store(0, Ordering::Relaxed);
+            peer.disk.heal();
+        }
+        world.trace.step("calm", &[]);
+    }
+}

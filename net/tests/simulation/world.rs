@@ -1,0 +1,340 @@
+//! The world of one run: storage peers on simulated disks, the ledger's process, and what lies between them and the gateways.
+//!
+//! It decides no fault; `faults` does. Nothing in it survives a crash but the disks.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use engine::disk::{CrashChoice, Disk, SimDisk};
+use engine::log::LogConfig;
+use engine::pack::Code;
+use net::ledger::LedgerConfig;
+use net::peer::{PeerId, PeerKey};
+use net::{DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
+use scopes::{Wallet, Window};
+
+use crate::random::Random;
+use crate::trace::Trace;
+
+pub const CLUSTER: [u8; 16] = [9; 16];
+pub const VAULT: [u8; 16] = [2; 16];
+pub const SCOPE: [u8; 16] = [3; 16];
+/// The time of day when a run begins, in milliseconds since 1970.
+pub const MORNING_MS: u64 = 1_700_000_000_000;
+
+/// How a storage peer behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    Honest,
+    /// It takes calls and answers much later.
+    Slow,
+    /// It answers every range with other bytes.
+    Altered,
+    /// It leaves the last byte of every range out.
+    Short,
+    /// It says that it holds everything, and gives nothing.
+    Boaster,
+    /// It says of every put that its lease has ended.
+    Fencer,
+}
+
+/// A storage peer.
+pub struct Peer {
+    pub disk: SimDisk,
+    pub node: Option<Arc<Node>>,
+    /// Which start of it this is.
+    pub life: u64,
+    pub conduct: Conduct,
+    /// By how much its clock is off.
+    pub skew_ms: Arc<AtomicU64>,
+}
+
+/// The ledger's process.
+pub struct Ledger {
+    pub disk: SimDisk,
+    pub ledger: Option<LocalLedger>,
+    pub life: u64,
+}
+
+/// The two ends of a way; the ledger's end is [`LEDGER`].
+pub type Way = (usize, usize);
+pub const LEDGER: usize = usize::MAX;
+
+pub struct World {
+    pub random: Random,
+    pub trace: Trace,
+    pub code: Code,
+    /// How many peers fail together.
+    pub per_site: usize,
+    pub peers: Mutex<Vec<Peer>>,
+    pub ledger: Mutex<Ledger>,
+    /// Ways on which nothing comes through.
+    pub cut: Mutex<BTreeSet<Way>>,
+    /// Of 1000 messages, how many get lost, and how many come late.
+    pub lossy: AtomicU64,
+    pub late: AtomicU64,
+    /// Which start of each gateway this is; 0 while it is down.
+    pub gateways: Mutex<Vec<u64>>,
+    /// No more faults: the ways and peers are as they should be.
+    pub calm: AtomicBool,
+    numbers: AtomicU64,
+    moments: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The drive's directory at every peer.
+pub fn drive_dir() -> PathBuf {
+    PathBuf::from("/node/0")
+}
+
+/// The first bytes of a peer's id seed, and its domain.
+fn seed_of(number: usize) -> [u8; 16] {
+    [number as u8 + 1; 16]
+}
+
+pub fn drive_of(number: usize) -> [u8; 16] {
+    net::cluster::drive_id(&seed_of(number), 0)
+}
+
+pub fn peer_id(number: usize) -> PeerId {
+    PeerKey::from_seed(&[number as u8 + 1; 32]).id()
+}
+
+pub fn gateway_id(number: usize) -> PeerId {
+    PeerKey::from_seed(&[200 + number as u8; 32]).id()
+}
+
+pub fn owner() -> Wallet {
+    Wallet::from_seed(&[7; 32])
+}
+
+/// When delegations hold: an hour before and after the morning, so that a clock that is off by much refuses them.
+pub fn window() -> Window {
+    Window {
+        not_before_ms: Some(MORNING_MS - 3_600_000),
+        expires_ms: Some(MORNING_MS + 3_600_000),
+    }
+}
+
+fn small(log: LogConfig) -> LogConfig {
+    LogConfig {
+        segment_bytes: 96 << 10,
+        preallocate_bytes: 16 << 10,
+        ..log
+    }
+}
+
+impl World {
+    /// A world drawn from a seed, with all of its peers up.
+    pub async fn new(seed: u64, steps: u64, shown: bool) -> Arc<Self> {
+        let random = Random::new(seed);
+        // Small worlds are the ones in which much happens to each object.
+        let peers = match random.chance(700) {
+            true => random.between(5, 9),
+            false => random.between(10, 20),
+        };
+        let codes: &[(u8, u8)] = match peers {
+            5 => &[(3, 2), (2, 2)],
+            _ => &[(4, 2), (4, 2), (2, 4), (3, 3), (2, 2)],
+        };
+        let (data, parity) = codes[random.index(codes.len())];
+        let code = Code::new(data, parity).expect("a code of few shards");
+        let sites_of_two = peers >= 12 && random.chance(500);
+        let gateways = random.between(1, 3) as usize;
+        let disk = SimDisk::unrecorded(random.next());
+        let world = Arc::new(Self {
+            trace: Trace::new(steps, shown),
+            code,
+            per_site: 1 + usize::from(sites_of_two),
+            peers: Mutex::new(Vec::new()),
+            ledger: Mutex::new(Ledger {
+                disk,
+                ledger: None,
+                life: 0,
+            }),
+            cut: Mutex::default(),
+            lossy: AtomicU64::new(random.below(4) * 5),
+            late: AtomicU64::new(random.below(4) * 10),
+            gateways: Mutex::new(vec![0; gateways]),
+            calm: AtomicBool::new(false),
+            numbers: AtomicU64::new(1),
+            moments: AtomicU64::new(0),
+            random,
+        });
+        world.trace.step(
+            "world",
+            &[peers, u64::from(data), u64::from(parity), gateways as u64],
+        );
+        world.start_ledger();
+        for number in 0..peers as usize {
+            let disk = SimDisk::unrecorded(world.random.next());
+            lock(&world.peers).push(Peer {
+                disk,
+                node: None,
+                life: 0,
+                conduct: Conduct::Honest,
+                skew_ms: Arc::new(AtomicU64::new(0)),
+            });
+            world.start_peer(number, true).await;
+        }
+        world
+    }
+
+    pub fn peers(&self) -> MutexGuard<'_, Vec<Peer>> {
+        lock(&self.peers)
+    }
+
+    pub fn ledger_here(&self) -> Option<LocalLedger> {
+        lock(&self.ledger).ledger.clone()
+    }
+
+    pub fn ledger_life(&self) -> u64 {
+        lock(&self.ledger).life
+    }
+
+    pub fn gateways(&self) -> MutexGuard<'_, Vec<u64>> {
+        lock(&self.gateways)
+    }
+
+    /// Which start of this gateway runs; 0 while none does.
+    pub fn gateway_life(&self, number: usize) -> u64 {
+        self.gateways()[number]
+    }
+
+    /// A number that was not given before.
+    pub fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A moment after all moments before.
+    pub fn moment(&self) -> u64 {
+        self.moments.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    pub fn comes_through(&self, way: Way) -> bool {
+        !lock(&self.cut).contains(&way)
+    }
+
+    pub fn cut(&self) -> MutexGuard<'_, BTreeSet<Way>> {
+        lock(&self.cut)
+    }
+
+    /// How long a message takes; none if it never arrives.
+    pub fn delay(&self) -> Option<Duration> {
+        if self.is_calm() {
+            return Some(self.random.ms(0, 2));
+        }
+        if self.random.chance(self.lossy.load(Ordering::Relaxed)) {
+            return None;
+        }
+        Some(match self.random.chance(self.late.load(Ordering::Relaxed)) {
+            true => self.random.ms(20, 4_000),
+            false => self.random.ms(0, 4),
+        })
+    }
+
+    /// Where flushers and readers of this world work: on the world's only thread, each piece of work for a while.
+    pub fn offload(self: &Arc<Self>) -> Offload {
+        let world = Arc::downgrade(self);
+        Offload::Tasks(Arc::new(move || {
+            let Some(world) = world.upgrade() else {
+                return Duration::ZERO;
+            };
+            world.trace.step("work", &[]);
+            match world.random.below(20) {
+                0 if !world.is_calm() => world.random.ms(5, 60),
+                0..10 => world.random.ms(1, 4),
+                _ => Duration::ZERO,
+            }
+        }))
+    }
+
+    fn fresh_log_id(self: &Arc<Self>) -> net::FreshLogId {
+        let world = Arc::downgrade(self);
+        Arc::new(move || world.upgrade().map_or(1, |world| world.random.next() | 1))
+    }
+
+    /// What a machine's drives are opened with.
+    pub fn drives(self: &Arc<Self>, drives: Vec<DriveConfig>, create: bool) -> DrivesConfig {
+        DrivesConfig {
+            create,
+            log: small(LogConfig::drive()),
+            offload: self.offload(),
+            ..DrivesConfig::new(CLUSTER, drives, self.fresh_log_id())
+        }
+    }
+
+    pub async fn start_peer(self: &Arc<Self>, number: usize, create: bool) {
+        let (disk, skew) = {
+            let mut peers = self.peers();
+            let peer = &mut peers[number];
+            peer.life += 1;
+            (peer.disk.clone(), Arc::clone(&peer.skew_ms))
+        };
+        let dir = drive_dir();
+        let drives = DrivesConfig {
+            id_seed: seed_of(number),
+            ..self.drives(vec![DriveConfig { dir, default: true }], create)
+        };
+        let gateways = (0..self.gateways().len()).map(gateway_id).collect();
+        let config = NodeConfig {
+            drives,
+            gateways,
+            now_ms: Arc::new(move || MORNING_MS.wrapping_add(skew.load(Ordering::Relaxed))),
+        };
+        match Node::open(Arc::new(disk), config).await {
+            Ok(node) => self.peers()[number].node = Some(node),
+            Err(error) => self.trace.wrong(format!("peer {number} does not start: {error}")),
+        }
+    }
+
+    /// The peer's process and its machine's memory are gone.
+    pub fn crash_peer(&self, number: usize) {
+        let choice = CrashChoice::Seeded(self.random.next());
+        let mut peers = self.peers();
+        let peer = &mut peers[number];
+        peer.disk = peer.disk.crashed(choice);
+        let node = peer.node.take();
+        drop(peers);
+        // What is still in its tasks works on the disk of before, which nobody sees any more.
+        drop(node);
+    }
+
+    pub fn start_ledger(self: &Arc<Self>) {
+        let disk: Arc<dyn Disk> = Arc::new(lock(&self.ledger).disk.clone());
+        let config = LedgerConfig {
+            log: small(LogConfig::ledger()),
+            segments_min: 2,
+            reserve_bytes: 64 << 10,
+            offload: self.offload(),
+            ..LedgerConfig::new(self.random.next() | 1)
+        };
+        match LocalLedger::open(disk, Path::new("/ledger"), config) {
+            Ok((opened, _)) => {
+                let mut ledger = lock(&self.ledger);
+                ledger.life += 1;
+                ledger.ledger = Some(opened);
+            }
+            Err(error) => self.trace.wrong(format!("the ledger does not start: {error}")),
+        }
+    }
+
+    pub fn crash_ledger(&self) {
+        let choice = CrashChoice::Seeded(self.random.next());
+        let mut ledger = lock(&self.ledger);
+        ledger.disk = ledger.disk.crashed(choice);
+        let gone = ledger.ledger.take();
+        drop(ledger);
+        drop(gone);
+    }
+}
