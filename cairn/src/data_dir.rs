@@ -224,6 +224,11 @@ impl DataDir {
         self.root.join(NODE_FILE)
     }
 
+    /// What a storage peer knows of the others.
+    pub fn known_peers(&self) -> PathBuf {
+        self.root.join("known-peers")
+    }
+
     /// The data directories of the storage peers that `up --peers` runs.
     pub fn peers(&self) -> PathBuf {
         self.root.join("peers")
@@ -233,7 +238,10 @@ impl DataDir {
     pub fn contents(&self, drives: &[PathBuf]) -> Contents {
         Contents {
             keys: holds_something(&self.keys()),
-            ledger: holds_something(&self.ledger()),
+            ledger: holds_something(&self.ledger())
+                || crate::runtime::ledgers_of_peers(self)
+                    .iter()
+                    .any(|dir| holds_something(dir)),
             drives: drives.iter().any(|drive| drive.join("drive.json").exists()),
         }
     }

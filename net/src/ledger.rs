@@ -31,6 +31,7 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
 
 use crate::entry::PackEntry;
+pub(crate) use fetch::{AskError, ask};
 pub use followed::{FollowedConfig, FollowedLedger, SOLE_HOLDER_FOR};
 pub use frames::Lineage;
 pub use local::{LedgerConfig, LocalLedger};

@@ -247,6 +247,10 @@ impl RemoteDrive {
                 self.lose("the peer has lost it");
                 DriveFailure::Lost
             }
+            Refusal::CutOff => {
+                self.lose("the peer is cut off from the ledger");
+                DriveFailure::Lost
+            }
             Refusal::Full => {
                 // Not if it was lost meanwhile.
                 let _ = self

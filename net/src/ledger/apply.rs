@@ -88,11 +88,13 @@ impl Flusher {
             Change::Stale => Ok(Some(false)),
             Change::Begin { lineage, after } => {
                 let mut table = self.shared.table_mut();
-                let fresh = table.lineage == Lineage::default() && table.machine.sequence() == Sequence(0);
+                let fresh = table.lineage == Lineage::default();
                 if fresh {
                     table.lineage = lineage;
-                    table.begin_after(Sequence(after));
-                    self.shared.durable.send_replace(Sequence(after));
+                    if Sequence(after) > table.machine.sequence() {
+                        table.begin_after(Sequence(after));
+                    }
+                    self.shared.durable.send_replace(table.machine.sequence());
                 }
                 Ok(Some(fresh))
             }

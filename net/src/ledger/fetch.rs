@@ -20,7 +20,7 @@ const PAGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a member's answer cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AskError {
+pub(crate) enum AskError {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error("{0} did not answer in time")]
@@ -36,7 +36,7 @@ pub(super) enum AskError {
 }
 
 /// Asks one member.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     transport: &Arc<dyn Transport>,
     member: PeerId,
     call: &LedgerCall,

@@ -35,7 +35,9 @@ use reading::Reading;
 /// How long an operation tries to find a leader that answers.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one member may take for one answer before another is asked.
-const ANSWER_PATIENCE: Duration = Duration::from_millis(1_500);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long nobody is believed who refers to a member that did not answer.
+const SILENT_FOR: Duration = Duration::from_secs(2);
 /// How long to rest when nobody leads.
 const REST: Duration = Duration::from_millis(100);
 /// Bytes of appends in one call.
@@ -96,6 +98,22 @@ struct Inner {
 struct Members {
     known: Vec<PeerId>,
     leader: Option<PeerId>,
+    /// One that did not answer in time, and when: others may refer to it until they notice.
+    silent: Option<(PeerId, Instant)>,
+}
+
+impl Members {
+    /// Takes another member's word for who leads.
+    fn refer_to(&mut self, leader: Option<PeerId>) {
+        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
+        self.leader = leader.filter(|leader| silent.is_none_or(|(silent, _)| silent != *leader));
+    }
+
+    /// Notes that a member did not answer.
+    fn lost(&mut self, member: PeerId) {
+        self.leader = None;
+        self.silent = Some((member, Instant::now()));
+    }
 }
 
 impl Drop for Inner {
@@ -132,6 +150,7 @@ impl FollowedLedger {
             members: Mutex::new(Members {
                 known: config.members,
                 leader: None,
+                silent: None,
             }),
             appends,
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
@@ -255,14 +274,18 @@ impl Inner {
                     }
                     Err(AskError::Member(LedgerRefusal::NotLeader { leader })) => {
                         let known = leader.filter(|leader| *leader != member);
-                        self.members().leader = known;
-                        if known.is_none() {
+                        let refers = {
+                            let mut members = self.members();
+                            members.refer_to(known);
+                            members.leader
+                        };
+                        if refers.is_none() {
                             tokio::time::sleep(REST).await;
                         }
                     }
                     Err(why) => {
                         tracing::debug!(%member, %why, "a member of the ledger does not answer");
-                        self.members().leader = None;
+                        self.members().lost(member);
                         tokio::time::sleep(REST / 4).await;
                     }
                 }

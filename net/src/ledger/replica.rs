@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
 use engine::log::LogConfig;
-use engine::slots::{Append, Decision, Sequence};
+use engine::slots::{Address, Append, Decision, EntryKind, Sequence};
 use tokio::sync::watch;
 
 use super::apply::{Agreed, Leader};
@@ -97,6 +97,29 @@ impl Replica {
         let mut leases = table.machine.leases();
         let (first, second) = (leases.next(), leases.next());
         first.filter(|_| second.is_none()).map(|(number, _)| number)
+    }
+
+    /// The addresses of a scope's live entries of one kind, at most `max`, in order.
+    pub(super) fn addresses(&self, scope: [u8; 16], kind: EntryKind, max: usize) -> Vec<Address> {
+        let first = Address {
+            scope,
+            kind,
+            slot: [0; 16],
+        };
+        let copy = self.copy();
+        let table = copy.shared().table();
+        let at_first = table.machine.get(&first).map(|_| first);
+        let behind = table
+            .machine
+            .entries_after(Some(&first))
+            .map(|(address, ..)| address);
+        let of_kind = |address: &Address| (address.scope, address.kind) == (scope, kind);
+        at_first
+            .into_iter()
+            .chain(behind)
+            .take_while(of_kind)
+            .take(max)
+            .collect()
     }
 
     /// Whether the disk was full when space was last needed.

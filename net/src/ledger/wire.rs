@@ -8,6 +8,7 @@ use engine::slots::{Append, AppliedAppend, HOLDER_BYTES_MAX, Outcome, Sequence};
 
 use super::frames::Lineage;
 use super::transfer::Travelling;
+use crate::membership::{PEERS_MAX, PeerEntry};
 use crate::peer::{BODY_BYTES_MAX, PeerId};
 
 /// Most appends of one call.
@@ -69,6 +70,14 @@ pub enum LedgerCall {
     Members,
     /// Make these the members: each gets a copy first.
     SetMembers(Vec<PeerId>),
+    /// Write a peer's entry.
+    SetPeer(Box<PeerEntry>),
+    /// Who the peers are, as everyone is told who asks now.
+    Peers,
+    /// These are peers, until the ledger says otherwise.
+    Introduce(Vec<PeerEntry>),
+    /// The caller, who is a peer, says where it is and which drives it has.
+    Join(Box<PeerEntry>),
 }
 
 /// What a member answers.
@@ -114,6 +123,8 @@ pub enum LedgerReply {
         /// Those that follow.
         learners: Vec<PeerId>,
     },
+    /// Who the peers are.
+    Peers(Vec<PeerEntry>),
     /// Not done.
     Refused(LedgerRefusal),
 }
@@ -167,6 +178,10 @@ pub enum LedgerRefusal {
     /// The call does not read.
     #[error("the call does not read")]
     Malformed,
+}
+
+fn put_entries(writer: &mut Writer, entries: &[PeerEntry]) {
+    writer.list_with(entries, |writer, entry| entry.put(writer));
 }
 
 fn put_peer(writer: &mut Writer, peer: &PeerId) {
@@ -238,6 +253,19 @@ impl LedgerCall {
                 writer.u8(10);
                 writer.list_with(peers, put_peer);
             }
+            Self::SetPeer(entry) => {
+                writer.u8(11);
+                entry.put(&mut writer);
+            }
+            Self::Peers => writer.u8(12),
+            Self::Introduce(peers) => {
+                writer.u8(13);
+                put_entries(&mut writer, peers);
+            }
+            Self::Join(entry) => {
+                writer.u8(14);
+                entry.put(&mut writer);
+            }
         }
         writer.into_vec()
     }
@@ -282,6 +310,10 @@ impl LedgerCall {
             },
             9 => Self::Members,
             10 => Self::SetMembers(reader.list_with(MEMBERS_MAX, read_peer)?),
+            11 => Self::SetPeer(Box::new(PeerEntry::read(&mut reader)?)),
+            12 => Self::Peers,
+            13 => Self::Introduce(reader.list_with(PEERS_MAX, PeerEntry::read)?),
+            14 => Self::Join(Box::new(PeerEntry::read(&mut reader)?)),
             got => return Err(bad("ledger call", got.into())),
         };
         reader.finish()?;
@@ -349,6 +381,10 @@ impl LedgerReply {
                 writer.list_with(voters, put_peer);
                 writer.list_with(learners, put_peer);
             }
+            Self::Peers(peers) => {
+                writer.u8(11);
+                put_entries(&mut writer, peers);
+            }
             Self::Refused(refusal) => {
                 writer.u8(10);
                 refusal.encode(&mut writer);
@@ -396,6 +432,7 @@ impl LedgerReply {
                 learners: reader.list_with(MEMBERS_MAX, read_peer)?,
             },
             10 => Self::Refused(LedgerRefusal::decode(&mut reader)?),
+            11 => Self::Peers(reader.list_with(PEERS_MAX, PeerEntry::read)?),
             got => return Err(bad("ledger reply", got.into())),
         };
         reader.finish()?;

@@ -47,7 +47,7 @@ fn drives(seed: u8, create: bool) -> DrivesConfig {
 async fn node(disk: &SimDisk, seed: u8, create: bool) -> Arc<Node> {
     let config = NodeConfig {
         drives: drives(seed, create),
-        gateways: [gateway().id()].into(),
+        directory: Arc::new(Directory::of_gateways([gateway().id()].into())),
         now_ms: Arc::new(|| NOW_MS),
     };
     Node::open(Arc::new(disk.clone()), config).await.unwrap()
@@ -281,7 +281,7 @@ async fn two_who_wipe_a_lost_drive_at_once_wipe_it_once_and_one_that_is_there_is
     drives.drives[0].dir = root.path().join("0");
     let config = NodeConfig {
         drives,
-        gateways: [gateway().id()].into(),
+        directory: Arc::new(Directory::of_gateways([gateway().id()].into())),
         now_ms: Arc::new(|| NOW_MS),
     };
     let node = Node::open(Arc::new(engine::disk::RealDisk), config)

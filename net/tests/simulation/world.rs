@@ -13,7 +13,7 @@ use engine::log::LogConfig;
 use engine::pack::Code;
 use net::ledger::LedgerConfig;
 use net::peer::{PeerId, PeerKey};
-use net::{DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
+use net::{Directory, DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
 use scopes::{Wallet, Window};
 
 use crate::random::Random;
@@ -289,7 +289,7 @@ impl World {
         let gateways = (0..self.gateways().len()).map(gateway_id).collect();
         let config = NodeConfig {
             drives,
-            gateways,
+            directory: Arc::new(Directory::of_gateways(gateways)),
             now_ms: Arc::new(move || MORNING_MS.wrapping_add(skew.load(Ordering::Relaxed))),
         };
         match Node::open(Arc::new(disk), config).await {

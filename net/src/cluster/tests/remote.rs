@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use super::*;
 use crate::cluster::{PeerConfig, Peers, RepairOptions, Standing};
 use crate::drives::DrivesConfig;
-use crate::node::{Node, NodeConfig};
+use crate::node::{Directory, Node, NodeConfig};
 use crate::peer::message::{decode_answer, decode_call, encode_answer, encode_call};
 use crate::peer::{Answer, Call, CallError, PeerId, PeerKey, Refusal, Reply, Request, Service, Transport};
 
@@ -250,7 +250,7 @@ impl Rig {
         };
         let config = NodeConfig {
             drives,
-            gateways: [gateway()].into(),
+            directory: Arc::new(Directory::of_gateways([gateway()].into())),
             now_ms: Arc::new(|| 1_000),
         };
         let disk = Arc::new(self.disks[number].clone());

@@ -33,13 +33,12 @@ pub(super) async fn follow(weak: Weak<Inner>) {
         };
         if let Err(why) = step(&inner, member).await {
             tracing::debug!(%member, %why, "the ledger cannot be followed there");
-            let refers = match why {
-                AskError::Member(LedgerRefusal::NotLeader { leader }) => leader,
-                _ => None,
-            };
             {
                 let mut members = inner.members();
-                members.leader = refers;
+                match why {
+                    AskError::Member(LedgerRefusal::NotLeader { leader }) => members.refer_to(leader),
+                    _ => members.lost(member),
+                }
                 // Another one is asked the next time.
                 let turn = 1.min(members.known.len());
                 members.known.rotate_left(turn);

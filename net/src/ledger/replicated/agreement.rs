@@ -108,6 +108,11 @@ impl Agreement {
         (index.bytes(), index.len(), index.last().map_or(0, |id| id.index))
     }
 
+    /// The newest entry that was let go.
+    pub(super) fn purged(&self) -> Option<LogId> {
+        self.index().purged
+    }
+
     /// The highest index such that entries behind it have at most so many bytes.
     pub(super) fn index_before(&self, bytes: u64) -> Option<u64> {
         self.index().index_before(bytes)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use engine::codec::DecodeError;
 use engine::disk::Disk;
-use engine::slots::{Append, Sequence};
+use engine::slots::{Append, EntryKind, LEASE_SCOPE, Sequence, Write};
 use openraft::{Config, SnapshotPolicy};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -26,6 +26,7 @@ use super::raft::{Voter, number};
 use super::receive::Receiving;
 use super::sending::Sending;
 use crate::drives::FreshLogId;
+use crate::membership::{PEERS_MAX, PeerEntry};
 use crate::offload::Offload;
 use crate::peer::{PeerId, Transport};
 
@@ -40,6 +41,9 @@ const KEPT_BYTES_MAX: u64 = 192 << 20;
 const KEPT_ENTRIES_MAX: u64 = 200_000;
 /// A call that waits for an append waits no longer than this.
 const TAIL_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether entries are gone, and how many times.
+const FORGET_LOOK: Duration = Duration::from_millis(10);
+const FORGET_TRIES: usize = 500;
 /// Bytes of appends in a page of a tail.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -62,7 +66,7 @@ pub struct MemberConfig {
 
 impl MemberConfig {
     /// The usual [`Self::heartbeat`]: two or three seconds from a leader's end to the next one's first answer.
-    pub const HEARTBEAT: Duration = Duration::from_millis(300);
+    pub const HEARTBEAT: Duration = Duration::from_millis(250);
 }
 
 /// Why a member does not open.
@@ -262,22 +266,30 @@ impl Member {
             LedgerCall::Begin { lineage, after } => self.begin(lineage, after).await,
             LedgerCall::Members => Ok(self.members()),
             LedgerCall::SetMembers(peers) => self.set_members(peers).await,
+            LedgerCall::SetPeer(entry) => self.set_peer(&entry).await,
+            LedgerCall::Peers => self.peers().await,
+            // Those are for the node.
+            LedgerCall::Introduce(_) | LedgerCall::Join(_) => Err(LedgerRefusal::NotAllowed),
         };
         answered.unwrap_or_else(LedgerReply::Refused)
     }
 
-    /// Lets go of every entry that was applied, as upkeep does once there are many.
-    #[cfg(test)]
-    pub(super) async fn forget_entries(&self) {
-        let (.., newest) = self.agreement.kept();
-        self.raft.trigger().snapshot().await.unwrap();
-        loop {
-            self.raft.trigger().purge_log(newest).await.unwrap();
-            if self.agreement.kept().1 == 0 {
-                return;
+    /// Lets go of every entry that was applied so far. Whether it came to that.
+    pub(super) async fn forget_entries(&self) -> bool {
+        let metrics = self.raft.metrics().borrow().clone();
+        let Some(applied) = metrics.last_applied else {
+            return true;
+        };
+        for _ in 0..FORGET_TRIES {
+            // Both are carried out in order by the Raft's own task; one that has stopped does neither.
+            let _ = self.raft.trigger().snapshot().await;
+            let _ = self.raft.trigger().purge_log(applied.index).await;
+            if self.agreement.purged() >= Some(applied) {
+                return true;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(FORGET_LOOK).await;
         }
+        false
     }
 
     async fn propose<T>(
@@ -380,6 +392,32 @@ impl Member {
         }
     }
 
+    async fn set_peer(&self, entry: &PeerEntry) -> Result<LedgerReply, LedgerRefusal> {
+        let write = Write {
+            address: PeerEntry::address(&entry.peer),
+            value: Some(entry.encode().into()),
+        };
+        let written = self.propose(|reply| Proposal::Write { write, reply }).await;
+        written.map(|()| LedgerReply::Done)
+    }
+
+    /// The peers of this member's copy, as old as it may be.
+    pub async fn known_peers(&self) -> Vec<PeerEntry> {
+        let copy = self.replica.copy();
+        let mut peers = Vec::new();
+        for address in self.replica.addresses(LEASE_SCOPE, EntryKind::Peer, PEERS_MAX) {
+            if let Ok(Some(entry)) = copy.get(address).await {
+                peers.extend(PeerEntry::decode(&entry.value).ok());
+            }
+        }
+        peers
+    }
+
+    async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
+        self.read_index().await?;
+        Ok(LedgerReply::Peers(self.known_peers().await))
+    }
+
     pub(super) fn members(&self) -> LedgerReply {
         let metrics = self.raft.metrics().borrow().clone();
         let membership = metrics.membership_config.membership();
@@ -397,6 +435,10 @@ impl Member {
         let wanted: BTreeMap<u64, PeerId> = peers.iter().map(|peer| (number(peer), *peer)).collect();
         if wanted.len() < peers.len() || wanted.is_empty() {
             return Err(LedgerRefusal::Malformed);
+        }
+        // New members take the copy whole: what stands in it from before the ledger began stands in no entry.
+        if !self.forget_entries().await {
+            return Err(LedgerRefusal::Busy);
         }
         for (id, peer) in &wanted {
             let known = self.raft.metrics().borrow().clone();

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::codec::Writer;
-use engine::slots::{Append, Decision, Outcome, Sequence};
+use engine::slots::{Append, AppliedAppend, Decision, Outcome, Sequence, Write};
 use openraft::ServerState;
 use openraft::raft::ClientWriteResult;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -52,6 +52,11 @@ pub(super) enum Proposal {
     Begin {
         lineage: Lineage,
         after: Sequence,
+        reply: Reply<()>,
+    },
+    /// Write an entry under no lease.
+    Write {
+        write: Write,
         reply: Reply<()>,
     },
 }
@@ -292,6 +297,19 @@ impl Desk {
                 // Its first append comes after another sequence now.
                 self.leading = None;
             }
+            Proposal::Write { write, reply } => {
+                let base = self.decided;
+                let append = written(base, write);
+                let mut writer = Writer::new();
+                append.encode(&mut writer);
+                // Not staged: it is alone, and every copy takes it as one that was decided elsewhere.
+                self.decided = append.sequence;
+                let command = Command::appends(leader, base.0, &[writer.into_vec()]);
+                self.propose(command, vec![Waiting::Done(reply)]).await;
+                // What is decided next is decided on a copy that has it.
+                self.finish_all().await;
+                self.leading = None;
+            }
             Proposal::Lease {
                 caller,
                 holder,
@@ -362,6 +380,23 @@ impl Desk {
     }
 }
 
+/// The append of a write under no lease, behind `base`.
+fn written(base: Sequence, write: Write) -> AppliedAppend {
+    let sequence = Sequence(base.0.saturating_add(1));
+    let mut operation = [0; 16];
+    let mut hasher = blake3::Hasher::new_derive_key("cairn v1 membership operation");
+    hasher.update(&sequence.0.to_le_bytes());
+    hasher.finalize_xof().fill(&mut operation);
+    AppliedAppend {
+        sequence,
+        operation,
+        lease: 0,
+        vault: [0; 16],
+        writes: vec![write],
+        record: None,
+    }
+}
+
 /// Resolves when the oldest entry has been told of; never if none is on its way.
 async fn oldest_told(under_way: &mut VecDeque<UnderWay>) {
     match under_way.front_mut() {
@@ -374,7 +409,9 @@ fn refuse(proposal: Proposal, refusal: LedgerRefusal) {
     match proposal {
         Proposal::Append { reply, .. } => drop(reply.send(Err(refusal))),
         Proposal::Lease { reply, .. } => drop(reply.send(Err(refusal))),
-        Proposal::RecordsThrough { reply, .. } | Proposal::Begin { reply, .. } => {
+        Proposal::RecordsThrough { reply, .. }
+        | Proposal::Begin { reply, .. }
+        | Proposal::Write { reply, .. } => {
             let _ = reply.send(Err(refusal));
         }
     }
