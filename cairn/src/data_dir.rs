@@ -224,6 +224,11 @@ impl DataDir {
         self.root.join(NODE_FILE)
     }
 
+    /// A storage peer's part of the ledger.
+    pub fn member(&self) -> PathBuf {
+        self.root.join(MEMBER_DIR)
+    }
+
     /// What a storage peer knows of the others.
     pub fn known_peers(&self) -> PathBuf {
         self.root.join("known-peers")
@@ -395,6 +400,8 @@ fn io_error(path: &Path, source: io::Error) -> DataDirError {
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_VERSION: u64 = 1;
+/// Where a storage peer keeps its part of the ledger.
+pub(crate) const MEMBER_DIR: &str = "member";
 const NODE_FILE: &str = "node.json";
 /// What only an owner's directory has.
 const OWNERS_NAMES: [&str; 5] = ["keys", "ledger", "layout.json", "activity", "peers"];

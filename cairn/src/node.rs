@@ -79,7 +79,7 @@ pub enum NodeError {
     #[error("drives: {0}")]
     Drives(#[from] DrivesOpenError),
     /// Its part of the ledger does not open.
-    #[error("ledger: {0}. The other members have all of it: without ledger/ this peer takes it anew")]
+    #[error("ledger: {0}. The other members have all of it: without member/ this peer takes it anew")]
     Ledger(#[from] MemberOpenError),
 }
 
@@ -236,7 +236,7 @@ impl StoragePeer {
     /// Resolves with a sentence when the log of the ledger has failed: the process then ends.
     pub async fn fenced(&self) -> String {
         self.member.fenced().await;
-        "a flush of this peer's part of the ledger failed. Check the disk that holds ledger/, then start again".to_owned()
+        "a flush of this peer's part of the ledger failed. Check the disk that holds member/, then start again".to_owned()
     }
 }
 
@@ -292,9 +292,9 @@ async fn open_member(
     peer: PeerId,
     transport: Arc<Quic>,
 ) -> Result<Arc<Member>, NodeError> {
-    make_private_dir(&data.ledger())?;
+    make_private_dir(&data.member())?;
     let config = MemberConfig {
-        dir: data.ledger(),
+        dir: data.member(),
         peer,
         transport,
         fresh_log_id: Arc::new(fresh_log_id),

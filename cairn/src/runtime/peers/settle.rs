@@ -19,7 +19,7 @@ use net::peer::{Answer, Call, PeerId, Refusal, Request};
 
 use super::super::{RuntimeError, fresh_log_id};
 use super::PeerNodes;
-use crate::data_dir::{DataDir, DataDirError, make_private_dir};
+use crate::data_dir::{DataDir, DataDirError, MEMBER_DIR, make_private_dir};
 use crate::key_store::random;
 use crate::layout::Layout;
 
@@ -56,9 +56,9 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
     }
     // What they agreed on before is given up: whoever asked for the rebuild has said so.
     for place in &layout.peers {
-        super::super::rebuild::remove_dir(&place.directory.join("ledger"))?;
+        super::super::rebuild::remove_dir(&place.directory.join(MEMBER_DIR))?;
     }
-    let slots = first.directory.join("ledger").join("slots");
+    let slots = first.directory.join(MEMBER_DIR).join("slots");
     for dir in [
         first.directory.as_path(),
         slots.parent().unwrap_or(&slots),
@@ -290,6 +290,6 @@ pub(crate) fn ledgers_of_peers(data: &DataDir) -> Vec<PathBuf> {
     };
     entries
         .flatten()
-        .map(|entry| entry.path().join("ledger"))
+        .map(|entry| entry.path().join(MEMBER_DIR))
         .collect()
 }

@@ -486,8 +486,27 @@ fn raft_config(heartbeat: Duration) -> Result<Config, MemberOpenError> {
 
 /// Lets go of the oldest entries once there are too many, when the copy that they were applied to is flushed.
 async fn upkeep(raft: RaftOf, agreement: Agreement) {
+    let mut led_by = None;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
+        let (leader, term, running) = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow();
+            let leader = metrics.current_leader;
+            let leader = leader.and_then(|id| metrics.membership_config.membership().get_node(&id)?.0);
+            (leader, metrics.current_term, metrics.running_state.clone())
+        };
+        if leader != led_by {
+            match leader {
+                Some(leader) => tracing::info!(%leader, term, "the ledger has a leader"),
+                None => tracing::warn!(term, "the ledger has no leader that this member knows of"),
+            }
+            led_by = leader;
+        }
+        if let Err(error) = running {
+            tracing::error!(%error, "this member of the ledger has stopped");
+            return;
+        }
         let (bytes, entries, newest) = agreement.kept();
         if bytes <= KEPT_BYTES_MAX && entries <= KEPT_ENTRIES_MAX {
             continue;
