@@ -231,7 +231,7 @@ impl DataDir {
 
     /// What a storage peer knows of the others.
     pub fn known_peers(&self) -> PathBuf {
-        self.root.join("known-peers")
+        self.root.join(KNOWN_PEERS_FILE)
     }
 
     /// The data directories of the storage peers that `up --peers` runs.
@@ -400,6 +400,8 @@ fn io_error(path: &Path, source: io::Error) -> DataDirError {
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_VERSION: u64 = 1;
+/// What a storage peer knows of the others.
+pub(crate) const KNOWN_PEERS_FILE: &str = "known-peers";
 /// Where a storage peer keeps its part of the ledger.
 pub(crate) const MEMBER_DIR: &str = "member";
 const NODE_FILE: &str = "node.json";

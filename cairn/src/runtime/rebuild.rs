@@ -91,12 +91,16 @@ pub async fn rebuild(
         return Err(RuntimeError::LedgerReadable { dir: dir() });
     }
 
-    let peers = PeerNodes::open(&data, &mut layout).await?;
-    if let Some(nodes) = peers.as_ref().filter(|_| !options.force)
-        && settle::answers(&disk, &data, nodes).await
-    {
+    let mut peers = PeerNodes::open(&data, &mut layout).await?;
+    if let Some(nodes) = peers.take() {
+        let is_kept = !options.force && settle::answers(&disk, &data, &nodes).await;
         nodes.close().await;
-        return Err(RuntimeError::LedgerReadable { dir: dir() });
+        if is_kept {
+            return Err(RuntimeError::LedgerReadable { dir: dir() });
+        }
+        // They serve without it from now on.
+        settle::set_aside(&layout)?;
+        peers = PeerNodes::open(&data, &mut layout).await?;
     }
     let rebuilt = rebuild_over(&disk, &data, &keys, &layout, peers.as_ref(), on_step).await;
     if let Some(peers) = peers {

@@ -19,7 +19,7 @@ use net::peer::{Answer, Call, PeerId, Refusal, Request};
 
 use super::super::{RuntimeError, fresh_log_id};
 use super::PeerNodes;
-use crate::data_dir::{DataDir, DataDirError, MEMBER_DIR, make_private_dir};
+use crate::data_dir::{DataDir, DataDirError, KNOWN_PEERS_FILE, MEMBER_DIR, make_private_dir};
 use crate::key_store::random;
 use crate::layout::Layout;
 
@@ -68,6 +68,23 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
     }
     rename(&ledger, &slots.join("copy-0"))?;
     rename(&next, &ledger)
+}
+
+/// Puts aside what the peers of a layout keep of a ledger that does not answer, and what it told them. None of them may run.
+pub(in crate::runtime) fn set_aside(layout: &Layout) -> Result<(), RuntimeError> {
+    for place in &layout.peers {
+        for name in [MEMBER_DIR, KNOWN_PEERS_FILE] {
+            let kept = place.directory.join(name);
+            if kept.exists() {
+                let aside = place
+                    .directory
+                    .join(format!("{name}.old-{}", super::super::now_ms()));
+                tracing::warn!(place = %aside.display(), "what a storage peer kept of the old ledger was set aside");
+                rename(&kept, &aside)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn holds_log(dir: &Path) -> bool {
