@@ -3,8 +3,8 @@
 //! Two kinds of faults. Those that end by themselves and take nothing away that was durable: messages that get lost or come late, cut
 //! ways, processes that crash (with everything that was not synced), slow peers, full disks, clocks that are off. Of these there may be
 //! any number at one time. And those that count against what is promised of an acknowledged object: a peer that lies, whose drive is wiped,
-//! whose disk fails to sync, or on whose disk bits have turned over. A pack is acknowledged with k + ceil(m/2) durable shards, so floor(m/2)
-//! peers at one time may have such a fault; the next one comes only when a census, taken from the peers themselves, has found every shard of
+//! whose disk fails to sync, or on whose disk bits have turned over. A pack is acknowledged with k + ceil(m/2) durable shards, k of them
+//! outside of any one site, so floor(m/2) peers or all of one site may have such a fault at one time; the next one comes only when a census, taken from the peers themselves, has found every shard of
 //! every pack in its place again.
 //!
 //! Peers that join and peers that drain belong here once the cluster client can take them in and let them go.
@@ -14,9 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::StreamExt;
+use net::cluster::packs_of;
+use net::peer::Request;
+use scopes::{DeleteOrder, Signed, VaultId, Wallet};
+
 use crate::census;
 use crate::fleet::Fleet;
-use crate::world::{Conduct, LEDGER, World, drive_dir};
+use crate::wire::ask_directly;
+use crate::world::{Conduct, LEDGER, VAULT, World, drive_dir};
 
 pub struct Faults {
     fleet: Arc<Fleet>,
@@ -57,7 +63,8 @@ impl Faults {
                 46..54 => self.behave(Conduct::Slow),
                 54..60 => self.fill_disk(),
                 60..64 => self.set_clock(),
-                64..70 => {
+                64..67 => self.forge().await,
+                67..72 => {
                     let bad = world.random.below(6);
                     world.lossy.store(bad * 8, Ordering::Relaxed);
                     world.late.store(bad * 15, Ordering::Relaxed);
@@ -179,26 +186,54 @@ impl Faults {
             self.fault("whole again", 0);
         }
         let number = self.any_peer();
-        let is_free = {
-            let peers = world.peers();
-            peers[number].conduct == Conduct::Honest && peers[number].node.is_some()
+        let site = number / world.per_site * world.per_site;
+        let count = world.peers().len();
+        let victims: Vec<usize> = match self.spent.is_empty() && world.random.chance(500) {
+            true => (site..(site + world.per_site).min(count)).collect(),
+            false => vec![number],
         };
-        if !is_free || self.spent.contains(&number) {
+        let is_free = |number: &usize| {
+            let peers = world.peers();
+            peers[*number].conduct == Conduct::Honest && peers[*number].node.is_some()
+        };
+        let is_spent = |number: &usize| self.spent.contains(number);
+        if !victims.iter().all(is_free) || victims.iter().any(is_spent) {
             return;
         }
-        self.spent.push(number);
-        let disk = world.peers()[number].disk.clone();
-        match world.random.below(6) {
-            0 => {
-                self.fault("wiped", number);
-                disk.unlink(&drive_dir());
+        let kind = world.random.below(6);
+        for number in victims {
+            self.spent.push(number);
+            let disk = world.peers()[number].disk.clone();
+            match kind {
+                0 => {
+                    self.fault("wiped", number);
+                    disk.unlink(&drive_dir());
+                }
+                1 => {
+                    self.fault("sync fails", number);
+                    disk.fail_sync(&drive_dir());
+                }
+                2 | 3 => self.rot(number),
+                _ => self.lie(number),
             }
-            1 => {
-                self.fault("sync fails", number);
-                disk.fail_sync(&drive_dir());
-            }
-            2 | 3 => self.rot(number),
-            _ => self.lie(number),
+        }
+    }
+
+    /// Somebody whom the owner did not name orders every peer to delete everything.
+    async fn forge(&self) {
+        let world = &self.world;
+        let Some(ledger) = world.ledger_here() else { return };
+        let packs: Vec<_> = packs_of(&ledger).collect().await;
+        let ids: Vec<[u8; 32]> = packs.iter().flatten().map(|entry| entry.id().0).collect();
+        let stranger = Wallet::from_seed(&[66; 32]);
+        let order = DeleteOrder::new(VaultId(VAULT), stranger.public_key(), ids, 1 << 40);
+        let Ok(envelope) = Signed::sign(order, &stranger).and_then(|order| order.encode()) else {
+            return;
+        };
+        self.fault("forged order", packs.len());
+        let count = world.peers().len();
+        for number in 0..count {
+            ask_directly(world, number, Request::Delete, envelope.clone().into()).await;
         }
     }
 

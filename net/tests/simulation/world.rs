@@ -145,7 +145,7 @@ impl World {
         };
         let (data, parity) = codes[random.index(codes.len())];
         let code = Code::new(data, parity).expect("a code of few shards");
-        let sites_of_two = peers >= 12 && random.chance(500);
+        let sites_of_two = peers >= 6 && random.chance(350);
         let gateways = random.between(1, 3) as usize;
         let disk = SimDisk::unrecorded(random.next());
         let world = Arc::new(Self {
