@@ -45,6 +45,14 @@ impl Faults {
         self.world.trace.step(what, &[number as u64]);
     }
 
+    /// Waits a while for the moment at which a client is told that its object is stored.
+    async fn acknowledgement(&self) -> bool {
+        let within = self.world.random.ms(500, 4_000);
+        tokio::time::timeout(within, self.world.acked.notified())
+            .await
+            .is_ok()
+    }
+
     fn any_peer(&self) -> usize {
         let count = self.world.peers().len();
         self.world.random.index(count)
@@ -57,14 +65,15 @@ impl Faults {
             tokio::time::sleep(world.random.ms(200, 2_500)).await;
             match world.random.below(100) {
                 0..20 => self.cut_way(),
-                20..32 => self.crash_peer(),
+                20..32 => self.crash_peer_now(self.any_peer()),
                 32..40 => self.crash_gateway(),
                 40..46 => self.crash_ledger(),
                 46..54 => self.behave(Conduct::Slow),
                 54..60 => self.fill_disk(),
                 60..64 => self.set_clock(),
                 64..67 => self.forge().await,
-                67..72 => {
+                67..72 => self.power_cut().await,
+                72..76 => {
                     let bad = world.random.below(6);
                     world.lossy.store(bad * 8, Ordering::Relaxed);
                     world.late.store(bad * 15, Ordering::Relaxed);
@@ -102,8 +111,8 @@ impl Faults {
         }
     }
 
-    fn crash_peer(&self) {
-        let (world, number) = (Arc::clone(&self.world), self.any_peer());
+    fn crash_peer_now(&self, number: usize) {
+        let world = Arc::clone(&self.world);
         if world.peers()[number].node.is_none() {
             return;
         }
@@ -112,6 +121,18 @@ impl Faults {
         self.later(world.random.ms(0, 8_000), async move {
             world.start_peer(number, false).await;
         });
+    }
+
+    /// All peers, and the ledger perhaps, crash at one moment: right after an acknowledgement, when it hurts most.
+    async fn power_cut(&self) {
+        self.acknowledgement().await;
+        let count = self.world.peers().len();
+        for number in 0..count {
+            self.crash_peer_now(number);
+        }
+        if self.world.random.chance(500) {
+            self.crash_ledger();
+        }
     }
 
     fn crash_gateway(&self) {
@@ -184,6 +205,9 @@ impl Faults {
             }
             self.spent.clear();
             self.fault("whole again", 0);
+        }
+        if world.random.chance(500) {
+            self.acknowledgement().await;
         }
         let number = self.any_peer();
         let site = number / world.per_site * world.per_site;

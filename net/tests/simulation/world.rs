@@ -15,6 +15,7 @@ use net::ledger::LedgerConfig;
 use net::peer::{PeerId, PeerKey};
 use net::{DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
 use scopes::{Wallet, Window};
+use tokio::sync::Notify;
 
 use crate::random::Random;
 use crate::trace::Trace;
@@ -80,6 +81,10 @@ pub struct World {
     pub gateways: Mutex<Vec<u64>>,
     /// No more faults: the ways and peers are as they should be.
     pub calm: AtomicBool,
+    /// A client was told that its object is stored.
+    pub acked: Notify,
+    /// The longest that a piece of work takes usually, in milliseconds.
+    work_ms: u64,
     numbers: AtomicU64,
     moments: AtomicU64,
 }
@@ -145,7 +150,7 @@ impl World {
         };
         let (data, parity) = codes[random.index(codes.len())];
         let code = Code::new(data, parity).expect("a code of few shards");
-        let sites_of_two = peers >= 6 && random.chance(350);
+        let sites_of_two = peers >= 6 && random.chance(400);
         let gateways = random.between(1, 3) as usize;
         let disk = SimDisk::unrecorded(random.next());
         let world = Arc::new(Self {
@@ -163,6 +168,8 @@ impl World {
             late: AtomicU64::new(random.below(4) * 10),
             gateways: Mutex::new(vec![0; gateways]),
             calm: AtomicBool::new(false),
+            acked: Notify::new(),
+            work_ms: [2, 4, 30][random.index(3)],
             numbers: AtomicU64::new(1),
             moments: AtomicU64::new(0),
             random,
@@ -253,7 +260,7 @@ impl World {
             world.trace.step("work", &[]);
             match world.random.below(20) {
                 0 if !world.is_calm() => world.random.ms(5, 60),
-                0..10 => world.random.ms(1, 4),
+                0..10 => world.random.ms(1, world.work_ms),
                 _ => Duration::ZERO,
             }
         }))
@@ -298,9 +305,17 @@ impl World {
         }
     }
 
+    fn crash_choice(&self) -> CrashChoice {
+        match self.random.below(4) {
+            0 => CrashChoice::DropAll,
+            1 => CrashChoice::KeepAll,
+            _ => CrashChoice::Seeded(self.random.next()),
+        }
+    }
+
     /// The peer's process and its machine's memory are gone.
     pub fn crash_peer(&self, number: usize) {
-        let choice = CrashChoice::Seeded(self.random.next());
+        let choice = self.crash_choice();
         let mut peers = self.peers();
         let peer = &mut peers[number];
         peer.disk = peer.disk.crashed(choice);
@@ -330,7 +345,7 @@ impl World {
     }
 
     pub fn crash_ledger(&self) {
-        let choice = CrashChoice::Seeded(self.random.next());
+        let choice = self.crash_choice();
         let mut ledger = lock(&self.ledger);
         ledger.disk = ledger.disk.crashed(choice);
         let gone = ledger.ledger.take();
