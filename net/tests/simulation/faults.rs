@@ -65,7 +65,7 @@ impl Faults {
             tokio::time::sleep(world.random.ms(200, 2_500)).await;
             match world.random.below(100) {
                 0..20 => self.cut_way(),
-                20..32 => self.crash_peer_now(self.any_peer()),
+                20..32 => self.crash_peer(self.any_peer()),
                 32..40 => self.crash_gateway(),
                 40..46 => self.crash_ledger(),
                 46..54 => self.behave(Conduct::Slow),
@@ -73,7 +73,8 @@ impl Faults {
                 60..64 => self.set_clock(),
                 64..67 => self.forge().await,
                 67..72 => self.power_cut().await,
-                72..76 => {
+                72..82 => self.ambush().await,
+                82..84 => {
                     let bad = world.random.below(6);
                     world.lossy.store(bad * 8, Ordering::Relaxed);
                     world.late.store(bad * 15, Ordering::Relaxed);
@@ -111,14 +112,18 @@ impl Faults {
         }
     }
 
-    fn crash_peer_now(&self, number: usize) {
+    fn crash_peer(&self, number: usize) {
+        self.crash_peer_for(number, 0, 8_000);
+    }
+
+    fn crash_peer_for(&self, number: usize, low_ms: u64, high_ms: u64) {
         let world = Arc::clone(&self.world);
         if world.peers()[number].node.is_none() {
             return;
         }
         self.fault("peer crashes", number);
         world.crash_peer(number);
-        self.later(world.random.ms(0, 8_000), async move {
+        self.later(world.random.ms(low_ms, high_ms), async move {
             world.start_peer(number, false).await;
         });
     }
@@ -128,7 +133,7 @@ impl Faults {
         self.acknowledgement().await;
         let count = self.world.peers().len();
         for number in 0..count {
-            self.crash_peer_now(number);
+            self.crash_peer(number);
         }
         if self.world.random.chance(500) {
             self.crash_ledger();
@@ -195,25 +200,30 @@ impl Faults {
         world.peers()[number].skew_ms.store(off, Ordering::Relaxed);
     }
 
-    /// One of the faults that count, if one more may be.
-    async fn destroy(&mut self) {
-        let world = Arc::clone(&self.world);
-        let most = world.code.parity() / 2;
-        if self.spent.len() >= most {
-            if census::lacks(&world).await != Some(0) {
-                return;
+    /// Whether nothing that counts is under way: a census sees to it.
+    async fn is_whole(&mut self) -> bool {
+        if !self.spent.is_empty() {
+            if census::lacks(&self.world).await != Some(0) {
+                return false;
             }
             self.spent.clear();
             self.fault("whole again", 0);
+        }
+        true
+    }
+
+    /// One of the faults that count, if one more may be.
+    async fn destroy(&mut self) {
+        let world = Arc::clone(&self.world);
+        if self.spent.len() >= world.code.parity() / 2 && !self.is_whole().await {
+            return;
         }
         if world.random.chance(500) {
             self.acknowledgement().await;
         }
         let number = self.any_peer();
-        let site = number / world.per_site * world.per_site;
-        let count = world.peers().len();
         let victims: Vec<usize> = match self.spent.is_empty() && world.random.chance(500) {
-            true => (site..(site + world.per_site).min(count)).collect(),
+            true => world.site(number),
             false => vec![number],
         };
         let is_free = |number: &usize| {
@@ -227,20 +237,52 @@ impl Faults {
         let kind = world.random.below(6);
         for number in victims {
             self.spent.push(number);
-            let disk = world.peers()[number].disk.clone();
             match kind {
-                0 => {
-                    self.fault("wiped", number);
-                    disk.unlink(&drive_dir());
-                }
+                0 => self.wipe(number),
                 1 => {
                     self.fault("sync fails", number);
+                    let disk = world.peers()[number].disk.clone();
                     disk.fail_sync(&drive_dir());
                 }
                 2 | 3 => self.rot(number),
                 _ => self.lie(number),
             }
         }
+    }
+
+    /// Peers go away, and what is acknowledged without them loses at once as much as it must be able to lose.
+    async fn ambush(&mut self) {
+        let world = Arc::clone(&self.world);
+        if !self.is_whole().await {
+            return;
+        }
+        let away: Vec<usize> = (0..world.random.between(1, world.code.parity() as u64))
+            .map(|_| self.any_peer())
+            .collect();
+        for number in &away {
+            self.crash_peer_for(*number, 3_000, 9_000);
+        }
+        if !self.acknowledgement().await {
+            return;
+        }
+        let number = self.any_peer();
+        let victims: Vec<usize> = match world.per_site {
+            1 => vec![number],
+            _ => world.site(number),
+        };
+        if victims.iter().any(|victim| away.contains(victim)) {
+            return;
+        }
+        for number in victims {
+            self.spent.push(number);
+            self.wipe(number);
+        }
+    }
+
+    fn wipe(&self, number: usize) {
+        self.fault("wiped", number);
+        let disk = self.world.peers()[number].disk.clone();
+        disk.unlink(&drive_dir());
     }
 
     /// Somebody whom the owner did not name orders every peer to delete everything.

@@ -83,8 +83,8 @@ pub struct World {
     pub calm: AtomicBool,
     /// A client was told that its object is stored.
     pub acked: Notify,
-    /// The longest that a piece of work takes usually, in milliseconds.
-    work_ms: u64,
+    /// The longest that a piece of work of a drive takes usually, in milliseconds.
+    drive_ms: u64,
     numbers: AtomicU64,
     moments: AtomicU64,
 }
@@ -98,7 +98,7 @@ pub fn drive_dir() -> PathBuf {
     PathBuf::from("/node/0")
 }
 
-/// The first bytes of a peer's id seed, and its domain.
+/// What the ids of a peer's drives are derived from.
 fn seed_of(number: usize) -> [u8; 16] {
     [number as u8 + 1; 16]
 }
@@ -169,7 +169,7 @@ impl World {
             gateways: Mutex::new(vec![0; gateways]),
             calm: AtomicBool::new(false),
             acked: Notify::new(),
-            work_ms: [2, 4, 30][random.index(3)],
+            drive_ms: [2, 4, 30, 200][random.index(4)],
             numbers: AtomicU64::new(1),
             moments: AtomicU64::new(0),
             random,
@@ -209,6 +209,13 @@ impl World {
         lock(&self.gateways)
     }
 
+    /// The peers that fail together with this one, itself among them.
+    pub fn site(&self, number: usize) -> Vec<usize> {
+        let first = number / self.per_site * self.per_site;
+        let end = (first + self.per_site).min(self.peers().len());
+        (first..end).collect()
+    }
+
     /// Which start of this gateway runs; 0 while none does.
     pub fn gateway_life(&self, number: usize) -> u64 {
         self.gateways()[number]
@@ -245,13 +252,14 @@ impl World {
             return None;
         }
         Some(match self.random.chance(self.late.load(Ordering::Relaxed)) {
+            true if self.random.chance(200) => self.random.ms(1_000, 15_000),
             true => self.random.ms(20, 4_000),
             false => self.random.ms(0, 4),
         })
     }
 
     /// Where flushers and readers of this world work: on the world's only thread, each piece of work for a while.
-    pub fn offload(self: &Arc<Self>) -> Offload {
+    fn offload(self: &Arc<Self>, most_ms: u64) -> Offload {
         let world = Arc::downgrade(self);
         Offload::Tasks(Arc::new(move || {
             let Some(world) = world.upgrade() else {
@@ -260,7 +268,7 @@ impl World {
             world.trace.step("work", &[]);
             match world.random.below(20) {
                 0 if !world.is_calm() => world.random.ms(5, 60),
-                0..10 => world.random.ms(1, world.work_ms),
+                0..10 => world.random.ms(1, most_ms),
                 _ => Duration::ZERO,
             }
         }))
@@ -276,7 +284,7 @@ impl World {
         DrivesConfig {
             create,
             log: small(LogConfig::drive()),
-            offload: self.offload(),
+            offload: self.offload(self.drive_ms),
             ..DrivesConfig::new(CLUSTER, drives, self.fresh_log_id())
         }
     }
@@ -331,7 +339,7 @@ impl World {
             log: small(LogConfig::ledger()),
             segments_min: 2,
             reserve_bytes: 64 << 10,
-            offload: self.offload(),
+            offload: self.offload(4),
             ..LedgerConfig::new(self.random.next() | 1)
         };
         match LocalLedger::open(disk, Path::new("/ledger"), config) {
