@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use engine::disk::CrashChoice;
 use futures::StreamExt;
 use net::cluster::packs_of;
 use net::peer::Request;
@@ -113,17 +114,18 @@ impl Faults {
     }
 
     fn crash_peer(&self, number: usize) {
-        self.crash_peer_for(number, 0, 8_000);
+        self.crash_peer_for(number, 0, self.world.crash_choice());
     }
 
-    fn crash_peer_for(&self, number: usize, low_ms: u64, high_ms: u64) {
+    /// It is away for so many milliseconds at least.
+    fn crash_peer_for(&self, number: usize, low_ms: u64, choice: CrashChoice) {
         let world = Arc::clone(&self.world);
         if world.peers()[number].node.is_none() {
             return;
         }
         self.fault("peer crashes", number);
-        world.crash_peer(number);
-        self.later(world.random.ms(low_ms, high_ms), async move {
+        world.crash_peer(number, choice);
+        self.later(world.random.ms(low_ms, low_ms + 8_000), async move {
             world.start_peer(number, false).await;
         });
     }
@@ -132,8 +134,13 @@ impl Faults {
     async fn power_cut(&self) {
         self.acknowledgement().await;
         let count = self.world.peers().len();
+        let drop_all = self.world.random.chance(500);
         for number in 0..count {
-            self.crash_peer(number);
+            let choice = match drop_all {
+                true => CrashChoice::DropAll,
+                false => self.world.crash_choice(),
+            };
+            self.crash_peer_for(number, 0, choice);
         }
         if self.world.random.chance(500) {
             self.crash_ledger();
@@ -260,7 +267,7 @@ impl Faults {
             .map(|_| self.any_peer())
             .collect();
         for number in &away {
-            self.crash_peer_for(*number, 3_000, 9_000);
+            self.crash_peer_for(*number, 3_000, world.crash_choice());
         }
         if !self.acknowledgement().await {
             return;

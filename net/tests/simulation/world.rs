@@ -313,7 +313,7 @@ impl World {
         }
     }
 
-    fn crash_choice(&self) -> CrashChoice {
+    pub fn crash_choice(&self) -> CrashChoice {
         match self.random.below(4) {
             0 => CrashChoice::DropAll,
             1 => CrashChoice::KeepAll,
@@ -322,8 +322,7 @@ impl World {
     }
 
     /// The peer's process and its machine's memory are gone.
-    pub fn crash_peer(&self, number: usize) {
-        let choice = self.crash_choice();
+    pub fn crash_peer(&self, number: usize, choice: CrashChoice) {
         let mut peers = self.peers();
         let peer = &mut peers[number];
         peer.disk = peer.disk.crashed(choice);
