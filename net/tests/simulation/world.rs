@@ -71,6 +71,9 @@ pub struct World {
     /// How many peers fail together.
     pub per_site: usize,
     pub peers: Mutex<Vec<Peer>>,
+    /// What the peers and the gateways are called.
+    pub peer_ids: Vec<PeerId>,
+    pub gateway_ids: Vec<PeerId>,
     pub ledger: Mutex<Ledger>,
     /// Ways on which nothing comes through.
     pub cut: Mutex<BTreeSet<Way>>,
@@ -107,11 +110,11 @@ pub fn drive_of(number: usize) -> [u8; 16] {
     net::cluster::drive_id(&seed_of(number), 0)
 }
 
-pub fn peer_id(number: usize) -> PeerId {
+fn peer_id(number: usize) -> PeerId {
     PeerKey::from_seed(&[number as u8 + 1; 32]).id()
 }
 
-pub fn gateway_id(number: usize) -> PeerId {
+fn gateway_id(number: usize) -> PeerId {
     PeerKey::from_seed(&[200 + number as u8; 32]).id()
 }
 
@@ -158,6 +161,8 @@ impl World {
             code,
             per_site: 1 + usize::from(sites_of_two),
             peers: Mutex::new(Vec::new()),
+            peer_ids: (0..peers as usize).map(peer_id).collect(),
+            gateway_ids: (0..gateways).map(gateway_id).collect(),
             ledger: Mutex::new(Ledger {
                 disk,
                 ledger: None,
@@ -301,10 +306,9 @@ impl World {
             id_seed: seed_of(number),
             ..self.drives(vec![DriveConfig { dir, default: true }], create)
         };
-        let gateways = (0..self.gateways().len()).map(gateway_id).collect();
         let config = NodeConfig {
             drives,
-            gateways,
+            gateways: self.gateway_ids.iter().copied().collect(),
             now_ms: Arc::new(move || MORNING_MS.wrapping_add(skew.load(Ordering::Relaxed))),
         };
         match Node::open(Arc::new(disk), config).await {
