@@ -22,7 +22,7 @@ use crate::lease;
 use crate::ledger::FarLedger;
 use crate::records::Histories;
 use crate::wire::Wire;
-use crate::world::{SCOPE, VAULT, World, drive_of, peer_id};
+use crate::world::{SCOPE, VAULT, World, drive_of};
 
 /// How often an append without an answer is sent, and an overwrite that met another is tried.
 const ATTEMPTS: usize = 4;
@@ -137,9 +137,8 @@ impl Gateway {
             life,
         });
         let lease = lease::take(&world, number, life, &*ledger).await?;
-        let count = world.peers().len();
-        let peers = (0..count).map(|peer| PeerConfig {
-            id: peer_id(peer),
+        let peers = world.peer_ids.iter().enumerate().map(|(peer, id)| PeerConfig {
+            id: *id,
             domain: [(peer / world.per_site) as u8; 16],
             drives: vec![drive_of(peer)],
             standing: Standing::Active,
@@ -256,6 +255,9 @@ impl Gateway {
         match outcome {
             Some(Outcome::Applied { .. }) => {
                 self.histories.end(ticket, self.world.moment());
+                if to.is_some() {
+                    self.world.acked.notify_waiters();
+                }
                 if let Some((_, old)) = found {
                     self.bury(old.pack);
                 }

@@ -4,7 +4,7 @@
 //! the same order, and a seed of which that is not true is a failure as well.
 //!
 //! `cargo test -p net --test simulation -- --seed 7 --trace` shows one run; `--seeds 0..500` carries out many, `--steps 10000` says how long
-//! each is.
+//! each is. Without a word 500 seeds are run, 10 under nextest.
 #![expect(
     unreachable_pub,
     clippy::indexing_slicing,
@@ -34,6 +34,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+/// What test runners call it.
+const NAME: &str = "seeds";
+/// Seeds of the ordinary test command, ...
+const SEEDS: u64 = 500;
+/// ... and where every test is run many times a day.
+const SEEDS_OF_NEXTEST: u64 = 10;
 /// Of so many seeds one is run twice.
 const TWICE: u64 = 100;
 /// Seeds that are run at one time.
@@ -44,14 +50,18 @@ struct Wanted {
     steps: u64,
     shown: bool,
     is_list: bool,
+    /// A test runner asks for others, or for tests that are left out, of which there are none.
+    is_none_wanted: bool,
 }
 
 fn wanted() -> Result<Wanted, String> {
+    let is_nextest = std::env::var_os("NEXTEST").is_some();
     let mut wanted = Wanted {
-        seeds: 0..500,
+        seeds: 0..if is_nextest { SEEDS_OF_NEXTEST } else { SEEDS },
         steps: 10_000,
         shown: false,
         is_list: false,
+        is_none_wanted: false,
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -75,7 +85,10 @@ fn wanted() -> Result<Wanted, String> {
             }
             "--trace" => wanted.shown = true,
             "--list" => wanted.is_list = true,
-            // What test runners say to every test.
+            "--ignored" => wanted.is_none_wanted = true,
+            // What test runners say to every test, and names of the tests that are wanted.
+            "--format" | "--color" | "--test-threads" | "--skip" => drop(arguments.next()),
+            name if !name.starts_with('-') => wanted.is_none_wanted |= !NAME.contains(name),
             _ => {}
         }
     }
@@ -86,7 +99,7 @@ fn wanted() -> Result<Wanted, String> {
 fn examine(seed: u64, wanted: &Wanted) -> Result<run::Outcome, String> {
     let first = run::run(seed, wanted.steps, wanted.shown);
     first.verdict.clone()?;
-    if seed % TWICE == 0 {
+    if seed.is_multiple_of(TWICE) {
         let second = run::run(seed, wanted.steps, false);
         if (first.hash, first.steps) != (second.hash, second.steps) {
             return Err("two runs of it differ".to_owned());
@@ -146,8 +159,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if wanted.is_list {
-        println!("seeds: test");
+    if wanted.is_list && !wanted.is_none_wanted {
+        println!("{NAME}: test");
+    }
+    if wanted.is_list || wanted.is_none_wanted {
         return ExitCode::SUCCESS;
     }
     if let Err(why) = history::self_test() {

@@ -11,7 +11,7 @@ use net::peer::{Answer, Call, CallError, PeerId, Refusal, Reply, Request, Servic
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::world::{Conduct, World, gateway_id, peer_id};
+use crate::world::{Conduct, World};
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ impl Wire {
     /// Brings a request to a peer and its answer back; none if either got lost.
     async fn deliver(world: Arc<World>, way: (usize, usize), call: Call) -> Option<Result<Reply, CallError>> {
         let (gateway, number) = way;
-        let peer = peer_id(number);
+        let peer = world.peer_ids[number];
         tokio::time::sleep(world.delay()?).await;
         if !world.comes_through(way) {
             return None;
@@ -114,7 +114,11 @@ impl Wire {
             request,
             body,
         };
-        let reply = twist(conduct, &asked, node.answer(gateway_id(gateway), answering).await);
+        let reply = twist(
+            conduct,
+            &asked,
+            node.answer(world.gateway_ids[gateway], answering).await,
+        );
         drop(node);
         let head = encode_answer(&reply.answer);
         tokio::time::sleep(world.delay()?).await;
@@ -140,8 +144,7 @@ impl Wire {
 
     async fn carry(&self, peer: PeerId, call: Call) -> Result<Reply, CallError> {
         let world = &self.world;
-        let count = world.peers().len();
-        let Some(number) = (0..count).find(|number| peer_id(*number) == peer) else {
+        let Some(number) = world.peer_ids.iter().position(|known| *known == peer) else {
             return Err(CallError::NoAddress(peer));
         };
         if world.gateway_life(self.gateway) != self.life {
@@ -185,8 +188,8 @@ impl Transport for Wire {
     }
 }
 
-/// What a peer itself says, without any way between: for the census at the end.
-pub async fn ask_directly(world: &World, number: usize, request: Request) -> Option<Reply> {
+/// What a peer itself says, without any way between.
+pub async fn ask_directly(world: &World, number: usize, request: Request, body: Bytes) -> Option<Reply> {
     let node = world.peers()[number].node.clone()?;
     let context = net::peer::Context {
         operation: [0; 16],
@@ -196,7 +199,7 @@ pub async fn ask_directly(world: &World, number: usize, request: Request) -> Opt
     let call = Call {
         context,
         request,
-        body: Bytes::new(),
+        body,
     };
-    Some(node.answer(gateway_id(0), call).await)
+    Some(node.answer(world.gateway_ids[0], call).await)
 }
