@@ -4,6 +4,7 @@
 mod away;
 mod liars;
 mod moving;
+mod numbers;
 mod rebalancing;
 mod strays;
 mod upkeep;
