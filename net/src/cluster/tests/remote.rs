@@ -2,6 +2,7 @@
 //! a peer, hold it or change what it says.
 
 mod away;
+mod joining;
 mod liars;
 mod moving;
 mod numbers;
@@ -94,6 +95,13 @@ impl Wire {
 
     async fn stopped(&self) {
         self.stopped.notified().await;
+    }
+
+    /// Has the node of one peer stand behind another's name as well.
+    fn stand_in(&self, name: usize, behind: usize) {
+        let mut nodes = self.nodes.lock().unwrap();
+        let node = Arc::clone(&nodes[&peer(behind)]);
+        nodes.insert(peer(name), node);
     }
 
     fn before_put(&self, work: impl Future<Output = ()> + Send + 'static) {
