@@ -52,7 +52,9 @@ async fn a_drive_that_went_to_another_peer_is_asked_for_there() {
     });
     world.cluster.set_peers(&peers).await.unwrap();
     assert_eq!(world.cluster.present(), 6);
-    assert_eq!(world.cluster.status().drives.len(), 6);
+    let drives = world.cluster.status().drives;
+    assert_eq!(drives.len(), 6);
+    assert_eq!((drives[2].number, drives[2].id), (2, Rig::drive_id(2)));
     world.assert_complete().await;
     assert!(world.replace(FAST).await.packs == 0);
 }
