@@ -1,5 +1,6 @@
 //! What is missing, asked of the ledger and the peers themselves: no way between, no cluster client, no peer's word that is not checked.
 
+use bytes::Bytes;
 use engine::drive::ShardKey;
 use engine::pack::ShardHash;
 use futures::StreamExt;
@@ -40,7 +41,7 @@ async fn lacks_of(world: &World, entry: &PackEntry, count: usize) -> Option<usiz
             offset: 0,
             bytes: entry.summary.geometry.shard_bytes,
         };
-        let reply = ask_directly(world, number, request).await?;
+        let reply = ask_directly(world, number, request, Bytes::new()).await?;
         lacks += usize::from(entry.summary.hash(index) != Some(ShardHash::of(&reply.body)));
     }
     Some(lacks)

@@ -3,8 +3,8 @@
 //! Two kinds of faults. Those that end by themselves and take nothing away that was durable: messages that get lost or come late, cut
 //! ways, processes that crash (with everything that was not synced), slow peers, full disks, clocks that are off. Of these there may be
 //! any number at one time. And those that count against what is promised of an acknowledged object: a peer that lies, whose drive is wiped,
-//! whose disk fails to sync, or on whose disk bits have turned over. A pack is acknowledged with k + ceil(m/2) durable shards, so floor(m/2)
-//! peers at one time may have such a fault; the next one comes only when a census, taken from the peers themselves, has found every shard of
+//! whose disk fails to sync, or on whose disk bits have turned over. A pack is acknowledged with k + ceil(m/2) durable shards, k of them
+//! outside of any one site, so floor(m/2) peers or all of one site may have such a fault at one time; the next one comes only when a census, taken from the peers themselves, has found every shard of
 //! every pack in its place again.
 //!
 //! Peers that join and peers that drain belong here once the cluster client can take them in and let them go.
@@ -14,9 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use engine::disk::CrashChoice;
+use futures::StreamExt;
+use net::cluster::packs_of;
+use net::peer::Request;
+use scopes::{DeleteOrder, Signed, VaultId, Wallet};
+
 use crate::census;
 use crate::fleet::Fleet;
-use crate::world::{Conduct, LEDGER, World, drive_dir};
+use crate::wire::ask_directly;
+use crate::world::{Conduct, LEDGER, VAULT, World, drive_dir};
 
 pub struct Faults {
     fleet: Arc<Fleet>,
@@ -39,6 +46,14 @@ impl Faults {
         self.world.trace.step(what, &[number as u64]);
     }
 
+    /// Waits a while for the moment at which a client is told that its object is stored.
+    async fn acknowledgement(&self) -> bool {
+        let within = self.world.random.ms(500, 4_000);
+        tokio::time::timeout(within, self.world.acked.notified())
+            .await
+            .is_ok()
+    }
+
     fn any_peer(&self) -> usize {
         let count = self.world.peers().len();
         self.world.random.index(count)
@@ -51,13 +66,16 @@ impl Faults {
             tokio::time::sleep(world.random.ms(200, 2_500)).await;
             match world.random.below(100) {
                 0..20 => self.cut_way(),
-                20..32 => self.crash_peer(),
+                20..32 => self.crash_peer(self.any_peer()),
                 32..40 => self.crash_gateway(),
                 40..46 => self.crash_ledger(),
                 46..54 => self.behave(Conduct::Slow),
                 54..60 => self.fill_disk(),
                 60..64 => self.set_clock(),
-                64..70 => {
+                64..67 => self.forge().await,
+                67..72 => self.power_cut().await,
+                72..82 => self.ambush().await,
+                82..84 => {
                     let bad = world.random.below(6);
                     world.lossy.store(bad * 8, Ordering::Relaxed);
                     world.late.store(bad * 15, Ordering::Relaxed);
@@ -95,16 +113,38 @@ impl Faults {
         }
     }
 
-    fn crash_peer(&self) {
-        let (world, number) = (Arc::clone(&self.world), self.any_peer());
+    fn crash_peer(&self, number: usize) {
+        self.crash_peer_for(number, 0, self.world.crash_choice());
+    }
+
+    /// It is away for so many milliseconds at least.
+    fn crash_peer_for(&self, number: usize, low_ms: u64, choice: CrashChoice) {
+        let world = Arc::clone(&self.world);
         if world.peers()[number].node.is_none() {
             return;
         }
         self.fault("peer crashes", number);
-        world.crash_peer(number);
-        self.later(world.random.ms(0, 8_000), async move {
+        world.crash_peer(number, choice);
+        self.later(world.random.ms(low_ms, low_ms + 8_000), async move {
             world.start_peer(number, false).await;
         });
+    }
+
+    /// All peers, and the ledger perhaps, crash at one moment: right after an acknowledgement, when it hurts most.
+    async fn power_cut(&self) {
+        self.acknowledgement().await;
+        let count = self.world.peers().len();
+        let drop_all = self.world.random.chance(500);
+        for number in 0..count {
+            let choice = match drop_all {
+                true => CrashChoice::DropAll,
+                false => self.world.crash_choice(),
+            };
+            self.crash_peer_for(number, 0, choice);
+        }
+        if self.world.random.chance(500) {
+            self.crash_ledger();
+        }
     }
 
     fn crash_gateway(&self) {
@@ -167,38 +207,106 @@ impl Faults {
         world.peers()[number].skew_ms.store(off, Ordering::Relaxed);
     }
 
-    /// One of the faults that count, if one more may be.
-    async fn destroy(&mut self) {
-        let world = Arc::clone(&self.world);
-        let most = world.code.parity() / 2;
-        if self.spent.len() >= most {
-            if census::lacks(&world).await != Some(0) {
-                return;
+    /// Whether nothing that counts is under way: a census sees to it.
+    async fn is_whole(&mut self) -> bool {
+        if !self.spent.is_empty() {
+            if census::lacks(&self.world).await != Some(0) {
+                return false;
             }
             self.spent.clear();
             self.fault("whole again", 0);
         }
-        let number = self.any_peer();
-        let is_free = {
-            let peers = world.peers();
-            peers[number].conduct == Conduct::Honest && peers[number].node.is_some()
-        };
-        if !is_free || self.spent.contains(&number) {
+        true
+    }
+
+    /// One of the faults that count, if one more may be.
+    async fn destroy(&mut self) {
+        let world = Arc::clone(&self.world);
+        if self.spent.len() >= world.code.parity() / 2 && !self.is_whole().await {
             return;
         }
-        self.spent.push(number);
-        let disk = world.peers()[number].disk.clone();
-        match world.random.below(6) {
-            0 => {
-                self.fault("wiped", number);
-                disk.unlink(&drive_dir());
+        if world.random.chance(500) {
+            self.acknowledgement().await;
+        }
+        let number = self.any_peer();
+        let victims: Vec<usize> = match self.spent.is_empty() && world.random.chance(500) {
+            true => world.site(number),
+            false => vec![number],
+        };
+        let is_free = |number: &usize| {
+            let peers = world.peers();
+            peers[*number].conduct == Conduct::Honest && peers[*number].node.is_some()
+        };
+        let is_spent = |number: &usize| self.spent.contains(number);
+        if !victims.iter().all(is_free) || victims.iter().any(is_spent) {
+            return;
+        }
+        let kind = world.random.below(6);
+        for number in victims {
+            self.spent.push(number);
+            match kind {
+                0 => self.wipe(number),
+                1 => {
+                    self.fault("sync fails", number);
+                    let disk = world.peers()[number].disk.clone();
+                    disk.fail_sync(&drive_dir());
+                }
+                2 | 3 => self.rot(number),
+                _ => self.lie(number),
             }
-            1 => {
-                self.fault("sync fails", number);
-                disk.fail_sync(&drive_dir());
-            }
-            2 | 3 => self.rot(number),
-            _ => self.lie(number),
+        }
+    }
+
+    /// Peers go away, and what is acknowledged without them loses at once as much as it must be able to lose.
+    async fn ambush(&mut self) {
+        let world = Arc::clone(&self.world);
+        if !self.is_whole().await {
+            return;
+        }
+        let away: Vec<usize> = (0..world.random.between(1, world.code.parity() as u64))
+            .map(|_| self.any_peer())
+            .collect();
+        for number in &away {
+            self.crash_peer_for(*number, 3_000, world.crash_choice());
+        }
+        if !self.acknowledgement().await {
+            return;
+        }
+        let number = self.any_peer();
+        let victims: Vec<usize> = match world.per_site {
+            1 => vec![number],
+            _ => world.site(number),
+        };
+        if victims.iter().any(|victim| away.contains(victim)) {
+            return;
+        }
+        for number in victims {
+            self.spent.push(number);
+            self.wipe(number);
+        }
+    }
+
+    fn wipe(&self, number: usize) {
+        self.fault("wiped", number);
+        let disk = self.world.peers()[number].disk.clone();
+        disk.unlink(&drive_dir());
+    }
+
+    /// Somebody whom the owner did not name orders every peer to delete everything.
+    async fn forge(&self) {
+        let world = &self.world;
+        let Some(ledger) = world.ledger_here() else { return };
+        let packs: Vec<_> = packs_of(&ledger).collect().await;
+        let ids: Vec<[u8; 32]> = packs.iter().flatten().map(|entry| entry.id().0).collect();
+        let stranger = Wallet::from_seed(&[66; 32]);
+        let order = DeleteOrder::new(VaultId(VAULT), stranger.public_key(), ids, 1 << 40);
+        let Ok(envelope) = Signed::sign(order, &stranger).and_then(|order| order.encode()) else {
+            return;
+        };
+        self.fault("forged order", packs.len());
+        let count = world.peers().len();
+        for number in 0..count {
+            ask_directly(world, number, Request::Delete, envelope.clone().into()).await;
         }
     }
 

@@ -256,6 +256,9 @@ impl Gateway {
         match outcome {
             Some(Outcome::Applied { .. }) => {
                 self.histories.end(ticket, self.world.moment());
+                if to.is_some() {
+                    self.world.acked.notify_waiters();
+                }
                 if let Some((_, old)) = found {
                     self.bury(old.pack);
                 }

@@ -183,8 +183,8 @@ impl Transport for Wire {
     }
 }
 
-/// What a peer itself says, without any way between: for the census at the end.
-pub async fn ask_directly(world: &World, number: usize, request: Request) -> Option<Reply> {
+/// What a peer itself says, without any way between.
+pub async fn ask_directly(world: &World, number: usize, request: Request, body: Bytes) -> Option<Reply> {
     let node = world.peers()[number].node.clone()?;
     let context = net::peer::Context {
         operation: [0; 16],
@@ -194,7 +194,7 @@ pub async fn ask_directly(world: &World, number: usize, request: Request) -> Opt
     let call = Call {
         context,
         request,
-        body: Bytes::new(),
+        body,
     };
     Some(node.answer(gateway_id(0), call).await)
 }

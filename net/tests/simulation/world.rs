@@ -15,6 +15,7 @@ use net::ledger::LedgerConfig;
 use net::peer::{PeerId, PeerKey};
 use net::{DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
 use scopes::{Wallet, Window};
+use tokio::sync::Notify;
 
 use crate::random::Random;
 use crate::trace::Trace;
@@ -80,6 +81,10 @@ pub struct World {
     pub gateways: Mutex<Vec<u64>>,
     /// No more faults: the ways and peers are as they should be.
     pub calm: AtomicBool,
+    /// A client was told that its object is stored.
+    pub acked: Notify,
+    /// The longest that a piece of work of a drive takes usually, in milliseconds.
+    drive_ms: u64,
     numbers: AtomicU64,
     moments: AtomicU64,
 }
@@ -93,7 +98,7 @@ pub fn drive_dir() -> PathBuf {
     PathBuf::from("/node/0")
 }
 
-/// The first bytes of a peer's id seed, and its domain.
+/// What the ids of a peer's drives are derived from.
 fn seed_of(number: usize) -> [u8; 16] {
     [number as u8 + 1; 16]
 }
@@ -145,7 +150,7 @@ impl World {
         };
         let (data, parity) = codes[random.index(codes.len())];
         let code = Code::new(data, parity).expect("a code of few shards");
-        let sites_of_two = peers >= 12 && random.chance(500);
+        let sites_of_two = peers >= 6 && random.chance(400);
         let gateways = random.between(1, 3) as usize;
         let disk = SimDisk::unrecorded(random.next());
         let world = Arc::new(Self {
@@ -163,6 +168,8 @@ impl World {
             late: AtomicU64::new(random.below(4) * 10),
             gateways: Mutex::new(vec![0; gateways]),
             calm: AtomicBool::new(false),
+            acked: Notify::new(),
+            drive_ms: [2, 4, 30, 200][random.index(4)],
             numbers: AtomicU64::new(1),
             moments: AtomicU64::new(0),
             random,
@@ -202,6 +209,13 @@ impl World {
         lock(&self.gateways)
     }
 
+    /// The peers that fail together with this one, itself among them.
+    pub fn site(&self, number: usize) -> Vec<usize> {
+        let first = number / self.per_site * self.per_site;
+        let end = (first + self.per_site).min(self.peers().len());
+        (first..end).collect()
+    }
+
     /// Which start of this gateway runs; 0 while none does.
     pub fn gateway_life(&self, number: usize) -> u64 {
         self.gateways()[number]
@@ -238,13 +252,14 @@ impl World {
             return None;
         }
         Some(match self.random.chance(self.late.load(Ordering::Relaxed)) {
+            true if self.random.chance(200) => self.random.ms(1_000, 15_000),
             true => self.random.ms(20, 4_000),
             false => self.random.ms(0, 4),
         })
     }
 
     /// Where flushers and readers of this world work: on the world's only thread, each piece of work for a while.
-    pub fn offload(self: &Arc<Self>) -> Offload {
+    fn offload(self: &Arc<Self>, most_ms: u64) -> Offload {
         let world = Arc::downgrade(self);
         Offload::Tasks(Arc::new(move || {
             let Some(world) = world.upgrade() else {
@@ -253,7 +268,7 @@ impl World {
             world.trace.step("work", &[]);
             match world.random.below(20) {
                 0 if !world.is_calm() => world.random.ms(5, 60),
-                0..10 => world.random.ms(1, 4),
+                0..10 => world.random.ms(1, most_ms),
                 _ => Duration::ZERO,
             }
         }))
@@ -269,7 +284,7 @@ impl World {
         DrivesConfig {
             create,
             log: small(LogConfig::drive()),
-            offload: self.offload(),
+            offload: self.offload(self.drive_ms),
             ..DrivesConfig::new(CLUSTER, drives, self.fresh_log_id())
         }
     }
@@ -298,9 +313,16 @@ impl World {
         }
     }
 
+    pub fn crash_choice(&self) -> CrashChoice {
+        match self.random.below(4) {
+            0 => CrashChoice::DropAll,
+            1 => CrashChoice::KeepAll,
+            _ => CrashChoice::Seeded(self.random.next()),
+        }
+    }
+
     /// The peer's process and its machine's memory are gone.
-    pub fn crash_peer(&self, number: usize) {
-        let choice = CrashChoice::Seeded(self.random.next());
+    pub fn crash_peer(&self, number: usize, choice: CrashChoice) {
         let mut peers = self.peers();
         let peer = &mut peers[number];
         peer.disk = peer.disk.crashed(choice);
@@ -316,7 +338,7 @@ impl World {
             log: small(LogConfig::ledger()),
             segments_min: 2,
             reserve_bytes: 64 << 10,
-            offload: self.offload(),
+            offload: self.offload(4),
             ..LedgerConfig::new(self.random.next() | 1)
         };
         match LocalLedger::open(disk, Path::new("/ledger"), config) {
@@ -330,7 +352,7 @@ impl World {
     }
 
     pub fn crash_ledger(&self) {
-        let choice = CrashChoice::Seeded(self.random.next());
+        let choice = self.crash_choice();
         let mut ledger = lock(&self.ledger);
         ledger.disk = ledger.disk.crashed(choice);
         let gone = ledger.ledger.take();
