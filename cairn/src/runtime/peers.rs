@@ -166,7 +166,6 @@ fn settled(place: &PeerPlace, said: KnownPeer) -> KnownPeer {
     match &place.known {
         Some(known) => KnownPeer {
             drives: known.drives.clone(),
-            standing: Standing::Active,
             ..said
         },
         None => said,

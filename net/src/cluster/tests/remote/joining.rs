@@ -98,3 +98,22 @@ async fn a_move_keeps_the_budget_that_it_was_given_and_uses_it_up() {
         "{taken:?} for {bytes} bytes"
     );
 }
+
+#[tokio::test]
+async fn what_is_on_a_drive_that_nobody_knows_is_made_anew_only_after_a_while() {
+    let mut world = World::new(106, 6).await;
+    world.fill(6).await;
+    world.cluster.close().await;
+    // As after a start, when the membership no longer names the peer that went meanwhile.
+    world.cluster = world.rig.open_over(&[0, 1, 3, 4, 5, 6]).await;
+    let patient = world.replace(FAST).await;
+    assert_eq!((patient.waiting, patient.packs_moved), (6, 0));
+    world.assert_reads().await;
+    let options = ReplaceOptions {
+        lost_after: Duration::ZERO,
+        ..FAST
+    };
+    let report = world.replace(options).await;
+    assert!(report.is_complete() && report.packs_moved == 6, "{report:?}");
+    world.assert_complete().await;
+}
