@@ -7,6 +7,7 @@
 pub mod codec;
 pub mod disk;
 pub mod drive;
+pub mod durability;
 pub mod erasure;
 pub mod log;
 pub mod pack;

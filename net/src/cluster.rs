@@ -12,6 +12,7 @@ mod census;
 mod challenge;
 mod collect;
 mod delete;
+mod durability;
 mod heal;
 mod holdings;
 mod layout;
@@ -62,6 +63,7 @@ pub use crate::drives::{
 };
 pub use challenge::{ChallengeReport, SAMPLES_MAX, detection};
 pub use collect::{ListedPack, ListedPage, StoredPack};
+pub use durability::DurabilityReport;
 pub use holdings::{DrainState, Holding, Holdings};
 pub use layout::{LayoutError, PeerConfig, Standing};
 pub use moving::MoveError;
@@ -115,6 +117,8 @@ struct Counters {
     hedges: AtomicU64,
     reconstructed: AtomicU64,
     rebuilt: AtomicU64,
+    /// Milliseconds that shards were watched, all of them together.
+    shard_ms: AtomicU64,
 }
 
 struct Inner {

@@ -10,10 +10,12 @@ mod rig;
 use engine::disk::{Disk, RealDisk, SimDisk};
 use engine::view::{MemoryView, View};
 use net::Ledger;
-use rig::{Opening, Rig, body};
+use net::cluster::ReplaceOptions;
+use rig::{DRIVES, Opening, Rig, body, drive_dir};
 use s3_gateway::session::{Bucket, CollectOptions, Condition, GcReport, NewObject, SessionError};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use vault::object::Manifest;
 
 const TOGETHER: u64 = 64;
@@ -306,4 +308,82 @@ async fn a_vault_that_nobody_writes_settles_in_the_background_where_gc_would_lea
         assert!(settled.allocated_bytes as f64 <= bound, "{ratio}");
     }
     Arc::into_inner(rig).unwrap().close().await;
+}
+
+/// The copies that drives say they have and that no entry names.
+async fn copies(rig: &Rig) -> usize {
+    let mut strays = 0;
+    let page = rig
+        .cluster
+        .listed_packs(rig.session.vault().0, None, 10_000)
+        .await;
+    for pack in page.packs {
+        let entry = rig.session.pack_entry(&pack.id).unwrap();
+        for (index, claims) in &pack.claims {
+            for (drive, _) in claims {
+                let named = entry.as_ref().and_then(|entry| entry.drive(usize::from(*index)));
+                strays += usize::from(named != Some(*drive));
+            }
+        }
+    }
+    strays
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_of_a_lost_drive_are_made_anew_and_read_and_what_it_brings_back_is_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let opening = Opening {
+        drives: DRIVES + 1,
+        ..Opening::usual(true)
+    };
+    let rig = Rig::open_with(Arc::new(RealDisk), dir.path(), opening)
+        .await
+        .unwrap();
+    let bucket = rig.bucket("moved").await;
+    let sizes = [10usize, 5_000, 130_000, 400_000, 9_000_000];
+    for size in sizes {
+        rig.put(&bucket, &format!("o{size}"), &body(size as u64, size))
+            .await
+            .unwrap();
+    }
+    rig.settle().await;
+    let (home, away) = (drive_dir(dir.path(), 2), dir.path().join("away"));
+    std::fs::rename(&home, &away).unwrap();
+    rig.cluster.check_drives().await;
+    assert_eq!(rig.cluster.present(), DRIVES);
+    let ledger: Arc<dyn Ledger> = Arc::new(rig.ledger.clone());
+    let options = ReplaceOptions {
+        lost_after: Duration::ZERO,
+        bytes_per_second: u64::MAX,
+    };
+    let lease = rig.ledger.status().lowest_lease;
+    let report = rig
+        .cluster
+        .replace(&ledger, lease, options, &mut |_| {})
+        .await
+        .unwrap();
+    assert!(report.is_complete() && report.shards_rebuilt > 0, "{report:?}");
+    for size in sizes {
+        assert_eq!(
+            rig.get(&bucket, &format!("o{size}")).await.unwrap(),
+            body(size as u64, size)
+        );
+    }
+    rig.put(&bucket, "later", &body(7, 50_000)).await.unwrap();
+    std::fs::rename(&away, &home).unwrap();
+    rig.repair().await;
+    assert_eq!(rig.cluster.present(), DRIVES + 1);
+    rig.settle().await;
+    assert!(copies(&rig).await > 0);
+    let report = rig.session.collect_in_background().await.unwrap();
+    assert!(report.is_some_and(|report| !report.incomplete), "{report:?}");
+    assert_eq!(copies(&rig).await, 0);
+    assert!(rig.census().await.is_complete());
+    for size in sizes {
+        assert_eq!(
+            rig.get(&bucket, &format!("o{size}")).await.unwrap(),
+            body(size as u64, size)
+        );
+    }
+    rig.close().await;
 }

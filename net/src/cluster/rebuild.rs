@@ -196,14 +196,18 @@ impl Inner {
         let Ok(_permit) = self.whole_packs.acquire().await else {
             return Ok(Rebuilt::default());
         };
-        let mut left = missing.to_vec();
-        // Gathering may find more shards bad; those are made in the same go.
-        let gathered = self.gather(entry, missing).await?;
-        left.extend(gathered.bad.iter().map(|bad| bad.index));
         let can_write = |index: &usize| {
             let place = self.place_of(entry, *index);
             place.is_some_and(|place| place.writable())
         };
+        if !missing.iter().any(can_write) {
+            // Nowhere to put them: nothing is read for it.
+            return Ok(Rebuilt::default());
+        }
+        let mut left = missing.to_vec();
+        // Gathering may find more shards bad; those are made in the same go.
+        let gathered = self.gather(entry, missing).await?;
+        left.extend(gathered.bad.iter().map(|bad| bad.index));
         let want: Vec<usize> = left.iter().copied().filter(can_write).collect();
         let mut rebuilt = Rebuilt::default();
         if want.is_empty() {

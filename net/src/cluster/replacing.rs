@@ -26,6 +26,8 @@ struct Reasons {
     /// The drives that were to be left at the last run.
     seen: Option<BTreeSet<DriveId>>,
     changes: u64,
+    /// Whether the last run left nothing.
+    complete: bool,
     next: Instant,
     pause: Duration,
 }
@@ -39,6 +41,7 @@ impl Cluster {
             let mut reasons = Reasons {
                 seen: None,
                 changes: 0,
+                complete: true,
                 next: Instant::now(),
                 pause: AGAIN_MIN,
             };
@@ -77,7 +80,7 @@ impl Reasons {
         if news {
             self.pause = AGAIN_MIN;
         }
-        let due = news || Instant::now() >= self.next && (self.pause < AGAIN_MAX || !leaving.is_empty());
+        let due = news || Instant::now() >= self.next && (!self.complete || !leaving.is_empty());
         if due {
             (self.seen, self.changes) = (Some(leaving), changes);
         }
@@ -85,6 +88,7 @@ impl Reasons {
     }
 
     fn done(&mut self, complete: bool) {
+        self.complete = complete;
         self.pause = match complete {
             true => AGAIN_MAX,
             false => (self.pause * 2).min(AGAIN_MAX),

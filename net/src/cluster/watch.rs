@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{Cluster, Inner};
 use crate::drives::Changes;
 
@@ -22,6 +24,7 @@ pub(super) fn spawn(inner: &Arc<Inner>) {
 }
 
 async fn watch(weak: Weak<Inner>) {
+    let mut since = Instant::now();
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(inner) = weak
@@ -35,6 +38,8 @@ async fn watch(weak: Weak<Inner>) {
         }
         poll_peers(&inner, false).await;
         inner.note_lost();
+        inner.note_watched(since.elapsed());
+        since = Instant::now();
     }
 }
 

@@ -62,6 +62,8 @@ pub fn drive_dir(root: &Path, number: usize) -> PathBuf {
 pub struct Opening {
     /// Makes drives that are not there.
     pub create: bool,
+    /// How many drives there are.
+    pub drives: usize,
     /// Segment sizes of the drives' logs.
     pub drive_log: LogConfig,
     /// The ledger's sizes.
@@ -82,6 +84,7 @@ impl Opening {
     pub fn usual(create: bool) -> Self {
         Self {
             create,
+            drives: DRIVES,
             drive_log: LogConfig::drive(),
             ledger: LedgerConfig::new(0x1ed6),
             activity_log: LogConfig::activity(),
@@ -135,7 +138,7 @@ pub async fn open_cluster_with(
     root: &Path,
     opening: &Opening,
 ) -> Result<Cluster, String> {
-    let drives = (0..DRIVES).map(|number| DriveConfig {
+    let drives = (0..opening.drives).map(|number| DriveConfig {
         dir: drive_dir(root, number),
         default: true,
     });

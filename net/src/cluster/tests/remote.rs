@@ -2,8 +2,10 @@
 //! a peer, hold it or change what it says.
 
 mod away;
+mod joining;
 mod liars;
 mod moving;
+mod numbers;
 mod rebalancing;
 mod strays;
 mod upkeep;
@@ -93,6 +95,13 @@ impl Wire {
 
     async fn stopped(&self) {
         self.stopped.notified().await;
+    }
+
+    /// Has the node of one peer stand behind another's name as well.
+    fn stand_in(&self, name: usize, behind: usize) {
+        let mut nodes = self.nodes.lock().unwrap();
+        let node = Arc::clone(&nodes[&peer(behind)]);
+        nodes.insert(peer(name), node);
     }
 
     fn before_put(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -271,13 +280,18 @@ impl Rig {
         self.start(number, false).await;
     }
 
-    /// What a cluster over drives elsewhere is opened with.
+    /// A cluster over drives elsewhere.
     async fn open(&self) -> Cluster {
+        self.open_over(&(0..PEERS).collect::<Vec<_>>()).await
+    }
+
+    /// A cluster over the drives of these peers.
+    async fn open_over(&self, numbers: &[usize]) -> Cluster {
         let own = config(Path::new("/none"), 0, false);
-        let peers = (0..PEERS).map(|number| PeerConfig {
-            id: peer(number),
-            domain: [number as u8; 16],
-            drives: vec![Self::drive_id(number)],
+        let peers = numbers.iter().map(|number| PeerConfig {
+            id: peer(*number),
+            domain: [*number as u8; 16],
+            drives: vec![Self::drive_id(*number)],
             standing: Standing::Active,
         });
         let transport: Arc<dyn Transport> = Arc::clone(&self.wire) as _;

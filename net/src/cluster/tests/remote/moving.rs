@@ -207,6 +207,7 @@ async fn an_empty_peer_in_the_place_of_one_that_is_gone_makes_the_census_complet
         shown.last().map(|progress| (progress.done, progress.total)),
         Some((9, 9))
     );
+    assert_eq!(shown.last().unwrap().seconds_left, Some(0));
     assert!(!world.names(2).await);
     assert!(
         world
@@ -447,4 +448,33 @@ async fn a_lost_peers_shards_are_made_anew_elsewhere_once_it_was_lost_for_long_e
     }
     world.assert_complete().await;
     world.cluster.close().await;
+}
+
+#[tokio::test]
+async fn the_packs_nearest_to_loss_are_placed_anew_first() {
+    let mut world = World::new(71, 8).await;
+    world.fill(40).await;
+    world.members(&[0, 1, 4, 5, 6, 7]).await;
+    let gone = [Rig::drive_id(2), Rig::drive_id(3)];
+    assert!(world.replace(FAST).await.is_complete());
+    let mut moved = Vec::new();
+    for Stored { entry, .. } in &world.stored {
+        let risk = entry
+            .stored()
+            .filter(|index| gone.contains(&entry.drives[*index]))
+            .count();
+        let address = pack_address(SCOPE, &entry.id());
+        let sequence = world.ledger.get(address).await.unwrap().unwrap().sequence;
+        if entry.drives.iter().any(|drive| gone.contains(drive)) {
+            moved.push((sequence, risk));
+        }
+    }
+    moved.sort_unstable();
+    let risks: Vec<usize> = moved.iter().map(|(_, risk)| *risk).collect();
+    let nearest = risks.iter().filter(|risk| **risk == 2).count();
+    assert!(nearest > 8 && risks.len() > nearest + 10, "{risks:?}");
+    // Eight are on their way at one time.
+    let last = risks.iter().rposition(|risk| *risk == 2).unwrap();
+    assert!(last < nearest + 8, "{risks:?}");
+    world.assert_complete().await;
 }

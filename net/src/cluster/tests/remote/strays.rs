@@ -83,10 +83,11 @@ async fn the_copies_that_a_drain_left_go_on_the_collectors_order_and_no_other_sh
     assert_eq!(after, others);
     assert_eq!(settled(&world, LEASE).await, []);
     world.assert_complete().await;
-    // Who read an entry before still reads all of it but what is gone.
+    // Who read an entry before reads all of it still, and what it misses where the shards were is not missing.
     for stored in &world.stored {
         assert_reads(&world.cluster, stored).await;
     }
+    assert_eq!(world.cluster.status().packs_at_risk, 0);
 }
 
 #[tokio::test]
