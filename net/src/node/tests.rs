@@ -14,7 +14,7 @@ use engine::drive::{ShardHeader, ShardKey};
 use engine::erasure::Coder;
 use engine::pack::{Code, Pack, PackBuilder};
 
-use super::{Node, NodeConfig};
+use super::{Directory, Node, NodeConfig};
 use crate::cluster::{Cluster, ClusterConfig, LaneRange, PeerConfig, Peers, Standing, drive_id};
 use crate::drives::{DriveConfig, DrivesConfig};
 use crate::peer::message::{KEYS_MAX, PutMode, RestoreMode, Restored};
