@@ -79,7 +79,9 @@ pub enum NodeError {
     #[error("drives: {0}")]
     Drives(#[from] DrivesOpenError),
     /// Its part of the ledger does not open.
-    #[error("ledger: {0}. The other members have all of it: without member/ this peer takes it anew")]
+    #[error(
+        "ledger: {0}. The other members have all of it; what lies in member/ is not to be removed while this peer is one of them"
+    )]
     Ledger(#[from] MemberOpenError),
 }
 

@@ -243,6 +243,8 @@ impl Runtime {
             cluster.close().await;
             return Err(RuntimeError::TooFewPeers { here, drives });
         }
+        // A copy that follows may be behind.
+        shared.read_index().await?;
         let (drives, newest) = (cluster.highest_lease(), shared.status().lowest_lease);
         if drives > newest {
             return Err(RuntimeError::LedgerBehind { drives, newest });

@@ -144,6 +144,12 @@ pub trait Ledger: Send + Sync {
     /// A sequence that a reader must have applied so that it has seen every append answered before this call.
     fn read_index(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>>;
 
+    /// Whether a reader has to take [`Self::read_index`] first to see everything that was answered to anybody: whether somebody else
+    /// may write.
+    fn must_ask(&self) -> bool {
+        false
+    }
+
     /// Follows the newest durable sequence.
     fn changed(&self) -> watch::Receiver<Sequence>;
 

@@ -381,7 +381,7 @@ impl From<&SessionError> for Refusal {
                 "The conditional request cannot succeed due to a conflicting operation against this resource.",
             ),
             // Clients try a 503 again by themselves, which is right: a repair brings the drives back.
-            SessionError::NotWritable { .. } | SessionError::Fenced => Self::new(503, "ServiceUnavailable", said),
+            SessionError::NotWritable { .. } | SessionError::LedgerAway | SessionError::Fenced => Self::new(503, "ServiceUnavailable", said),
             SessionError::Behind | SessionError::Busy => Self::new(503, "SlowDown", said),
             SessionError::DiskFull => Self::new(507, "XCairnStorageFull", said),
             SessionError::QuotaExceeded { .. } => Self::new(403, "QuotaExceeded", said),

@@ -20,18 +20,13 @@ impl Gatekeeper for Sessions {
         &self,
         access_key_id: String,
     ) -> BoxFuture<'_, Result<Option<SigningCredential>, AuthError>> {
-        let found = match self.find_credential(&access_key_id) {
-            Ok(found) => Ok(found.map(|(_, open)| SigningCredential {
-                secret: Zeroizing::new(open.secret.expose().as_bytes().to_vec()),
-                credential: open.credential,
-                name: open.name,
-            })),
-            Err(error) => {
-                tracing::error!(target: "cairn::s3", %error, "a credential could not be looked up");
-                Err(AuthError::Unavailable)
+        Box::pin(async move {
+            if let Err(error) = self.freshen().await {
+                tracing::error!(target: "cairn::s3", %error, "whether a credential is in force cannot be told");
+                return Err(AuthError::Unavailable);
             }
-        };
-        Box::pin(std::future::ready(found))
+            self.credential_now(&access_key_id)
+        })
     }
 
     fn decide(&self, question: &Question<'_>) -> Result<VaultId, Refusal> {
@@ -52,6 +47,7 @@ impl Gatekeeper for Sessions {
         Box::pin(async move {
             let session = self.of(admitted.vault);
             let session = session.ok_or_else(Refusal::access_denied)?;
+            session.freshen().await.map_err(|error| Refusal::from(&error))?;
             let caller = Caller {
                 identity: admitted.identity.clone(),
                 operation_id: admitted.operation_id,
@@ -70,6 +66,30 @@ impl Gatekeeper for Sessions {
         };
         if let Some(session) = session {
             session.refused(agent, operation, bucket, code);
+        }
+    }
+}
+
+impl Sessions {
+    /// Brings every view up to what others may have written meanwhile.
+    async fn freshen(&self) -> Result<(), crate::session::SessionError> {
+        for session in self.all() {
+            session.freshen().await?;
+        }
+        Ok(())
+    }
+
+    fn credential_now(&self, access_key_id: &str) -> Result<Option<SigningCredential>, AuthError> {
+        match self.find_credential(access_key_id) {
+            Ok(found) => Ok(found.map(|(_, open)| SigningCredential {
+                secret: Zeroizing::new(open.secret.expose().as_bytes().to_vec()),
+                credential: open.credential,
+                name: open.name,
+            })),
+            Err(error) => {
+                tracing::error!(target: "cairn::s3", %error, "a credential could not be looked up");
+                Err(AuthError::Unavailable)
+            }
         }
     }
 }

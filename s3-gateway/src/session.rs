@@ -316,6 +316,14 @@ impl Session {
         &self.inner.name
     }
 
+    /// Sees to it that what is read next is what was answered last, also by another gateway.
+    ///
+    /// # Errors
+    /// [`SessionError::LedgerAway`].
+    pub(crate) async fn freshen(&self) -> Result<(), SessionError> {
+        self.inner.freshen().await
+    }
+
     /// Whether a write would find enough drives now.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 const SILENT_FOR: Duration = Duration::from_secs(2);
 /// How long to rest when nobody leads.
 const REST: Duration = Duration::from_millis(100);
+/// How long a whole copy may take at a start.
+const COPY_PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of appends in one call.
 const CALL_BYTES_MAX: usize = 1 << 20;
 /// Calls with appends that may be under way.
@@ -162,6 +164,7 @@ impl FollowedLedger {
         });
         let tasks = vec![
             tokio::spawn(follow::follow(Arc::downgrade(&inner))),
+            tokio::spawn(follow::keep_heard(Arc::downgrade(&inner))),
             tokio::spawn(send(Arc::downgrade(&inner), waiting)),
         ];
         *inner.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
@@ -202,15 +205,28 @@ impl FollowedLedger {
             now_ms,
             above,
         };
-        let LedgerReply::Lease { number, other_holder } = self.ask(&call).await? else {
+        // Whoever began to wait before and did not come to the end waits anew.
+        let interrupted = self.inner.replica.note_waiting()?;
+        let (reply, tries) = self.inner.ask_counted(&call, PATIENCE).await?;
+        let LedgerReply::Lease { number, other_holder } = reply else {
             return Err(LedgerError::Unreachable);
         };
-        if other_holder {
+        // An earlier try may have been carried out: then it is that one's lease which is no other's.
+        if other_holder || tries > 1 || interrupted {
             tokio::time::sleep(SOLE_HOLDER_FOR + SOLE_HOLDER_FOR / 2).await;
         }
         // What the last holder wrote, all of it, before anything is read under this lease.
-        let index = self.inner.fresh_index().await?;
+        let began = Instant::now();
+        let index = loop {
+            match self.inner.fresh_index().await {
+                Ok(index) => break index,
+                Err(error) if began.elapsed() > COPY_PATIENCE => return Err(error),
+                // A copy of another ledger is being replaced.
+                Err(_) => {}
+            }
+        };
         self.inner.applied(index).await?;
+        self.inner.replica.note_waited();
         self.inner.lease.store(number, Ordering::Release);
         Ok(number)
     }
@@ -235,9 +251,16 @@ impl FollowedLedger {
             AppendReply::Full => Err(LedgerError::Full),
             AppendReply::Bad => Err(LedgerError::RefusedAsBad),
             AppendReply::Decided(outcome) => {
-                if let Outcome::Applied { sequence } = &outcome {
-                    self.inner.answered.fetch_max(sequence.0, Ordering::AcqRel);
-                    self.inner.applied(*sequence).await?;
+                match &outcome {
+                    Outcome::Applied { sequence } => {
+                        self.inner.answered.fetch_max(sequence.0, Ordering::AcqRel);
+                        self.inner.applied(*sequence).await?;
+                    }
+                    // Whoever tries again has to see what stood in the way.
+                    Outcome::Conflict {
+                        current: Some(entry), ..
+                    } => self.inner.applied(entry.sequence).await?,
+                    _ => {}
                 }
                 Ok(outcome)
             }
@@ -252,8 +275,18 @@ impl Inner {
 
     /// Asks whoever leads until one answers. What was asked must have one effect however often it is.
     async fn ask_leader(&self, call: &LedgerCall, patience: Duration) -> Result<LedgerReply, LedgerError> {
+        self.ask_counted(call, patience).await.map(|(reply, _)| reply)
+    }
+
+    /// The same, and how many times somebody was asked.
+    async fn ask_counted(
+        &self,
+        call: &LedgerCall,
+        patience: Duration,
+    ) -> Result<(LedgerReply, u32), LedgerError> {
         let trying = async {
             let mut turn = 0usize;
+            let mut tries = 0u32;
             loop {
                 let next = {
                     let members = self.members();
@@ -265,12 +298,11 @@ impl Inner {
                     continue;
                 };
                 turn += 1;
-                let sent = Instant::now();
+                tries += 1;
                 match ask(&self.transport, member, call, ANSWER_PATIENCE).await {
                     Ok(reply) => {
-                        self.heard_at(sent);
                         self.members().leader = Some(member);
-                        return reply;
+                        return (reply, tries);
                     }
                     Err(AskError::Member(LedgerRefusal::NotLeader { leader })) => {
                         let known = leader.filter(|leader| *leader != member);
@@ -326,8 +358,12 @@ impl Inner {
     /// The sequence of everything answered by anybody before this call.
     async fn fresh_index(&self) -> Result<Sequence, LedgerError> {
         match self.ask_leader(&LedgerCall::ReadIndex, PATIENCE).await? {
-            LedgerReply::Index { sequence, .. } => Ok(sequence),
-            _ => Err(LedgerError::Unreachable),
+            // Of another ledger than the copy is of it says nothing; the copy is being taken anew.
+            LedgerReply::Index { sequence, lineage } if lineage == self.replica.lineage() => Ok(sequence),
+            _ => {
+                tokio::time::sleep(REST).await;
+                Err(LedgerError::Unreachable)
+            }
         }
     }
 }
@@ -388,6 +424,10 @@ async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
 }
 
 impl Ledger for FollowedLedger {
+    fn must_ask(&self) -> bool {
+        !self.inner.is_sole_holder()
+    }
+
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>> {
         Box::pin(self.submit(append, false))
     }

@@ -26,6 +26,8 @@ use crate::offload::Offload;
 
 /// The file that names the copy in use.
 const CURRENT: &str = "current";
+/// The file that says that a lease is being taken.
+const WAITING: &str = "lease-wait";
 
 /// See the module.
 pub(super) struct Replica {
@@ -50,7 +52,7 @@ impl Replica {
     ) -> Result<Self, LedgerOpenError> {
         disk.create_dir_all(dir)?;
         let number = read_current(&*disk, dir)?;
-        remove_others(&disk, dir, number)?;
+        remove_others(&disk, dir, |other| other != number)?;
         let config = LedgerConfig {
             offload: offload.clone(),
             ..LedgerConfig::new(fresh_log_id())
@@ -120,6 +122,25 @@ impl Replica {
             .take_while(of_kind)
             .take(max)
             .collect()
+    }
+
+    /// Notes durably that a lease is being taken; whether that was noted already and never came to its end.
+    pub(super) fn note_waiting(&self) -> Result<bool, LedgerError> {
+        let failed = |error: std::io::Error| LedgerError::Read(error.kind());
+        let path = self.dir.join(WAITING);
+        if self.disk.exists(&path) {
+            return Ok(true);
+        }
+        let file = self.disk.open(&path, OpenMode::CreateNew).map_err(failed)?;
+        file.sync_data().map_err(failed)?;
+        self.disk.sync_dir(&self.dir).map_err(failed)?;
+        Ok(false)
+    }
+
+    /// Notes that it was taken, and waited for.
+    pub(super) fn note_waited(&self) {
+        // If it stays, the next one waits without need.
+        let _ = self.disk.remove_file(&self.dir.join(WAITING));
     }
 
     /// Whether the disk was full when space was last needed.
@@ -219,7 +240,10 @@ impl Replica {
         old.close().await;
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
         // What stays goes at the next start.
-        let _ = self.offload.run(move || remove_others(&disk, &dir, number)).await;
+        let _ = self
+            .offload
+            .run(move || remove_others(&disk, &dir, |other| other < number))
+            .await;
         Ok(())
     }
 
@@ -234,6 +258,17 @@ impl Replica {
             ..LedgerConfig::new((self.fresh_log_id)())
         };
         let (fresh, _) = LocalLedger::open(Arc::clone(&self.disk), &dir, config).map_err(failed)?;
+        // Whoever sent it may have an older one, or none.
+        let (lineage, position) = (fresh.shared().table().lineage, fresh.position());
+        let worse =
+            lineage == Lineage::default() || lineage == self.lineage() && position < self.copy().position();
+        if worse {
+            tracing::error!(
+                ?position,
+                "a received ledger is not what this copy needs, and is not taken"
+            );
+            return Err(LedgerError::Read(std::io::ErrorKind::InvalidData));
+        }
         let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
         write_current(&*self.disk, &self.dir, number).map_err(|error| LedgerError::Read(error.kind()))?;
         let (_, old) = std::mem::replace(&mut *copy, (number, fresh));
@@ -258,13 +293,13 @@ fn copy_dir(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("copy-{number}"))
 }
 
-/// Removes copies older than `number`: none of them is needed any more.
-fn remove_others(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> std::io::Result<()> {
+/// Removes copies that nobody needs.
+fn remove_others(disk: &Arc<dyn Disk>, dir: &Path, goes: impl Fn(u64) -> bool) -> std::io::Result<()> {
     for name in disk.list_dir(dir)? {
         let other = name
             .strip_prefix("copy-")
             .and_then(|other| other.parse::<u64>().ok());
-        if other.is_some_and(|other| other < number) {
+        if other.is_some_and(&goes) {
             disk.remove_dir_all(&dir.join(name))?;
         }
     }

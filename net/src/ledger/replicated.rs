@@ -11,6 +11,7 @@ mod agreement;
 mod codec;
 mod machine;
 mod member;
+mod membership;
 mod network;
 mod propose;
 mod raft;
@@ -18,6 +19,7 @@ mod receive;
 mod sending;
 #[cfg(test)]
 pub(in crate::ledger) mod tests;
+mod upkeep;
 
 pub use agreement::AgreementOpenError;
 pub use member::{Member, MemberConfig, MemberOpenError};

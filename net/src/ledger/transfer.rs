@@ -204,9 +204,20 @@ const CARRIED_BYTES: usize = 64 << 10;
 
 /// A ledger that is being received into a directory of its own.
 pub(super) struct Incoming {
-    log: Log,
+    /// None once it was handed on.
+    log: Option<Log>,
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     number: u64,
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.log.take().is_some() {
+            // What stays goes at the next start.
+            let _ = self.disk.remove_dir_all(&self.dir);
+        }
+    }
 }
 
 impl Incoming {
@@ -225,22 +236,51 @@ impl Incoming {
             LedgerError::Read(std::io::ErrorKind::Other)
         })?;
         let dir = dir.to_owned();
-        Ok(Self { log, dir, number })
+        Ok(Self {
+            log: Some(log),
+            disk: Arc::clone(disk),
+            dir,
+            number,
+        })
     }
 
     /// Writes frames. Blocks.
     pub(super) fn write(&mut self, frames: &[Travelling]) -> Result<(), LedgerError> {
+        let Some(log) = &mut self.log else {
+            return Err(LedgerError::Closed);
+        };
         for frame in frames {
-            let written = self.log.append(frame.kind, &[], &[&frame.payload]);
+            let written = log.append(frame.kind, &[], &[&frame.payload]);
             written.map_err(|error| received(&error))?;
         }
         Ok(())
     }
 
+    /// The newest mark among what was written. Blocks.
+    pub(super) fn mark(&self) -> Result<Option<Mark>, LedgerError> {
+        let Some(log) = &self.log else {
+            return Err(LedgerError::Closed);
+        };
+        let mut mark = None;
+        for frame in log.reader().frames(engine::log::Position(0)) {
+            let frame = frame?;
+            if frame.kind == KIND_MARK {
+                mark = Some(frame.position);
+            }
+        }
+        let Some(position) = mark else { return Ok(None) };
+        match LedgerFrame::decode(KIND_MARK, &log.reader().read(position)?.payload) {
+            Ok(LedgerFrame::Mark(mark)) => Ok(Some(mark)),
+            _ => Err(LedgerError::Read(std::io::ErrorKind::InvalidData)),
+        }
+    }
+
     /// Makes all of it durable and returns its number and where it is. Blocks.
-    pub(super) fn finish(self) -> Result<(u64, PathBuf), LedgerError> {
-        self.log.close().map_err(|error| received(&error))?;
-        Ok((self.number, self.dir))
+    pub(super) fn finish(mut self) -> Result<(u64, PathBuf), LedgerError> {
+        if let Some(log) = self.log.take() {
+            log.close().map_err(|error| received(&error))?;
+        }
+        Ok((self.number, self.dir.clone()))
     }
 }
 

@@ -54,8 +54,10 @@ impl Directory {
 
     /// Reads what `file` remembers. Whatever does not read is forgotten: it can be learnt again.
     pub fn open(disk: Arc<dyn Disk>, file: PathBuf, gateways: BTreeSet<PeerId>) -> Self {
+        // One that does not read was written: there is a ledger, and nobody may be served before it has answered.
+        let unread = (disk.exists(&file), Vec::new());
         let read = disk.read_small(&file).ok().and_then(|bytes| decode(&bytes));
-        let (by_ledger, peers) = read.unwrap_or_default();
+        let (by_ledger, peers) = read.unwrap_or(unread);
         let known = Known {
             peers: peers.into_iter().map(|peer| (peer.peer, peer)).collect(),
             by_ledger,
@@ -129,8 +131,10 @@ impl Directory {
         let mut known = self.write();
         let by_ledger = known.by_ledger;
         for peer in peers.into_iter().take(PEERS_MAX) {
-            if !by_ledger || !known.peers.contains_key(&peer.peer) {
-                known.peers.insert(peer.peer, peer);
+            match known.peers.get_mut(&peer.peer) {
+                // Where it is, whoever has just seen it knows better; what it may, the ledger.
+                Some(there) if by_ledger => there.addresses = peer.addresses,
+                _ => drop(known.peers.insert(peer.peer, peer)),
             }
         }
         drop(known);

@@ -110,9 +110,13 @@ impl NodeLedger {
             return LedgerReply::Refused(LedgerRefusal::NotAllowed);
         };
         let now = PeerEntry {
-            role: known.role,
-            standing: known.standing,
-            ..said
+            addresses: said.addresses,
+            drives: match known.drives.is_empty() {
+                // Which it has is settled when it first says so: packs lie on them.
+                true => said.drives,
+                false => known.drives.clone(),
+            },
+            ..known.clone()
         };
         if now == *known {
             return LedgerReply::Done;
@@ -136,9 +140,8 @@ impl NodeLedger {
             match self.ask(member, &LedgerCall::Peers).await {
                 Ok(LedgerReply::Peers(peers)) => {
                     let own = peers.iter().find(|peer| peer.peer == self.own.peer);
-                    let said =
-                        |own: &PeerEntry| (own.addresses.clone(), own.drives.clone(), own.domain.clone());
-                    let moved = own.is_some_and(|own| said(own) != said(&self.own));
+                    let moved =
+                        own.is_some_and(|own| own.addresses != self.own.addresses || own.drives.is_empty());
                     self.directory.told(peers, sent);
                     if moved {
                         let join = LedgerCall::Join(Box::new(self.own.clone()));

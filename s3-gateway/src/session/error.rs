@@ -93,6 +93,11 @@ pub enum SessionError {
         /// Drives needed.
         need: usize,
     },
+    /// The members of the ledger do not answer.
+    #[error(
+        "the ledger does not answer: more than half of its members must run; `cairn status` shows who does not"
+    )]
+    LedgerAway,
     /// The drives or the ledger have no room.
     #[error("the storage is full; reads, deletes and `cairn gc` still work")]
     DiskFull,

@@ -18,6 +18,7 @@ impl From<LedgerError> for SessionError {
         match error {
             LedgerError::Full => Self::DiskFull,
             LedgerError::Fenced | LedgerError::Closed => Self::Fenced,
+            LedgerError::Unreachable => Self::LedgerAway,
             LedgerError::Bad(BadAppend::Limit(limit)) => too_large(&limit),
             _ => {
                 tracing::error!(%error, "the ledger refused");

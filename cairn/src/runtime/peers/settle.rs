@@ -54,10 +54,8 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
     if ledger.join(super::super::rebuild::REBUILT).exists() {
         touch(&next.join(super::super::rebuild::REBUILT))?;
     }
-    // What they agreed on before is given up: whoever asked for the rebuild has said so.
-    for place in &layout.peers {
-        super::super::rebuild::remove_dir(&place.directory.join(MEMBER_DIR))?;
-    }
+    // What they agreed on before is given up, and kept aside.
+    set_aside(layout)?;
     let slots = first.directory.join(MEMBER_DIR).join("slots");
     for dir in [
         first.directory.as_path(),
@@ -230,7 +228,7 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
     if let LedgerReply::Members { voters, .. } = ledger.ask(&LedgerCall::Members).await? {
         let all = members.iter().all(|member| voters.contains(member));
         if !all || voters.len() != members.len() {
-            set_members(peers, ledger, members).await?;
+            set_members(ledger, members).await?;
         }
     }
     if mark.exists() {
@@ -245,11 +243,7 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
 }
 
 /// Taking in a member lasts as long as its copy takes: the leader goes on with it whoever waits.
-async fn set_members(
-    peers: &PeerNodes,
-    ledger: &FollowedLedger,
-    members: Vec<PeerId>,
-) -> Result<(), RuntimeError> {
+async fn set_members(ledger: &FollowedLedger, members: Vec<PeerId>) -> Result<(), RuntimeError> {
     let began = Instant::now();
     let call = LedgerCall::SetMembers(members.clone());
     loop {
@@ -266,7 +260,6 @@ async fn set_members(
             // It works with those that it has; the next start tries again.
             return Ok(());
         }
-        let _ = peers;
         tokio::time::sleep(LOOK).await;
     }
 }

@@ -2,11 +2,10 @@
 //!
 //! Invariant: appends are applied in order and without a gap, and only those of the ledger that the copy is of.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use engine::slots::Sequence;
 use tokio::time::Instant;
 
 use super::super::apply::{Agreed, Change, Leader};
@@ -15,11 +14,30 @@ use super::super::wire::{APPENDS_MAX, LedgerCall, LedgerRefusal, LedgerReply};
 use super::super::{Ledger, LedgerError};
 use super::{Inner, REST};
 use crate::peer::PeerId;
+use bytes::Bytes;
+use engine::slots::Sequence;
 
 /// How long a member holds a question until there is something to tell. Each answer says that the members are there.
 const WAIT: Duration = Duration::from_millis(500);
 /// ... and how long its answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks every second whether whoever leads still does, so that the only holder of a lease may answer reads by himself meanwhile.
+/// Whatever else a member answers proves nothing: it may be cut off itself.
+pub(super) async fn keep_heard(weak: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(HEARD_EVERY).await;
+        let Some(inner) = weak.upgrade() else { return };
+        if inner.lease.load(Ordering::Acquire) > 0 {
+            let sent = Instant::now();
+            if let Ok(index) = inner.fresh_index().await
+                && inner.applied(index).await.is_ok()
+            {
+                inner.heard_at(sent);
+            }
+        }
+    }
+}
 
 /// Runs as long as the ledger is there.
 pub(super) async fn follow(weak: Weak<Inner>) {
@@ -50,20 +68,19 @@ pub(super) async fn follow(weak: Weak<Inner>) {
 }
 
 async fn step(inner: &Arc<Inner>, member: PeerId) -> Result<(), AskError> {
-    let from = inner.replica.copy().position();
+    // Not the copy's newest append: a page may have been applied in part, and is applied again from its beginning.
+    let from = Sequence(inner.replica.mark().map_or(0, |mark| mark.sequence));
     let call = LedgerCall::Tail {
         lineage: inner.replica.lineage(),
         from,
         max: APPENDS_MAX as u16,
         wait_ms: WAIT.as_millis() as u16,
     };
-    let sent = Instant::now();
     match ask(&inner.transport, member, &call, PATIENCE).await? {
         LedgerReply::Tail {
             records_through,
             appends,
         } => {
-            inner.heard_at(sent);
             let known = inner.replica.copy().status().records_through;
             let mut agreed = Vec::new();
             if !appends.is_empty() {
@@ -86,6 +103,9 @@ async fn step(inner: &Arc<Inner>, member: PeerId) -> Result<(), AskError> {
         _ => Err(AskError::Nonsense),
     }
 }
+
+/// How often it is asked who leads.
+const HEARD_EVERY: Duration = Duration::from_millis(700);
 
 /// Nothing is staged in a copy that follows.
 const NOBODY: Leader = Leader { term: 0, member: 0 };

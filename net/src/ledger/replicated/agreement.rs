@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use super::codec;
 use super::raft::{Entry, LogId, Raft, StorageError};
 use crate::offload::Offload;
+use crate::reserve::Reserve;
 use index::Index;
 
 /// Frame kind of an entry: tag its log id.
@@ -36,6 +37,8 @@ const KIND_PURGE: u8 = 19;
 /// Frame kind of the log id up to which entries are known to be agreed on.
 const KIND_AGREED: u8 = 20;
 
+/// Bytes set aside for a full disk.
+const RESERVE_BYTES: u64 = 16 << 20;
 /// Bytes of entries that one reading returns, unless one alone is longer.
 const READ_BYTES_MAX: usize = 1 << 20;
 
@@ -63,6 +66,8 @@ pub(super) struct Agreement {
     reader: LogReader,
     offload: Offload,
     fenced: watch::Sender<bool>,
+    /// So that what frees space can still be agreed on when the disk is full.
+    reserve: Arc<Mutex<Reserve>>,
 }
 
 impl Agreement {
@@ -83,7 +88,9 @@ impl Agreement {
                 failed = Some(AgreementOpenError::Frame { position, source });
             }
         };
-        let (log, _) = Log::open(disk, dir, LogConfig::agreement(), log_id, &mut visit)?;
+        let (log, _) = Log::open(Arc::clone(&disk), dir, LogConfig::agreement(), log_id, &mut visit)?;
+        let mut reserve = Reserve::find(disk, dir, "what the ledger's members agree on", RESERVE_BYTES);
+        reserve.refill();
         if let Some(error) = failed {
             return Err(error);
         }
@@ -94,6 +101,7 @@ impl Agreement {
             reader,
             offload,
             fenced: watch::Sender::new(false),
+            reserve: Arc::new(Mutex::new(reserve)),
         })
     }
 
@@ -106,6 +114,11 @@ impl Agreement {
     pub(super) fn kept(&self) -> (u64, u64, u64) {
         let index = self.index();
         (index.bytes(), index.len(), index.last().map_or(0, |id| id.index))
+    }
+
+    /// Whether the disk was full when space was last needed.
+    pub(super) fn is_full(&self) -> bool {
+        !lock(&self.reserve).is_held()
     }
 
     /// The newest entry that was let go.
@@ -136,10 +149,22 @@ impl Agreement {
     /// Runs what writes, one after another.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Log) -> Result<T, LogError> + Send + 'static,
+        mut work: impl FnMut(&mut Log) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, std::io::Error> {
-        let log = Arc::clone(&self.log);
-        let done = self.offload.run(move || work(&mut lock(&log)));
+        let (log, reserve) = (Arc::clone(&self.log), Arc::clone(&self.reserve));
+        let done = self.offload.run(move || {
+            let (mut log, mut reserve) = (lock(&log), lock(&reserve));
+            match work(&mut log) {
+                // What was written of it is written once more, and the later one counts.
+                Err(LogError::Full { .. }) if reserve.release() => work(&mut log),
+                done => {
+                    if !reserve.is_held() {
+                        reserve.refill();
+                    }
+                    done
+                }
+            }
+        });
         match done.await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => {
@@ -251,7 +276,11 @@ impl RaftLogStorage<Raft> for Agreement {
         let mut log = lock(&self.log);
         let written = log.append(KIND_AGREED, &id_tag(&agreed), &[]);
         drop(log);
-        written.map_err(|error| StorageIOError::write_logs(&error))?;
+        match written {
+            // Only a hint.
+            Err(LogError::Full { .. }) => return Ok(()),
+            written => written.map_err(|error| StorageIOError::write_logs(&error))?,
+        };
         self.index().agreed = Some(agreed);
         Ok(())
     }

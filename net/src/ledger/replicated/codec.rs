@@ -78,8 +78,10 @@ pub(super) fn membership(reader: &mut Reader<'_>) -> Result<Membership<u64, Vote
         Ok::<_, DecodeError>((id, Voter(peer)))
     })?;
     let count = listed.len();
+    let listed_ids: Vec<u64> = listed.iter().map(|(id, _)| *id).collect();
     let nodes: BTreeMap<u64, Voter> = listed.into_iter().collect();
-    let known = configs.iter().flatten().all(|id| nodes.contains_key(id));
+    let in_order = nodes.keys().eq(listed_ids.iter());
+    let known = in_order && configs.iter().flatten().all(|id| nodes.contains_key(id));
     if nodes.len() != count || !known {
         return Err(bad("list of members", count as u64));
     }

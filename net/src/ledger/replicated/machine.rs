@@ -169,6 +169,16 @@ impl RaftStateMachine<Raft> for Machine {
             }
         };
         if let Some(received) = received {
+            let holds = self.replica.blocking(move || Ok((received.mark()?, received)));
+            let (mark, received) = holds
+                .await
+                .map_err(|error| failed(std::io::Error::other(error)))?;
+            let state = mark.map(|mark| Applied::decode(&mark.state)).transpose();
+            let state = state.map_err(|error| failed(std::io::Error::other(error)))?;
+            if state.unwrap_or_default().id < meta.last_log_id {
+                let why = std::io::Error::other("a received copy holds less than was said of it");
+                return Err(failed(why).into());
+            }
             let replaced = self.replica.replace(received).await;
             replaced.map_err(|error| failed(std::io::Error::other(error)))?;
         }

@@ -3,15 +3,13 @@
 //! Who may ask it what is for the node to decide. Invariants: one process opens a member's directory at a time; a member that is
 //! asked to lead and does not says who does; whatever it keeps for others (transfers) is bounded and ends by itself.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::codec::DecodeError;
 use engine::disk::Disk;
-use engine::slots::{Append, EntryKind, LEASE_SCOPE, Sequence, Write};
-use openraft::{Config, SnapshotPolicy};
+use engine::slots::{Append, Sequence};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::super::replay::LedgerOpenError;
@@ -22,11 +20,11 @@ use super::agreement::{Agreement, AgreementOpenError};
 use super::machine::Machine;
 use super::network::{Network, TellReply, Told};
 use super::propose::{Desk, Proposal};
-use super::raft::{Voter, number};
+use super::raft::number;
 use super::receive::Receiving;
 use super::sending::Sending;
+use super::upkeep::{raft_config, upkeep};
 use crate::drives::FreshLogId;
-use crate::membership::{PEERS_MAX, PeerEntry};
 use crate::offload::Offload;
 use crate::peer::{PeerId, Transport};
 
@@ -36,9 +34,6 @@ pub(super) type RaftOf = openraft::Raft<super::raft::Raft>;
 const PROPOSALS_MAX: usize = 4_096;
 /// Bytes of appends that may wait or be on their way.
 const WAITING_BYTES_MAX: usize = 32 << 20;
-/// What was agreed on is kept for members that lag, up to so many bytes and entries.
-const KEPT_BYTES_MAX: u64 = 192 << 20;
-const KEPT_ENTRIES_MAX: u64 = 200_000;
 /// A call that waits for an append waits no longer than this.
 const TAIL_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether entries are gone, and how many times.
@@ -89,17 +84,17 @@ pub enum MemberOpenError {
 
 /// See the module.
 pub struct Member {
-    own: PeerId,
-    raft: RaftOf,
+    pub(super) own: PeerId,
+    pub(super) raft: RaftOf,
     pub(super) replica: Arc<Replica>,
-    agreement: Agreement,
+    pub(super) agreement: Agreement,
     proposals: mpsc::Sender<Proposal>,
     waiting: Arc<Semaphore>,
     pub(super) transport: Arc<dyn Transport>,
-    sending: Sending,
+    sending: Arc<Sending>,
     receiving: Mutex<Option<Receiving>>,
     upkeep: tokio::task::JoinHandle<()>,
-    changing: tokio::sync::Mutex<()>,
+    pub(super) changing: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Member {
@@ -144,6 +139,7 @@ impl Member {
         let machine = Machine::new(Arc::clone(&replica))?;
         let network = Network {
             transport: Arc::clone(&config.transport),
+            replica: Arc::clone(&replica),
         };
         let own = number(&config.peer);
         let applied = machine.applied();
@@ -157,18 +153,25 @@ impl Member {
         .await;
         let raft = raft.map_err(|error| MemberOpenError::Raft(error.to_string()))?;
         let (proposals, waiting) = mpsc::channel(PROPOSALS_MAX);
-        let desk = Desk::new(own, raft.clone(), Arc::clone(&replica), applied);
+        let desk = Desk::new(
+            own,
+            raft.clone(),
+            Arc::clone(&replica),
+            agreement.clone(),
+            applied,
+        );
         tokio::spawn(desk.run(waiting));
+        let sending = Arc::<Sending>::default();
         Ok(Arc::new(Self {
             own: config.peer,
-            upkeep: tokio::spawn(upkeep(raft.clone(), agreement.clone())),
+            upkeep: tokio::spawn(upkeep(raft.clone(), agreement.clone(), Arc::clone(&sending))),
             raft,
             replica,
             agreement,
             proposals,
             waiting: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             transport: config.transport,
-            sending: Sending::default(),
+            sending,
             receiving: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         }))
@@ -207,11 +210,20 @@ impl Member {
 
     /// Answers another member's Raft. `None` if what it says does not read.
     pub async fn answer_member(self: &Arc<Self>, caller: PeerId, said: &[u8]) -> Option<Vec<u8>> {
-        let reply = match Told::decode(said).ok()? {
+        let (lineage, told) = Told::decode(said).ok()?;
+        let own = self.replica.lineage();
+        let none = super::super::Lineage::default();
+        // Whoever speaks speaks for himself; and of another ledger nothing is taken, however great its numbers.
+        if told.speaker() != number(&caller) || (own != none && lineage != none && own != lineage) {
+            return Some(TellReply::Failed.encode());
+        }
+        let reply = match told {
             Told::Entries(entries) => match self.raft.append_entries(entries).await {
                 Ok(reply) => TellReply::Entries(reply),
                 Err(_) => TellReply::Failed,
             },
+            // One that has nothing may have lost it, and with it what it promised: it votes once a leader has told it everything.
+            Told::Vote(_) if own == none => TellReply::Failed,
             Told::Vote(vote) => match self.raft.vote(vote).await {
                 Ok(reply) => TellReply::Vote(reply),
                 Err(_) => TellReply::Failed,
@@ -227,7 +239,7 @@ impl Member {
     }
 
     /// Answers a peer that may ask it.
-    pub async fn answer(&self, caller: PeerId, call: LedgerCall) -> LedgerReply {
+    pub async fn answer(self: &Arc<Self>, caller: PeerId, call: LedgerCall) -> LedgerReply {
         let answered = match call {
             LedgerCall::Append { urgent, appends } => self.append(urgent, appends).await,
             LedgerCall::ReadIndex => self.read_index().await,
@@ -237,11 +249,17 @@ impl Member {
                 max,
                 wait_ms,
             } => {
+                if self.replica.lineage() == super::super::Lineage::default() {
+                    return LedgerReply::Refused(LedgerRefusal::NoLedger);
+                }
                 if lineage != self.replica.lineage() {
                     return LedgerReply::Compacted;
                 }
                 let wait = Duration::from_millis(wait_ms.into()).min(TAIL_WAIT_MAX);
                 self.tail(from, max.into(), wait).await
+            }
+            LedgerCall::OpenTransfer if self.replica.lineage() == super::super::Lineage::default() => {
+                Err(LedgerRefusal::NoLedger)
             }
             LedgerCall::OpenTransfer => self.sending.open(self.replica.copy()).await,
             LedgerCall::TransferPage { transfer, page } => self.sending.page(transfer, page).await,
@@ -265,7 +283,12 @@ impl Member {
                 .map(|(number, other_holder)| LedgerReply::Lease { number, other_holder }),
             LedgerCall::Begin { lineage, after } => self.begin(lineage, after).await,
             LedgerCall::Members => Ok(self.members()),
-            LedgerCall::SetMembers(peers) => self.set_members(peers).await,
+            LedgerCall::SetMembers(peers) => {
+                // It goes on also when whoever asked waits no longer: half of it would be a membership of its own.
+                let this = Arc::clone(self);
+                let changing = tokio::spawn(async move { this.set_members(peers).await });
+                changing.await.unwrap_or(Err(LedgerRefusal::Failed))
+            }
             LedgerCall::SetPeer(entry) => self.set_peer(&entry).await,
             LedgerCall::Peers => self.peers().await,
             // Those are for the node.
@@ -292,7 +315,7 @@ impl Member {
         false
     }
 
-    async fn propose<T>(
+    pub(super) async fn propose<T>(
         &self,
         proposal: impl FnOnce(oneshot::Sender<Result<T, LedgerRefusal>>) -> Proposal,
     ) -> Result<T, LedgerRefusal> {
@@ -330,7 +353,7 @@ impl Member {
         Ok(LedgerReply::Outcomes(replies))
     }
 
-    async fn read_index(&self) -> Result<LedgerReply, LedgerRefusal> {
+    pub(super) async fn read_index(&self) -> Result<LedgerReply, LedgerRefusal> {
         let read = self.raft.ensure_linearizable().await;
         read.map_err(|_| not_leader(&self.raft))?;
         Ok(LedgerReply::Index {
@@ -364,94 +387,6 @@ impl Member {
         }
     }
 
-    async fn begin(
-        &self,
-        lineage: super::super::Lineage,
-        after: Sequence,
-    ) -> Result<LedgerReply, LedgerRefusal> {
-        let own = BTreeMap::from([(number(&self.own), Voter(Some(self.own)))]);
-        if self.raft.initialize(own).await.is_err() {
-            return Err(LedgerRefusal::Begun);
-        }
-        loop {
-            let begun = self
-                .propose(|reply| Proposal::Begin {
-                    lineage,
-                    after,
-                    reply,
-                })
-                .await;
-            match begun {
-                Ok(()) => return Ok(LedgerReply::Done),
-                // Its first election is under way.
-                Err(LedgerRefusal::NotLeader { .. }) => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                Err(refusal) => return Err(refusal),
-            }
-        }
-    }
-
-    async fn set_peer(&self, entry: &PeerEntry) -> Result<LedgerReply, LedgerRefusal> {
-        let write = Write {
-            address: PeerEntry::address(&entry.peer),
-            value: Some(entry.encode().into()),
-        };
-        let written = self.propose(|reply| Proposal::Write { write, reply }).await;
-        written.map(|()| LedgerReply::Done)
-    }
-
-    /// The peers of this member's copy, as old as it may be.
-    pub async fn known_peers(&self) -> Vec<PeerEntry> {
-        let copy = self.replica.copy();
-        let mut peers = Vec::new();
-        for address in self.replica.addresses(LEASE_SCOPE, EntryKind::Peer, PEERS_MAX) {
-            if let Ok(Some(entry)) = copy.get(address).await {
-                peers.extend(PeerEntry::decode(&entry.value).ok());
-            }
-        }
-        peers
-    }
-
-    async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
-        self.read_index().await?;
-        Ok(LedgerReply::Peers(self.known_peers().await))
-    }
-
-    pub(super) fn members(&self) -> LedgerReply {
-        let metrics = self.raft.metrics().borrow().clone();
-        let membership = metrics.membership_config.membership();
-        let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
-        LedgerReply::Members {
-            leader: metrics.current_leader.and_then(peer),
-            voters: membership.voter_ids().filter_map(peer).collect(),
-            learners: membership.learner_ids().filter_map(peer).collect(),
-        }
-    }
-
-    /// Those that are new follow until they have everything, then all vote at once; those that are not named any more go.
-    async fn set_members(&self, peers: Vec<PeerId>) -> Result<LedgerReply, LedgerRefusal> {
-        let _alone = self.changing.lock().await;
-        let wanted: BTreeMap<u64, PeerId> = peers.iter().map(|peer| (number(peer), *peer)).collect();
-        if wanted.len() < peers.len() || wanted.is_empty() {
-            return Err(LedgerRefusal::Malformed);
-        }
-        // New members take the copy whole: what stands in it from before the ledger began stands in no entry.
-        if !self.forget_entries().await {
-            return Err(LedgerRefusal::Busy);
-        }
-        for (id, peer) in &wanted {
-            let known = self.raft.metrics().borrow().clone();
-            if known.membership_config.membership().get_node(id).is_none() {
-                let added = self.raft.add_learner(*id, Voter(Some(*peer)), true).await;
-                added.map_err(|_| not_leader(&self.raft))?;
-            }
-        }
-        let ids: std::collections::BTreeSet<u64> = wanted.into_keys().collect();
-        let changed = self.raft.change_membership(ids, false).await;
-        changed.map_err(|_| not_leader(&self.raft))?;
-        Ok(LedgerReply::Done)
-    }
 }
 
 /// Refers the caller to whoever leads.
@@ -466,55 +401,3 @@ pub(super) fn not_leader(raft: &RaftOf) -> LedgerRefusal {
     LedgerRefusal::NotLeader { leader }
 }
 
-fn raft_config(heartbeat: Duration) -> Result<Config, MemberOpenError> {
-    let heartbeat = u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX / 8);
-    let config = Config {
-        cluster_name: "cairn".to_owned(),
-        heartbeat_interval: heartbeat,
-        election_timeout_min: heartbeat * 10 / 3,
-        election_timeout_max: heartbeat * 20 / 3,
-        install_snapshot_timeout: 3_600_000,
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: 1 << 40,
-        replication_lag_threshold: 256,
-        ..Config::default()
-    };
-    config
-        .validate()
-        .map_err(|error| MemberOpenError::Raft(error.to_string()))
-}
-
-/// Lets go of the oldest entries once there are too many, when the copy that they were applied to is flushed.
-async fn upkeep(raft: RaftOf, agreement: Agreement) {
-    let mut led_by = None;
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let (leader, term, running) = {
-            let metrics = raft.metrics();
-            let metrics = metrics.borrow();
-            let leader = metrics.current_leader;
-            let leader = leader.and_then(|id| metrics.membership_config.membership().get_node(&id)?.0);
-            (leader, metrics.current_term, metrics.running_state.clone())
-        };
-        if leader != led_by {
-            match leader {
-                Some(leader) => tracing::info!(%leader, term, "the ledger has a leader"),
-                None => tracing::warn!(term, "the ledger has no leader that this member knows of"),
-            }
-            led_by = leader;
-        }
-        if let Err(error) = running {
-            tracing::error!(%error, "this member of the ledger has stopped");
-            return;
-        }
-        let (bytes, entries, newest) = agreement.kept();
-        if bytes <= KEPT_BYTES_MAX && entries <= KEPT_ENTRIES_MAX {
-            continue;
-        }
-        let by_bytes = agreement.index_before(KEPT_BYTES_MAX / 2).unwrap_or(0);
-        let upto = by_bytes.max(newest.saturating_sub(KEPT_ENTRIES_MAX / 2));
-        // Both are carried out in order by the Raft's own task; one that has stopped does neither.
-        let _ = raft.trigger().snapshot().await;
-        let _ = raft.trigger().purge_log(upto).await;
-    }
-}

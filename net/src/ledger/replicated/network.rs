@@ -17,6 +17,8 @@ use openraft::raft::{
 };
 use openraft::{RaftNetwork, RaftNetworkFactory, Snapshot, SnapshotMeta, Vote};
 
+use super::super::frames::Lineage;
+use super::super::replica::Replica;
 use super::codec;
 use super::raft::{Raft, Voter};
 use crate::peer::message::{Answer, Context, Purpose, Request};
@@ -56,8 +58,19 @@ pub(super) enum TellReply {
 }
 
 impl Told {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// Which member says it: whose vote it names.
+    pub(super) fn speaker(&self) -> u64 {
+        match self {
+            Self::Entries(told) => told.vote.leader_id.node_id,
+            Self::Vote(told) => told.vote.leader_id.node_id,
+            Self::Snapshot { vote, .. } => vote.leader_id.node_id,
+        }
+    }
+
+    /// With the ledger that it is about, zeros before one has begun.
+    pub(super) fn encode(&self, lineage: &Lineage) -> Vec<u8> {
         let mut writer = Writer::with_capacity(1_024);
+        writer.fixed(lineage);
         match self {
             Self::Entries(told) => {
                 writer.u8(1);
@@ -81,8 +94,9 @@ impl Told {
         writer.into_vec()
     }
 
-    pub(super) fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+    pub(super) fn decode(input: &[u8]) -> Result<(Lineage, Self), DecodeError> {
         let mut reader = Reader::new(input);
+        let lineage = reader.fixed()?;
         let told = match reader.u8()? {
             1 => {
                 let vote = codec::vote(&mut reader)?;
@@ -110,7 +124,7 @@ impl Told {
             got => return Err(codec::bad("word between members", got.into())),
         };
         reader.finish()?;
-        Ok(told)
+        Ok((lineage, told))
     }
 }
 
@@ -173,12 +187,14 @@ impl TellReply {
 #[derive(Clone)]
 pub(super) struct Network {
     pub(super) transport: Arc<dyn Transport>,
+    pub(super) replica: Arc<Replica>,
 }
 
 /// The way to one member.
 pub(super) struct Line {
     peer: Option<PeerId>,
     transport: Arc<dyn Transport>,
+    replica: Arc<Replica>,
 }
 
 /// Why a member did not answer.
@@ -201,6 +217,7 @@ impl RaftNetworkFactory<Raft> for Network {
         Line {
             peer: node.0,
             transport: Arc::clone(&self.transport),
+            replica: Arc::clone(&self.replica),
         }
     }
 }
@@ -215,7 +232,7 @@ impl Line {
                 purpose: Purpose::Ledger,
             },
             request: Request::Agree,
-            body: Bytes::from(told.encode()),
+            body: Bytes::from(told.encode(&self.replica.lineage())),
         };
         let calling = self.transport.call(peer, call);
         let reply = tokio::time::timeout(patience, calling)

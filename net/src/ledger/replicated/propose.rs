@@ -19,6 +19,7 @@ use super::super::frames::{Lineage, ValueAt};
 use super::super::local::clip;
 use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerRefusal};
+use super::agreement::Agreement;
 use super::codec::{APPENDS_MAX, COMMAND_BYTES_MAX};
 use super::member::RaftOf;
 use super::raft::{Command, LogId, Raft};
@@ -107,6 +108,7 @@ pub(super) struct Desk {
     own: u64,
     raft: RaftOf,
     replica: Arc<Replica>,
+    agreement: Agreement,
     applied: watch::Receiver<Option<LogId>>,
     leading: Option<Leader>,
     /// The newest sequence that was decided.
@@ -119,12 +121,14 @@ impl Desk {
         own: u64,
         raft: RaftOf,
         replica: Arc<Replica>,
+        agreement: Agreement,
         applied: watch::Receiver<Option<LogId>>,
     ) -> Self {
         Self {
             own,
             raft,
             replica,
+            agreement,
             applied,
             leading: None,
             decided: Sequence(0),
@@ -217,7 +221,7 @@ impl Desk {
     async fn append_some(&mut self, leader: Leader, batch: &mut VecDeque<Proposal>) {
         let base = self.decided;
         let (mut encoded, mut bytes, mut waiting) = (Vec::new(), 0, Vec::new());
-        let is_full = self.replica.is_full();
+        let is_full = self.replica.is_full() || self.agreement.is_full();
         while bytes < ENTRY_BYTES_MAX {
             let Some(Proposal::Append { .. }) = batch.front() else {
                 break;
@@ -262,7 +266,15 @@ impl Desk {
             // It rests on what is on its way already.
             match self.under_way.back_mut() {
                 Some(last) => last.waiting.extend(waiting),
-                None => self.answer(waiting).await,
+                // Nothing that is agreed on will say that this member still leads: it is asked.
+                None => match self.raft.ensure_linearizable().await {
+                    Ok(_) => self.answer(waiting).await,
+                    Err(_) => {
+                        self.leading = None;
+                        let refusal = self.not_leader();
+                        waiting.into_iter().for_each(|waiting| waiting.refuse(refusal));
+                    }
+                },
             }
             return;
         }

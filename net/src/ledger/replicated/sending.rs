@@ -50,6 +50,14 @@ impl Sending {
         Ok(LedgerReply::Transfer(number))
     }
 
+    /// Ends those that nobody asks for any more: while one lives, its ledger keeps every segment.
+    pub(super) async fn sweep(&self) {
+        let mut transfers = self.0.lock().await;
+        transfers
+            .open
+            .retain(|_, (_, asked)| asked.elapsed() < FORGOTTEN_AFTER);
+    }
+
     pub(super) async fn page(&self, transfer: u64, page: u32) -> Result<LedgerReply, LedgerRefusal> {
         let open = {
             let mut transfers = self.0.lock().await;

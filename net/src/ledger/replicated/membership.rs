@@ -1,0 +1,139 @@
+//! Beginning a ledger, who its members are, and the entries of all peers.
+//!
+//! Invariants: a ledger is begun once; a peer votes only after it has everything; what was begun to be changed is carried on whoever waits.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use engine::slots::{EntryKind, LEASE_SCOPE, Sequence, Write};
+
+use super::super::Ledger;
+use super::super::wire::{LedgerRefusal, LedgerReply};
+use super::member::{Member, not_leader};
+use super::propose::Proposal;
+use super::raft::{Voter, number};
+use crate::membership::{PEERS_MAX, PeerEntry};
+use crate::peer::PeerId;
+
+/// How often it is looked whether the first election is over, and how many times.
+const BEGIN_LOOK: Duration = Duration::from_millis(20);
+const BEGIN_TRIES: usize = 500;
+/// How long a new member may take to have everything.
+const LEARN_PATIENCE: Duration = Duration::from_secs(3_600);
+
+impl Member {
+    pub(super) async fn begin(
+        &self,
+        lineage: super::super::Lineage,
+        after: Sequence,
+    ) -> Result<LedgerReply, LedgerRefusal> {
+        let own = BTreeMap::from([(number(&self.own), Voter(Some(self.own)))]);
+        let is_new = self.raft.initialize(own).await.is_ok();
+        if !is_new && self.replica.lineage() != super::super::Lineage::default() {
+            return Err(LedgerRefusal::Begun);
+        }
+        // One that was cut short before goes on here: what is begun already, the desk knows.
+        for _ in 0..BEGIN_TRIES {
+            let begun = self
+                .propose(|reply| Proposal::Begin {
+                    lineage,
+                    after,
+                    reply,
+                })
+                .await;
+            match begun {
+                Ok(()) => {
+                    // So that every member that is taken in takes the copy: what it began with stands in no entry.
+                    return match self.forget_entries().await {
+                        true => Ok(LedgerReply::Done),
+                        false => Err(LedgerRefusal::Busy),
+                    };
+                }
+                // Its first election is under way.
+                Err(LedgerRefusal::NotLeader { .. }) => {
+                    tokio::time::sleep(BEGIN_LOOK).await;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Err(LedgerRefusal::NotLeader { leader: None })
+    }
+
+    pub(super) async fn set_peer(&self, entry: &PeerEntry) -> Result<LedgerReply, LedgerRefusal> {
+        let write = Write {
+            address: PeerEntry::address(&entry.peer),
+            value: Some(entry.encode().into()),
+        };
+        let written = self.propose(|reply| Proposal::Write { write, reply }).await;
+        written.map(|()| LedgerReply::Done)
+    }
+
+    /// The peers of this member's copy, as old as it may be.
+    pub async fn known_peers(&self) -> Vec<PeerEntry> {
+        let copy = self.replica.copy();
+        let mut peers = Vec::new();
+        for address in self.replica.addresses(LEASE_SCOPE, EntryKind::Peer, PEERS_MAX) {
+            if let Ok(Some(entry)) = copy.get(address).await {
+                peers.extend(PeerEntry::decode(&entry.value).ok());
+            }
+        }
+        peers
+    }
+
+    pub(super) async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
+        self.read_index().await?;
+        Ok(LedgerReply::Peers(self.known_peers().await))
+    }
+
+    pub(super) fn members(&self) -> LedgerReply {
+        let metrics = self.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
+        // While one membership gives way to another neither is told: whoever asks for one asks again.
+        let is_one = membership.get_joint_config().len() <= 1;
+        LedgerReply::Members {
+            leader: metrics.current_leader.and_then(peer),
+            voters: membership
+                .voter_ids()
+                .filter(|_| is_one)
+                .filter_map(peer)
+                .collect(),
+            learners: membership.learner_ids().filter_map(peer).collect(),
+        }
+    }
+
+    /// Those that are new follow until they have everything, then all vote at once; those that are not named any more go.
+    pub(super) async fn set_members(&self, peers: Vec<PeerId>) -> Result<LedgerReply, LedgerRefusal> {
+        let _alone = self.changing.lock().await;
+        let wanted: BTreeMap<u64, PeerId> = peers.iter().map(|peer| (number(peer), *peer)).collect();
+        if wanted.len() < peers.len() || wanted.is_empty() {
+            return Err(LedgerRefusal::Malformed);
+        }
+        // See `begin`: a crash may have come between.
+        if self.agreement.purged().is_none() && !self.forget_entries().await {
+            return Err(LedgerRefusal::Busy);
+        }
+        for (id, peer) in &wanted {
+            let votes = {
+                let metrics = self.raft.metrics();
+                let metrics = metrics.borrow();
+                metrics
+                    .membership_config
+                    .membership()
+                    .voter_ids()
+                    .any(|voter| voter == *id)
+            };
+            if !votes {
+                // One that follows already is waited for as well.
+                let adding = self.raft.add_learner(*id, Voter(Some(*peer)), true);
+                let added = tokio::time::timeout(LEARN_PATIENCE, adding).await;
+                let added = added.map_err(|_| LedgerRefusal::Busy)?;
+                added.map_err(|_| not_leader(&self.raft))?;
+            }
+        }
+        let ids: std::collections::BTreeSet<u64> = wanted.into_keys().collect();
+        let changed = self.raft.change_membership(ids, false).await;
+        changed.map_err(|_| not_leader(&self.raft))?;
+        Ok(LedgerReply::Done)
+    }
+}
