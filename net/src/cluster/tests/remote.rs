@@ -168,52 +168,62 @@ impl Wire {
                 .iter_mut()
                 .for_each(|drive| (drive.allocated_bytes, drive.free_bytes) = (capacity, 0));
         }
-        match (conduct, &asked, &mut reply.answer) {
-            (Conduct::Fencer, Request::Put { .. }, answer) => {
-                *answer = Answer::Refused(Refusal::LeaseEnded { lowest_live: 9 });
-            }
-            (Conduct::Fencer, _, Answer::Drives(drives)) => {
-                drives.iter_mut().for_each(|drive| drive.highest_lease = u64::MAX);
-            }
-            (Conduct::Lister, _, Answer::Listed { shards, .. }) => {
-                let all = |(key, lease): &(ShardKey, u64)| {
-                    let (pack, lease) = (key.pack, *lease);
-                    (0..6).map(move |index| (ShardKey { pack, index }, lease))
-                };
-                *shards = shards.iter().flat_map(all).collect();
-            }
-            (Conduct::Mislabeler, _, Answer::Headers(headers)) => {
-                for header in headers.iter_mut().flatten() {
-                    header.scope = [66; 16];
-                }
-            }
-            _ => {}
-        }
-        match (conduct, asked) {
-            (Conduct::Altered, Request::Range { .. }) if reply.answer == Answer::Bytes => {
-                let mut bytes = reply.body.to_vec();
-                bytes.iter_mut().for_each(|byte| *byte ^= 1);
-                reply.body = Bytes::from(bytes);
-            }
-            (Conduct::Short, Request::Range { .. }) => {
-                reply.body = reply.body.slice(..reply.body.len().saturating_sub(1));
-            }
-            (Conduct::Forger, Request::Challenge { .. }) => {
-                let mut bytes = reply.body.to_vec();
-                bytes.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
-                reply.body = Bytes::from(bytes);
-            }
-            (Conduct::Boaster, Request::Has { keys, .. }) => {
-                reply = Answer::Held(vec![true; keys.len()]).into();
-            }
-            _ => {}
-        }
+        misreport(conduct, &asked, &mut reply.answer);
+        misbehave(conduct, asked, &mut reply);
         let head = encode_answer(&reply.answer);
         let answer = decode_answer(&head, reply.body.len()).unwrap();
         Ok(Reply {
             answer,
             body: reply.body,
         })
+    }
+}
+
+/// What a peer of this conduct says instead.
+fn misreport(conduct: Conduct, asked: &Request, answer: &mut Answer) {
+    match (conduct, asked, answer) {
+        (Conduct::Fencer, Request::Put { .. }, answer) => {
+            *answer = Answer::Refused(Refusal::LeaseEnded { lowest_live: 9 });
+        }
+        (Conduct::Fencer, _, Answer::Drives(drives)) => {
+            drives.iter_mut().for_each(|drive| drive.highest_lease = u64::MAX);
+        }
+        (Conduct::Lister, _, Answer::Listed { shards, .. }) => {
+            let all = |(key, lease): &(ShardKey, u64)| {
+                let (pack, lease) = (key.pack, *lease);
+                (0..6).map(move |index| (ShardKey { pack, index }, lease))
+            };
+            *shards = shards.iter().flat_map(all).collect();
+        }
+        (Conduct::Mislabeler, _, Answer::Headers(headers)) => {
+            for header in headers.iter_mut().flatten() {
+                header.scope = [66; 16];
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What it gives instead.
+fn misbehave(conduct: Conduct, asked: Request, reply: &mut Reply) {
+    match (conduct, asked) {
+        (Conduct::Altered, Request::Range { .. }) if reply.answer == Answer::Bytes => {
+            let mut bytes = reply.body.to_vec();
+            bytes.iter_mut().for_each(|byte| *byte ^= 1);
+            reply.body = Bytes::from(bytes);
+        }
+        (Conduct::Short, Request::Range { .. }) => {
+            reply.body = reply.body.slice(..reply.body.len().saturating_sub(1));
+        }
+        (Conduct::Forger, Request::Challenge { .. }) => {
+            let mut bytes = reply.body.to_vec();
+            bytes.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1);
+            reply.body = Bytes::from(bytes);
+        }
+        (Conduct::Boaster, Request::Has { keys, .. }) => {
+            *reply = Answer::Held(vec![true; keys.len()]).into();
+        }
+        _ => {}
     }
 }
 
