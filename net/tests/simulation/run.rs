@@ -77,7 +77,7 @@ async fn simulate(seed: u64, steps: u64, shown: bool) -> Outcome {
     }
 }
 
-/// The end of a run: every shard comes back, and every object is what its history says, at every gateway.
+/// The end of a run: every shard comes back, and at every gateway every object is what its history says, and can be written.
 async fn come_back(fleet: &Arc<Fleet>) {
     let world = &fleet.world;
     let began = Instant::now();
@@ -105,6 +105,11 @@ async fn come_back(fleet: &Arc<Fleet>) {
                 .wrong(format!("gateway {number} does not serve after the last fault"));
             continue;
         };
+        let key = world.random.below(fleet.keys);
+        if let Err(why) = gateway.put(key, false).await {
+            let what = format!("gateway {number} cannot put object {key}, without any fault: {why:?}");
+            world.trace.wrong(what);
+        }
         let listed = gateway.list(fleet.keys).await;
         for key in 0..fleet.keys {
             let got = gateway.get(key).await;
