@@ -224,6 +224,16 @@ impl DataDir {
         self.root.join(NODE_FILE)
     }
 
+    /// A storage peer's part of the ledger.
+    pub fn member(&self) -> PathBuf {
+        self.root.join(MEMBER_DIR)
+    }
+
+    /// What a storage peer knows of the others.
+    pub fn known_peers(&self) -> PathBuf {
+        self.root.join(KNOWN_PEERS_FILE)
+    }
+
     /// The data directories of the storage peers that `up --peers` runs.
     pub fn peers(&self) -> PathBuf {
         self.root.join("peers")
@@ -233,7 +243,10 @@ impl DataDir {
     pub fn contents(&self, drives: &[PathBuf]) -> Contents {
         Contents {
             keys: holds_something(&self.keys()),
-            ledger: holds_something(&self.ledger()),
+            ledger: holds_something(&self.ledger())
+                || crate::runtime::ledgers_of_peers(self)
+                    .iter()
+                    .any(|dir| holds_something(dir)),
             drives: drives.iter().any(|drive| drive.join("drive.json").exists()),
         }
     }
@@ -387,6 +400,10 @@ fn io_error(path: &Path, source: io::Error) -> DataDirError {
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
 const FORMAT_VERSION: u64 = 1;
+/// What a storage peer knows of the others.
+pub(crate) const KNOWN_PEERS_FILE: &str = "known-peers";
+/// Where a storage peer keeps its part of the ledger.
+pub(crate) const MEMBER_DIR: &str = "member";
 const NODE_FILE: &str = "node.json";
 /// What only an owner's directory has.
 const OWNERS_NAMES: [&str; 5] = ["keys", "ledger", "layout.json", "activity", "peers"];

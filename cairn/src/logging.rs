@@ -24,8 +24,13 @@ pub enum LogFormat {
 /// Starts logging. A second call in one process changes nothing.
 pub fn start(format: LogFormat, default_level: Level) {
     let _ = FORMAT.set(format);
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(default_level.as_str().to_ascii_lowercase()));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(format!(
+            // What openraft tells of each member that does not answer, again and again, is told once by us.
+            "{},openraft=off",
+            default_level.as_str().to_ascii_lowercase()
+        ))
+    });
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match format {
         LogFormat::Text => {

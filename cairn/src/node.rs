@@ -1,6 +1,6 @@
 //! One storage peer: the drives of a data directory behind the QUIC port of its peer key.
 //!
-//! It has no vault, no ledger and no S3: what it answers, `net::Node` decides. Invariant: the key and the address that it tells
+//! It has no vault and no S3: what it answers, `net::Node` decides; it may be a member of the ledger. Invariant: the key and the address that it tells
 //! others are durable before it tells them.
 
 mod settings;
@@ -10,15 +10,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::disk::{Disk, RealDisk};
+use net::cluster::Standing;
+use net::ledger::{Member, MemberConfig, MemberOpenError};
+use net::membership::{PeerEntry, Role};
 use net::peer::message::{DriveReport, DriveStanding};
 use net::peer::quic::{Quic, QuicConfig, QuicError};
-use net::peer::{PeerId, PeerKey};
-use net::{DriveConfig, DrivesConfig, DrivesOpenError, Node, NodeConfig};
+use net::peer::{PeerId, PeerKey, Transport};
+use net::{Directory, DriveConfig, DrivesConfig, DrivesOpenError, Node, NodeConfig, NodeLedger, Offload};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::cli::NodeArgs;
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError, make_private_dir};
 use crate::key_store::{KeyStoreError, peer_key};
 use crate::runtime::{fresh_log_id, now_ms, raise_open_files};
 
@@ -75,6 +78,9 @@ pub enum NodeError {
     /// The drives do not open.
     #[error("drives: {0}")]
     Drives(#[from] DrivesOpenError),
+    /// Its part of the ledger does not open.
+    #[error("ledger: {0}. The other members have all of it: without member/ this peer takes it anew")]
+    Ledger(#[from] MemberOpenError),
 }
 
 impl NodeError {
@@ -95,6 +101,7 @@ pub struct StoragePeer {
     id: PeerId,
     quic: Arc<Quic>,
     node: Arc<Node>,
+    member: Arc<Member>,
     serving: JoinHandle<()>,
 }
 
@@ -119,18 +126,39 @@ impl StoragePeer {
         // First of all: nothing may be known under a key that a crash could take.
         let key = peer_key(&data.peer_key())?;
         let mut settings = NodeSettings::settle(&data, args)?;
-        let quic = Arc::new(listen(&key, settings.listen, args.until_stdin_closes)?);
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        let gateways = settings.gateways.iter().copied().collect();
+        let directory = Directory::open(Arc::clone(&disk), data.known_peers(), gateways);
+        let directory = Arc::new(directory);
+        let quic = listen(
+            &key,
+            settings.listen,
+            args.until_stdin_closes,
+            Arc::clone(&directory),
+        )?;
+        let quic = Arc::new(quic);
         settings.listen = quic.local_address().map_err(|error| NodeError::Listen {
             listen: settings.listen,
             why: error.to_string(),
         })?;
         settings.write(&data)?;
-        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-        let node = Node::open(disk, node_config(&data, &settings)).await?;
+        let config = node_config(&data, &settings, Arc::clone(&directory));
+        let node = Node::open(Arc::clone(&disk), config).await?;
         if !settings.drives_made {
             settings.drives_made = true;
             settings.write(&data)?;
         }
+        let member = open_member(disk, &data, key.id(), Arc::clone(&quic)).await?;
+        let own = PeerEntry {
+            peer: key.id(),
+            role: Role::Node,
+            standing: Standing::Active,
+            domain: String::new(),
+            addresses: vec![settings.listen],
+            drives: node.reports().iter().map(|report| report.id).collect(),
+        };
+        let transport: Arc<dyn Transport> = Arc::<Quic>::clone(&quic);
+        node.join_ledger(NodeLedger::start(Arc::clone(&member), directory, transport, own));
         let (carrier, service) = (Arc::clone(&quic), Arc::clone(&node));
         Ok(Self {
             data,
@@ -139,6 +167,7 @@ impl StoragePeer {
             serving: tokio::spawn(async move { carrier.serve(service).await }),
             quic,
             node,
+            member,
         })
     }
 
@@ -200,13 +229,29 @@ impl StoragePeer {
         let _ = tokio::time::timeout(TELL_WAIT, self.quic.close()).await;
         // Ends with the listening; what it was answering ends with it.
         let _ = self.serving.await;
+        self.member.close().await;
         self.node.close().await;
+    }
+
+    /// Resolves with a sentence when the log of the ledger has failed: the process then ends.
+    pub async fn fenced(&self) -> String {
+        self.member.fenced().await;
+        "a flush of this peer's part of the ledger failed. Check the disk that holds member/, then start again".to_owned()
     }
 }
 
 /// Listens. Where a remembered port was taken meanwhile, the node of a parent process takes another: the parent reads which.
-fn listen(key: &PeerKey, listen: SocketAddr, has_parent: bool) -> Result<Quic, NodeError> {
-    let open = |listen| Quic::open(key, QuicConfig::new(listen), Arc::new(|_: &PeerId| None));
+fn listen(
+    key: &PeerKey,
+    listen: SocketAddr,
+    has_parent: bool,
+    directory: Arc<Directory>,
+) -> Result<Quic, NodeError> {
+    let open = |listen| {
+        let directory = Arc::clone(&directory);
+        let addresses = Arc::new(move |peer: &PeerId| directory.address(peer));
+        Quic::open(key, QuicConfig::new(listen), addresses)
+    };
     let opened = match open(listen) {
         Err(QuicError::Listen { .. }) if has_parent && listen.port() != 0 => {
             tracing::warn!(%listen, "the port of a storage peer is taken, and it takes another");
@@ -223,7 +268,7 @@ fn listen(key: &PeerKey, listen: SocketAddr, has_parent: bool) -> Result<Quic, N
     })
 }
 
-fn node_config(data: &DataDir, settings: &NodeSettings) -> NodeConfig {
+fn node_config(data: &DataDir, settings: &NodeSettings, directory: Arc<Directory>) -> NodeConfig {
     let own = data.drives();
     let drives = settings.drives.iter().map(|dir| DriveConfig {
         dir: dir.clone(),
@@ -235,9 +280,28 @@ fn node_config(data: &DataDir, settings: &NodeSettings) -> NodeConfig {
             id_seed: settings.id_seed,
             ..DrivesConfig::new(settings.cluster, drives.collect(), Arc::new(fresh_log_id))
         },
-        gateways: settings.gateways.iter().copied().collect(),
+        directory,
         now_ms: Arc::new(now_ms),
     }
+}
+
+/// This peer's part in the ledger.
+async fn open_member(
+    disk: Arc<dyn Disk>,
+    data: &DataDir,
+    peer: PeerId,
+    transport: Arc<Quic>,
+) -> Result<Arc<Member>, NodeError> {
+    make_private_dir(&data.member())?;
+    let config = MemberConfig {
+        dir: data.member(),
+        peer,
+        transport,
+        fresh_log_id: Arc::new(fresh_log_id),
+        offload: Offload::default(),
+        heartbeat: MemberConfig::HEARTBEAT,
+    };
+    Ok(Member::open(disk, config).await?)
 }
 
 /// How long gateways are told that this peer goes.

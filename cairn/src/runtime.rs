@@ -11,7 +11,7 @@ use engine::disk::{Disk, RealDisk};
 use engine::view::{View, ViewError};
 use net::cluster::ClusterOpenError;
 use net::ledger::LedgerOpenError;
-use net::{Cluster, Ledger, LedgerError, LocalLedger};
+use net::{Cluster, LedgerError};
 use s3_gateway::session::{Recorder, RecorderError, Session, SessionError, SessionOptions, SessionParts};
 use s3_gateway::sessions::Sessions;
 use scopes::{CollectorDelegation, Signed, StatementError, VaultId, Wallet, Window};
@@ -22,15 +22,18 @@ use crate::data_dir::{DataDir, DataDirError};
 use crate::key_store::{KeyStore, KeyStoreError, Passphrase, keyring, random};
 use crate::layout::{KnownPeer, Layout, LayoutError};
 
+pub mod ledger;
 mod opening;
 pub(crate) mod peers;
 pub mod rebuild;
 pub(crate) mod root_key;
 
+use ledger::OpenLedger;
 use opening::{open_cluster, open_log, open_stores, open_view, settle_layout, view_cache_bytes};
 use peers::PeerNodes;
 
 pub(crate) use opening::fresh_log_id;
+pub(crate) use peers::settle::ledgers_of_peers;
 pub use root_key::{RootKeyError, RootKeyFound};
 
 /// Everything that is open.
@@ -40,7 +43,7 @@ pub struct Runtime {
     /// Drives and code.
     pub layout: Layout,
     /// The ledger.
-    pub ledger: LocalLedger,
+    pub ledger: OpenLedger,
     /// The drives.
     pub cluster: Arc<Cluster>,
     /// The storage peers that run with this process, if drives are theirs.
@@ -142,6 +145,11 @@ pub enum RuntimeError {
         /// Why.
         why: String,
     },
+    /// The storage peers have no ledger that answers.
+    #[error(
+        "the ledger of the storage peers does not answer: {0}. More than half of its members have to run; the log says which do not. If they lost it for good, `cairn vault rebuild` makes it anew from the drives"
+    )]
+    LedgerPeers(String),
     /// There is no port from which storage peers can be called.
     #[error("no way to the storage peers: {0}")]
     PeerPort(String),
@@ -228,7 +236,7 @@ impl Runtime {
             layout.drives_made = true;
             layout.write(&data)?;
         }
-        let shared: Arc<dyn Ledger> = Arc::new(ledger.clone());
+        let shared = ledger.shared();
         cluster.start_census(Arc::clone(&shared));
         if !cluster.has_heard_enough() {
             let (here, drives) = (cluster.heard(), cluster.layout().len());
@@ -346,8 +354,9 @@ impl Runtime {
 
     /// Resolves with a sentence when the ledger or the activity log has failed: the process then ends.
     pub async fn fenced(&self) -> String {
+        let fenced_ledger = self.ledger.shared();
         tokio::select! {
-            () = self.ledger.fenced() => "a flush of the ledger failed: nothing more is acknowledged. Check the disk \
+            () = fenced_ledger.fenced() => "a flush of the ledger failed: nothing more is acknowledged. Check the disk \
                 that holds ledger/, then start again"
                 .to_owned(),
             error = self.recorder.fenced() => format!("{error}. Check the disk that holds activity/, then start again"),
@@ -375,7 +384,7 @@ impl Runtime {
         let parts = SessionParts {
             keyring: keyring(keyfile),
             name: keyfile.name.clone(),
-            ledger: Arc::new(self.ledger.clone()),
+            ledger: self.ledger.shared(),
             cluster: Arc::clone(&self.cluster),
             recorder: self.recorder.clone(),
             view,
@@ -398,7 +407,7 @@ struct Parts {
     data: DataDir,
     layout: Layout,
     keys: KeyStore,
-    ledger: LocalLedger,
+    ledger: OpenLedger,
     views: Vec<Arc<dyn View>>,
 }
 

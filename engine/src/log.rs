@@ -80,6 +80,8 @@ pub enum LogKind {
     Ledger,
     /// The activity log.
     Activity,
+    /// What the members of a replicated ledger agree on, before it is applied.
+    Agreement,
 }
 
 impl LogKind {
@@ -89,6 +91,7 @@ impl LogKind {
             Self::Drive => 1,
             Self::Ledger => 2,
             Self::Activity => 3,
+            Self::Agreement => 4,
         }
     }
 }
@@ -133,6 +136,14 @@ impl LogConfig {
             segment_bytes: 16 << 20,
             preallocate_bytes: 1 << 20,
             on_damage: OnDamage::Refuse,
+        }
+    }
+
+    /// The log of a ledger's member: as the ledger's.
+    pub const fn agreement() -> Self {
+        Self {
+            kind: LogKind::Agreement,
+            ..Self::ledger()
         }
     }
 

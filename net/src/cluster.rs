@@ -7,23 +7,31 @@
 //! place; a lost drive stays in the layout and is never recreated silently; bytes that do not check are never returned
 //! by a verified read.
 
+mod budget;
 mod census;
 mod challenge;
 mod collect;
 mod delete;
 mod heal;
+mod holdings;
+mod layout;
 mod missing;
+mod moving;
 mod open;
 mod place;
 mod presence;
 mod put;
 mod read;
+mod rebalance;
 mod rebuild;
 mod recreate;
 mod remote;
 mod repair;
+mod replace;
+mod replacing;
 mod scrub;
 mod status;
+mod strays;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -31,33 +39,42 @@ mod verify;
 mod votes;
 mod watch;
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 use engine::erasure::Coder;
 use engine::pack::Code;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::drives::{DriveConfig, Drives, DrivesConfig, FreshLogId};
 use crate::entry::{DriveId, PackEntry};
+use challenge::Draws;
+use layout::{Layout, Way};
 use missing::Missing;
 use place::Place;
-use remote::RemotePeer;
+use remote::Operations;
 
 pub use crate::drives::{
     CompactReport, DeleteError, DeleteReport, DriveFailure, PutSpace, cluster_id_of, drive_id,
 };
 pub use challenge::{ChallengeReport, SAMPLES_MAX, detection};
 pub use collect::{ListedPack, ListedPage, StoredPack};
+pub use holdings::{DrainState, Holding, Holdings};
+pub use layout::{LayoutError, PeerConfig, Standing};
+pub use moving::MoveError;
 pub use open::ClusterOpenError;
 pub use put::PutError;
 pub use read::{LaneRange, ReadError};
-pub use remote::{PeerConfig, Peers};
+pub use rebalance::{Fullness, PlannedMove, RebalanceOptions, RebalancePlan, RebalanceReport};
+pub use remote::Peers;
 pub use repair::{PackStream, Progress, RepairError, RepairOptions, RepairReport, packs_of};
+pub use replace::{ReplaceOptions, ReplaceReport};
 pub use scrub::{PackLookup, ScrubReport};
 pub use status::{ClusterStatus, DriveState, DriveStatus, PeerStatus};
+pub use strays::HeldStrays;
 pub use tally::Tally;
 pub use verify::{BadShard, VerifiedRange};
 
@@ -103,11 +120,27 @@ struct Counters {
 struct Inner {
     /// The drives of this machine.
     own: Arc<Drives>,
-    peers: Vec<RemotePeer>,
-    places: Vec<Place>,
-    by_id: BTreeMap<DriveId, usize>,
-    /// Of each place, the shards that it gave wrong.
-    bad_answers: Vec<AtomicU64>,
+    /// Replaced whole when it changes: whoever takes it keeps what it took.
+    layout: RwLock<Arc<Layout>>,
+    /// How new peers are reached.
+    way: Option<Way>,
+    /// Held while the layout is changed.
+    changing: tokio::sync::Mutex<()>,
+    /// Grows with each change of the layout.
+    layout_changes: AtomicU64,
+    operations: Arc<Operations>,
+    /// What challenges are drawn from.
+    draws: Mutex<Draws>,
+    /// Since when drives have been lost.
+    lost_since: Mutex<BTreeMap<DriveId, Instant>>,
+    /// Copies of shards that are being moved to where they are, or deleted.
+    busy: Mutex<BTreeSet<strays::Copy>>,
+    /// How often moves left copies behind that no entry names.
+    strays_left: AtomicU64,
+    /// What moves hold in memory, in KiB.
+    moving_memory: Semaphore,
+    /// How far the placing anew of shards is, while it is under way.
+    replacing: Mutex<Option<Progress>>,
     code: Code,
     missing: Missing,
     /// The delegations of the vaults' collectors, for peers that have not heard of them.
@@ -134,25 +167,17 @@ const WHOLE_PACKS_MAX: usize = 3;
 const BACKGROUND_BYTES_MAX: usize = 64 << 20;
 
 impl Inner {
-    fn place(&self, id: DriveId) -> Option<&Place> {
-        self.by_id.get(&id).and_then(|number| self.places.get(*number))
+    fn place(&self, id: DriveId) -> Option<Place> {
+        self.layout().place(&id).cloned()
     }
 
-    /// Notes that a place gave a shard wrong, or has not what it said.
-    fn note_bad_answer(&self, number: usize) {
-        if let Some(count) = self.bad_answers.get(number) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn bad_answers(&self, number: usize) -> u64 {
-        self.bad_answers
-            .get(number)
-            .map_or(0, |count| count.load(Ordering::Relaxed))
+    /// A number for an operation of this process's own.
+    fn next_operation(&self) -> [u8; 16] {
+        self.operations.next()
     }
 
     /// The place of shard `index`.
-    fn place_of(&self, entry: &PackEntry, index: usize) -> Option<&Place> {
+    fn place_of(&self, entry: &PackEntry, index: usize) -> Option<Place> {
         self.place(entry.drive(index)?)
     }
 }
@@ -160,7 +185,7 @@ impl Inner {
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cluster")
-            .field("drives", &self.inner.places.len())
+            .field("drives", &self.inner.layout().places().len())
             .field("present", &self.present())
             .finish_non_exhaustive()
     }

@@ -4,16 +4,23 @@
 //! sealed by the vault. Invariant (FORMAT.md section 6): an append is applied whole or not at all, its answer is given
 //! only once it is durable, and no reader sees what is not durable.
 
+mod apply;
 mod compact;
+mod fetch;
 mod flusher;
+mod followed;
 mod frames;
 pub mod local;
 mod replay;
+mod replica;
+mod replicated;
 mod snapshot;
 mod state;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod transfer;
+pub mod wire;
 
 use std::io;
 
@@ -24,8 +31,12 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
 
 use crate::entry::PackEntry;
+pub(crate) use fetch::{AskError, ask};
+pub use followed::{FollowedConfig, FollowedLedger, SOLE_HOLDER_FOR};
+pub use frames::Lineage;
 pub use local::{LedgerConfig, LocalLedger};
 pub use replay::LedgerOpenError;
+pub use replicated::{AgreementOpenError, Member, MemberConfig, MemberOpenError};
 pub use snapshot::Snapshot;
 
 /// Why the ledger did not answer.
@@ -42,6 +53,12 @@ pub enum LedgerError {
     /// The ledger was closed.
     #[error("the ledger is closed")]
     Closed,
+    /// The member that leads says that no state could apply the append.
+    #[error("the ledger's members refuse the append: no state could apply it")]
+    RefusedAsBad,
+    /// No member of the ledger that leads the others answered in time. What was asked may be done all the same.
+    #[error("no member of the ledger that leads answered for 5 s; see `cairn status` for who does not run")]
+    Unreachable,
     /// No state could apply the append.
     #[error(transparent)]
     Bad(#[from] BadAppend),

@@ -15,11 +15,13 @@
     )
 )]
 
+mod capacity;
 pub mod cluster;
 mod drives;
 mod entry;
 mod latency;
 pub mod ledger;
+pub mod membership;
 pub mod node;
 mod offload;
 pub mod peer;
@@ -31,6 +33,6 @@ pub use drives::{DriveConfig, DrivesConfig, DrivesOpenError, FreshLogId};
 pub use engine::slots::AppliedAppend;
 pub use entry::{DriveId, PackEntry};
 pub use ledger::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
-pub use node::{Node, NodeConfig};
+pub use node::{Directory, Node, NodeConfig, NodeLedger};
 pub use offload::{Offload, WorkTakes};
 pub use reserve::Reserve;

@@ -1,20 +1,22 @@
 //! A storage peer: answers other peers from the drives of this machine, one shard on one drive at a time.
 //!
 //! It knows no vault's key, no name and no other peer, places nothing and decides nothing about what is garbage. Who may call it is
-//! told by its configuration, until the membership in the ledger says it.
+//! told by its configuration, until the membership in the ledger says it (`directory`).
 //!
 //! Invariants: a shard is stored only if it has the hash that its header names, whoever brings it; it is deleted only on the order
 //! of a collector that its vault's owner named (who the owner is, see `orders`); and what a caller asks about a drive is answered by
 //! that drive alone.
 
 mod answer;
+mod directory;
+mod ledger;
 mod orders;
 mod restore;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use engine::disk::Disk;
 use futures::future::BoxFuture;
@@ -24,13 +26,16 @@ use crate::entry::DriveId;
 use crate::peer::message::{DriveReport, DriveStanding};
 use crate::peer::{Answer, Call, PeerId, Refusal, Reply, Service};
 
+pub use directory::{Directory, SERVES_FOR};
+pub use ledger::NodeLedger;
+
 /// What a node is opened with.
 #[derive(Clone)]
 pub struct NodeConfig {
     /// Its drives.
     pub drives: DrivesConfig,
-    /// The peers that may call it.
-    pub gateways: BTreeSet<PeerId>,
+    /// Who may call it.
+    pub directory: Arc<Directory>,
     /// Milliseconds since 1970: delegations hold for a time.
     pub now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -38,7 +43,8 @@ pub struct NodeConfig {
 /// See the module.
 pub struct Node {
     drives: Arc<Drives>,
-    gateways: BTreeSet<PeerId>,
+    directory: Arc<Directory>,
+    ledger: OnceLock<Arc<NodeLedger>>,
     now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Who owns which vault: whoever signed its first delegation since the start.
     owners: Mutex<BTreeMap<[u8; 16], scopes::PublicKey>>,
@@ -48,7 +54,6 @@ impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node")
             .field("drives", &self.drives.drives.len())
-            .field("gateways", &self.gateways)
             .finish_non_exhaustive()
     }
 }
@@ -61,10 +66,18 @@ impl Node {
     pub async fn open(disk: Arc<dyn Disk>, config: NodeConfig) -> Result<Arc<Self>, DrivesOpenError> {
         Ok(Arc::new(Self {
             drives: Drives::open(disk, config.drives).await?,
-            gateways: config.gateways,
+            directory: config.directory,
+            ledger: OnceLock::new(),
             now_ms: config.now_ms,
             owners: Mutex::default(),
         }))
+    }
+
+    /// Takes part in the ledger from now on. Once.
+    pub fn join_ledger(&self, ledger: Arc<NodeLedger>) {
+        if self.ledger.set(ledger).is_err() {
+            tracing::error!("a node takes part in a ledger already");
+        }
     }
 
     /// How its drives are.
@@ -123,12 +136,21 @@ impl Node {
 
 impl Service for Node {
     fn admits(&self, caller: &PeerId) -> bool {
-        self.gateways.contains(caller)
+        self.directory.knows(caller)
     }
 
-    fn answer(&self, _: PeerId, call: Call) -> BoxFuture<'_, Reply> {
+    fn answer(&self, caller: PeerId, call: Call) -> BoxFuture<'_, Reply> {
         Box::pin(async move {
-            let answered = self.carry_out(call).await;
+            let of_ledger = match self.ledger.get() {
+                Some(ledger) => ledger.answer(caller, &call).await,
+                None => None,
+            };
+            let answered = match of_ledger {
+                Some(answered) => answered,
+                None if !self.directory.is_gateway(&caller) => Err(Refusal::NotAllowed),
+                None if !self.directory.serves() => Err(Refusal::CutOff),
+                None => self.carry_out(call).await,
+            };
             answered.unwrap_or_else(|refusal| Answer::Refused(refusal).into())
         })
     }

@@ -222,8 +222,8 @@ pub(crate) struct Inner {
     pub(crate) opened: credentials::Opened,
     /// Held while collecting.
     pub(crate) collecting: tokio::sync::Mutex<collect::Looks>,
-    /// Whether the drives were looked through for packs without an entry since the start.
-    pub(crate) scanned: AtomicBool,
+    /// How often moves had left copies behind when the drives were last looked through for what no entry names, and one; 0 before the first look.
+    pub(crate) scanned: AtomicU64,
     pub(crate) checkpointing: tokio::sync::Mutex<()>,
     pub(crate) turns: turns::Turns,
     /// Objects that the last checkpoint tells of; `u64::MAX` until one is written.
@@ -270,7 +270,7 @@ impl Session {
             refusals: refusals::Refusals::new(Instant::now()),
             opened: credentials::Opened::default(),
             collecting: tokio::sync::Mutex::default(),
-            scanned: AtomicBool::new(false),
+            scanned: AtomicU64::new(0),
             checkpointing: tokio::sync::Mutex::new(()),
             turns: turns::Turns::new(),
             checkpoint_objects: AtomicU64::new(u64::MAX),

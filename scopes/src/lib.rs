@@ -23,6 +23,8 @@ pub use credential::{Credential, CredentialStatus, ScopeSet, Window};
 pub use identity::{CredentialName, Denied, Identity, Proof};
 pub use ids::{IdError, ScopeId, VaultId};
 pub use operation::{Operation, OperationSet, UnknownOperation};
-pub use order::{CollectorDelegation, DeleteOrder, OrderRefused, PACKS_PER_ORDER_MAX, check_delete_order};
+pub use order::{
+    CollectorDelegation, DeleteOrder, OrderRefused, PACKS_PER_ORDER_MAX, StrayShard, check_delete_order,
+};
 pub use statement::{STATEMENT_BYTES_MAX, Signed, Statement, StatementError, Unverified};
 pub use wallet::{Algorithm, KeyError, PublicKey, Signature, SignatureRefused, Wallet};

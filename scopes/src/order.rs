@@ -12,7 +12,7 @@ use crate::ids::VaultId;
 use crate::statement::{Signed, Statement, StatementError, Unverified};
 use crate::wallet::PublicKey;
 
-/// The most packs that one order may name.
+/// The most packs and stray shards together that one order may name.
 pub const PACKS_PER_ORDER_MAX: usize = 4_096;
 
 /// The owner's word that a key may order deletions in a vault.
@@ -34,7 +34,27 @@ impl Statement for CollectorDelegation {
     const DOMAIN: &'static str = "cairn v1 collector delegation";
 }
 
-/// A collector's order to delete packs, every shard of them.
+/// One shard on one drive, of a pack whose other shards stay: what is left where the shard was moved away from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StrayShard {
+    /// Pack id as 64 hex digits.
+    pub pack: String,
+    /// The shard's index.
+    pub index: u8,
+    /// Drive id as 32 hex digits.
+    pub drive: String,
+}
+
+impl StrayShard {
+    /// Pack id, index and drive id as bytes; none if they are malformed.
+    #[must_use]
+    pub fn ids(&self) -> Option<([u8; 32], u8, [u8; 16])> {
+        Some((hex_exact(&self.pack)?, self.index, hex_exact(&self.drive)?))
+    }
+}
+
+/// A collector's order to delete packs, every shard of them, and stray shards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteOrder {
@@ -42,8 +62,11 @@ pub struct DeleteOrder {
     pub vault: VaultId,
     /// The key that signs this order.
     pub collector: PublicKey,
-    /// Pack ids as 64 hex digits, ascending, each once, at most [`PACKS_PER_ORDER_MAX`].
+    /// Pack ids as 64 hex digits, ascending, each once, with the stray shards at most [`PACKS_PER_ORDER_MAX`] and at least one.
     pub packs: Vec<String>,
+    /// Stray shards, ascending, each once; left out when there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shards: Vec<StrayShard>,
     /// Grows with every order of this collector.
     #[serde(with = "decimal")]
     pub number: u64,
@@ -59,13 +82,33 @@ impl DeleteOrder {
             vault,
             collector,
             packs: packs.iter().map(hex::encode).collect(),
+            shards: Vec::new(),
             number,
         }
+    }
+
+    /// The same order with these stray shards (pack id, index, drive id) as well, in any order.
+    #[must_use]
+    pub fn with_strays(self, strays: &[([u8; 32], u8, [u8; 16])]) -> Self {
+        let stray = |(pack, index, drive): &([u8; 32], u8, [u8; 16])| StrayShard {
+            pack: hex::encode(pack),
+            index: *index,
+            drive: hex::encode(drive),
+        };
+        let mut shards: Vec<_> = strays.iter().map(stray).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        Self { shards, ..self }
     }
 
     /// The pack ids as bytes.
     pub fn pack_ids(&self) -> impl Iterator<Item = [u8; 32]> {
         self.packs.iter().filter_map(|text| hex_exact(text))
+    }
+
+    /// The stray shards as bytes: pack id, index, drive id.
+    pub fn stray_ids(&self) -> impl Iterator<Item = ([u8; 32], u8, [u8; 16])> {
+        self.shards.iter().filter_map(StrayShard::ids)
     }
 }
 
@@ -75,11 +118,16 @@ impl Statement for DeleteOrder {
     fn check(&self) -> Result<(), &'static str> {
         let ids_are_well_formed = self.packs.iter().all(|text| hex_exact::<32>(text).is_some());
         let ascending = self.packs.is_sorted_by(|a, b| a < b);
-        let count_fits = (1..=PACKS_PER_ORDER_MAX).contains(&self.packs.len());
-        if ids_are_well_formed && ascending && count_fits {
+        let named = self.packs.len().saturating_add(self.shards.len());
+        let count_fits = (1..=PACKS_PER_ORDER_MAX).contains(&named);
+        if !(ids_are_well_formed && ascending && count_fits) {
+            return Err("packs");
+        }
+        let strays_are_well_formed = self.shards.iter().all(|stray| stray.ids().is_some());
+        if strays_are_well_formed && self.shards.is_sorted_by(|a, b| a < b) {
             Ok(())
         } else {
-            Err("packs")
+            Err("shards")
         }
     }
 }

@@ -40,6 +40,11 @@ fn order() -> DeleteOrder {
     )
 }
 
+fn strays() -> DeleteOrder {
+    let named = [([0xcc; 32], 3, [0xdd; 16]), ([0xcc; 32], 0, [0xee; 16])];
+    DeleteOrder::new(VAULT, collector().public_key(), vec![], 7).with_strays(&named)
+}
+
 fn envelope<T: Statement>(statement: T, wallet: &Wallet) -> Vec<u8> {
     Signed::sign(statement, wallet).unwrap().encode().unwrap()
 }
@@ -55,6 +60,11 @@ fn envelopes_are_the_golden_bytes() {
     assert_eq!(
         String::from_utf8_lossy(&order),
         include_str!("../golden/delete-order.json").trim_end()
+    );
+    let strays = envelope(strays(), &collector());
+    assert_eq!(
+        String::from_utf8_lossy(&strays),
+        include_str!("../golden/delete-order-strays.json").trim_end()
     );
 }
 
@@ -121,6 +131,7 @@ fn a_signature_over_one_kind_of_statement_is_none_over_another() {
         collector: key,
         packs,
         number,
+        ..
     } = order();
     let other = envelope(
         Lookalike {
@@ -279,6 +290,12 @@ fn a_delete_order_names_each_pack_once_in_order_and_not_too_many() {
         let sloppy = DeleteOrder { packs, ..order() };
         assert_eq!(Signed::sign(sloppy, &collector()).map(|_| ()), refused);
     }
+    let crowded = order().with_strays(&[([1; 32], 1, [1; 16])]);
+    let crowded = DeleteOrder {
+        packs: (1..=PACKS_PER_ORDER_MAX).map(|n| format!("{n:064x}")).collect(),
+        ..crowded
+    };
+    assert_eq!(Signed::sign(crowded, &collector()).map(|_| ()), refused);
     let full: Vec<[u8; 32]> = (0..PACKS_PER_ORDER_MAX)
         .map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes())
         .collect();
@@ -286,6 +303,43 @@ fn a_delete_order_names_each_pack_once_in_order_and_not_too_many() {
         DeleteOrder::new(VAULT, collector().public_key(), full, 1),
         &collector(),
     );
+    assert!(
+        Unverified::<DeleteOrder>::decode(&bytes)
+            .unwrap()
+            .verify(&collector().public_key())
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_delete_order_names_each_stray_shard_once_in_order_and_says_nothing_when_there_is_none() {
+    let order = strays();
+    assert_eq!(
+        order.stray_ids().collect::<Vec<_>>(),
+        [([0xcc; 32], 0, [0xee; 16]), ([0xcc; 32], 3, [0xdd; 16])]
+    );
+    let refused = Err(StatementError::Rule { member: "shards" });
+    let mut malformed = order.clone();
+    malformed.shards[0].drive = "DD".repeat(16);
+    let mut reversed = order.clone();
+    reversed.shards.reverse();
+    let twice = DeleteOrder {
+        shards: vec![order.shards[0].clone(), order.shards[0].clone()],
+        ..order.clone()
+    };
+    for sloppy in [malformed, reversed, twice] {
+        assert_eq!(Signed::sign(sloppy, &collector()).map(|_| ()), refused);
+    }
+    let plain = String::from_utf8(envelope(self::order(), &collector())).unwrap();
+    assert!(!plain.contains("shards"));
+    let full = (0..PACKS_PER_ORDER_MAX as u64).map(|n| ([0xff; 32], n as u8, [n as u8; 16]));
+    let mut full: Vec<_> = full.collect();
+    (0u64..)
+        .zip(&mut full)
+        .for_each(|(n, stray)| stray.0[..8].copy_from_slice(&n.to_be_bytes()));
+    let order = DeleteOrder::new(VAULT, collector().public_key(), vec![], 1).with_strays(&full);
+    assert_eq!(order.shards.len(), PACKS_PER_ORDER_MAX);
+    let bytes = envelope(order, &collector());
     assert!(
         Unverified::<DeleteOrder>::decode(&bytes)
             .unwrap()

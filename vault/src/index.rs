@@ -49,7 +49,7 @@ pub(crate) fn check_entry(keyring: &Keyring, address: &Address, plain: &[u8]) ->
             CheckpointPointer::decode(plain).map(drop)
         }
         EntryKind::Statement => SealedCredential::decode(plain).map(drop),
-        EntryKind::Lease => Ok(()),
+        EntryKind::Lease | EntryKind::Peer => Ok(()),
         kind => ClaimValue::decode(kind as u8, plain).map(drop),
     }
 }
@@ -261,7 +261,7 @@ impl Index {
 
     /// Whether an index checkpoint tells of entries at this address.
     fn is_told(&self, address: &Address) -> bool {
-        !matches!(address.kind, EntryKind::Pack | EntryKind::Lease)
+        !matches!(address.kind, EntryKind::Pack | EntryKind::Lease | EntryKind::Peer)
             && *address != self.keyring.checkpoint_address()
     }
 

@@ -22,9 +22,15 @@ pub(super) async fn run(global: &GlobalArgs, args: &NodeArgs) -> Result<(), Fail
         peer.description().into_iter().for_each(print_line);
     }
     print_line("ready");
-    match parent {
-        Some(closed) => end_with_parent(closed, &mut signals).await,
-        None => signals.wait().await,
+    let told = async {
+        match parent {
+            Some(closed) => end_with_parent(closed, &mut signals).await,
+            None => signals.wait().await,
+        }
+    };
+    tokio::select! {
+        () = told => {}
+        why = peer.fenced() => return Err(Failure::Incomplete(why)),
     }
     tracing::info!("stopping");
     peer.close().await;

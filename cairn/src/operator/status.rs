@@ -1,6 +1,5 @@
 //! Figures for people and programs: `status`, `vault list`, `scope list`.
 
-use net::Ledger;
 use net::cluster::{DriveState, DriveStatus, packs_of};
 use serde_json::{Value, json};
 
@@ -18,9 +17,10 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
     let reader = runtime.recorder.reader();
     let is_lost = |drive: &&DriveStatus| drive.state == DriveState::Lost;
     let lost = cluster.drives.iter().filter(is_lost).count();
+    let shared = runtime.ledger.shared();
     let tally = runtime
         .cluster
-        .tally(&|| packs_of(&runtime.ledger))
+        .tally(&|| packs_of(&*shared))
         .await
         .map_err(tend::failed)?;
     let code = runtime.layout.code;

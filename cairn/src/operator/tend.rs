@@ -66,7 +66,8 @@ pub(super) async fn repair(
             note,
         });
     };
-    let packs = || packs_of(&runtime.ledger);
+    let ledger = runtime.ledger.shared();
+    let packs = || packs_of(&*ledger);
     let report = runtime
         .cluster
         .repair(&packs, &options, &mut show)
@@ -108,7 +109,8 @@ pub(super) async fn scrub(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Valu
     };
     let report = runtime.cluster.scrub(&lookup, &mut show).await.map_err(failed)?;
     // The drives only know what they have: what they should have is asked of the ledger.
-    let packs = || packs_of(&runtime.ledger);
+    let ledger = runtime.ledger.shared();
+    let packs = || packs_of(&*ledger);
     let tally = runtime.cluster.tally(&packs).await.map_err(failed)?;
     Ok(json!({
         "clean": report.unrepaired == 0 && tally.missing == 0,
@@ -139,7 +141,8 @@ pub(super) async fn challenge(
             note: String::new(),
         });
     };
-    let packs = || packs_of(&runtime.ledger);
+    let ledger = runtime.ledger.shared();
+    let packs = || packs_of(&*ledger);
     let samples = usize::try_from(samples).unwrap_or(usize::MAX);
     let cluster = &runtime.cluster;
     let report = cluster.challenge(&packs, samples, &seed, &mut show).await;

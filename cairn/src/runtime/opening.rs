@@ -18,7 +18,8 @@ use s3_gateway::session::OpenedLog;
 use scopes::VaultId;
 
 use super::RuntimeError;
-use super::peers::{self, PeerNodes};
+use super::ledger::OpenLedger;
+use super::peers::{self, PeerNodes, settle};
 use crate::config::{ConfigError, UpConfig, check_drives, check_peers};
 use crate::data_dir::{DataDir, make_private_dir};
 use crate::key_store::{KeyStore, KeyStoreError, random};
@@ -26,7 +27,7 @@ use crate::layout::{Layout, absolute, default_drives, new_peers};
 
 /// What is opened before the drives.
 pub(super) struct Stores {
-    pub(super) ledger: LocalLedger,
+    pub(super) ledger: OpenLedger,
     /// Those of the keyfiles, in their order.
     pub(super) views: Vec<Arc<dyn View>>,
     pub(super) peers: Option<PeerNodes>,
@@ -46,6 +47,9 @@ pub(super) async fn open_stores(
         .iter()
         .map(|keyfile| open_view(data, keyfile.vault, cache_bytes));
     let views = join_all(views);
+    if !layout.peers.is_empty() {
+        return open_stores_of_peers(disk, data, layout, views).await;
+    }
     let (ledger, views, peers) = if layout.drives_made {
         // Each to its end: none is left running when another fails.
         tokio::join!(open_ledger(disk, data), views, PeerNodes::open(data, layout))
@@ -54,13 +58,55 @@ pub(super) async fn open_stores(
         (Ok(ledger), views.await, PeerNodes::open(data, layout).await)
     };
     let peers = peers?;
-    let stores = ledger.and_then(|ledger| Ok((ledger, views.into_iter().collect::<Result<_, _>>()?)));
+    let stores = ledger.and_then(|ledger| {
+        let ledger = OpenLedger::Local(ledger);
+        Ok((ledger, views.into_iter().collect::<Result<_, _>>()?))
+    });
     match stores {
         Ok((ledger, views)) => Ok(Stores { ledger, views, peers }),
         Err(error) => {
             if let Some(peers) = peers {
                 peers.close().await;
             }
+            Err(error)
+        }
+    }
+}
+
+/// The same where the ledger lies with the storage peers: they run first.
+async fn open_stores_of_peers(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    layout: &mut Layout,
+    views: impl Future<Output = Vec<Result<Arc<dyn View>, RuntimeError>>>,
+) -> Result<Stores, RuntimeError> {
+    if !layout.drives_made {
+        settle::note_beginning(data)?;
+    }
+    let opening = async {
+        let Some(peers) = PeerNodes::open(data, layout).await? else {
+            return Err(RuntimeError::LedgerPeers("there are none".to_owned()));
+        };
+        match settle::open_ledger(disk, data, &peers).await {
+            Ok(ledger) => Ok((ledger, peers)),
+            Err(error) => {
+                peers.close().await;
+                Err(error)
+            }
+        }
+    };
+    // Each to its end: none is left running when another fails.
+    let (opened, views) = tokio::join!(opening, views);
+    let (ledger, peers) = opened?;
+    match views.into_iter().collect::<Result<_, _>>() {
+        Ok(views) => Ok(Stores {
+            ledger: OpenLedger::Followed(ledger),
+            views,
+            peers: Some(peers),
+        }),
+        Err(error) => {
+            ledger.close().await;
+            peers.close().await;
             Err(error)
         }
     }

@@ -1,10 +1,12 @@
 //! The storage peers that run with this process: `cairn node` on this machine, and the way to them.
 //!
-//! The ledger and the keys stay here; a peer is told the cluster's id and this process's peer id. Invariants: on a first start all
+//! The keys stay here; a peer is told the cluster's id and this process's peer id, and the first of them keep the ledger together
+//! (`settle`). Invariants: on a first start all
 //! start or none is left; later one that does not start is a lost place and nothing more; and whatever becomes of this process,
 //! its peers end with it, for the pipe that is their stdin ends.
 
 mod child;
+pub(crate) mod settle;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use net::cluster::{PeerConfig, Peers};
-use net::peer::PeerId;
+use net::cluster::{PeerConfig, Peers, Standing};
 use net::peer::quic::{Quic, QuicConfig};
+use net::peer::{PeerId, Transport};
 
 use super::RuntimeError;
 use crate::data_dir::{DataDir, make_private_dir};
@@ -31,6 +33,8 @@ pub(crate) use child::start_again;
 pub(crate) struct PeerNodes {
     quic: Arc<Quic>,
     nodes: Vec<PeerNode>,
+    /// This process, as a peer.
+    own: PeerId,
 }
 
 /// One of them.
@@ -56,6 +60,7 @@ impl PeerNodes {
         }
         let key = peer_key(&data.peer_key())?;
         make_private_dir(&data.peers())?;
+        settle::hand_over(data, layout)?;
         let gateway = key.id();
         let starting = layout.peers.iter().map(|place| start(place, layout, &gateway));
         let started = join_all(starting).await;
@@ -87,7 +92,11 @@ impl PeerNodes {
         match opened {
             Ok(quic) => {
                 layout.peers = nodes.iter().map(|node| node.place.clone()).collect();
-                let opened = Self { quic, nodes };
+                let opened = Self {
+                    quic,
+                    nodes,
+                    own: gateway,
+                };
                 if let Err(error) = layout.write(data) {
                     opened.close().await;
                     return Err(error.into());
@@ -111,9 +120,15 @@ impl PeerNodes {
                     id: known.id,
                     domain: domain_of(&known.id),
                     drives: known.drives.clone(),
+                    standing: Standing::Active,
                 })
                 .collect(),
         }
+    }
+
+    /// The way to them.
+    fn transport(&self) -> Arc<dyn Transport> {
+        Arc::<Quic>::clone(&self.quic)
     }
 
     /// Each of them, in the order of the layout.

@@ -18,7 +18,7 @@ use scopes::{VaultId, Wallet};
 use serde_json::{Value, json};
 
 use super::opening::{activity_seed, check_places, found_layout, fresh_log_id, log_origin, open_cluster};
-use super::peers::PeerNodes;
+use super::peers::{PeerNodes, settle};
 use super::{holder, now_ms};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::key_store::{KeyStore, Passphrase, keyring};
@@ -86,11 +86,22 @@ pub async fn rebuild(
         return Err(DataDirError::KeysAbsent { dir: dir() }.into());
     }
     let mut layout = layout_of_drives(&data, &*disk, &options.drives)?;
-    if !options.force && is_readable(&disk, &data.ledger()).await {
+    let of_peers = !layout.peers.is_empty();
+    if !options.force && !of_peers && is_readable(&disk, &data.ledger()).await {
         return Err(RuntimeError::LedgerReadable { dir: dir() });
     }
 
-    let peers = PeerNodes::open(&data, &mut layout).await?;
+    let mut peers = PeerNodes::open(&data, &mut layout).await?;
+    if let Some(nodes) = peers.take() {
+        let is_kept = !options.force && settle::answers(&disk, &data, &nodes).await;
+        nodes.close().await;
+        if is_kept {
+            return Err(RuntimeError::LedgerReadable { dir: dir() });
+        }
+        // They serve without it from now on.
+        settle::set_aside(&layout)?;
+        peers = PeerNodes::open(&data, &mut layout).await?;
+    }
     let rebuilt = rebuild_over(&disk, &data, &keys, &layout, peers.as_ref(), on_step).await;
     if let Some(peers) = peers {
         peers.close().await;
@@ -241,7 +252,7 @@ fn put_in_place(data: &DataDir, fresh: &Path) -> Result<(), RuntimeError> {
     rename(fresh, &ledger)
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), RuntimeError> {
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), RuntimeError> {
     let moved = std::fs::rename(from, to).and_then(|()| {
         let parent = to.parent().unwrap_or(Path::new("."));
         std::fs::File::open(parent)?.sync_all()
@@ -255,7 +266,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), RuntimeError> {
     })
 }
 
-fn write_mark(path: &Path) -> Result<(), DataDirError> {
+pub(super) fn write_mark(path: &Path) -> Result<(), DataDirError> {
     let io = |source| DataDirError::Io {
         path: path.display().to_string(),
         source,
@@ -265,7 +276,7 @@ fn write_mark(path: &Path) -> Result<(), DataDirError> {
         .map_err(io)
 }
 
-fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
+pub(super) fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
     match std::fs::remove_dir_all(path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DataDirError::Io {
             path: path.display().to_string(),

@@ -27,11 +27,13 @@ pub enum EntryKind {
     Lease = 7,
     /// A signed statement or a sealed credential record.
     Statement = 8,
+    /// A peer of the cluster, in the clear.
+    Peer = 9,
 }
 
 impl EntryKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Bucket,
         Self::ObjectCurrent,
         Self::ObjectVersion,
@@ -40,6 +42,7 @@ impl EntryKind {
         Self::Pack,
         Self::Lease,
         Self::Statement,
+        Self::Peer,
     ];
 
     /// Whether entries of this kind make a scope not empty.

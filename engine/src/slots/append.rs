@@ -204,6 +204,13 @@ impl AppliedAppend {
         ranges
     }
 
+    /// How many bytes it takes encoded, about.
+    pub fn encoded_bytes_about(&self) -> usize {
+        let values = self.writes.iter().filter_map(|write| write.value.as_ref());
+        let record = self.record.as_ref().map_or(0, |record| record.body.len() + 40);
+        64 + values.map(Bytes::len).sum::<usize>() + self.writes.len() * 48 + record
+    }
+
     /// Reads the payload of a ledger frame of kind 16.
     pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
         Self::decode_with_ranges(input).map(|(applied, _)| applied)

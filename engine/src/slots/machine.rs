@@ -11,6 +11,8 @@
 //! Memory: a live entry costs its address (33 bytes), its sequence (8) and `V` in a B-tree whose nodes are two thirds
 //! full, about 100 bytes for a `V` of 16.
 
+mod ahead;
+
 use std::collections::btree_map;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
@@ -378,11 +380,6 @@ impl<V> SlotMachine<V> {
     /// The newest committed append.
     pub fn sequence(&self) -> Sequence {
         Sequence(self.committed)
-    }
-
-    /// How many decided appends wait for their commit.
-    pub fn staged(&self) -> usize {
-        self.staged.len()
     }
 
     /// The committed entry at an address.

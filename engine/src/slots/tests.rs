@@ -330,3 +330,51 @@ fn carried_entries_yield_to_newer_ones_and_move_where_they_still_stand() {
     let refused = machine.replay(&behind, |_| Bytes::new(), |_| {});
     assert_eq!(refused, Err(ReplayError::Order { last: 41, got: 41 }));
 }
+
+#[test]
+fn what_is_taken_back_leaves_the_machine_as_if_it_had_never_been_decided() {
+    let mut machine = machine();
+    let object = |slot| address(3, EntryKind::ObjectCurrent, slot);
+    let first = append(1, vec![], vec![write(object(1), Some(1))]);
+    run(&mut machine, &first);
+    let changes = [
+        append(2, vec![], vec![write(object(1), None), write(object(2), Some(2))]),
+        append(3, vec![], vec![write(object(2), None)]),
+        machine.lease_append(2, "gateway b", 2000, [7; 16], VAULT),
+    ];
+    let decide = |machine: &mut SlotMachine<Bytes>| {
+        let decide = |change| machine.decide(change).unwrap();
+        changes.iter().map(decide).collect::<Vec<_>>()
+    };
+    let decided = decide(&mut machine);
+    assert_eq!(machine.first_staged(), Some(Sequence(3)));
+    let ended = outcome(machine.decide(&append(4, vec![], vec![])).unwrap());
+    assert_eq!(ended, Outcome::LeaseEnded { lowest_live: 2 });
+    machine.forget_staged();
+    assert_eq!((machine.staged(), machine.first_staged()), (0, None));
+    // A repeat of what was taken back is decided anew; of what stays it is a repeat still.
+    assert_eq!(decide(&mut machine), decided);
+    machine.forget_staged();
+    let repeated = Decision::Repeated {
+        sequence: Sequence(2),
+    };
+    assert_eq!(machine.decide(&first).unwrap(), repeated);
+    let expectations = vec![
+        Expectation::At(object(1), Sequence(2)),
+        Expectation::Absent(object(2)),
+    ];
+    let next = append(5, expectations, vec![write(object(1), None)]);
+    assert_eq!(
+        run(&mut machine, &next),
+        Outcome::Applied {
+            sequence: Sequence(3)
+        }
+    );
+    let empty = append(6, vec![Expectation::ScopeEmpty([3; 16])], vec![]);
+    assert_eq!(
+        run(&mut machine, &empty),
+        Outcome::Applied {
+            sequence: Sequence(4)
+        }
+    );
+}

@@ -38,6 +38,15 @@ impl Window {
         }
     }
 
+    /// Forgets what was inserted with `sequence` or a higher one.
+    pub(super) fn forget_from(&mut self, sequence: u64) {
+        while let Some((newest, digest)) = self.order.pop_back_if(|(newest, _)| *newest >= sequence) {
+            if self.sequences.get(&digest) == Some(&newest) {
+                self.sequences.remove(&digest);
+            }
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.sequences.len().max(self.order.len())

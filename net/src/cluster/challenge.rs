@@ -5,6 +5,7 @@
 //! named and put on the list of what is to be made again.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use engine::proof::{LEAF_BYTES, verify_slice};
 use futures::StreamExt;
@@ -58,10 +59,10 @@ pub fn detection(shards: u64, asked: u64, bad: f64) -> f64 {
 }
 
 /// Numbers that follow from a seed.
-struct Draws(blake3::OutputReader);
+pub(super) struct Draws(blake3::OutputReader);
 
 impl Draws {
-    fn new(seed: &[u8; 32]) -> Self {
+    pub(super) fn new(seed: &[u8; 32]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         hasher.update(seed);
         Self(hasher.finalize_xof())
@@ -110,12 +111,7 @@ impl Cluster {
             ..Progress::default()
         };
         let asked = sample.iter().map(|sample| {
-            let shard_bytes = sample.entry.summary.geometry.shard_bytes;
-            let leaves = u64::from(shard_bytes).div_ceil(LEAF_BYTES as u64);
-            let offset = draws.below(leaves) * LEAF_BYTES as u64;
-            // Inside the shard, whose length is a u32.
-            let offset = u32::try_from(offset).unwrap_or(0);
-            let bytes = (shard_bytes - offset).min(LEAF_BYTES as u32);
+            let (offset, bytes) = slice_of(&sample.entry, &mut draws);
             async move { (sample, self.inner.prove(sample, offset, bytes).await) }
         });
         let asked: Vec<_> = asked.collect();
@@ -138,6 +134,16 @@ impl Cluster {
         }
         Ok(report)
     }
+}
+
+/// A slice of a pack's shards, drawn: offset and bytes.
+fn slice_of(entry: &PackEntry, draws: &mut Draws) -> (u32, u32) {
+    let shard_bytes = entry.summary.geometry.shard_bytes;
+    let leaves = u64::from(shard_bytes).div_ceil(LEAF_BYTES as u64);
+    let offset = draws.below(leaves) * LEAF_BYTES as u64;
+    // Inside the shard, whose length is a u32.
+    let offset = u32::try_from(offset).unwrap_or(0);
+    (offset, shard_bytes.saturating_sub(offset).min(LEAF_BYTES as u32))
 }
 
 /// Draws shards, each as likely as any other, in one pass over the packs (Vitter, "Random sampling with a reservoir", 1985, algorithm R).
@@ -172,16 +178,44 @@ async fn draw(
 }
 
 impl Inner {
+    /// Whether a place proves that it holds a shard, by a slice at a place that it could not know: not if what it gives does not verify.
+    pub(super) async fn proves(
+        &self,
+        place: &Place,
+        entry: &PackEntry,
+        index: usize,
+    ) -> Result<bool, DriveFailure> {
+        let (offset, bytes) = {
+            let mut draws = self.draws.lock().unwrap_or_else(PoisonError::into_inner);
+            slice_of(entry, &mut draws)
+        };
+        self.slice_holds(place, entry, index, (offset, bytes)).await
+    }
+
+    async fn slice_holds(
+        &self,
+        place: &Place,
+        entry: &PackEntry,
+        index: usize,
+        (offset, bytes): (u32, u32),
+    ) -> Result<bool, DriveFailure> {
+        let hash = entry.summary.hash(index).ok_or(DriveFailure::Absent)?;
+        let shard_bytes = entry.summary.geometry.shard_bytes;
+        match place.prove(key(entry, index), offset, bytes).await {
+            Ok(slice) => Ok(verify_slice(hash, shard_bytes, offset, bytes, &slice).is_ok()),
+            Err(DriveFailure::Damaged) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     async fn prove(&self, sample: &Sample, offset: u32, bytes: u32) -> Proof {
         let (entry, index) = (&sample.entry, sample.index);
-        let (Some(place), Some(hash)) = (self.place_of(entry, index), entry.summary.hash(index)) else {
+        let Some(place) = self.place_of(entry, index) else {
             return Proof::Unanswered;
         };
-        let shard_bytes = entry.summary.geometry.shard_bytes;
-        let key = key(entry, index);
-        match place.prove(key, offset, bytes).await {
-            Ok(slice) if verify_slice(hash, shard_bytes, offset, bytes, &slice).is_ok() => Proof::Holds,
-            Ok(_) | Err(DriveFailure::Damaged) => {
+        match self.slice_holds(&place, entry, index, (offset, bytes)).await {
+            Ok(true) => Proof::Holds,
+            Ok(false) => {
                 self.blame(entry, index);
                 Proof::Fails
             }
@@ -190,7 +224,7 @@ impl Inner {
                 if self.missing.is_deleted(entry.id()) {
                     return Proof::Unanswered;
                 }
-                match place.has(&[key]).await.as_deref() {
+                match place.has(&[key(entry, index)]).await.as_deref() {
                     Ok([true]) => self.unmask(entry, index),
                     _ => self.missing.add(entry, [index]),
                 }

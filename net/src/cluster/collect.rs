@@ -21,8 +21,8 @@ pub struct ListedPack {
     pub id: PackId,
     /// The highest lease under which one of its shards was written.
     pub lease: u64,
-    /// The drives that say that they hold a shard, by index. A peer may claim what it has not.
-    pub claims: BTreeMap<u8, Vec<DriveId>>,
+    /// The drives that say that they hold a shard, by index, and the lease under which each got it. A peer may claim what it has not.
+    pub claims: BTreeMap<u8, Vec<(DriveId, u64)>>,
 }
 
 /// A page of the packs that lie on the drives.
@@ -58,7 +58,7 @@ impl ListedPack {
                 pack: self.id,
                 index: *index,
             };
-            drives.iter().map(move |drive| (key, *drive))
+            drives.iter().map(move |(drive, _)| (key, *drive))
         })
     }
 
@@ -104,7 +104,8 @@ impl Cluster {
         // A pack has at most so many shards on one drive, so a full page holds at least one whole pack.
         let keys_max = max.saturating_mul(2).max(SHARDS_MAX + 1);
         let from = after.map(|pack| ShardKey { pack, index: u8::MAX });
-        let places = &self.inner.places;
+        let layout = self.inner.layout();
+        let places: Vec<_> = layout.members().collect();
         let asked = places.iter().map(|place| place.list(vault, from, keys_max));
         let lists = futures::future::join_all(asked).await;
         let mut page = ListedPage::default();
@@ -128,7 +129,10 @@ impl Cluster {
                     claims: BTreeMap::new(),
                 });
                 pack.lease = pack.lease.max(lease);
-                pack.claims.entry(key.index).or_default().push(place.id());
+                pack.claims
+                    .entry(key.index)
+                    .or_default()
+                    .push((place.id(), lease));
             }
         }
         let known = packs.len();
@@ -197,7 +201,8 @@ impl Cluster {
     /// over. `None` if the layout has too few drives.
     pub fn entry_of(&self, stored: &StoredPack) -> Option<PackEntry> {
         let code = stored.summary.geometry.code;
-        let mut free = self.inner.places.iter().map(|place| place.id());
+        let layout = self.inner.layout();
+        let mut free = layout.members().map(|place| place.id());
         let taken: Vec<_> = stored.found.values().copied().collect();
         let mut drives = Vec::with_capacity(code.shards());
         for index in 0..code.shards() {

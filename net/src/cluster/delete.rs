@@ -58,7 +58,8 @@ impl Cluster {
     pub async fn end_leases_below(&self, lowest: u64) {
         let inner = &self.inner;
         inner.lowest_lease.fetch_max(lowest, Ordering::Relaxed);
-        let peers = inner.peers.iter().map(|peer| peer.end_leases_below(lowest));
+        let layout = inner.layout();
+        let peers = layout.peers().iter().map(|peer| peer.end_leases_below(lowest));
         tokio::join!(
             inner.own.end_leases_below(lowest),
             futures::future::join_all(peers)
@@ -69,7 +70,7 @@ impl Cluster {
     /// nothing more is to be gained or about `budget_bytes` were copied.
     pub async fn compact(&self, min_garbage: f64, budget_bytes: u64) -> CompactReport {
         let mut report = CompactReport::default();
-        for place in &self.inner.places {
+        for place in self.inner.layout().members() {
             let (mut more, mut steps) = (true, 0);
             // A peer that says there is more forever is asked again at the next collection.
             while more && report.copied_bytes < budget_bytes && steps < STEPS_MAX {
@@ -91,9 +92,10 @@ impl Cluster {
 
     /// Gives back the preallocated space of every drive.
     pub async fn trim(&self) {
-        let trims = self.inner.places.iter().map(|place| place.trim());
+        let layout = self.inner.layout();
+        let trims = layout.members().map(|place| place.trim());
         futures::future::join_all(trims).await;
-        if !self.inner.peers.is_empty() {
+        if layout.has_peers() {
             // What the peers said of their space is older.
             self.check_drives().await;
         }
@@ -103,7 +105,8 @@ impl Cluster {
     /// begin above it. Of peers' drives as many are taken for liars as a pack has parity shards: a lease under which packs were
     /// acknowledged is known to more than that.
     pub fn highest_lease(&self) -> u64 {
-        let places = &self.inner.places;
+        let layout = self.inner.layout();
+        let places = layout.places();
         let own = places.iter().filter(|place| place.local().is_some());
         let own = own.map(|place| place.highest_lease()).max().unwrap_or(0);
         let peers = places
@@ -117,18 +120,20 @@ impl Cluster {
     /// Of how many drives it has been heard how they are, be it that they are lost.
     pub fn heard(&self) -> usize {
         let own = self.inner.own.drives.len();
-        let peers = self.inner.peers.iter().filter(|peer| peer.answers());
-        own + peers.map(|peer| peer.drives.len()).sum::<usize>()
+        let layout = self.inner.layout();
+        let peers = layout.peers().iter().filter(|peer| peer.answers());
+        own + peers.map(|peer| peer.members()).sum::<usize>()
     }
 
     /// Whether enough drives have been heard of for [`Self::highest_lease`] to mean something: always, unless they are peers'.
     pub fn has_heard_enough(&self) -> bool {
-        self.inner.peers.is_empty() || self.heard() > self.inner.code.parity()
+        !self.inner.layout().has_peers() || self.heard() > self.inner.code.parity()
     }
 
-    /// The layout's drives, for a caller that places something itself.
+    /// The drives of the layout that are not gone, for a caller that places something itself.
     pub fn layout(&self) -> Vec<DriveWeight> {
-        self.inner.places.iter().map(|place| place.weight()).collect()
+        let layout = self.inner.layout();
+        layout.members().map(|place| place.weight()).collect()
     }
 }
 
@@ -148,7 +153,9 @@ impl Inner {
         let mut report = self.own.delete(&found).await;
         if let Ok(envelope) = order.encode().map(Bytes::from) {
             let vault = order.statement().vault.0;
-            let orders = self.peers.iter().map(|peer| self.order(peer, vault, &envelope));
+            let layout = self.layout();
+            let members = layout.peers().iter().filter(|peer| peer.is_member());
+            let orders = members.map(|peer| self.order(peer, vault, &envelope));
             for of_peer in futures::future::join_all(orders).await {
                 report.shards = report.shards.saturating_add(of_peer.shards);
                 report.refused = report.refused.saturating_add(of_peer.refused);
@@ -165,7 +172,7 @@ impl Inner {
             ..DeleteReport::default()
         };
         // One that is away keeps its garbage until a later collection finds it.
-        if !peer.drives.iter().any(|drive| drive.is_present()) {
+        if !peer.drives().iter().any(|drive| drive.is_present()) {
             return failed;
         }
         let send = |request, body: &Bytes| {

@@ -12,12 +12,14 @@ use std::time::Duration;
 use engine::pack::PackId;
 use tokio::time::Instant;
 
-use crate::entry::PackEntry;
+use crate::entry::{DriveId, PackEntry};
 
 /// Most packs remembered.
 const PACKS_MAX: usize = 16_384;
 /// Most deleted packs remembered, so that a read or a put that was under way does not bring one back.
 const DELETED_MAX: usize = 16_384;
+/// Most packs remembered of which the entries changed.
+const MOVED_MAX: usize = 16_384;
 /// After a pack could not be healed it is tried again after this long, ...
 const AGAIN_MIN: Duration = Duration::from_secs(2);
 /// ... then after twice as long each time, up to this.
@@ -40,6 +42,30 @@ struct Known {
     census: u64,
     deleted: BTreeSet<PackId>,
     deleted_order: VecDeque<PackId>,
+    /// The drives of packs that were moved a while ago at most.
+    moved: BTreeMap<PackId, Vec<DriveId>>,
+    moved_order: VecDeque<PackId>,
+}
+
+impl Known {
+    /// What was missing of a pack where it is no more is missing no longer.
+    fn follow(&mut self, entry: &PackEntry) {
+        if let Some(drives) = self.moved.get_mut(&entry.id()) {
+            drives.clone_from(&entry.drives);
+        }
+        let Some(lack) = self.packs.get_mut(&entry.id()) else {
+            return;
+        };
+        if lack.entry.drives == entry.drives {
+            return;
+        }
+        let before = std::mem::replace(&mut lack.entry, entry.clone());
+        lack.indexes
+            .retain(|index| before.drives.get(*index) == entry.drives.get(*index));
+        if lack.indexes.is_empty() {
+            self.packs.remove(&entry.id());
+        }
+    }
 }
 
 /// The list.
@@ -61,6 +87,14 @@ impl Missing {
         }
         let mut known = self.lock();
         let known = &mut *known;
+        // Whoever names other drives read the entry before it changed, and says nothing about the new ones.
+        let now = known.moved.get(&entry.id()).unwrap_or(&entry.drives).clone();
+        let indexes: Vec<usize> = indexes
+            .filter(|index| now.get(*index) == entry.drives.get(*index))
+            .collect();
+        if indexes.is_empty() {
+            return;
+        }
         if known.deleted.contains(&entry.id()) {
             return;
         }
@@ -69,7 +103,10 @@ impl Missing {
             return;
         }
         let lack = known.packs.entry(entry.id()).or_insert_with(|| Lack {
-            entry: entry.clone(),
+            entry: PackEntry {
+                drives: now,
+                ..entry.clone()
+            },
             indexes: BTreeSet::new(),
             census: 0,
             failures: 0,
@@ -92,6 +129,28 @@ impl Missing {
             if lack.indexes.is_empty() {
                 known.packs.remove(&pack);
             }
+        }
+    }
+
+    /// The pack's entry names other drives from now on, which have their shards.
+    pub(super) fn moved(&self, entry: &PackEntry) {
+        let mut known = self.lock();
+        if known.moved.insert(entry.id(), entry.drives.clone()).is_none() {
+            known.moved_order.push_back(entry.id());
+        }
+        if known.moved_order.len() > MOVED_MAX
+            && let Some(oldest) = known.moved_order.pop_front()
+        {
+            known.moved.remove(&oldest);
+        }
+        known.follow(entry);
+    }
+
+    /// These are the packs' entries of now.
+    pub(super) fn refresh(&self, entries: &[PackEntry]) {
+        let mut known = self.lock();
+        for entry in entries {
+            known.follow(entry);
         }
     }
 

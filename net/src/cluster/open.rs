@@ -2,17 +2,19 @@
 //!
 //! Invariant: every drive of the layout has its place, also while it is lost.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use engine::disk::Disk;
 use engine::erasure::Coder;
 use tokio::sync::Semaphore;
 
+use super::challenge::Draws;
+use super::layout::{Layout, Way};
 use super::missing::Missing;
+use super::moving::MEMORY_UNITS;
 use super::place::Place;
-use super::remote::{Line, Operations, Peers, RemoteDrive, RemotePeer};
+use super::remote::Operations;
 use super::{BACKGROUND_BYTES_MAX, Cluster, ClusterConfig, Counters, Inner, WHOLE_PACKS_MAX, watch};
 use crate::drives::{Drives, DrivesOpenError};
 
@@ -47,20 +49,42 @@ impl Cluster {
             return Err(ClusterOpenError::TooFewDrives { have, need });
         }
         let random = (config.own.fresh_log_id)();
+        let mut seed = [0; 32];
+        for part in seed.chunks_exact_mut(8) {
+            part.copy_from_slice(&(config.own.fresh_log_id)().to_be_bytes());
+        }
+        let operations = Arc::new(Operations {
+            random,
+            next: AtomicU64::new(0),
+        });
         let own = Drives::open(disk, config.own).await?;
-        let mut places: Vec<Place> = own.drives.iter().cloned().map(Place::Local).collect();
-        let peers = config.peers.map(|peers| connect(peers, random, &mut places));
-        let by_id: BTreeMap<_, _> = places.iter().map(|place| (place.id(), place.number())).collect();
-        if by_id.len() < places.len() {
+        let places = own.drives.iter().cloned().map(Place::Local).collect();
+        let way = config.peers.as_ref().map(|peers| Way {
+            transport: Arc::clone(&peers.transport),
+            operations: Arc::clone(&operations),
+        });
+        let configs = config.peers.map(|peers| peers.peers).unwrap_or_default();
+        let layout = Layout::new(places, Vec::new()).and_then(|layout| match &way {
+            Some(way) => layout.with(&configs, way),
+            None => Some(layout),
+        });
+        let Some(layout) = layout else {
             own.close().await;
             return Err(ClusterOpenError::Twice);
-        }
+        };
         let inner = Arc::new(Inner {
             own,
-            peers: peers.unwrap_or_default(),
-            bad_answers: places.iter().map(|_| AtomicU64::new(0)).collect(),
-            places,
-            by_id,
+            layout: RwLock::new(Arc::new(layout)),
+            way,
+            changing: tokio::sync::Mutex::default(),
+            layout_changes: AtomicU64::new(0),
+            operations,
+            draws: Mutex::new(Draws::new(&seed)),
+            lost_since: Mutex::default(),
+            busy: Mutex::default(),
+            strays_left: AtomicU64::new(0),
+            moving_memory: Semaphore::new(MEMORY_UNITS as usize),
+            replacing: Mutex::default(),
             code: config.code,
             missing: Missing::default(),
             delegations: Mutex::default(),
@@ -85,28 +109,4 @@ impl Cluster {
         self.inner.own.changes.census.notify_one();
         self.inner.own.close().await;
     }
-}
-
-/// The peers of a layout, and their drives as places behind those that are there already.
-fn connect(peers: Peers, random: u64, places: &mut Vec<Place>) -> Vec<RemotePeer> {
-    let operations = Arc::new(Operations {
-        random,
-        next: AtomicU64::new(0),
-    });
-    let connect = |peer: super::PeerConfig| {
-        let line = Arc::new(Line {
-            peer: peer.id,
-            transport: Arc::clone(&peers.transport),
-            operations: Arc::clone(&operations),
-        });
-        let drives = peer.drives.iter().map(|id| {
-            let drive = RemoteDrive::new(places.len(), *id, peer.domain, Arc::clone(&line));
-            let drive = Arc::new(drive);
-            places.push(Place::Remote(Arc::clone(&drive)));
-            drive
-        });
-        let drives = drives.collect();
-        RemotePeer::new(line, drives)
-    };
-    peers.peers.into_iter().map(connect).collect()
 }

@@ -5,11 +5,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
 use engine::placement::{DomainId, DriveWeight};
 
+use super::layout::Standing;
 use super::remote::RemoteDrive;
 use crate::drives::{CompactReport, DriveFailure, LocalDrive, PutSpace, Scrubbed};
 use crate::entry::DriveId;
@@ -52,17 +54,50 @@ impl Place {
     pub(super) fn domain(&self) -> DomainId {
         match self {
             Self::Local(drive) => drive.id,
-            Self::Remote(drive) => drive.domain,
+            Self::Remote(drive) => drive.domain(),
         }
     }
 
-    /// For placement: all drives weigh the same.
+    /// For placement. A drive that was never there weighs next to nothing, but not nothing: it may be needed.
     pub(super) fn weight(&self) -> DriveWeight {
         DriveWeight {
             drive: self.id(),
             domain: self.domain(),
-            capacity: 1,
+            capacity: self.capacity().max(1),
         }
+    }
+
+    /// What it can hold, in bytes; 0 while that is not known.
+    pub(super) fn capacity(&self) -> u64 {
+        match self {
+            Self::Local(drive) => drive.capacity(),
+            Self::Remote(drive) => drive.capacity(),
+        }
+    }
+
+    /// How it stands in the membership. The drives of this machine are members.
+    pub(super) fn standing(&self) -> Standing {
+        match self {
+            Self::Local(_) => Standing::Active,
+            Self::Remote(drive) => drive.membership(),
+        }
+    }
+
+    fn bad_answer_count(&self) -> &AtomicU64 {
+        match self {
+            Self::Local(drive) => &drive.bad_answers,
+            Self::Remote(drive) => &drive.bad_answers,
+        }
+    }
+
+    /// Notes that it gave a shard wrong, or has not what it said.
+    pub(super) fn note_bad_answer(&self) {
+        self.bad_answer_count().fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Shards that it gave wrong, or said it had and had not.
+    pub(super) fn bad_answers(&self) -> u64 {
+        self.bad_answer_count().load(Ordering::Relaxed)
     }
 
     /// Its directory; of a peer's drive the peer and the drive's id.

@@ -10,9 +10,8 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::Inner;
-use super::place::Place;
 use super::put::key;
-use crate::entry::PackEntry;
+use crate::entry::{DriveId, PackEntry};
 use crate::ledger::LedgerError;
 
 /// Packs that are looked at together.
@@ -33,12 +32,14 @@ impl Inner {
     pub(super) async fn lacks(&self, entries: &[PackEntry]) -> Vec<Vec<usize>> {
         let mut lacks: Vec<Vec<usize>> = vec![Vec::new(); entries.len()];
         // What only peers can say, by place: pack and shard, and the key.
-        let mut asked: BTreeMap<usize, Vec<(usize, usize, ShardKey)>> = BTreeMap::new();
+        let mut asked: BTreeMap<DriveId, Vec<(usize, usize, ShardKey)>> = BTreeMap::new();
+        let layout = self.layout();
         for (number, (entry, lacks)) in entries.iter().zip(&mut lacks).enumerate() {
             for index in entry.stored() {
                 let key = key(entry, index);
-                let place = self.place_of(entry, index).filter(|place| place.is_present());
-                match place.map(|place| (place.number(), place.holds_now(&key))) {
+                let place = entry.drive(index).and_then(|id| layout.place(&id));
+                let place = place.filter(|place| place.is_present());
+                match place.map(|place| (place.id(), place.holds_now(&key))) {
                     Some((_, Some(true))) => {}
                     Some((place, None)) => asked.entry(place).or_default().push((number, index, key)),
                     Some((_, Some(false))) | None => lacks.push(index),
@@ -46,7 +47,7 @@ impl Inner {
             }
         }
         let answers = asked.iter().filter_map(|(place, shards)| {
-            let place = self.places.get(*place)?;
+            let place = layout.place(place)?;
             let keys: Vec<ShardKey> = shards.iter().map(|(_, _, key)| *key).collect();
             Some(async move { (shards, place.has(&keys).await) })
         });
@@ -75,7 +76,10 @@ impl Inner {
         let mut gone = Vec::new();
         for page in entries.chunks(PAGE_PACKS) {
             for (entry, lacks) in page.iter().zip(self.lacks(page).await) {
-                let is_there = |index| self.place_of(entry, index).is_some_and(Place::is_present);
+                let is_there = |index| {
+                    self.place_of(entry, index)
+                        .is_some_and(|place| place.is_present())
+                };
                 if lacks.len() == entry.stored().count() && entry.stored().all(is_there) {
                     gone.push(entry.id());
                 }

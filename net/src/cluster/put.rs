@@ -16,6 +16,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
+use super::layout::Standing;
 use super::place::Place;
 use super::{Cluster, Inner};
 use crate::drives::{DriveFailure, PutSpace};
@@ -62,14 +63,15 @@ pub enum PutError {
 impl Cluster {
     /// Whether a pack could be stored now: how many drives are there, how many a write needs.
     pub fn writable(&self) -> Result<(), PutError> {
-        let places: Vec<_> = self.inner.places.iter().collect();
+        let layout = self.inner.layout();
+        let places: Vec<_> = layout.members().cloned().collect();
         can_write(&places, self.inner.code, 0)
     }
 
     /// How many drives are there.
     pub fn present(&self) -> usize {
-        let present = self.inner.places.iter().filter(|place| place.is_present());
-        present.count()
+        let layout = self.inner.layout();
+        layout.places().iter().filter(|place| place.is_present()).count()
     }
 
     /// Chooses the drives of a pack: the ledger entry that it will have, so that a caller can pin it before the put.
@@ -134,7 +136,7 @@ impl Cluster {
 
 /// Whether enough of these drives can be written. A full drive that only has to be there counts through
 /// `full_but_enough`.
-fn can_write(places: &[&Place], code: Code, full_but_enough: usize) -> Result<(), PutError> {
+fn can_write(places: &[Place], code: Code, full_but_enough: usize) -> Result<(), PutError> {
     let need = placement::durable_needed(code);
     let present = places.iter().filter(|place| place.is_present()).count();
     let usable = places.iter().filter(|place| place.writable()).count() + full_but_enough;
@@ -152,23 +154,34 @@ fn can_write(places: &[&Place], code: Code, full_but_enough: usize) -> Result<()
 }
 
 impl Inner {
-    /// The drive of each shard: over the drives that take puts if there are enough, else over all of those and as many full
-    /// ones, and then lost ones, as it takes.
+    /// The drive of each shard: over the drives that take puts if there are enough, else over all of those and as many
+    /// that drain, full ones and then lost ones, as it takes. None that is gone.
     fn choose_places(&self, summary: &PackSummary) -> Result<Vec<DriveId>, PutError> {
         let code = summary.geometry.code;
         let shards = code.shards();
-        let layout = PutError::Layout {
-            have: self.places.len(),
+        let layout = self.layout();
+        let members = layout.members().count();
+        let too_few = PutError::Layout {
+            have: members,
             need: shards,
         };
-        if self.places.len() < shards {
-            return Err(layout);
+        if members < shards {
+            return Err(too_few);
         }
-        let (writable, others): (Vec<_>, Vec<_>) = self.places.iter().partition(|place| place.writable());
-        let (full, lost): (Vec<_>, Vec<_>) = others.into_iter().partition(|place| place.is_present());
-        let weights = |places: Vec<&Place>| places.into_iter().map(Place::weight).collect::<Vec<_>>();
-        let mut candidates = weights(writable);
-        for more in [weights(full), weights(lost)] {
+        let mut tiers: [Vec<DriveWeight>; 4] = Default::default();
+        for place in layout.members() {
+            let tier = match (place.is_present(), place.is_full(), place.standing()) {
+                (true, false, Standing::Active) => 0,
+                (true, false, _) => 1,
+                (true, true, _) => 2,
+                (false, ..) => 3,
+            };
+            if let Some(tier) = tiers.get_mut(tier) {
+                tier.push(place.weight());
+            }
+        }
+        let [mut candidates, draining, full, lost] = tiers;
+        for more in [draining, full, lost] {
             if let Some(chosen) = choose(summary.id, code, &candidates) {
                 return Ok(chosen);
             }
@@ -180,7 +193,7 @@ impl Inner {
             };
             candidates.extend(more.into_iter().filter(|drive| chosen.contains(&drive.drive)));
         }
-        choose(summary.id, code, &candidates).ok_or(layout)
+        choose(summary.id, code, &candidates).ok_or(too_few)
     }
 }
 
@@ -228,7 +241,7 @@ impl Put {
         let stored: Vec<usize> = self.entry.stored().collect();
         let mut rest_bytes = 0usize;
         for (index, shard) in shards.into_iter().enumerate() {
-            let Some(place) = self.inner.place_of(&self.entry, index).cloned() else {
+            let Some(place) = self.inner.place_of(&self.entry, index) else {
                 continue;
             };
             if !place.is_present() {
@@ -301,7 +314,7 @@ impl Put {
         let geometry = &self.entry.summary.geometry;
         let is_gone = |index: &usize| {
             let place = self.inner.place_of(&self.entry, *index);
-            geometry.is_implied(*index) && !place.is_some_and(Place::is_in_place)
+            geometry.is_implied(*index) && !place.is_some_and(|place| place.is_in_place())
         };
         let gone: Vec<usize> = self.durable.iter().copied().filter(is_gone).collect();
         for index in gone {
@@ -311,12 +324,12 @@ impl Put {
     }
 
     fn rule_is_met(&self) -> bool {
-        let domains: Vec<_> = self.holders().map(Place::domain).collect();
+        let domains: Vec<_> = self.holders().map(|place| place.domain()).collect();
         placement::ack_rule(self.entry.summary.geometry.code, &domains)
     }
 
     /// The drives that hold their shard, or need none, and are there: one may be found lost at any time.
-    fn holders(&self) -> impl Iterator<Item = &Place> {
+    fn holders(&self) -> impl Iterator<Item = Place> {
         self.durable
             .iter()
             .filter_map(|index| self.inner.place_of(&self.entry, *index))

@@ -126,7 +126,7 @@ impl Cluster {
             self.inner.note_absent(entry, index);
             return self.inner.reconstruct(entry, index, range).await;
         };
-        if self.inner.is_doubtful(place, entry, index)
+        if self.inner.is_doubtful(&place, entry, index)
             && let Ok(rebuilt) = self.inner.reconstruct(entry, index, range).await
         {
             return Ok(rebuilt);
@@ -137,7 +137,7 @@ impl Cluster {
                 Err(failure) => return self.inner.after_failure(entry, index, range, failure).await,
             }
         }
-        self.inner.read_hedged(entry, index, range, place).await
+        self.inner.read_hedged(entry, index, range, &place).await
     }
 
     /// Reads several ranges of one pack, in order: those of this machine's drives in one task of the blocking pool, those of
@@ -153,7 +153,7 @@ impl Cluster {
             match place {
                 Some(Place::Local(drive)) => {
                     hedge_after += self.inner.hedge_delay(range.bytes);
-                    local.push((number, Arc::clone(drive), key(entry, index), *range));
+                    local.push((number, drive, key(entry, index), *range));
                 }
                 Some(Place::Remote(_)) => remote.push((number, *range)),
                 None => {}
@@ -204,7 +204,8 @@ impl Inner {
     /// How long a read may take before others are asked as well: the p95 of a middling drive, so that one slow drive
     /// does not set its own measure.
     fn hedge_delay(&self, bytes: u32) -> Duration {
-        let present = self.places.iter().filter(|place| place.is_present());
+        let layout = self.layout();
+        let present = layout.places().iter().filter(|place| place.is_present());
         let mut p95s: Vec<Duration> = present.filter_map(|place| place.latency().p95()).collect();
         p95s.sort_unstable();
         let middling = p95s
@@ -216,7 +217,7 @@ impl Inner {
     }
 
     /// The place that should hold shard `index` and may.
-    pub(super) fn holder(&self, entry: &PackEntry, index: usize) -> Option<&Place> {
+    pub(super) fn holder(&self, entry: &PackEntry, index: usize) -> Option<Place> {
         let place = self.place_of(entry, index)?;
         let holds = place.holds_now(&key(entry, index));
         holds.unwrap_or(place.is_present()).then_some(place)
@@ -311,7 +312,7 @@ impl Inner {
         let implied = others.clone().filter(|index| geometry.is_implied(*index)).count();
         let mut holders: Vec<_> = others
             .filter(|index| !geometry.is_implied(*index))
-            .filter_map(|index| self.holder(entry, index).map(|place| (index, place.clone())))
+            .filter_map(|index| self.holder(entry, index).map(|place| (index, place)))
             .collect();
         // The fastest is asked first, so it stands last.
         holders.sort_by_cached_key(|(index, place)| {

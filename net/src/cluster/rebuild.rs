@@ -12,6 +12,7 @@ use bytes::Bytes;
 use engine::pack::ShardHash;
 
 use super::Inner;
+use super::place::Place;
 use super::put::{header, key};
 use super::read::{ReadError, sources};
 use super::verify::BadShard;
@@ -44,7 +45,7 @@ impl Inner {
     pub(super) fn blame(&self, entry: &PackEntry, index: usize) -> Option<BadShard> {
         let place = self.place_of(entry, index)?;
         tracing::error!(drive = place.number(), pack = %entry.id(), index, "a shard is damaged; it is to be replaced");
-        self.note_bad_answer(place.number());
+        place.note_bad_answer();
         self.missing.add(entry, [index]);
         Some(BadShard {
             drive: place.id(),
@@ -56,7 +57,7 @@ impl Inner {
     pub(super) fn unmask(&self, entry: &PackEntry, index: usize) {
         if let Some(place) = self.place_of(entry, index) {
             tracing::error!(drive = place.number(), pack = %entry.id(), index, "a drive does not have the shard that it says it has");
-            self.note_bad_answer(place.number());
+            place.note_bad_answer();
         }
         self.missing.add(entry, [index]);
     }
@@ -89,10 +90,42 @@ impl Inner {
                 Err(_) => {}
             }
         }
+        // Last of all, copies that a move left behind.
+        let lacking = entry
+            .stored()
+            .filter(|index| !matches!(gathered.shards.get(*index), Some(Some(_))));
+        for index in lacking.collect::<Vec<_>>() {
+            if have >= code.data() {
+                break;
+            }
+            let stray = self.stray_of(entry, index).await;
+            if let (Some(shard), Some(place)) = (stray, gathered.shards.get_mut(index)) {
+                have += 1;
+                *place = Some(shard);
+            }
+        }
         if have < code.data() {
             return Err(ReadError::too_few(entry, have));
         }
         Ok(gathered)
+    }
+
+    /// A copy of a shard on a drive that the entry does not name, if there is one that has its hash.
+    async fn stray_of(&self, entry: &Arc<PackEntry>, index: usize) -> Option<Bytes> {
+        let layout = self.layout();
+        let key = key(entry, index);
+        let others = layout
+            .places()
+            .iter()
+            .filter(|place| Some(place.id()) != entry.drive(index));
+        for place in others.filter(|place| place.is_present()) {
+            if matches!(place.has(&[key]).await.as_deref(), Ok([true]))
+                && let Ok(shard) = self.read_verified_at(place, entry, index).await
+            {
+                return Some(shard);
+            }
+        }
+        None
     }
 
     /// Reads one whole shard and checks its hash.
@@ -102,6 +135,15 @@ impl Inner {
         index: usize,
     ) -> Result<Bytes, DriveFailure> {
         let place = self.place_of(entry, index).ok_or(DriveFailure::Lost)?;
+        self.read_verified_at(&place, entry, index).await
+    }
+
+    async fn read_verified_at(
+        &self,
+        place: &Place,
+        entry: &PackEntry,
+        index: usize,
+    ) -> Result<Bytes, DriveFailure> {
         let whole = (0, entry.summary.geometry.shard_bytes);
         let reading = place.read_range(key(entry, index), whole, Purpose::Repair);
         // A peer that stalls must not keep what waits behind a rebuild waiting.
@@ -194,24 +236,49 @@ impl Inner {
         Ok(rebuilt)
     }
 
-    /// The scope that the headers of the pack's shards name.
+    /// The scope that the headers of the pack's shards name; where no drive that the entry names has one, those of copies elsewhere.
     async fn scope_of(&self, entry: &PackEntry) -> Option<[u8; 16]> {
         let mut votes = ScopeVotes::default();
         for index in entry.stored() {
-            let Some(place) = self.holder(entry, index) else {
-                continue;
-            };
-            let Ok(headers) = place.headers(&[key(entry, index)]).await else {
-                continue;
-            };
-            let own = |header: &engine::drive::ShardHeader| header.vault == entry.vault;
-            if let Some(header) = headers.into_iter().flatten().find(own) {
-                votes.add(header.scope, place.local().is_some());
-                if votes.settled().is_some() {
+            if let Some(place) = self.holder(entry, index) {
+                self.ask_scope(&place, entry, index, &mut votes).await;
+            }
+            if let Some(settled) = votes.settled() {
+                return Some(settled);
+            }
+        }
+        if let Some(scope) = votes.outcome() {
+            return Some(scope);
+        }
+        let layout = self.layout();
+        for place in layout.places().iter().filter(|place| place.is_present()) {
+            for index in entry.stored() {
+                // One drive has one say.
+                if self.ask_scope(place, entry, index, &mut votes).await {
                     break;
                 }
             }
+            if let Some(settled) = votes.settled() {
+                return Some(settled);
+            }
         }
         votes.outcome()
+    }
+
+    /// Whether it said something.
+    async fn ask_scope(
+        &self,
+        place: &Place,
+        entry: &PackEntry,
+        index: usize,
+        votes: &mut ScopeVotes,
+    ) -> bool {
+        let headers = place.headers(&[key(entry, index)]).await.unwrap_or_default();
+        let own = |header: &engine::drive::ShardHeader| header.vault == entry.vault;
+        let header = headers.into_iter().flatten().find(own);
+        if let Some(header) = &header {
+            votes.add(header.scope, place.local().is_some());
+        }
+        header.is_some()
     }
 }

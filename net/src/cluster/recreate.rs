@@ -36,7 +36,8 @@ impl Inner {
     ) -> Result<Back, RepairError> {
         let mut back = Back::default();
         let mut doubtful = Vec::new();
-        for place in self.places.iter().filter(|place| !place.is_present()) {
+        let layout = self.layout();
+        for place in layout.members().filter(|place| !place.is_present()) {
             let named = options.replace.iter().any(|dir| dir == place.dir());
             let wanted = options.recreate && place.is_default() || named;
             match self.try_back(place, wanted).await? {
@@ -46,7 +47,7 @@ impl Inner {
                 Tried::StillLost => {}
             }
         }
-        if !self.peers.is_empty() {
+        if layout.has_peers() {
             // Their drives count as there once the peers said so.
             super::watch::poll_peers(self, true).await;
         }
@@ -65,7 +66,7 @@ impl Inner {
             self.wipe(place).await?;
             back.recreated.push(place.dir().to_owned());
         }
-        if !self.peers.is_empty() {
+        if layout.has_peers() {
             super::watch::poll_peers(self, true).await;
         }
         Ok(back)
@@ -129,7 +130,7 @@ impl Inner {
                     continue;
                 }
                 let parity = entry.summary.geometry.code.parity();
-                let enough = match self.peers.is_empty() || lacks.len() < parity {
+                let enough = match !self.layout().has_peers() || lacks.len() < parity {
                     true => lacks.len() <= parity,
                     // At the edge a peer's word is not enough.
                     false => lacks.len() == parity && self.proves_enough(entry, &lacks).await,

@@ -6,7 +6,7 @@
 mod peer;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,28 +17,19 @@ use tokio::time::Instant;
 
 pub(super) use peer::{Changed, Line, Operations, RemotePeer, within};
 
+use super::layout::{PeerConfig, Standing};
 use super::place::CompactStep;
+use crate::capacity::Capacity;
 use crate::drives::{CompactReport, DriveFailure, LATENCY_UNIT_BYTES, Scrubbed};
 use crate::entry::DriveId;
 use crate::latency::{Latency, UnderWay};
 use crate::peer::message::{DriveReport, DriveStanding, KEYS_MAX, PutMode, RestoreMode, Restored};
-use crate::peer::{Answer, CallError, PeerId, Purpose, Refusal, Reply, Request, Transport};
+use crate::peer::{Answer, CallError, Purpose, Refusal, Reply, Request, Transport};
 
 /// How long a peer may take to say what it holds.
 const QUESTION_PATIENCE: Duration = Duration::from_secs(5);
 /// No size of a drive is taken for more than this, in bytes or shards: sums of many fit.
 const SIZE_MAX: u64 = 1 << 48;
-
-/// A peer whose drives are places of the layout.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerConfig {
-    /// The peer.
-    pub id: PeerId,
-    /// What it fails together with: its site, its rack or itself.
-    pub domain: DomainId,
-    /// Its drives.
-    pub drives: Vec<DriveId>,
-}
 
 /// The way to the peers of a cluster.
 #[derive(Clone)]
@@ -70,11 +61,16 @@ const LOST: u8 = 3;
 pub(super) struct RemoteDrive {
     pub(super) number: usize,
     pub(super) id: DriveId,
-    pub(super) domain: DomainId,
+    domain: RwLock<DomainId>,
     pub(super) label: PathBuf,
     pub(super) line: Arc<Line>,
     pub(super) latency: Latency,
     pub(super) under_way: UnderWay,
+    /// Shards that it gave wrong, or said it had and had not.
+    pub(super) bad_answers: AtomicU64,
+    capacity: Capacity,
+    /// How its peer stands in the membership.
+    membership: AtomicU8,
     standing: AtomicU8,
     known: RwLock<Known>,
 }
@@ -105,11 +101,14 @@ impl RemoteDrive {
         Self {
             number,
             id,
-            domain,
+            domain: RwLock::new(domain),
             label: PathBuf::from(format!("{short}/{drive}")),
             line,
             latency: Latency::default(),
             under_way: UnderWay::default(),
+            bad_answers: AtomicU64::new(0),
+            capacity: Capacity::default(),
+            membership: AtomicU8::new(Standing::Active as u8),
             standing: AtomicU8::new(LOST),
             known: RwLock::new(Known {
                 report,
@@ -118,8 +117,32 @@ impl RemoteDrive {
         }
     }
 
+    /// What it fails together with.
+    pub(super) fn domain(&self) -> DomainId {
+        *self.domain.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How its peer stands in the membership.
+    pub(super) fn membership(&self) -> Standing {
+        Standing::of(self.membership.load(Ordering::Acquire))
+    }
+
+    /// What the membership says of it. One that is gone is not there, whatever its peer says.
+    pub(super) fn settle(&self, domain: DomainId, membership: Standing) {
+        *self.domain.write().unwrap_or_else(PoisonError::into_inner) = domain;
+        self.membership.store(membership as u8, Ordering::Release);
+        if membership == Standing::Gone {
+            self.lose("it was removed from the cluster");
+        }
+    }
+
+    /// What it can hold, in bytes, as placement weighs it.
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity.get()
+    }
+
     pub(super) fn is_present(&self) -> bool {
-        self.standing.load(Ordering::Acquire) != LOST
+        self.standing.load(Ordering::Acquire) != LOST && self.membership() != Standing::Gone
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -151,6 +174,10 @@ impl RemoteDrive {
             &mut report.free_bytes,
         ] {
             *size = (*size).min(SIZE_MAX);
+        }
+        if report.standing != DriveStanding::Lost {
+            self.capacity
+                .note(report.allocated_bytes.saturating_add(report.free_bytes));
         }
         let standing = match report.standing {
             DriveStanding::Present => PRESENT,
@@ -218,6 +245,10 @@ impl RemoteDrive {
         match refusal {
             Refusal::Lost | Refusal::NoDrive => {
                 self.lose("the peer has lost it");
+                DriveFailure::Lost
+            }
+            Refusal::CutOff => {
+                self.lose("the peer is cut off from the ledger");
                 DriveFailure::Lost
             }
             Refusal::Full => {

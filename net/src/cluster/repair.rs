@@ -50,6 +50,8 @@ pub struct Progress {
     pub shards_rebuilt: u64,
     /// Bytes rebuilt so far.
     pub bytes_rebuilt: u64,
+    /// How long the rest takes at the pace so far, in seconds, where that is known.
+    pub seconds_left: Option<u64>,
 }
 
 /// What a repair found and did. The figures of the census are counted after the last rebuild.
@@ -151,7 +153,7 @@ impl Cluster {
         }
         pass.census().await?;
         let mut report = pass.report;
-        if !self.inner.peers.is_empty() {
+        if self.inner.layout().has_peers() {
             // Shards of a peer that was away a moment ago are on the list until they are looked at.
             self.heal().await;
         }
@@ -184,7 +186,8 @@ impl Cluster {
     }
 
     fn lost_dirs(&self) -> Vec<PathBuf> {
-        let lost = self.inner.places.iter().filter(|place| !place.is_present());
+        let layout = self.inner.layout();
+        let lost = layout.members().filter(|place| !place.is_present());
         lost.map(|place| place.dir().to_owned()).collect()
     }
 }
@@ -227,6 +230,7 @@ impl Pass<'_, '_, '_> {
         let number = self.inner.missing.begin_census();
         let mut stream = (self.packs)().chunks(PAGE_PACKS);
         while let Some(page) = next_page(&mut stream).await? {
+            self.inner.missing.refresh(&page);
             for (entry, absent) in page.iter().zip(self.inner.lacks(&page).await) {
                 packs += 1;
                 shards += entry.stored().count() as u64;

@@ -47,7 +47,8 @@ impl Cluster {
         lookup: &PackLookup<'_>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<ScrubReport, LedgerError> {
-        let present = self.inner.places.iter().filter(|place| place.is_present());
+        let layout = self.inner.layout();
+        let present = layout.places().iter().filter(|place| place.is_present());
         let places: Vec<_> = present.collect();
         let mut report = ScrubReport::default();
         let mut shown = Progress {

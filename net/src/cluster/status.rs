@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
+use engine::placement::DomainId;
+
 use super::Cluster;
+use super::layout::Standing;
 use super::place::Place;
 use crate::entry::DriveId;
 use crate::peer::PeerId;
@@ -31,6 +34,10 @@ pub struct DriveStatus {
     pub id: DriveId,
     /// Its directory.
     pub dir: PathBuf,
+    /// What it fails together with.
+    pub domain: DomainId,
+    /// How it stands in the membership; one that is gone is lost for good.
+    pub standing: Standing,
     /// Whether it is there.
     pub state: DriveState,
     /// Why it is lost, if it was there before.
@@ -56,6 +63,8 @@ pub struct DriveStatus {
 pub struct PeerStatus {
     /// The peer.
     pub id: PeerId,
+    /// How it stands in the membership.
+    pub standing: Standing,
     /// Why it did not answer when it was asked last, if it did not.
     pub why_silent: Option<String>,
 }
@@ -90,13 +99,15 @@ impl Cluster {
     pub fn peers(&self) -> Vec<PeerStatus> {
         let status = |peer: &super::remote::RemotePeer| PeerStatus {
             id: peer.line.peer,
+            standing: peer.standing(),
             why_silent: peer
                 .why_silent
                 .read()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
         };
-        self.inner.peers.iter().map(status).collect()
+        let layout = self.inner.layout();
+        layout.peers().iter().map(|peer| status(peer)).collect()
     }
 
     /// Figures of now.
@@ -105,8 +116,11 @@ impl Cluster {
         let (packs_at_risk, packs_unreadable) = inner.missing.figures();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         ClusterStatus {
-            drives: (0..inner.places.len())
-                .filter_map(|number| self.drive_status(number))
+            drives: inner
+                .layout()
+                .places()
+                .iter()
+                .map(|place| self.drive_status(place))
                 .collect(),
             packs_at_risk,
             packs_unreadable,
@@ -120,8 +134,7 @@ impl Cluster {
         }
     }
 
-    fn drive_status(&self, number: usize) -> Option<DriveStatus> {
-        let place = self.inner.places.get(number)?;
+    fn drive_status(&self, place: &Place) -> DriveStatus {
         let state = match (place.is_present(), place.is_full()) {
             (false, _) => DriveState::Lost,
             (true, true) => DriveState::Full,
@@ -129,8 +142,10 @@ impl Cluster {
         };
         let p95 = place.latency().p95().unwrap_or_default();
         let mut status = DriveStatus {
-            number,
+            number: place.number(),
             id: place.id(),
+            domain: place.domain(),
+            standing: place.standing(),
             dir: place.dir().to_owned(),
             state,
             reason: None,
@@ -139,7 +154,7 @@ impl Cluster {
             garbage_bytes: 0,
             allocated_bytes: 0,
             free_bytes: 0,
-            bad_answers: self.inner.bad_answers(number),
+            bad_answers: place.bad_answers(),
             read_p95_us: u64::try_from(p95.as_micros()).unwrap_or(u64::MAX),
         };
         match place {
@@ -165,6 +180,6 @@ impl Cluster {
                 }
             }
         }
-        Some(status)
+        status
     }
 }

@@ -34,6 +34,7 @@ async fn watch(weak: Weak<Inner>) {
             inner.own.changes.lost_shards();
         }
         poll_peers(&inner, false).await;
+        inner.note_lost();
     }
 }
 
@@ -41,12 +42,10 @@ async fn watch(weak: Weak<Inner>) {
 /// this call.
 pub(super) async fn poll_peers(inner: &Arc<Inner>, ask_again: bool) {
     let mut polls = tokio::task::JoinSet::new();
-    for number in 0..inner.peers.len() {
-        let inner = Arc::clone(inner);
+    let layout = inner.layout();
+    for peer in layout.peers().iter().filter(|peer| peer.is_member()) {
+        let (inner, peer) = (Arc::clone(inner), Arc::clone(peer));
         polls.spawn(async move {
-            let Some(peer) = inner.peers.get(number) else {
-                return;
-            };
             let alone = Arc::clone(&peer.polling);
             let _alone = match ask_again {
                 true => alone.lock_owned().await,

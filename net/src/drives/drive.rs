@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::flusher::{Flusher, Job};
 use super::{DriveConfig, PutSpace};
+use crate::capacity::Capacity;
 use crate::entry::DriveId;
 use crate::latency::{Latency, UnderWay};
 use crate::offload::Offload;
@@ -63,8 +64,11 @@ pub(crate) struct LocalDrive {
     pub(crate) default: bool,
     pub(crate) latency: Latency,
     pub(crate) under_way: UnderWay,
+    /// Shards that it gave wrong, or said it had and had not.
+    pub(crate) bad_answers: AtomicU64,
     full: AtomicBool,
     free_bytes: AtomicU64,
+    capacity: Capacity,
     /// Reads for other peers that may be under way at one time.
     pub(crate) turns: Arc<tokio::sync::Semaphore>,
     /// Held while the drive is brought back for another peer.
@@ -84,8 +88,10 @@ impl LocalDrive {
             default: place.default,
             latency: Latency::default(),
             under_way: UnderWay::default(),
+            bad_answers: AtomicU64::new(0),
             full: AtomicBool::new(false),
             free_bytes: AtomicU64::new(0),
+            capacity: Capacity::default(),
             turns: Arc::new(tokio::sync::Semaphore::new(TURNS)),
             restoring: tokio::sync::Mutex::default(),
             checking: Arc::default(),
@@ -145,6 +151,14 @@ impl LocalDrive {
 
     pub(super) fn set_free_bytes(&self, free: u64) {
         self.free_bytes.store(free, Ordering::Relaxed);
+        if let Some(drive) = self.present() {
+            self.capacity.note(drive.usage().allocated.saturating_add(free));
+        }
+    }
+
+    /// What it can hold, in bytes, as placement weighs it.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity.get()
     }
 
     pub(crate) fn set_full(&self, full: bool) {

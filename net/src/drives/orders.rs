@@ -11,6 +11,7 @@ use engine::pack::PackId;
 use scopes::{CollectorDelegation, DeleteOrder, Signed};
 
 use super::Drives;
+use crate::entry::DriveId;
 
 /// Most shards that a pack may have; what an index may be.
 const SHARDS_MAX: u8 = 64;
@@ -119,11 +120,16 @@ impl Drives {
     pub(crate) async fn deletable(self: &Arc<Self>, order: &DeleteOrder) -> Deletable {
         let vault = order.vault.0;
         let packs: Vec<PackId> = order.pack_ids().map(PackId).collect();
-        let drives = Arc::clone(self);
-        let found = self
-            .config
-            .offload
-            .run(move || drives.find_deletable(&packs, vault));
+        let strays = order.stray_ids().map(|(pack, index, drive)| {
+            let pack = PackId(pack);
+            (ShardKey { pack, index }, drive)
+        });
+        let (drives, strays) = (Arc::clone(self), strays.collect::<Vec<_>>());
+        let found = self.config.offload.run(move || {
+            let mut found = drives.find_deletable(&packs, vault);
+            drives.find_strays(&strays, vault, &mut found);
+            found
+        });
         found.await.unwrap_or_else(|_| Deletable {
             report: DeleteReport {
                 failed: 1,
@@ -147,6 +153,18 @@ impl Drives {
             }
         }
         report
+    }
+
+    /// Of the strays those that lie on drives of this machine, each on the one drive that it is named on.
+    fn find_strays(&self, strays: &[(ShardKey, DriveId)], vault: [u8; 16], found: &mut Deletable) {
+        for (key, id) in strays {
+            let Some(place) = self.of(id) else { continue };
+            match place.present().and_then(|drive| drive.info(key)) {
+                Some(info) if info.vault == vault => found.shards.push((place.number, *key)),
+                Some(_) => found.report.refused += 1,
+                None => {}
+            }
+        }
     }
 
     /// Of every drive that is there, by the vaults that its index names.

@@ -16,7 +16,9 @@ use tokio::time::Instant;
 
 use super::LedgerError;
 use super::flusher::Flusher;
-use super::frames::{KIND_CARRIED, KIND_RECORDS_THROUGH, LedgerFrame, ValueAt, encode_carried};
+use super::frames::{
+    KIND_CARRIED, KIND_MARK, KIND_RECORDS_THROUGH, LedgerFrame, Mark, ValueAt, encode_carried,
+};
 use super::state::Fence;
 
 /// Bytes of the old segment that one step reads.
@@ -121,12 +123,22 @@ impl Flusher {
                 self.compaction.told();
                 return Ok(false);
             };
-            // The figure may stand in the segment that goes.
-            let through = self.shared.table().records_through;
+            // These may stand in the segment that goes.
+            let (through, mark) = {
+                let table = self.shared.table();
+                (table.records_through, table.mark.as_ref().map(Mark::encode))
+            };
             if through > 0 {
                 wrote = self
                     .write_spare(KIND_RECORDS_THROUGH, &through.to_le_bytes())?
                     .is_some();
+            }
+            if let Some(mark) = mark {
+                if self.write_spare(KIND_MARK, &mark)?.is_none() {
+                    self.compaction.rest();
+                    return Ok(wrote);
+                }
+                wrote = true;
             }
             let frames = self.log.reader().frames_with_payload(Position::new(oldest, 0));
             self.compaction.segment = Some((oldest, frames));
@@ -256,6 +268,6 @@ fn entries_of(kind: u8, payload: &[u8]) -> Result<Vec<(Entry, u32)>, CannotRead>
             .into_iter()
             .map(|(entry, range)| (entry, range.offset))
             .collect(),
-        LedgerFrame::RecordsThrough(_) => Vec::new(),
+        LedgerFrame::RecordsThrough(_) | LedgerFrame::Mark(_) => Vec::new(),
     })
 }

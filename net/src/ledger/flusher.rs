@@ -40,7 +40,7 @@ const FRAME_OVERHEAD_BYTES: u64 = 72;
 /// How long an idle flusher sleeps; a request wakes it.
 const ASLEEP: Duration = Duration::from_secs(60);
 
-type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
+pub(super) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 
 /// What waits for the flush of a turn.
 #[derive(Default)]
@@ -173,6 +173,15 @@ impl Flusher {
                 }
                 Ok(turn)
             }
+            Request::Apply { agreed, reply } => {
+                self.apply(agreed, reply)?;
+                Ok(turn)
+            }
+            Request::Sync { reply } => {
+                turn.wrote = true;
+                turn.done.push(reply);
+                Ok(turn)
+            }
             Request::Compact { reply } => {
                 self.compaction.ask(reply);
                 Ok(turn)
@@ -225,14 +234,7 @@ impl Flusher {
         let (number, append) = {
             let table = self.shared.table();
             let number = table.machine.highest_lease().max(above).saturating_add(1);
-            // Unique, and bound to what it does, without a source of randomness here.
-            let mut hasher = blake3::Hasher::new_derive_key("cairn v1 lease operation");
-            hasher
-                .update(&number.to_le_bytes())
-                .update(&now_ms.to_le_bytes())
-                .update(holder.as_bytes());
-            let mut operation = [0; 16];
-            hasher.finalize_xof().fill(&mut operation);
+            let operation = lease_operation(number, now_ms, holder);
             (
                 number,
                 table
@@ -308,15 +310,20 @@ impl Flusher {
     /// Whether an append may be decided: always while the reserve is held; without it only urgent ones, into space
     /// that was seen to be there: what the log reserved before, or what the disk gives.
     fn has_space(&mut self, append: &Append, urgent: bool) -> bool {
-        if self.reserve.is_held() {
-            return true;
+        self.note_space()
+            || urgent
+                && (self.log.reserved_room() >= append.encoded_bytes_at_most() as u64 + LEASE_ROOM_BYTES
+                    || self.reserve.probe())
+    }
+
+    /// Whether the reserve is held, or could be taken again.
+    pub(super) fn note_space(&mut self) -> bool {
+        if !self.reserve.is_held() {
+            self.reserve.refill();
         }
-        self.reserve.refill();
         let held = self.reserve.is_held();
         self.shared.counters.full.store(!held, Ordering::Relaxed);
-        held || urgent
-            && (self.log.reserved_room() >= append.encoded_bytes_at_most() as u64 + LEASE_ROOM_BYTES
-                || self.reserve.probe())
+        held
     }
 
     /// Whatever the log says other than that it is full means that it cannot be trusted.
@@ -439,6 +446,18 @@ impl Flushing for Flusher {
     }
 }
 
-fn refuse<T>(reply: Reply<T>, error: LedgerError) {
+pub(super) fn refuse<T>(reply: Reply<T>, error: LedgerError) {
     let _ = reply.send(Err(error));
+}
+
+/// The operation id of a lease's append: unique, and bound to what it does, without a source of randomness here.
+pub(super) fn lease_operation(number: u64, now_ms: u64, holder: &str) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_derive_key("cairn v1 lease operation");
+    hasher
+        .update(&number.to_le_bytes())
+        .update(&now_ms.to_le_bytes())
+        .update(holder.as_bytes());
+    let mut operation = [0; 16];
+    hasher.finalize_xof().fill(&mut operation);
+    operation
 }

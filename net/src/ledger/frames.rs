@@ -14,6 +14,11 @@ pub(super) const KIND_CARRIED: u8 = 17;
 /// Frame kind of the sequence through which records were let go.
 pub(super) const KIND_RECORDS_THROUGH: u8 = 18;
 
+/// Frame kind of how far a member of a replicated ledger has applied what was agreed on.
+pub(super) const KIND_MARK: u8 = 19;
+/// The longest state of a mark, in bytes.
+const MARK_STATE_BYTES_MAX: usize = 64 << 10;
+
 /// What an entry takes in the log beside its value, in bytes, about.
 pub(super) const ENTRY_BYTES: u64 = 48;
 
@@ -50,11 +55,47 @@ impl ValueAt {
     }
 }
 
+/// Which ledger a log is a copy of, random.
+pub type Lineage = [u8; 16];
+
+/// How far a member of a replicated ledger has applied what was agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The newest append of the last agreed entry that was applied whole.
+    pub(super) sequence: u64,
+    /// Which ledger it is: one that is begun anew has another.
+    pub(super) lineage: Lineage,
+    /// Which entry that was, and who the members are; the ledger's log does not read it.
+    pub(super) state: Bytes,
+}
+
+impl Mark {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(16 + self.state.len());
+        writer.u64(self.sequence);
+        writer.fixed(&self.lineage);
+        writer.bytes(&self.state);
+        writer.into_vec()
+    }
+
+    fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let mark = Self {
+            sequence: reader.u64()?,
+            lineage: reader.fixed()?,
+            state: Bytes::copy_from_slice(reader.bytes(MARK_STATE_BYTES_MAX)?),
+        };
+        reader.finish()?;
+        Ok(mark)
+    }
+}
+
 /// A decoded frame. Values come with where they lie in the payload.
 pub(super) enum LedgerFrame {
     Append(AppliedAppend, Vec<Option<ValueRange>>),
     Carried(Vec<(Entry, ValueRange)>),
     RecordsThrough(Sequence),
+    Mark(Mark),
 }
 
 impl LedgerFrame {
@@ -71,6 +112,7 @@ impl LedgerFrame {
                 reader.finish()?;
                 Ok(Self::RecordsThrough(sequence))
             }
+            KIND_MARK => Mark::decode(payload).map(Self::Mark),
             got => Err(DecodeError::BadValue {
                 what: "ledger frame kind",
                 got: u64::from(got),
@@ -154,7 +196,8 @@ mod tests {
 
     #[test]
     fn a_frame_of_an_unknown_kind_or_a_wrong_length_is_refused() {
-        assert!(LedgerFrame::decode(19, &[0; 8]).is_err());
+        assert!(LedgerFrame::decode(20, &[0; 8]).is_err());
+        assert!(LedgerFrame::decode(KIND_MARK, &[0; 8]).is_err());
         assert!(LedgerFrame::decode(KIND_RECORDS_THROUGH, &[0; 7]).is_err());
         assert!(LedgerFrame::decode(KIND_CARRIED, &[255; 4]).is_err());
     }

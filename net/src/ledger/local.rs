@@ -19,7 +19,7 @@ use super::flusher::Flusher;
 use super::frames::{KIND_APPEND, ValueAt};
 use super::replay::{LedgerOpenError, replay};
 use super::snapshot::{Snapshot, read_value};
-use super::state::{Request, Shared};
+use super::state::{Request, Shared, Table};
 use super::tail::{PAGE_BYTES_MAX, Place, memory_bytes};
 use super::{Ledger, LedgerError, LedgerStatus, Tail};
 use crate::offload::{Offload, Worker};
@@ -82,7 +82,7 @@ impl Drop for Inner {
 /// How often a read that met compaction starts again.
 const RETRIES: usize = 8;
 /// What a queued append weighs beside its values.
-const REQUEST_BYTES: usize = 256;
+pub(super) const REQUEST_BYTES: usize = 256;
 
 impl LocalLedger {
     /// Opens the ledger in `dir`, or makes one, and starts its flusher. Blocks while the log is replayed.
@@ -148,11 +148,15 @@ impl LocalLedger {
         .await
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn offload(&self) -> &Offload {
+        &self.inner.offload
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.inner.shared
     }
 
-    async fn ask<T>(
+    pub(super) async fn ask<T>(
         &self,
         bytes: usize,
         request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
@@ -178,6 +182,14 @@ impl LocalLedger {
                 reply,
             })
             .await?;
+        self.outcome_of(decision).await
+    }
+
+    /// What a decision says to whoever asked.
+    pub(super) async fn outcome_of(
+        &self,
+        decision: engine::slots::Decision<ValueAt>,
+    ) -> Result<Outcome, LedgerError> {
         let conflicting = match &decision {
             engine::slots::Decision::Conflict {
                 expectation,
@@ -256,30 +268,40 @@ impl LocalLedger {
     }
 
     fn take_snapshot(&self) -> Result<Snapshot, LedgerError> {
+        self.take_snapshot_with(|_| ()).map(|(snapshot, ())| snapshot)
+    }
+
+    /// A snapshot, and what `look` sees at its sequence.
+    pub(super) fn take_snapshot_with<T>(
+        &self,
+        look: impl FnOnce(&Table) -> T,
+    ) -> Result<(Snapshot, T), LedgerError> {
         self.check_open()?;
         let shared = self.shared();
-        let (sequence, mut entries, held) = {
+        let (sequence, mut entries, held, seen) = {
             let table = shared.table();
             let entries = table.machine.entries_after(None);
             let entries: Vec<_> = entries
                 .map(|(address, sequence, value)| (address, sequence, *value))
                 .collect();
             // Taken under the table's lock, so that compaction sees it before it removes what is named here.
-            (table.machine.sequence(), entries, Arc::clone(&shared.snapshots))
+            let held = Arc::clone(&shared.snapshots);
+            (table.machine.sequence(), entries, held, look(&table))
         };
         // Versions beside the current ones last: whoever reads both can tell by then what they stand beside.
         entries.sort_unstable_by_key(|(address, _, value)| {
             let beside = address.kind == EntryKind::ObjectVersion;
             (beside, value.frame, value.offset)
         });
-        Ok(Snapshot {
+        let snapshot = Snapshot {
             sequence,
             entries: Arc::new(entries),
             next: 0,
             reader: shared.reader.clone(),
             offload: self.inner.offload.clone(),
             _held: held,
-        })
+        };
+        Ok((snapshot, seen))
     }
 }
 
@@ -317,7 +339,7 @@ fn read_tail(
 }
 
 /// A holder text that fits its entry.
-fn clip(holder: &str) -> &str {
+pub(super) fn clip(holder: &str) -> &str {
     let end = holder.floor_char_boundary(engine::slots::HOLDER_BYTES_MAX);
     holder.get(..end).unwrap_or_default()
 }

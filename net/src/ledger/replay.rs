@@ -63,6 +63,13 @@ pub(super) fn replay(reader: &LogReader) -> Result<(Table, TailIndex), LedgerOpe
                 table.records_through = table.records_through.max(through);
                 Ok(())
             }
+            LedgerFrame::Mark(mark) => {
+                // A ledger that has just begun has no append to tell.
+                table.machine.raise_sequence(Sequence(mark.sequence));
+                table.lineage = mark.lineage;
+                table.mark = Some(mark);
+                Ok(())
+            }
         };
         applied.map_err(|source| LedgerOpenError::Replay { position, source })?;
     }

@@ -13,7 +13,8 @@ use engine::slots::{AppliedAppend, Entry, ReplayError, Sequence, SlotMachine, Va
 use tokio::sync::{oneshot, watch};
 
 use super::LedgerError;
-use super::frames::ValueAt;
+use super::apply::{Agreed, Leader};
+use super::frames::{Lineage, Mark, ValueAt};
 use super::tail::TailIndex;
 use crate::queue::Queue;
 
@@ -26,6 +27,12 @@ pub(super) struct Table {
     /// For each segment the highest sequence in it that carries a record.
     records: BTreeMap<u32, u64>,
     pub(super) records_through: u64,
+    /// Of a member of a replicated ledger.
+    pub(super) mark: Option<Mark>,
+    /// Which ledger it is a copy of; zeros until that has begun.
+    pub(super) lineage: Lineage,
+    /// The leader, this process, that decided what is staged.
+    pub(super) staged_by: Option<Leader>,
 }
 
 impl Table {
@@ -69,7 +76,13 @@ impl Table {
         Ok(())
     }
 
-    /// Applies an append read from the log.
+    /// Takes back what this member decided and nobody agreed on.
+    pub(super) fn forget_staged(&mut self) {
+        self.machine.forget_staged();
+        self.staged_by = None;
+    }
+
+    /// Applies an append read from the log, or one that was decided elsewhere.
     pub(super) fn replay(
         &mut self,
         frame: Position,
@@ -141,6 +154,15 @@ pub(super) enum Request {
     },
     RecordsThrough {
         sequence: Sequence,
+        reply: oneshot::Sender<Result<(), LedgerError>>,
+    },
+    /// Apply what the members of a replicated ledger agreed on, in order.
+    Apply {
+        agreed: Vec<Agreed>,
+        reply: oneshot::Sender<Result<Vec<bool>, LedgerError>>,
+    },
+    /// Make durable all that was applied.
+    Sync {
         reply: oneshot::Sender<Result<(), LedgerError>>,
     },
     /// Compact until nothing more can be let go.

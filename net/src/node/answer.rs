@@ -107,6 +107,8 @@ impl Node {
                 self.drive(&drive)?.trim().await.map_err(refusal)?;
                 Answer::Done
             }
+            // Of the ledger the node knows before it comes here.
+            Request::Agree | Request::Ledger => return Err(Refusal::NotAllowed),
             Request::Restore { drive, mode } => Answer::Restored(self.restore(&drive, mode).await?),
         };
         Ok(answer.into())

@@ -15,7 +15,7 @@ use engine::erasure::Coder;
 use engine::pack::{Code, Pack, PackBuilder};
 
 use super::{Node, NodeConfig};
-use crate::cluster::{Cluster, ClusterConfig, LaneRange, PeerConfig, Peers, drive_id};
+use crate::cluster::{Cluster, ClusterConfig, LaneRange, PeerConfig, Peers, Standing, drive_id};
 use crate::drives::{DriveConfig, DrivesConfig};
 use crate::peer::message::{KEYS_MAX, PutMode, RestoreMode, Restored};
 use crate::peer::quic::{Addresses, Quic, QuicConfig};
@@ -47,7 +47,7 @@ fn drives(seed: u8, create: bool) -> DrivesConfig {
 async fn node(disk: &SimDisk, seed: u8, create: bool) -> Arc<Node> {
     let config = NodeConfig {
         drives: drives(seed, create),
-        gateways: [gateway().id()].into(),
+        directory: Arc::new(Directory::of_gateways([gateway().id()].into())),
         now_ms: Arc::new(|| NOW_MS),
     };
     Node::open(Arc::new(disk.clone()), config).await.unwrap()
@@ -281,7 +281,7 @@ async fn two_who_wipe_a_lost_drive_at_once_wipe_it_once_and_one_that_is_there_is
     drives.drives[0].dir = root.path().join("0");
     let config = NodeConfig {
         drives,
-        gateways: [gateway().id()].into(),
+        directory: Arc::new(Directory::of_gateways([gateway().id()].into())),
         now_ms: Arc::new(|| NOW_MS),
     };
     let node = Node::open(Arc::new(engine::disk::RealDisk), config)
@@ -357,6 +357,7 @@ async fn packs_cross_quic_to_six_nodes_and_come_back() {
             id: key.id(),
             domain: [number; 16],
             drives: vec![drive_id(&[number; 16], 0)],
+            standing: Standing::Active,
         });
     }
     let addresses: Addresses = Arc::new(move |peer| book.get(peer).copied());

@@ -37,16 +37,19 @@ pub enum Purpose {
     Collect = 5,
     /// A peer is to prove that it holds what it should.
     Challenge = 6,
+    /// Small facts: the ledger.
+    Ledger = 7,
 }
 
 impl Purpose {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Read,
         Self::Write,
         Self::Hedge,
         Self::Repair,
         Self::Collect,
         Self::Challenge,
+        Self::Ledger,
     ];
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {

@@ -12,7 +12,7 @@ use engine::disk::SimDisk;
 use engine::erasure::Coder;
 use engine::pack::{Pack, PackBuilder, PackId};
 use engine::slots::{Address, Append, Entry, EntryKind, Expectation, Outcome, Sequence, Write};
-use net::cluster::{PeerConfig, Peers};
+use net::cluster::{PeerConfig, Peers, Standing};
 use net::ledger::local::pack_address;
 use net::{Cluster, ClusterConfig, LaneRange, Ledger, PackEntry};
 use tokio::sync::Notify;
@@ -141,6 +141,7 @@ impl Gateway {
             id: *id,
             domain: [(peer / world.per_site) as u8; 16],
             drives: vec![drive_of(peer)],
+            standing: Standing::Active,
         });
         let peers = Peers {
             transport: Arc::new(Wire {

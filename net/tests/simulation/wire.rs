@@ -51,6 +51,8 @@ fn kind(request: &Request) -> &'static str {
         Request::Compact { .. } => "compact",
         Request::Trim { .. } => "trim",
         Request::Restore { .. } => "restore",
+        Request::Agree => "agree",
+        Request::Ledger => "ledger",
     }
 }
 

@@ -13,7 +13,7 @@ use engine::log::LogConfig;
 use engine::pack::Code;
 use net::ledger::LedgerConfig;
 use net::peer::{PeerId, PeerKey};
-use net::{DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
+use net::{Directory, DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
 use scopes::{Wallet, Window};
 use tokio::sync::Notify;
 
@@ -308,7 +308,7 @@ impl World {
         };
         let config = NodeConfig {
             drives,
-            gateways: self.gateway_ids.iter().copied().collect(),
+            directory: Arc::new(Directory::of_gateways(self.gateway_ids.iter().copied().collect())),
             now_ms: Arc::new(move || MORNING_MS.wrapping_add(skew.load(Ordering::Relaxed))),
         };
         match Node::open(Arc::new(disk), config).await {

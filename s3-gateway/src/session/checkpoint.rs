@@ -114,7 +114,9 @@ impl Inner {
             .map(|row| row.value.scope.0)
             .collect();
         scopes.insert(self.vault_scope().0);
-        let own = |address: &Address| scopes.contains(&address.scope) && address.kind != EntryKind::Lease;
+        let own = |address: &Address| {
+            scopes.contains(&address.scope) && !matches!(address.kind, EntryKind::Lease | EntryKind::Peer)
+        };
         let mut snapshot = self.ledger.snapshot().await?;
         let entries = snapshot.addresses().filter(|address| own(address)).count() as u64;
         let mut buffer = Vec::new();

@@ -7,6 +7,7 @@
 //! goes as far as `gc` does; then it rests until something changes.
 
 mod looks;
+mod orders;
 
 use super::commit::{Submitted, Urgency, detached};
 use super::record::Note;
@@ -17,7 +18,6 @@ use engine::pack::PackId;
 use engine::slots::Sequence;
 use looks::Depth;
 pub(crate) use looks::Looks;
-use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -205,7 +205,9 @@ impl Inner {
         }
         self.remove_orphan_entries().await?;
         // The first time, for what a crash left; later only when there is something to find.
-        if self.pins.take_orphans() > 0 || everything || !self.scanned.swap(true, Ordering::Relaxed) {
+        let moves = self.cluster.strays_left().saturating_add(1);
+        let moved = self.scanned.swap(moves, Ordering::Relaxed) != moves;
+        if self.pins.take_orphans() > 0 || everything || moved {
             self.delete_unnamed(report).await?;
         }
         if no_room {
@@ -405,48 +407,6 @@ impl Inner {
             if let Submitted::Applied(_) = submitted {
                 self.order_delete(retiring.packs(), report).await?;
             }
-        }
-        Ok(())
-    }
-
-    /// Deletes packs that stand on the drives and that no entry names: what a crash or a refused write left behind.
-    async fn delete_unnamed(self: &Arc<Self>, report: &mut GcReport) -> Result<(), SessionError> {
-        let mut after = None;
-        loop {
-            // The order matters: what is listed, not pinned and not named by an entry applied after the listing is dead, for a
-            // pack is pinned from before its first shard until its entry is applied.
-            let page = self.cluster.listed_packs(self.vault.0, after, RETIRE_MAX).await;
-            let pinned = self.pins.pinned();
-            self.catch_up().await?;
-            let mut dead = Vec::new();
-            for pack in page.packs {
-                let own = pack.lease <= self.lease;
-                if own && !pinned.contains(&pack.id) && self.index.pack(&pack.id)?.is_none() {
-                    dead.push(pack.id);
-                }
-            }
-            self.order_delete(&dead, report).await?;
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    async fn order_delete(&self, packs: &[PackId], report: &mut GcReport) -> Result<(), SessionError> {
-        for some in packs.chunks(PACKS_PER_ORDER_MAX) {
-            let number = self.next_order.fetch_add(1, Ordering::Relaxed);
-            let ids = some.iter().map(|id| id.0).collect();
-            let order = DeleteOrder::new(self.vault, self.collector.public_key(), ids, number);
-            let order = Signed::sign(order, &self.collector).map_err(|_| SessionError::Internal {
-                what: "a delete order that does not sign",
-            })?;
-            let deleted = self.cluster.delete_packs(&order).await;
-            let deleted = deleted.map_err(|_| SessionError::Internal {
-                what: "a delete order was refused",
-            })?;
-            report.packs_deleted += some.len() as u64;
-            report.incomplete |= deleted.failed > 0;
         }
         Ok(())
     }

@@ -152,7 +152,8 @@ impl Inner {
         };
         let chunks = manifest.chunks(0..total).map_err(|_| HOLES)?;
         let mut listed = Vec::new();
-        for piece in fetcher.fetch(chunks.collect()).await? {
+        // Not looked up again: the view waits for this very read.
+        for piece in fetcher.fetch_as_known(&chunks.collect::<Vec<_>>()).await? {
             listed.extend_from_slice(&piece);
         }
         Manifest::decode_parts(&listed).map_err(|_| HOLES)
@@ -344,8 +345,22 @@ const HOLES: SessionError = SessionError::Internal {
 };
 
 impl Fetcher {
-    /// Reads and opens chunks, and gives the wanted bytes of each, in order.
+    /// Reads and opens chunks, and gives the wanted bytes of each, in order. What cannot be read is looked up once more: its shards may
+    /// have been moved since.
     async fn fetch(&self, window: Vec<ChunkAt>) -> Result<VecDeque<Bytes>, SessionError> {
+        let before = self.inner.applied();
+        match self.fetch_as_known(&window).await {
+            Err(error) => {
+                if self.inner.catch_up().await.is_err() || self.inner.applied() == before {
+                    return Err(error);
+                }
+                self.fetch_as_known(&window).await
+            }
+            fetched => fetched,
+        }
+    }
+
+    async fn fetch_as_known(&self, window: &[ChunkAt]) -> Result<VecDeque<Bytes>, SessionError> {
         let mut ready = VecDeque::with_capacity(window.len());
         for same_pack in window.chunk_by(|a, b| a.pack == b.pack) {
             let Some(first) = same_pack.first() else { continue };

@@ -322,6 +322,8 @@ pub(super) fn credential() -> Seeds {
         number: 1,
     };
     let order = DeleteOrder::new(VAULT, collector.public_key(), vec![[2; 32], [1; 32]], 9);
+    let strays = [([2; 32], 5, [3; 16]), ([1; 32], 0, [4; 16])];
+    let strays = DeleteOrder::new(VAULT, collector.public_key(), vec![[7; 32]], 10).with_strays(&strays);
     let keyfile = Keyfile {
         wallet_seed: KeySeed::from_bytes([1; 32]),
         root: RootKey::from_bytes([2; 32]),
@@ -336,6 +338,7 @@ pub(super) fn credential() -> Seeds {
         ("sealed", sealed.encode()),
         ("delegation", Signed::sign(delegation, &owner)?.encode()?),
         ("delete-order", Signed::sign(order, &collector)?.encode()?),
+        ("stray-order", Signed::sign(strays, &collector)?.encode()?),
         ("public-key", owner.public_key().to_string().into_bytes()),
         ("key-file", keyfile.encode().to_vec()),
     ])

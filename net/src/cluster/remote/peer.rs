@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{QUESTION_PATIENCE, RemoteDrive};
+use crate::cluster::layout::Standing;
 use crate::peer::message::{DRIVES_MAX, DriveReport};
 use crate::peer::{Answer, Call, CallError, Context, PeerId, Purpose, Reply, Request, Transport};
 
@@ -37,7 +38,7 @@ pub(in crate::cluster) struct Operations {
 }
 
 impl Operations {
-    fn next(&self) -> [u8; 16] {
+    pub(in crate::cluster) fn next(&self) -> [u8; 16] {
         let mut id = [0; 16];
         let (high, low) = id.split_at_mut(8);
         high.copy_from_slice(&self.random.to_be_bytes());
@@ -77,7 +78,7 @@ impl Line {
 /// A peer and its drives.
 pub(in crate::cluster) struct RemotePeer {
     pub(in crate::cluster) line: Arc<Line>,
-    pub(in crate::cluster) drives: Vec<Arc<RemoteDrive>>,
+    drives: RwLock<Arc<[Arc<RemoteDrive>]>>,
     /// Held while it is asked how its drives are.
     pub(in crate::cluster) polling: Arc<tokio::sync::Mutex<()>>,
     /// Why it did not answer when it was asked last.
@@ -107,15 +108,42 @@ pub(in crate::cluster) struct Changed {
 }
 
 impl RemotePeer {
-    pub(in crate::cluster) fn new(line: Arc<Line>, drives: Vec<Arc<RemoteDrive>>) -> Self {
+    pub(in crate::cluster) fn new(line: Arc<Line>) -> Self {
         Self {
             line,
-            drives,
+            drives: RwLock::new(Arc::new([])),
             polling: Arc::default(),
             why_silent: RwLock::default(),
             told: AtomicU64::new(0),
             census: Mutex::default(),
         }
+    }
+
+    /// Its drives, those among them that are gone.
+    pub(in crate::cluster) fn drives(&self) -> Arc<[Arc<RemoteDrive>]> {
+        Arc::clone(&self.drives.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(in crate::cluster) fn set_drives(&self, drives: Vec<Arc<RemoteDrive>>) {
+        *self.drives.write().unwrap_or_else(PoisonError::into_inner) = drives.into();
+    }
+
+    /// How many of its drives are not gone.
+    pub(in crate::cluster) fn members(&self) -> usize {
+        let drives = self.drives();
+        let members = drives.iter().filter(|drive| drive.membership() != Standing::Gone);
+        members.count()
+    }
+
+    /// How it stands: as the best of its drives.
+    pub(in crate::cluster) fn standing(&self) -> Standing {
+        let drives = self.drives();
+        let standings = drives.iter().map(|drive| drive.membership());
+        standings.min().unwrap_or_default()
+    }
+
+    pub(in crate::cluster) fn is_member(&self) -> bool {
+        self.standing() != Standing::Gone
     }
 
     /// Asks the peer how its drives are. One that comes back refuses ended leases first.
@@ -135,7 +163,7 @@ impl RemotePeer {
             }
         };
         let mut changed = Changed::default();
-        for drive in &self.drives {
+        for drive in self.drives().iter() {
             match drives.iter().find(|report| report.id == drive.id) {
                 Some(report) => {
                     let of_drive = drive.take_report(*report);
@@ -164,7 +192,7 @@ impl RemotePeer {
     }
 
     async fn ask_reports(&self, lowest_lease: u64) -> Result<Vec<DriveReport>, String> {
-        let some_lost = self.drives.iter().any(|drive| !drive.is_present());
+        let some_lost = self.drives().iter().any(|drive| !drive.is_present());
         let not_told = self.told.load(Ordering::Acquire) < lowest_lease;
         if (some_lost || not_told) && lowest_lease > 0 {
             self.tell_of_ended_leases(lowest_lease).await?;
@@ -197,10 +225,10 @@ impl RemotePeer {
 
     fn lost(&self, why: &str) {
         self.note_silence(Some(why));
-        if self.drives.iter().any(|drive| drive.is_present()) {
+        if self.drives().iter().any(|drive| drive.is_present()) {
             tracing::error!(peer = %self.line.peer, why, "a peer is lost");
         }
-        for drive in &self.drives {
+        for drive in self.drives().iter() {
             drive.lose(why);
         }
     }
@@ -210,7 +238,7 @@ impl RemotePeer {
         // A question from before may not count it as present after this.
         let _alone = self.polling.lock().await;
         // One that is lost hears of it before it counts as present.
-        if !self.drives.iter().any(|drive| drive.is_present()) {
+        if !self.drives().iter().any(|drive| drive.is_present()) {
             return;
         }
         match tokio::time::timeout(POLL_PATIENCE, self.tell_of_ended_leases(lowest)).await {

@@ -83,12 +83,8 @@ async fn full_drives_refuse_puts_keep_reads_and_deletes_and_recover() {
     assert!(matches!(cluster.writable(), Err(PutError::DiskFull { .. })));
     assert_reads(&cluster, &stored[0]).await;
     let key = crate::cluster::put::key(&stored[0].entry, 0);
-    let drive = cluster
-        .inner
-        .place(stored[0].entry.drives[0])
-        .unwrap()
-        .local()
-        .unwrap();
+    let place = cluster.inner.place(stored[0].entry.drives[0]).unwrap();
+    let drive = place.local().unwrap();
     drive.delete(key).await.unwrap();
     assert_reads(&cluster, &stored[0]).await;
     disk.set_available_bytes(1 << 40);

@@ -266,12 +266,8 @@ async fn a_census_after_the_start_knows_what_a_lost_log_took_and_healing_mends_i
     };
     ledger.append(append).await.unwrap();
     // A shard goes without anybody noticing; only the ledger says that it should be there.
-    let drive = cluster
-        .inner
-        .place(stored[0].entry.drives[1])
-        .unwrap()
-        .local()
-        .unwrap();
+    let place = cluster.inner.place(stored[0].entry.drives[1]).unwrap();
+    let drive = place.local().unwrap();
     let key = crate::cluster::put::key(&stored[0].entry, 1);
     drive.delete(key).await.unwrap();
     assert_eq!(cluster.status().packs_at_risk, 0);

@@ -3,6 +3,9 @@
 
 mod away;
 mod liars;
+mod moving;
+mod rebalancing;
+mod strays;
 mod upkeep;
 
 use std::collections::HashMap;
@@ -13,9 +16,9 @@ use engine::drive::ShardKey;
 use futures::future::BoxFuture;
 
 use super::*;
-use crate::cluster::{PeerConfig, Peers, RepairOptions};
+use crate::cluster::{PeerConfig, Peers, RepairOptions, Standing};
 use crate::drives::DrivesConfig;
-use crate::node::{Node, NodeConfig};
+use crate::node::{Directory, Node, NodeConfig};
 use crate::peer::message::{decode_answer, decode_call, encode_answer, encode_call};
 use crate::peer::{Answer, Call, CallError, PeerId, PeerKey, Refusal, Reply, Request, Service, Transport};
 
@@ -43,6 +46,10 @@ pub(super) enum Conduct {
     Forger,
     /// It says that it holds everything, and has nothing to show.
     Boaster,
+    /// It says that it stored what it did not.
+    Swallower,
+    /// It has no room for anything.
+    Stuffed,
 }
 
 /// The way to the nodes: every message is encoded and read again, as on a wire.
@@ -53,6 +60,13 @@ pub(super) struct Wire {
     pub(super) calls: AtomicUsize,
     /// The requests that were carried, in short.
     pub(super) carried: Mutex<Vec<(PeerId, Request)>>,
+    /// Moves may make so many calls more; none are counted while it is 0.
+    left: AtomicUsize,
+    stopped: tokio::sync::Notify,
+    /// What drives say they can hold, unless 0.
+    capacity: AtomicU64,
+    /// Carried out before the next put.
+    before_put: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 fn gateway() -> PeerId {
@@ -66,6 +80,35 @@ fn peer(number: usize) -> PeerId {
 impl Wire {
     fn behave(&self, number: usize, conduct: Conduct) {
         self.conduct.lock().unwrap().insert(peer(number), conduct);
+    }
+
+    /// Lets so many calls of moves through; the one after them hangs.
+    fn stop_after(&self, calls: usize) {
+        self.left.store(calls + 1, Ordering::Relaxed);
+    }
+
+    fn go_on(&self) {
+        self.left.store(0, Ordering::Relaxed);
+    }
+
+    async fn stopped(&self) {
+        self.stopped.notified().await;
+    }
+
+    fn before_put(&self, work: impl Future<Output = ()> + Send + 'static) {
+        *self.before_put.lock().unwrap() = Some(Box::pin(work));
+    }
+
+    async fn count(&self, request: &Request) {
+        if matches!(request, Request::Drives | Request::Has { .. }) {
+            return;
+        }
+        let left = self.left.load(Ordering::Relaxed);
+        if left == 1 {
+            self.stopped.notify_one();
+            std::future::pending::<()>().await;
+        }
+        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
     }
 
     fn node(&self, number: usize) -> Arc<Node> {
@@ -87,6 +130,18 @@ impl Wire {
         let head = encode_call(&call.context, &call.request);
         let (context, request) = decode_call(&head, call.body.len()).unwrap();
         self.carried.lock().unwrap().push((to, request.clone()));
+        self.count(&request).await;
+        if matches!(request, Request::Put { .. }) {
+            let before = self.before_put.lock().unwrap().take();
+            if let Some(before) = before {
+                before.await;
+            }
+            match conduct {
+                Conduct::Swallower => return Ok(Answer::Done.into()),
+                Conduct::Stuffed => return Ok(Answer::Refused(Refusal::Full).into()),
+                _ => {}
+            }
+        }
         let node = Arc::clone(&self.nodes.lock().unwrap()[&to]);
         assert!(node.admits(&gateway()) && !node.admits(&to));
         let call = Call {
@@ -96,6 +151,14 @@ impl Wire {
         };
         let asked = call.request.clone();
         let mut reply = node.answer(gateway(), call).await;
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        if let Answer::Drives(drives) = &mut reply.answer
+            && capacity > 0
+        {
+            drives
+                .iter_mut()
+                .for_each(|drive| (drive.allocated_bytes, drive.free_bytes) = (capacity, 0));
+        }
         match (conduct, &asked, &mut reply.answer) {
             (Conduct::Fencer, Request::Put { .. }, answer) => {
                 *answer = Answer::Refused(Refusal::LeaseEnded { lowest_live: 9 });
@@ -159,13 +222,17 @@ pub(super) struct Rig {
 
 impl Rig {
     async fn new(seed: u64) -> Self {
+        Self::with(seed, PEERS).await
+    }
+
+    async fn with(seed: u64, nodes: usize) -> Self {
         let rig = Self {
             wire: Arc::default(),
-            disks: (0..PEERS as u64)
+            disks: (0..nodes as u64)
                 .map(|number| SimDisk::unrecorded(seed * 100 + number))
                 .collect(),
         };
-        for number in 0..PEERS {
+        for number in 0..nodes {
             rig.start(number, true).await;
         }
         rig
@@ -183,12 +250,17 @@ impl Rig {
         };
         let config = NodeConfig {
             drives,
-            gateways: [gateway()].into(),
+            directory: Arc::new(Directory::of_gateways([gateway()].into())),
             now_ms: Arc::new(|| 1_000),
         };
         let disk = Arc::new(self.disks[number].clone());
         let node = Node::open(disk, config).await.unwrap();
         self.wire.nodes.lock().unwrap().insert(peer(number), node);
+    }
+
+    /// No peer says that its drive can hold more than so many bytes.
+    fn hold_at_most(&self, bytes: u64) {
+        self.wire.capacity.store(bytes, Ordering::Relaxed);
     }
 
     /// Ends a node in an orderly way and starts it again.
@@ -206,6 +278,7 @@ impl Rig {
             id: peer(number),
             domain: [number as u8; 16],
             drives: vec![Self::drive_id(number)],
+            standing: Standing::Active,
         });
         let transport: Arc<dyn Transport> = Arc::clone(&self.wire) as _;
         let config = ClusterConfig {
@@ -278,6 +351,7 @@ async fn drives_of_one_failure_domain_hold_no_more_shards_than_may_be_lost() {
         id: peer(number),
         domain: [number as u8 / 2; 16],
         drives: vec![Rig::drive_id(number)],
+        standing: Standing::Active,
     });
     let config = |peers: Vec<PeerConfig>| ClusterConfig {
         peers: Some(Peers {

@@ -122,11 +122,14 @@ pub enum Refusal {
     /// A delete order that is not signed by the vault's collector, or that comes after a later one.
     #[error("the delete order does not hold")]
     BadOrder,
+    /// The node has not heard from the ledger for too long to know who may still read and write.
+    #[error("the node is cut off from the ledger")]
+    CutOff,
 }
 
 impl Refusal {
     /// Those without a number, in the order of their numbers from 1.
-    const PLAIN: [Self; 11] = [
+    const PLAIN: [Self; 12] = [
         Self::NotAllowed,
         Self::NoDrive,
         Self::Lost,
@@ -138,6 +141,7 @@ impl Refusal {
         Self::Busy,
         Self::Malformed,
         Self::BadOrder,
+        Self::CutOff,
     ];
     const LEASE_ENDED: u8 = 64;
 

@@ -7,6 +7,7 @@ use scopes::STATEMENT_BYTES_MAX;
 
 use super::{HEADERS_MAX, KEYS_MAX, bad, put_header, put_key, read_header, read_key};
 use crate::entry::DriveId;
+use crate::peer::BODY_BYTES_MAX;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +109,10 @@ pub enum Request {
         /// How far it may go.
         mode: RestoreMode,
     },
+    /// What one member of the ledger tells another; it is in the body.
+    Agree,
+    /// What a member of the ledger is asked; it is in the body.
+    Ledger,
 }
 
 /// How far bringing a lost drive back may go.
@@ -162,6 +167,7 @@ impl Request {
         match self {
             Self::Put { header, .. } => body_bytes == header.summary.geometry.shard_bytes as usize,
             Self::Delegate | Self::Delete => (1..=STATEMENT_BYTES_MAX).contains(&body_bytes),
+            Self::Agree | Self::Ledger => (1..=BODY_BYTES_MAX).contains(&body_bytes),
             _ => body_bytes == 0,
         }
     }
@@ -240,6 +246,8 @@ impl Request {
                 writer.fixed(drive);
                 writer.u8(*mode as u8);
             }
+            Self::Agree => writer.u8(15),
+            Self::Ledger => writer.u8(16),
         }
     }
 
@@ -308,6 +316,8 @@ impl Request {
                 drive: reader.fixed()?,
                 mode: RestoreMode::decode(reader)?,
             },
+            15 => Self::Agree,
+            16 => Self::Ledger,
             got => return Err(bad("request", got.into())),
         })
     }

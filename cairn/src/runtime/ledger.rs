@@ -1,0 +1,55 @@
+//! The ledger of a running process: its own, or that of the storage peers, which it follows.
+//!
+//! Everything that reads and writes sees [`Ledger`]; what is different (opening, closing, compacting) is here. Invariant: which of the
+//! two it is follows from the layout alone: a ledger lies with the storage peers if the shards do.
+
+use std::sync::Arc;
+
+use net::ledger::FollowedLedger;
+use net::{Ledger, LedgerError, LocalLedger};
+
+/// See the module. Clones are the same ledger.
+#[derive(Clone)]
+pub enum OpenLedger {
+    /// A log of this machine.
+    Local(LocalLedger),
+    /// The storage peers', with a copy here.
+    Followed(FollowedLedger),
+}
+
+impl OpenLedger {
+    /// As everything that reads and writes sees it.
+    pub fn shared(&self) -> Arc<dyn Ledger> {
+        match self {
+            Self::Local(ledger) => Arc::new(ledger.clone()),
+            Self::Followed(ledger) => Arc::new(ledger.clone()),
+        }
+    }
+
+    /// Compacts until nothing more can be let go.
+    ///
+    /// # Errors
+    /// See [`LedgerError`].
+    pub async fn compact(&self) -> Result<(), LedgerError> {
+        match self {
+            Self::Local(ledger) => ledger.compact().await,
+            Self::Followed(ledger) => ledger.compact().await,
+        }
+    }
+
+    /// Figures.
+    pub fn status(&self) -> net::ledger::LedgerStatus {
+        match self {
+            Self::Local(ledger) => ledger.status(),
+            Self::Followed(ledger) => ledger.status(),
+        }
+    }
+
+    /// Closes it cleanly.
+    pub async fn close(&self) {
+        match self {
+            Self::Local(ledger) => ledger.close().await,
+            Self::Followed(ledger) => ledger.close().await,
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! The ledger of several machines as a gateway has it: a copy on this machine that follows the members, and the way to whoever leads.
+//!
+//! Reads are the copy's own; what must be new asks the leader first. Whoever holds the only lease need not ask: nobody else can have
+//! written, as long as the members were heard lately. Invariants: an append is answered for only once the copy has applied it; a
+//! question that may have been carried out is asked again with the same operation, which has one effect; without a word from the
+//! members nothing is answered, after a few seconds' patience.
+
+mod follow;
+mod reading;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use engine::disk::Disk;
+use engine::slots::{Address, Append, Entry, Outcome, Sequence};
+use futures::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::fetch::{AskError, ask};
+use super::local::clip;
+use super::replay::LedgerOpenError;
+use super::replica::Replica;
+use super::wire::{APPENDS_MAX, AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
+use super::{Ledger, LedgerError, LedgerStatus, Snapshot, Tail};
+use crate::drives::FreshLogId;
+use crate::offload::Offload;
+use crate::peer::{PeerId, Transport};
+use reading::Reading;
+
+/// How long an operation tries to find a leader that answers.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one member may take for one answer before another is asked.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long nobody is believed who refers to a member that did not answer.
+const SILENT_FOR: Duration = Duration::from_secs(2);
+/// How long to rest when nobody leads.
+const REST: Duration = Duration::from_millis(100);
+/// Bytes of appends in one call.
+const CALL_BYTES_MAX: usize = 1 << 20;
+/// Calls with appends that may be under way.
+const CALLS_MAX: usize = 4;
+/// Bytes of appends that may wait.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+/// Who holds the only lease answers reads so long after the members were last heard, on its own clock.
+pub const SOLE_HOLDER_FOR: Duration = Duration::from_secs(3);
+
+/// What a followed ledger is opened with.
+#[derive(Clone)]
+pub struct FollowedConfig {
+    /// The directory of the copy, its own. It holds nothing that the members do not have.
+    pub dir: PathBuf,
+    /// The way to the members.
+    pub transport: Arc<dyn Transport>,
+    /// Members that are known; the others are learnt of from them.
+    pub members: Vec<PeerId>,
+    /// The ids of new logs.
+    pub fresh_log_id: FreshLogId,
+    /// Where blocking work is done.
+    pub offload: Offload,
+}
+
+/// An append that waits for its call.
+struct Waiting {
+    append: Append,
+    urgent: bool,
+    reply: oneshot::Sender<Result<AppendReply, LedgerError>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// See the module. Clones share it; dropping the last ends what runs beside it.
+#[derive(Clone)]
+pub struct FollowedLedger {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    replica: Arc<Replica>,
+    transport: Arc<dyn Transport>,
+    members: Mutex<Members>,
+    appends: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+    reading: Reading,
+    /// When the question was sent to which the members last gave an answer.
+    heard: watch::Sender<Option<Instant>>,
+    /// Every append answered so far has at most this sequence.
+    answered: AtomicU64,
+    /// The lease that was taken here, 0 before.
+    lease: AtomicU64,
+    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Members {
+    known: Vec<PeerId>,
+    leader: Option<PeerId>,
+    /// One that did not answer in time, and when: others may refer to it until they notice.
+    silent: Option<(PeerId, Instant)>,
+}
+
+impl Members {
+    /// Takes another member's word for who leads.
+    fn refer_to(&mut self, leader: Option<PeerId>) {
+        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
+        self.leader = leader.filter(|leader| silent.is_none_or(|(silent, _)| silent != *leader));
+    }
+
+    /// Notes that a member did not answer.
+    fn lost(&mut self, member: PeerId) {
+        self.leader = None;
+        self.silent = Some((member, Instant::now()));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let tasks = self.tasks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+impl std::fmt::Debug for FollowedLedger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FollowedLedger")
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
+impl FollowedLedger {
+    /// Opens the copy, and follows from then on. It does not wait for the members.
+    ///
+    /// # Errors
+    /// The copy does not open. It may be removed: it is taken anew then.
+    pub async fn open(disk: Arc<dyn Disk>, config: FollowedConfig) -> Result<Self, LedgerOpenError> {
+        let opening = config.clone();
+        let opened = config
+            .offload
+            .run(move || Replica::open(disk, &opening.dir, opening.fresh_log_id, opening.offload));
+        let opened = opened.await.map_err(std::io::Error::other)?;
+        let replica = Arc::new(opened?);
+        let (appends, waiting) = mpsc::channel(APPENDS_MAX * CALLS_MAX);
+        let inner = Arc::new(Inner {
+            replica,
+            transport: config.transport,
+            members: Mutex::new(Members {
+                known: config.members,
+                leader: None,
+                silent: None,
+            }),
+            appends,
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+            reading: Reading::default(),
+            heard: watch::Sender::new(None),
+            answered: AtomicU64::new(0),
+            lease: AtomicU64::new(0),
+            tasks: Mutex::default(),
+        });
+        let tasks = vec![
+            tokio::spawn(follow::follow(Arc::downgrade(&inner))),
+            tokio::spawn(send(Arc::downgrade(&inner), waiting)),
+        ];
+        *inner.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+        Ok(Self { inner })
+    }
+
+    /// Closes the copy cleanly.
+    pub async fn close(&self) {
+        let tasks = std::mem::take(&mut *self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.inner.replica.close().await;
+    }
+
+    /// Compacts the copy until nothing more can be let go.
+    pub async fn compact(&self) -> Result<(), LedgerError> {
+        self.inner.replica.copy().compact().await
+    }
+
+    /// Members that this gateway knows of, in no order.
+    pub fn set_members(&self, members: Vec<PeerId>) {
+        self.inner.members().known = members;
+    }
+
+    /// Asks whoever leads, for a few seconds.
+    pub async fn ask(&self, call: &LedgerCall) -> Result<LedgerReply, LedgerError> {
+        self.inner.ask_leader(call, PATIENCE).await
+    }
+
+    /// How long ago the question was sent to which the members last gave an answer.
+    pub fn silence(&self) -> Option<Duration> {
+        self.inner.heard.borrow().map(|heard| heard.elapsed())
+    }
+
+    /// Takes a lease above `above`. If another peer held one, this waits until that peer knows that it has ended.
+    pub async fn take_lease_above(&self, holder: &str, now_ms: u64, above: u64) -> Result<u64, LedgerError> {
+        let call = LedgerCall::TakeLease {
+            holder: clip(holder).to_owned(),
+            now_ms,
+            above,
+        };
+        let LedgerReply::Lease { number, other_holder } = self.ask(&call).await? else {
+            return Err(LedgerError::Unreachable);
+        };
+        if other_holder {
+            tokio::time::sleep(SOLE_HOLDER_FOR + SOLE_HOLDER_FOR / 2).await;
+        }
+        // What the last holder wrote, all of it, before anything is read under this lease.
+        let index = self.inner.fresh_index().await?;
+        self.inner.applied(index).await?;
+        self.inner.lease.store(number, Ordering::Release);
+        Ok(number)
+    }
+
+    async fn submit(&self, append: Append, urgent: bool) -> Result<Outcome, LedgerError> {
+        append.check_limits().map_err(engine::slots::BadAppend::from)?;
+        let bytes = append.encoded_bytes_at_most().min(WAITING_BYTES_MAX);
+        let weight = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.inner.room).acquire_many_owned(weight).await;
+        let room = room.map_err(|_| LedgerError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let waiting = Waiting {
+            append,
+            urgent,
+            reply,
+            _room: room,
+        };
+        if self.inner.appends.send(waiting).await.is_err() {
+            return Err(LedgerError::Closed);
+        }
+        match answer.await.unwrap_or(Err(LedgerError::Closed))? {
+            AppendReply::Full => Err(LedgerError::Full),
+            AppendReply::Bad => Err(LedgerError::RefusedAsBad),
+            AppendReply::Decided(outcome) => {
+                if let Outcome::Applied { sequence } = &outcome {
+                    self.inner.answered.fetch_max(sequence.0, Ordering::AcqRel);
+                    self.inner.applied(*sequence).await?;
+                }
+                Ok(outcome)
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn members(&self) -> std::sync::MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks whoever leads until one answers. What was asked must have one effect however often it is.
+    async fn ask_leader(&self, call: &LedgerCall, patience: Duration) -> Result<LedgerReply, LedgerError> {
+        let trying = async {
+            let mut turn = 0usize;
+            loop {
+                let next = {
+                    let members = self.members();
+                    let others = members.known.get(turn % members.known.len().max(1)).copied();
+                    members.leader.or(others)
+                };
+                let Some(member) = next else {
+                    tokio::time::sleep(REST).await;
+                    continue;
+                };
+                turn += 1;
+                let sent = Instant::now();
+                match ask(&self.transport, member, call, ANSWER_PATIENCE).await {
+                    Ok(reply) => {
+                        self.heard_at(sent);
+                        self.members().leader = Some(member);
+                        return reply;
+                    }
+                    Err(AskError::Member(LedgerRefusal::NotLeader { leader })) => {
+                        let known = leader.filter(|leader| *leader != member);
+                        let refers = {
+                            let mut members = self.members();
+                            members.refer_to(known);
+                            members.leader
+                        };
+                        if refers.is_none() {
+                            tokio::time::sleep(REST).await;
+                        }
+                    }
+                    Err(why) => {
+                        tracing::debug!(%member, %why, "a member of the ledger does not answer");
+                        self.members().lost(member);
+                        tokio::time::sleep(REST / 4).await;
+                    }
+                }
+            }
+        };
+        let asked = tokio::time::timeout(patience, trying).await;
+        asked.map_err(|_| LedgerError::Unreachable)
+    }
+
+    fn heard_at(&self, sent: Instant) {
+        self.heard.send_if_modified(|heard| {
+            let newer = heard.is_none_or(|heard| heard < sent);
+            if newer {
+                *heard = Some(sent);
+            }
+            newer
+        });
+    }
+
+    /// Waits until the copy has applied `sequence`.
+    async fn applied(&self, sequence: Sequence) -> Result<(), LedgerError> {
+        let mut changed = self.replica.changed();
+        let applied = changed.wait_for(|newest| *newest >= sequence);
+        match tokio::time::timeout(PATIENCE * 2, applied).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(LedgerError::Closed),
+            Err(_) => Err(LedgerError::Unreachable),
+        }
+    }
+
+    /// Whether nobody else can have written since the members were last heard: the lease taken here is the only one that lives.
+    fn is_sole_holder(&self) -> bool {
+        let lease = self.lease.load(Ordering::Acquire);
+        let lately = |heard: Instant| heard.elapsed() < SOLE_HOLDER_FOR;
+        lease > 0 && self.heard.borrow().is_some_and(lately) && self.replica.only_lease() == Some(lease)
+    }
+
+    /// The sequence of everything answered by anybody before this call.
+    async fn fresh_index(&self) -> Result<Sequence, LedgerError> {
+        match self.ask_leader(&LedgerCall::ReadIndex, PATIENCE).await? {
+            LedgerReply::Index { sequence, .. } => Ok(sequence),
+            _ => Err(LedgerError::Unreachable),
+        }
+    }
+}
+
+/// Gathers appends into calls, a few of them under way at one time.
+async fn send(weak: std::sync::Weak<Inner>, mut waiting: mpsc::Receiver<Waiting>) {
+    let calls = Arc::new(Semaphore::new(CALLS_MAX));
+    let mut kept: Option<Waiting> = None;
+    loop {
+        let first = match kept.take() {
+            Some(first) => first,
+            None => match waiting.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let Ok(turn) = Arc::clone(&calls).acquire_owned().await else {
+            return;
+        };
+        let urgent = first.urgent;
+        let mut bytes = first.append.encoded_bytes_at_most();
+        let mut batch = vec![first];
+        while batch.len() < APPENDS_MAX
+            && let Ok(next) = waiting.try_recv()
+        {
+            bytes += next.append.encoded_bytes_at_most();
+            if next.urgent != urgent || bytes > CALL_BYTES_MAX {
+                kept = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        let Some(inner) = weak.upgrade() else { return };
+        tokio::spawn(async move {
+            carry(&inner, urgent, batch).await;
+            drop(turn);
+        });
+    }
+}
+
+async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
+    let appends = batch.iter().map(|waiting| waiting.append.clone()).collect();
+    let call = LedgerCall::Append { urgent, appends };
+    match inner.ask_leader(&call, PATIENCE).await {
+        Ok(LedgerReply::Outcomes(outcomes)) if outcomes.len() == batch.len() => {
+            for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+                // Whoever no longer waits is no error.
+                let _ = waiting.reply.send(Ok(outcome));
+            }
+        }
+        other => {
+            let error = other.err().unwrap_or(LedgerError::Unreachable);
+            for waiting in batch {
+                let _ = waiting.reply.send(Err(error.clone()));
+            }
+        }
+    }
+}
+
+impl Ledger for FollowedLedger {
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>> {
+        Box::pin(self.submit(append, false))
+    }
+
+    fn append_urgent(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>> {
+        Box::pin(self.submit(append, true))
+    }
+
+    fn position(&self) -> Sequence {
+        *self.inner.replica.changed().borrow()
+    }
+
+    fn read_index(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>> {
+        Box::pin(async move {
+            if self.inner.is_sole_holder() {
+                let answered = Sequence(self.inner.answered.load(Ordering::Acquire));
+                return Ok(answered.max(self.position()));
+            }
+            let index = self.inner.reading.index(&self.inner).await?;
+            self.inner.applied(index).await?;
+            Ok(index)
+        })
+    }
+
+    fn changed(&self) -> watch::Receiver<Sequence> {
+        self.inner.replica.changed()
+    }
+
+    fn tail(&self, from: Sequence, max: usize) -> BoxFuture<'_, Result<Tail, LedgerError>> {
+        Box::pin(async move { self.inner.replica.copy().tail(from, max).await })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, LedgerError>> {
+        Box::pin(async move { self.inner.replica.copy().snapshot().await })
+    }
+
+    fn get(&self, address: Address) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
+        Box::pin(async move { self.inner.replica.copy().get(address).await })
+    }
+
+    fn records_through(&self, sequence: Sequence) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            match self.ask(&LedgerCall::RecordsThrough(sequence)).await? {
+                LedgerReply::Done => Ok(()),
+                _ => Err(LedgerError::Unreachable),
+            }
+        })
+    }
+
+    fn take_lease<'a>(&'a self, holder: &'a str, now_ms: u64) -> BoxFuture<'a, Result<u64, LedgerError>> {
+        Box::pin(self.take_lease_above(holder, now_ms, 0))
+    }
+
+    fn fenced(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.inner.replica.fenced())
+    }
+
+    fn status(&self) -> LedgerStatus {
+        self.inner.replica.copy().status()
+    }
+}

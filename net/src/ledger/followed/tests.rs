@@ -1,0 +1,183 @@
+//! Gateways that follow three members: what they read and write while members and gateways come and go.
+
+use super::super::replicated::tests::{End, LINEAGE, Rig, address, peer, put, swap};
+use super::*;
+use engine::disk::SimDisk;
+use engine::slots::Expectation;
+
+async fn gateway(rig: &Rig, number: usize, disk: &SimDisk) -> FollowedLedger {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    let config = FollowedConfig {
+        dir: PathBuf::from("/copy"),
+        transport: Arc::new(End {
+            wire: Arc::clone(&rig.wire),
+            own: peer(number),
+        }),
+        members: (0..3).map(peer).collect(),
+        fresh_log_id: Arc::new(|| 5),
+        offload: Offload::default(),
+    };
+    FollowedLedger::open(disk, config).await.unwrap()
+}
+
+fn applied(outcome: Outcome) -> u64 {
+    match outcome {
+        Outcome::Applied { sequence } => sequence.0,
+        other => panic!("not applied: {other:?}"),
+    }
+}
+
+async fn value(ledger: &FollowedLedger, slot: u8) -> Option<Vec<u8>> {
+    let entry = ledger.get(address(slot)).await.unwrap();
+    entry.map(|entry| entry.value.to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_reads_what_it_wrote_and_finds_it_again_after_a_restart() {
+    let rig = Rig::begun(3).await;
+    let disk = SimDisk::unrecorded(9);
+    let ledger = gateway(&rig, 20, &disk).await;
+    let lease = ledger.take_lease("a gateway", 5).await.unwrap();
+    for number in 0..60u64 {
+        applied(
+            ledger
+                .append(put(lease, number, number as u8, &[number as u8; 40]))
+                .await
+                .unwrap(),
+        );
+        assert_eq!(value(&ledger, number as u8).await, Some(vec![number as u8; 40]));
+    }
+    ledger.records_through(Sequence(30)).await.unwrap();
+    let calls = rig.wire.members.lock().unwrap().len();
+    assert_eq!(calls, 3);
+    let position = ledger.position();
+    ledger.close().await;
+    drop(ledger);
+    // Another gateway writes meanwhile.
+    let other = gateway(&rig, 21, &SimDisk::unrecorded(10)).await;
+    let next = other.take_lease("another", 6).await.unwrap();
+    assert_eq!(next, lease + 1);
+    applied(other.append(put(next, 500, 1, b"newer")).await.unwrap());
+    let ledger = gateway(&rig, 20, &disk).await;
+    assert!(ledger.position() >= position, "the copy was kept");
+    let index = ledger.read_index().await.unwrap();
+    assert!(ledger.position() >= index);
+    assert_eq!(value(&ledger, 1).await, Some(b"newer".to_vec()));
+    let late = ledger.append(put(lease, 900, 2, b"late")).await.unwrap();
+    assert_eq!(late, Outcome::LeaseEnded { lowest_live: next });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_go_on_when_a_leader_goes_and_each_takes_effect_once() {
+    let rig = Rig::begun(3).await;
+    let ledger = gateway(&rig, 20, &SimDisk::unrecorded(9)).await;
+    let lease = ledger.take_lease("a gateway", 5).await.unwrap();
+    let mut count = 0u64;
+    let mut at = None;
+    let mut cut = None;
+    for number in 0..400u64 {
+        if number % 100 == 50 {
+            let members = ledger.ask(&LedgerCall::Members).await.unwrap();
+            let LedgerReply::Members {
+                leader: Some(leader), ..
+            } = members
+            else {
+                panic!("{members:?}")
+            };
+            let leader = (0..3).find(|number| peer(*number) == leader).unwrap();
+            rig.wire.cut_off(leader, true);
+            cut = Some(leader);
+        }
+        if number % 100 == 90
+            && let Some(number) = cut.take()
+        {
+            rig.wire.cut_off(number, false);
+        }
+        let next = (count + 1).to_le_bytes();
+        let expected = match at {
+            None => Expectation::Absent(address(1)),
+            Some(at) => Expectation::At(address(1), at),
+        };
+        // It would conflict with itself if it took effect twice.
+        let sequence = applied(
+            ledger
+                .append(swap(put(lease, number, 1, &next), expected))
+                .await
+                .unwrap(),
+        );
+        (at, count) = (Some(Sequence(sequence)), count + 1);
+    }
+    assert_eq!(value(&ledger, 1).await, Some(400u64.to_le_bytes().to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_cut_off_answers_no_reads_and_goes_on_when_it_is_back() {
+    let rig = Rig::begun(3).await;
+    let ledger = gateway(&rig, 20, &SimDisk::unrecorded(9)).await;
+    let lease = ledger.take_lease("a gateway", 5).await.unwrap();
+    applied(ledger.append(put(lease, 1, 1, b"before")).await.unwrap());
+    ledger.read_index().await.unwrap();
+    rig.wire.cut_off(20, true);
+    let begun = std::time::Duration::from_secs(0);
+    let mut waited = begun;
+    loop {
+        let asked = Instant::now();
+        match ledger.read_index().await {
+            Ok(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(error) => {
+                assert_eq!(error, LedgerError::Unreachable);
+                break;
+            }
+        }
+        waited += asked.elapsed();
+        assert!(
+            waited < SOLE_HOLDER_FOR + PATIENCE,
+            "still answered after {waited:?}"
+        );
+    }
+    // The other takes over.
+    let other = gateway(&rig, 21, &SimDisk::unrecorded(10)).await;
+    let next = other.take_lease("another", 6).await.unwrap();
+    applied(other.append(put(next, 2, 1, b"after")).await.unwrap());
+    rig.wire.cut_off(20, false);
+    let back = tokio::time::timeout(Duration::from_secs(20), async {
+        while ledger.read_index().await.is_err() {}
+    });
+    back.await.unwrap();
+    assert_eq!(value(&ledger, 1).await, Some(b"after".to_vec()));
+    assert!(!ledger.inner.is_sole_holder());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_of_another_ledger_takes_this_one_whole() {
+    let rig = Rig::begun(3).await;
+    let disk = SimDisk::unrecorded(9);
+    let first = gateway(&rig, 20, &disk).await;
+    let lease = first.take_lease("a gateway", 5).await.unwrap();
+    for number in 0..300u64 {
+        applied(
+            first
+                .append(put(lease, number, number as u8, &[1; 3_000]))
+                .await
+                .unwrap(),
+        );
+    }
+    first.close().await;
+    drop(first);
+    // Everything is lost and begun anew.
+    let rig = Rig::new(3).await;
+    let begin = LedgerCall::Begin {
+        lineage: [8; 16],
+        after: Sequence(10_000),
+    };
+    assert_ne!(LINEAGE, [8; 16]);
+    assert_eq!(rig.member(0).answer(peer(0), begin).await, LedgerReply::Done);
+    let all = LedgerCall::SetMembers((0..3).map(peer).collect());
+    assert_eq!(rig.member(0).answer(peer(0), all).await, LedgerReply::Done);
+    let ledger = gateway(&rig, 20, &disk).await;
+    let lease = ledger.take_lease_above("a gateway", 6, 77).await.unwrap();
+    assert_eq!(lease, 78);
+    assert_eq!(value(&ledger, 1).await, None);
+    assert!(applied(ledger.append(put(lease, 1, 1, b"anew")).await.unwrap()) > 10_000);
+    assert_eq!(value(&ledger, 1).await, Some(b"anew".to_vec()));
+}

@@ -1,0 +1,296 @@
+//! A copy of a replicated ledger on this machine: a local ledger that applies what others decided, and that is replaced whole when it
+//! is too far behind.
+//!
+//! It agrees with nobody and asks nobody: members feed it from what they agreed on, gateways from what members tell them. Invariant:
+//! the directory named in `current` is a whole copy, at any instruction.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use engine::disk::{Disk, OpenMode};
+use engine::log::LogConfig;
+use engine::slots::{Address, Append, Decision, EntryKind, Sequence};
+use tokio::sync::watch;
+
+use super::apply::{Agreed, Leader};
+use super::flusher::lease_operation;
+use super::frames::{Lineage, Mark, ValueAt};
+use super::local::REQUEST_BYTES;
+use super::replay::LedgerOpenError;
+use super::state::Request;
+use super::transfer::Incoming;
+use super::{Ledger, LedgerConfig, LedgerError, LocalLedger};
+use crate::drives::FreshLogId;
+use crate::offload::Offload;
+
+/// The file that names the copy in use.
+const CURRENT: &str = "current";
+
+/// See the module.
+pub(super) struct Replica {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    offload: Offload,
+    fresh_log_id: FreshLogId,
+    copy: RwLock<(u64, LocalLedger)>,
+    /// The number of the next copy that is received: never one that an attempt before had, which may be writing still.
+    next: AtomicU64,
+    durable: watch::Sender<Sequence>,
+    fenced: watch::Sender<bool>,
+}
+
+impl Replica {
+    /// Opens the copy in `dir`, or makes an empty one. Blocks while its log is replayed.
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        fresh_log_id: FreshLogId,
+        offload: Offload,
+    ) -> Result<Self, LedgerOpenError> {
+        disk.create_dir_all(dir)?;
+        let number = read_current(&*disk, dir)?;
+        remove_others(&disk, dir, number)?;
+        let config = LedgerConfig {
+            offload: offload.clone(),
+            ..LedgerConfig::new(fresh_log_id())
+        };
+        let (copy, _) = LocalLedger::open(Arc::clone(&disk), &copy_dir(dir, number), config)?;
+        let durable = watch::Sender::new(copy.position());
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            offload,
+            fresh_log_id,
+            copy: RwLock::new((number, copy)),
+            next: AtomicU64::new(number + 1),
+            durable,
+            fenced: watch::Sender::new(false),
+        })
+    }
+
+    /// The copy in use.
+    pub(super) fn copy(&self) -> LocalLedger {
+        self.copy.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+    }
+
+    /// Follows the newest applied sequence.
+    pub(super) fn changed(&self) -> watch::Receiver<Sequence> {
+        self.durable.subscribe()
+    }
+
+    /// Resolves when a flush of a copy has failed.
+    pub(super) async fn fenced(&self) {
+        let mut fenced = self.fenced.subscribe();
+        // The sender lives as long as `self`.
+        let _ = fenced.wait_for(|fenced| *fenced).await;
+    }
+
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.copy().shared().table().mark.clone()
+    }
+
+    /// The one lease that lives, if it is one.
+    pub(super) fn only_lease(&self) -> Option<u64> {
+        let copy = self.copy();
+        let table = copy.shared().table();
+        let mut leases = table.machine.leases();
+        let (first, second) = (leases.next(), leases.next());
+        first.filter(|_| second.is_none()).map(|(number, _)| number)
+    }
+
+    /// The addresses of a scope's live entries of one kind, at most `max`, in order.
+    pub(super) fn addresses(&self, scope: [u8; 16], kind: EntryKind, max: usize) -> Vec<Address> {
+        let first = Address {
+            scope,
+            kind,
+            slot: [0; 16],
+        };
+        let copy = self.copy();
+        let table = copy.shared().table();
+        let at_first = table.machine.get(&first).map(|_| first);
+        let behind = table
+            .machine
+            .entries_after(Some(&first))
+            .map(|(address, ..)| address);
+        let of_kind = |address: &Address| (address.scope, address.kind) == (scope, kind);
+        at_first
+            .into_iter()
+            .chain(behind)
+            .take_while(of_kind)
+            .take(max)
+            .collect()
+    }
+
+    /// Whether the disk was full when space was last needed.
+    pub(super) fn is_full(&self) -> bool {
+        self.copy().shared().counters.full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn lineage(&self) -> Lineage {
+        self.copy().shared().table().lineage
+    }
+
+    /// Applies in order; for each whether it was applied.
+    pub(super) async fn apply(&self, agreed: Vec<Agreed>) -> Result<Vec<bool>, LedgerError> {
+        let copy = self.copy();
+        let asked = copy.ask(REQUEST_BYTES, |reply| Request::Apply { agreed, reply });
+        let applied = self.noted(asked.await);
+        self.durable.send_replace(copy.position());
+        applied
+    }
+
+    /// Makes durable what was applied.
+    pub(super) async fn sync(&self) -> Result<(), LedgerError> {
+        let copy = self.copy();
+        let asked = copy.ask(REQUEST_BYTES, |reply| Request::Sync { reply });
+        self.noted(asked.await)
+    }
+
+    fn noted<T>(&self, result: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        if matches!(result, Err(LedgerError::Fenced)) {
+            self.fenced.send_replace(true);
+        }
+        result
+    }
+
+    /// Begins to decide as `leader`: nothing that was staged before is left.
+    pub(super) fn lead(&self, leader: Option<Leader>) {
+        let copy = self.copy();
+        let mut table = copy.shared().table_mut();
+        table.forget_staged();
+        table.staged_by = leader;
+    }
+
+    /// Decides an append behind everything that this leader has decided. `None` if it leads no more.
+    pub(super) fn decide(
+        &self,
+        leader: Leader,
+        append: &Append,
+    ) -> Option<Result<Decision<ValueAt>, LedgerError>> {
+        let copy = self.copy();
+        let mut table = copy.shared().table_mut();
+        (table.staged_by == Some(leader)).then(|| table.machine.decide(append).map_err(LedgerError::from))
+    }
+
+    /// The append that grants a lease above every other and above `above`, ending all that are live, its number, and whether one of
+    /// those was held by another peer than `caller`, with whose name the holder's text begins.
+    pub(super) fn lease_append(
+        &self,
+        holder: &str,
+        caller: &str,
+        now_ms: u64,
+        above: u64,
+    ) -> (u64, bool, Append) {
+        let copy = self.copy();
+        let table = copy.shared().table();
+        let number = table.machine.highest_lease().max(above).saturating_add(1);
+        let mut live = table.machine.leases();
+        let other_holder = live.any(|(_, entry)| !entry.holder.starts_with(caller));
+        let operation = lease_operation(number, now_ms, holder);
+        let append = table
+            .machine
+            .lease_append(number, holder, now_ms, operation, [0; 16]);
+        (number, other_holder, append)
+    }
+
+    /// Begins to receive a whole copy. Blocks.
+    pub(super) fn receive(&self) -> Result<Incoming, LedgerError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let dir = copy_dir(&self.dir, number);
+        Incoming::begin(
+            &self.disk,
+            &dir,
+            LogConfig::ledger(),
+            (self.fresh_log_id)(),
+            number,
+        )
+    }
+
+    /// Puts a received copy in the place of the one in use.
+    pub(super) async fn replace(self: &Arc<Self>, received: Incoming) -> Result<(), LedgerError> {
+        let this = Arc::clone(self);
+        let (old, number) = self
+            .offload
+            .run(move || this.take_over(received))
+            .await
+            .map_err(|_| LedgerError::Closed)??;
+        self.durable.send_replace(self.copy().position());
+        old.close().await;
+        let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
+        // What stays goes at the next start.
+        let _ = self.offload.run(move || remove_others(&disk, &dir, number)).await;
+        Ok(())
+    }
+
+    fn take_over(&self, received: Incoming) -> Result<(LocalLedger, u64), LedgerError> {
+        let (number, dir) = received.finish()?;
+        let failed = |error: LedgerOpenError| {
+            tracing::error!(%error, "a received ledger does not open");
+            LedgerError::Read(std::io::ErrorKind::InvalidData)
+        };
+        let config = LedgerConfig {
+            offload: self.offload.clone(),
+            ..LedgerConfig::new((self.fresh_log_id)())
+        };
+        let (fresh, _) = LocalLedger::open(Arc::clone(&self.disk), &dir, config).map_err(failed)?;
+        let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
+        write_current(&*self.disk, &self.dir, number).map_err(|error| LedgerError::Read(error.kind()))?;
+        let (_, old) = std::mem::replace(&mut *copy, (number, fresh));
+        Ok((old, number))
+    }
+
+    /// Runs what blocks.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.offload.run(work).await.unwrap_or(Err(LedgerError::Closed))
+    }
+
+    /// Closes the copy in use.
+    pub(super) async fn close(&self) {
+        self.copy().close().await;
+    }
+}
+
+fn copy_dir(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("copy-{number}"))
+}
+
+/// Removes copies older than `number`: none of them is needed any more.
+fn remove_others(disk: &Arc<dyn Disk>, dir: &Path, number: u64) -> std::io::Result<()> {
+    for name in disk.list_dir(dir)? {
+        let other = name
+            .strip_prefix("copy-")
+            .and_then(|other| other.parse::<u64>().ok());
+        if other.is_some_and(|other| other < number) {
+            disk.remove_dir_all(&dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_current(disk: &dyn Disk, dir: &Path) -> std::io::Result<u64> {
+    let path = dir.join(CURRENT);
+    if !disk.exists(&path) {
+        return Ok(0);
+    }
+    let bytes = disk.read_small(&path)?;
+    let number = std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidData, "`current` names no copy"))
+}
+
+fn write_current(disk: &dyn Disk, dir: &Path, number: u64) -> std::io::Result<()> {
+    let (path, fresh) = (dir.join(CURRENT), dir.join("current.new"));
+    if disk.exists(&fresh) {
+        disk.remove_file(&fresh)?;
+    }
+    let file = disk.open(&fresh, OpenMode::CreateNew)?;
+    file.write_all_at(&[format!("{number}\n").as_bytes()], 0)?;
+    file.sync_data()?;
+    disk.rename(&fresh, &path)?;
+    disk.sync_dir(dir)
+}

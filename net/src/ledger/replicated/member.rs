@@ -1,0 +1,520 @@
+//! A member of the ledger on this machine: its Raft, its copy of the slots, and the desk at which it leads.
+//!
+//! Who may ask it what is for the node to decide. Invariants: one process opens a member's directory at a time; a member that is
+//! asked to lead and does not says who does; whatever it keeps for others (transfers) is bounded and ends by itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use engine::codec::DecodeError;
+use engine::disk::Disk;
+use engine::slots::{Append, EntryKind, LEASE_SCOPE, Sequence, Write};
+use openraft::{Config, SnapshotPolicy};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::super::replay::LedgerOpenError;
+use super::super::replica::Replica;
+use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
+use super::super::{Ledger, LocalLedger, Tail};
+use super::agreement::{Agreement, AgreementOpenError};
+use super::machine::Machine;
+use super::network::{Network, TellReply, Told};
+use super::propose::{Desk, Proposal};
+use super::raft::{Voter, number};
+use super::receive::Receiving;
+use super::sending::Sending;
+use crate::drives::FreshLogId;
+use crate::membership::{PEERS_MAX, PeerEntry};
+use crate::offload::Offload;
+use crate::peer::{PeerId, Transport};
+
+pub(super) type RaftOf = openraft::Raft<super::raft::Raft>;
+
+/// Proposals that may wait.
+const PROPOSALS_MAX: usize = 4_096;
+/// Bytes of appends that may wait or be on their way.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+/// What was agreed on is kept for members that lag, up to so many bytes and entries.
+const KEPT_BYTES_MAX: u64 = 192 << 20;
+const KEPT_ENTRIES_MAX: u64 = 200_000;
+/// A call that waits for an append waits no longer than this.
+const TAIL_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether entries are gone, and how many times.
+const FORGET_LOOK: Duration = Duration::from_millis(10);
+const FORGET_TRIES: usize = 500;
+/// Bytes of appends in a page of a tail.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// What a member is opened with.
+#[derive(Clone)]
+pub struct MemberConfig {
+    /// Its directory, its own.
+    pub dir: PathBuf,
+    /// This peer.
+    pub peer: PeerId,
+    /// The way to the other members.
+    pub transport: Arc<dyn Transport>,
+    /// The ids of new logs.
+    pub fresh_log_id: FreshLogId,
+    /// Where blocking work is done.
+    pub offload: Offload,
+    /// How often a leader is heard of; after three to seven times as long without a word of it another is elected.
+    pub heartbeat: Duration,
+}
+
+impl MemberConfig {
+    /// The usual [`Self::heartbeat`]: two or three seconds from a leader's end to the next one's first answer.
+    pub const HEARTBEAT: Duration = Duration::from_millis(250);
+}
+
+/// Why a member does not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemberOpenError {
+    /// Its copy of the ledger does not open.
+    #[error(transparent)]
+    Copy(#[from] LedgerOpenError),
+    /// What it agreed on does not open.
+    #[error(transparent)]
+    Agreement(#[from] AgreementOpenError),
+    /// Its copy does not say what was applied to it.
+    #[error("the copy of the ledger does not say what was applied to it: {0}")]
+    Mark(#[from] DecodeError),
+    /// Raft does not start.
+    #[error("the agreement does not start: {0}")]
+    Raft(String),
+}
+
+/// See the module.
+pub struct Member {
+    own: PeerId,
+    raft: RaftOf,
+    pub(super) replica: Arc<Replica>,
+    agreement: Agreement,
+    proposals: mpsc::Sender<Proposal>,
+    waiting: Arc<Semaphore>,
+    pub(super) transport: Arc<dyn Transport>,
+    sending: Sending,
+    receiving: Mutex<Option<Receiving>>,
+    upkeep: tokio::task::JoinHandle<()>,
+    changing: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Member({})", self.own)
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.upkeep.abort();
+    }
+}
+
+impl Member {
+    /// Opens what is in the directory, or begins empty: a member of nothing until another takes it in or [`LedgerCall::Begin`].
+    ///
+    /// # Errors
+    /// See [`MemberOpenError`].
+    pub async fn open(disk: Arc<dyn Disk>, config: MemberConfig) -> Result<Arc<Self>, MemberOpenError> {
+        let opening = config.clone();
+        let opened = config.offload.run(move || {
+            let MemberConfig {
+                dir,
+                fresh_log_id,
+                offload,
+                ..
+            } = opening;
+            let log_id = fresh_log_id();
+            let replica = Replica::open(
+                Arc::clone(&disk),
+                &dir.join("slots"),
+                fresh_log_id,
+                offload.clone(),
+            )?;
+            let agreement = Agreement::open(disk, &dir.join("agreement"), log_id, offload)?;
+            Ok::<_, MemberOpenError>((Arc::new(replica), agreement))
+        });
+        let (replica, agreement) = opened
+            .await
+            .map_err(|error| MemberOpenError::Raft(error.to_string()))??;
+        let machine = Machine::new(Arc::clone(&replica))?;
+        let network = Network {
+            transport: Arc::clone(&config.transport),
+        };
+        let own = number(&config.peer);
+        let applied = machine.applied();
+        let raft = RaftOf::new(
+            own,
+            Arc::new(raft_config(config.heartbeat)?),
+            network,
+            agreement.clone(),
+            machine,
+        )
+        .await;
+        let raft = raft.map_err(|error| MemberOpenError::Raft(error.to_string()))?;
+        let (proposals, waiting) = mpsc::channel(PROPOSALS_MAX);
+        let desk = Desk::new(own, raft.clone(), Arc::clone(&replica), applied);
+        tokio::spawn(desk.run(waiting));
+        Ok(Arc::new(Self {
+            own: config.peer,
+            upkeep: tokio::spawn(upkeep(raft.clone(), agreement.clone())),
+            raft,
+            replica,
+            agreement,
+            proposals,
+            waiting: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
+            transport: config.transport,
+            sending: Sending::default(),
+            receiving: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// This member's copy, as far as it has applied.
+    pub fn copy(&self) -> LocalLedger {
+        self.replica.copy()
+    }
+
+    /// Follows the newest sequence that its copy has applied.
+    pub fn changed(&self) -> tokio::sync::watch::Receiver<Sequence> {
+        self.replica.changed()
+    }
+
+    /// Resolves when a flush has failed. The process then ends.
+    pub async fn fenced(&self) {
+        let mut agreement = self.agreement.fenced();
+        tokio::select! {
+            _ = agreement.wait_for(|fenced| *fenced) => {}
+            () = self.replica.fenced() => {}
+        }
+    }
+
+    /// Stops taking part, and ends both logs cleanly.
+    pub async fn close(&self) {
+        self.upkeep.abort();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::error!(%error, "a member of the ledger did not stop cleanly");
+        }
+        let agreement = self.agreement.clone();
+        let closing = self.agreement.offload().run(move || agreement.close());
+        let _ = closing.await;
+        self.replica.close().await;
+    }
+
+    /// Answers another member's Raft. `None` if what it says does not read.
+    pub async fn answer_member(self: &Arc<Self>, caller: PeerId, said: &[u8]) -> Option<Vec<u8>> {
+        let reply = match Told::decode(said).ok()? {
+            Told::Entries(entries) => match self.raft.append_entries(entries).await {
+                Ok(reply) => TellReply::Entries(reply),
+                Err(_) => TellReply::Failed,
+            },
+            Told::Vote(vote) => match self.raft.vote(vote).await {
+                Ok(reply) => TellReply::Vote(reply),
+                Err(_) => TellReply::Failed,
+            },
+            Told::Snapshot { vote, meta } => {
+                let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+                let (next, reply) = Receiving::go_on(receiving.take(), self, &self.raft, caller, vote, meta);
+                *receiving = next;
+                reply
+            }
+        };
+        Some(reply.encode())
+    }
+
+    /// Answers a peer that may ask it.
+    pub async fn answer(&self, caller: PeerId, call: LedgerCall) -> LedgerReply {
+        let answered = match call {
+            LedgerCall::Append { urgent, appends } => self.append(urgent, appends).await,
+            LedgerCall::ReadIndex => self.read_index().await,
+            LedgerCall::Tail {
+                lineage,
+                from,
+                max,
+                wait_ms,
+            } => {
+                if lineage != self.replica.lineage() {
+                    return LedgerReply::Compacted;
+                }
+                let wait = Duration::from_millis(wait_ms.into()).min(TAIL_WAIT_MAX);
+                self.tail(from, max.into(), wait).await
+            }
+            LedgerCall::OpenTransfer => self.sending.open(self.replica.copy()).await,
+            LedgerCall::TransferPage { transfer, page } => self.sending.page(transfer, page).await,
+            LedgerCall::RecordsThrough(sequence) => self
+                .propose(|reply| Proposal::RecordsThrough { sequence, reply })
+                .await
+                .map(|()| LedgerReply::Done),
+            LedgerCall::TakeLease {
+                holder,
+                now_ms,
+                above,
+            } => self
+                .propose(|reply| Proposal::Lease {
+                    caller,
+                    holder,
+                    now_ms,
+                    above,
+                    reply,
+                })
+                .await
+                .map(|(number, other_holder)| LedgerReply::Lease { number, other_holder }),
+            LedgerCall::Begin { lineage, after } => self.begin(lineage, after).await,
+            LedgerCall::Members => Ok(self.members()),
+            LedgerCall::SetMembers(peers) => self.set_members(peers).await,
+            LedgerCall::SetPeer(entry) => self.set_peer(&entry).await,
+            LedgerCall::Peers => self.peers().await,
+            // Those are for the node.
+            LedgerCall::Introduce(_) | LedgerCall::Join(_) => Err(LedgerRefusal::NotAllowed),
+        };
+        answered.unwrap_or_else(LedgerReply::Refused)
+    }
+
+    /// Lets go of every entry that was applied so far. Whether it came to that.
+    pub(super) async fn forget_entries(&self) -> bool {
+        let metrics = self.raft.metrics().borrow().clone();
+        let Some(applied) = metrics.last_applied else {
+            return true;
+        };
+        for _ in 0..FORGET_TRIES {
+            // Both are carried out in order by the Raft's own task; one that has stopped does neither.
+            let _ = self.raft.trigger().snapshot().await;
+            let _ = self.raft.trigger().purge_log(applied.index).await;
+            if self.agreement.purged() >= Some(applied) {
+                return true;
+            }
+            tokio::time::sleep(FORGET_LOOK).await;
+        }
+        false
+    }
+
+    async fn propose<T>(
+        &self,
+        proposal: impl FnOnce(oneshot::Sender<Result<T, LedgerRefusal>>) -> Proposal,
+    ) -> Result<T, LedgerRefusal> {
+        let (reply, answer) = oneshot::channel();
+        if self.proposals.send(proposal(reply)).await.is_err() {
+            return Err(LedgerRefusal::Failed);
+        }
+        answer.await.unwrap_or(Err(LedgerRefusal::Failed))
+    }
+
+    async fn append(&self, urgent: bool, appends: Vec<Append>) -> Result<LedgerReply, LedgerRefusal> {
+        let mut answers = Vec::with_capacity(appends.len());
+        for append in appends {
+            let bytes = append.encoded_bytes_at_most().min(WAITING_BYTES_MAX);
+            let weight = u32::try_from(bytes).unwrap_or(u32::MAX);
+            let room = Arc::clone(&self.waiting).acquire_many_owned(weight).await;
+            let room = room.map_err(|_| LedgerRefusal::Failed)?;
+            let (reply, answer) = oneshot::channel();
+            let proposal = Proposal::Append {
+                append,
+                urgent,
+                reply,
+                room,
+            };
+            if self.proposals.send(proposal).await.is_err() {
+                return Err(LedgerRefusal::Failed);
+            }
+            answers.push(answer);
+        }
+        let mut replies: Vec<AppendReply> = Vec::with_capacity(answers.len());
+        for answer in answers {
+            // One that failed may be decided all the same: the caller asks again with all of them.
+            replies.push(answer.await.unwrap_or(Err(LedgerRefusal::Failed))?);
+        }
+        Ok(LedgerReply::Outcomes(replies))
+    }
+
+    async fn read_index(&self) -> Result<LedgerReply, LedgerRefusal> {
+        let read = self.raft.ensure_linearizable().await;
+        read.map_err(|_| not_leader(&self.raft))?;
+        Ok(LedgerReply::Index {
+            lineage: self.replica.lineage(),
+            sequence: self.replica.copy().position(),
+        })
+    }
+
+    async fn tail(&self, from: Sequence, max: usize, wait: Duration) -> Result<LedgerReply, LedgerRefusal> {
+        let mut changed = self.replica.changed();
+        let newer = changed.wait_for(|newest| *newest > from);
+        // In time or not: an empty page says that there is none.
+        let _ = tokio::time::timeout(wait, newer).await;
+        let copy = self.replica.copy();
+        match copy.tail(from, max).await {
+            Ok(Tail::Appends(appends)) => {
+                let records_through = Sequence(copy.status().records_through);
+                let mut bytes = 0;
+                let fits = |append: &engine::slots::AppliedAppend| {
+                    let first = bytes == 0;
+                    bytes += append.encoded_bytes_about();
+                    first || bytes <= PAGE_BYTES_MAX
+                };
+                Ok(LedgerReply::Tail {
+                    records_through,
+                    appends: appends.into_iter().take_while(fits).collect(),
+                })
+            }
+            Ok(Tail::Compacted) => Ok(LedgerReply::Compacted),
+            Err(_) => Err(LedgerRefusal::Failed),
+        }
+    }
+
+    async fn begin(
+        &self,
+        lineage: super::super::Lineage,
+        after: Sequence,
+    ) -> Result<LedgerReply, LedgerRefusal> {
+        let own = BTreeMap::from([(number(&self.own), Voter(Some(self.own)))]);
+        if self.raft.initialize(own).await.is_err() {
+            return Err(LedgerRefusal::Begun);
+        }
+        loop {
+            let begun = self
+                .propose(|reply| Proposal::Begin {
+                    lineage,
+                    after,
+                    reply,
+                })
+                .await;
+            match begun {
+                Ok(()) => return Ok(LedgerReply::Done),
+                // Its first election is under way.
+                Err(LedgerRefusal::NotLeader { .. }) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    async fn set_peer(&self, entry: &PeerEntry) -> Result<LedgerReply, LedgerRefusal> {
+        let write = Write {
+            address: PeerEntry::address(&entry.peer),
+            value: Some(entry.encode().into()),
+        };
+        let written = self.propose(|reply| Proposal::Write { write, reply }).await;
+        written.map(|()| LedgerReply::Done)
+    }
+
+    /// The peers of this member's copy, as old as it may be.
+    pub async fn known_peers(&self) -> Vec<PeerEntry> {
+        let copy = self.replica.copy();
+        let mut peers = Vec::new();
+        for address in self.replica.addresses(LEASE_SCOPE, EntryKind::Peer, PEERS_MAX) {
+            if let Ok(Some(entry)) = copy.get(address).await {
+                peers.extend(PeerEntry::decode(&entry.value).ok());
+            }
+        }
+        peers
+    }
+
+    async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
+        self.read_index().await?;
+        Ok(LedgerReply::Peers(self.known_peers().await))
+    }
+
+    pub(super) fn members(&self) -> LedgerReply {
+        let metrics = self.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
+        let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
+        LedgerReply::Members {
+            leader: metrics.current_leader.and_then(peer),
+            voters: membership.voter_ids().filter_map(peer).collect(),
+            learners: membership.learner_ids().filter_map(peer).collect(),
+        }
+    }
+
+    /// Those that are new follow until they have everything, then all vote at once; those that are not named any more go.
+    async fn set_members(&self, peers: Vec<PeerId>) -> Result<LedgerReply, LedgerRefusal> {
+        let _alone = self.changing.lock().await;
+        let wanted: BTreeMap<u64, PeerId> = peers.iter().map(|peer| (number(peer), *peer)).collect();
+        if wanted.len() < peers.len() || wanted.is_empty() {
+            return Err(LedgerRefusal::Malformed);
+        }
+        // New members take the copy whole: what stands in it from before the ledger began stands in no entry.
+        if !self.forget_entries().await {
+            return Err(LedgerRefusal::Busy);
+        }
+        for (id, peer) in &wanted {
+            let known = self.raft.metrics().borrow().clone();
+            if known.membership_config.membership().get_node(id).is_none() {
+                let added = self.raft.add_learner(*id, Voter(Some(*peer)), true).await;
+                added.map_err(|_| not_leader(&self.raft))?;
+            }
+        }
+        let ids: std::collections::BTreeSet<u64> = wanted.into_keys().collect();
+        let changed = self.raft.change_membership(ids, false).await;
+        changed.map_err(|_| not_leader(&self.raft))?;
+        Ok(LedgerReply::Done)
+    }
+}
+
+/// Refers the caller to whoever leads.
+pub(super) fn not_leader(raft: &RaftOf) -> LedgerRefusal {
+    let metrics = raft.metrics().borrow().clone();
+    if metrics.running_state.is_err() {
+        return LedgerRefusal::Failed;
+    }
+    let membership = metrics.membership_config.membership();
+    let leader = metrics.current_leader.filter(|leader| *leader != metrics.id);
+    let leader = leader.and_then(|id| membership.get_node(&id)?.0);
+    LedgerRefusal::NotLeader { leader }
+}
+
+fn raft_config(heartbeat: Duration) -> Result<Config, MemberOpenError> {
+    let heartbeat = u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX / 8);
+    let config = Config {
+        cluster_name: "cairn".to_owned(),
+        heartbeat_interval: heartbeat,
+        election_timeout_min: heartbeat * 10 / 3,
+        election_timeout_max: heartbeat * 20 / 3,
+        install_snapshot_timeout: 3_600_000,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: 1 << 40,
+        replication_lag_threshold: 256,
+        ..Config::default()
+    };
+    config
+        .validate()
+        .map_err(|error| MemberOpenError::Raft(error.to_string()))
+}
+
+/// Lets go of the oldest entries once there are too many, when the copy that they were applied to is flushed.
+async fn upkeep(raft: RaftOf, agreement: Agreement) {
+    let mut led_by = None;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (leader, term, running) = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow();
+            let leader = metrics.current_leader;
+            let leader = leader.and_then(|id| metrics.membership_config.membership().get_node(&id)?.0);
+            (leader, metrics.current_term, metrics.running_state.clone())
+        };
+        if leader != led_by {
+            match leader {
+                Some(leader) => tracing::info!(%leader, term, "the ledger has a leader"),
+                None => tracing::warn!(term, "the ledger has no leader that this member knows of"),
+            }
+            led_by = leader;
+        }
+        if let Err(error) = running {
+            tracing::error!(%error, "this member of the ledger has stopped");
+            return;
+        }
+        let (bytes, entries, newest) = agreement.kept();
+        if bytes <= KEPT_BYTES_MAX && entries <= KEPT_ENTRIES_MAX {
+            continue;
+        }
+        let by_bytes = agreement.index_before(KEPT_BYTES_MAX / 2).unwrap_or(0);
+        let upto = by_bytes.max(newest.saturating_sub(KEPT_ENTRIES_MAX / 2));
+        // Both are carried out in order by the Raft's own task; one that has stopped does neither.
+        let _ = raft.trigger().snapshot().await;
+        let _ = raft.trigger().purge_log(upto).await;
+    }
+}

@@ -1,0 +1,309 @@
+//! What members' Rafts say to each other, over the carrier of peers.
+//!
+//! Invariant: whatever comes in reads whole and names a vote; entries go out in messages that fit.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use engine::codec::{DecodeError, Reader, Writer};
+use openraft::error::{
+    Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable,
+};
+use openraft::network::{Backoff, RPCOption};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+};
+use openraft::{RaftNetwork, RaftNetworkFactory, Snapshot, SnapshotMeta, Vote};
+
+use super::codec;
+use super::raft::{Raft, Voter};
+use crate::peer::message::{Answer, Context, Purpose, Request};
+use crate::peer::{BODY_BYTES_MAX, Call, PeerId, Transport};
+
+/// Most entries of a message.
+const ENTRIES_MAX: usize = 1_024;
+/// How long a member that cannot be reached is left alone.
+const REST: Duration = Duration::from_millis(200);
+/// How often a member is asked how far it is with a snapshot.
+const SNAPSHOT_LOOK: Duration = Duration::from_millis(200);
+
+type CallFailed = RPCError<u64, Voter, RaftError<u64>>;
+
+/// What a member's Raft is told.
+#[derive(Debug)]
+pub(super) enum Told {
+    Entries(AppendEntriesRequest<Raft>),
+    Vote(VoteRequest<u64>),
+    /// Take a whole copy from the caller, who has applied at least what the meta says.
+    Snapshot {
+        vote: Vote<u64>,
+        meta: SnapshotMeta<u64, Voter>,
+    },
+}
+
+/// What it answers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum TellReply {
+    Entries(AppendEntriesResponse<u64>),
+    Vote(VoteResponse<u64>),
+    /// The copy is under way.
+    Receiving,
+    Received(Vote<u64>),
+    /// It has failed, or is no member.
+    Failed,
+}
+
+impl Told {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(1_024);
+        match self {
+            Self::Entries(told) => {
+                writer.u8(1);
+                codec::put_vote(&mut writer, &told.vote);
+                writer.option_with(told.prev_log_id.as_ref(), codec::put_log_id);
+                writer.option_with(told.leader_commit.as_ref(), codec::put_log_id);
+                writer.list_with(&told.entries, codec::put_entry);
+            }
+            Self::Vote(told) => {
+                writer.u8(2);
+                codec::put_vote(&mut writer, &told.vote);
+                writer.option_with(told.last_log_id.as_ref(), codec::put_log_id);
+            }
+            Self::Snapshot { vote, meta } => {
+                writer.u8(3);
+                codec::put_vote(&mut writer, vote);
+                writer.option_with(meta.last_log_id.as_ref(), codec::put_log_id);
+                codec::put_stored_membership(&mut writer, &meta.last_membership);
+            }
+        }
+        writer.into_vec()
+    }
+
+    pub(super) fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(input);
+        let told = match reader.u8()? {
+            1 => {
+                let vote = codec::vote(&mut reader)?;
+                Self::Entries(AppendEntriesRequest {
+                    vote,
+                    prev_log_id: reader.option_with(codec::log_id)?,
+                    leader_commit: reader.option_with(codec::log_id)?,
+                    entries: reader.list_with(ENTRIES_MAX, codec::entry)?,
+                })
+            }
+            2 => Self::Vote(VoteRequest {
+                vote: codec::vote(&mut reader)?,
+                last_log_id: reader.option_with(codec::log_id)?,
+            }),
+            3 => {
+                let vote = codec::vote(&mut reader)?;
+                let last_log_id = reader.option_with(codec::log_id)?;
+                let meta = SnapshotMeta {
+                    last_log_id,
+                    last_membership: codec::stored_membership(&mut reader)?,
+                    snapshot_id: last_log_id.map(|id| id.to_string()).unwrap_or_default(),
+                };
+                Self::Snapshot { vote, meta }
+            }
+            got => return Err(codec::bad("word between members", got.into())),
+        };
+        reader.finish()?;
+        Ok(told)
+    }
+}
+
+impl TellReply {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        match self {
+            Self::Entries(AppendEntriesResponse::Success) => writer.u8(1),
+            Self::Entries(AppendEntriesResponse::PartialSuccess(upto)) => {
+                writer.u8(2);
+                writer.option_with(upto.as_ref(), codec::put_log_id);
+            }
+            Self::Entries(AppendEntriesResponse::Conflict) => writer.u8(3),
+            Self::Entries(AppendEntriesResponse::HigherVote(vote)) => {
+                writer.u8(4);
+                codec::put_vote(&mut writer, vote);
+            }
+            Self::Vote(reply) => {
+                writer.u8(5);
+                codec::put_vote(&mut writer, &reply.vote);
+                writer.u8(u8::from(reply.vote_granted));
+                writer.option_with(reply.last_log_id.as_ref(), codec::put_log_id);
+            }
+            Self::Receiving => writer.u8(6),
+            Self::Received(vote) => {
+                writer.u8(7);
+                codec::put_vote(&mut writer, vote);
+            }
+            Self::Failed => writer.u8(8),
+        }
+        writer.into_vec()
+    }
+
+    pub(super) fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(input);
+        let reply = match reader.u8()? {
+            1 => Self::Entries(AppendEntriesResponse::Success),
+            2 => {
+                let upto = reader.option_with(codec::log_id)?;
+                Self::Entries(AppendEntriesResponse::PartialSuccess(upto))
+            }
+            3 => Self::Entries(AppendEntriesResponse::Conflict),
+            4 => Self::Entries(AppendEntriesResponse::HigherVote(codec::vote(&mut reader)?)),
+            5 => Self::Vote(VoteResponse {
+                vote: codec::vote(&mut reader)?,
+                vote_granted: reader.bool("granted vote")?,
+                last_log_id: reader.option_with(codec::log_id)?,
+            }),
+            6 => Self::Receiving,
+            7 => Self::Received(codec::vote(&mut reader)?),
+            8 => Self::Failed,
+            got => return Err(codec::bad("word between members", got.into())),
+        };
+        reader.finish()?;
+        Ok(reply)
+    }
+}
+
+/// The way to the other members.
+#[derive(Clone)]
+pub(super) struct Network {
+    pub(super) transport: Arc<dyn Transport>,
+}
+
+/// The way to one member.
+pub(super) struct Line {
+    peer: Option<PeerId>,
+    transport: Arc<dyn Transport>,
+}
+
+/// Why a member did not answer.
+#[derive(Debug, thiserror::Error)]
+enum Silence {
+    #[error("a member without a key")]
+    NoPeer,
+    #[error(transparent)]
+    Call(#[from] crate::peer::CallError),
+    #[error("no answer in time")]
+    Late,
+    #[error("the answer makes no sense")]
+    Nonsense,
+}
+
+impl RaftNetworkFactory<Raft> for Network {
+    type Network = Line;
+
+    async fn new_client(&mut self, _: u64, node: &Voter) -> Line {
+        Line {
+            peer: node.0,
+            transport: Arc::clone(&self.transport),
+        }
+    }
+}
+
+impl Line {
+    async fn tell(&self, told: &Told, patience: Duration) -> Result<TellReply, Silence> {
+        let peer = self.peer.ok_or(Silence::NoPeer)?;
+        let call = Call {
+            context: Context {
+                operation: [0; 16],
+                attempt: 0,
+                purpose: Purpose::Ledger,
+            },
+            request: Request::Agree,
+            body: Bytes::from(told.encode()),
+        };
+        let calling = self.transport.call(peer, call);
+        let reply = tokio::time::timeout(patience, calling)
+            .await
+            .map_err(|_| Silence::Late)??;
+        match reply.answer {
+            Answer::Bytes => TellReply::decode(&reply.body).map_err(|_| Silence::Nonsense),
+            _ => Err(Silence::Nonsense),
+        }
+    }
+}
+
+fn unreachable(silence: &Silence) -> CallFailed {
+    match silence {
+        Silence::Nonsense => NetworkError::new(silence).into(),
+        _ => Unreachable::new(silence).into(),
+    }
+}
+
+impl RaftNetwork<Raft> for Line {
+    async fn append_entries(
+        &mut self,
+        mut rpc: AppendEntriesRequest<Raft>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, CallFailed> {
+        let mut bytes = 1_024;
+        let fits = rpc.entries.iter().take(ENTRIES_MAX).take_while(|entry| {
+            let first = bytes == 1_024;
+            bytes += codec::entry_bytes(entry);
+            first || bytes <= BODY_BYTES_MAX
+        });
+        let fitting = fits.count();
+        let all = fitting == rpc.entries.len();
+        rpc.entries.truncate(fitting);
+        let last = rpc.entries.last().map(|entry| entry.log_id);
+        match self.tell(&Told::Entries(rpc), option.hard_ttl()).await {
+            Ok(TellReply::Entries(AppendEntriesResponse::Success)) if !all => {
+                Ok(AppendEntriesResponse::PartialSuccess(last))
+            }
+            Ok(TellReply::Entries(reply)) => Ok(reply),
+            Ok(_) => Err(unreachable(&Silence::Nonsense)),
+            Err(silence) => Err(unreachable(&silence)),
+        }
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, CallFailed> {
+        match self.tell(&Told::Vote(rpc), option.hard_ttl()).await {
+            Ok(TellReply::Vote(reply)) => Ok(reply),
+            Ok(_) => Err(unreachable(&Silence::Nonsense)),
+            Err(silence) => Err(unreachable(&silence)),
+        }
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote<u64>,
+        snapshot: Snapshot<Raft>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<u64>, StreamingError<Raft, Fatal<u64>>> {
+        let told = Told::Snapshot {
+            vote,
+            meta: snapshot.meta,
+        };
+        tokio::pin!(cancel);
+        loop {
+            let telling = self.tell(&told, option.hard_ttl().min(TELL_PATIENCE));
+            let reply = tokio::select! {
+                closed = &mut cancel => return Err(closed.into()),
+                reply = telling => reply,
+            };
+            match reply {
+                Ok(TellReply::Receiving) => tokio::time::sleep(SNAPSHOT_LOOK).await,
+                Ok(TellReply::Received(vote)) => return Ok(SnapshotResponse::new(vote)),
+                Ok(_) => return Err(StreamingError::Network(NetworkError::new(&Silence::Nonsense))),
+                Err(silence) => return Err(StreamingError::Unreachable(Unreachable::new(&silence))),
+            }
+        }
+    }
+
+    fn backoff(&self) -> Backoff {
+        Backoff::new(std::iter::repeat(REST))
+    }
+}
+
+/// How long a member may take to say how far it is with a snapshot.
+const TELL_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,88 @@
+//! What goes from the drives, and the orders for it.
+//!
+//! Invariants: a pack goes only if no entry names it, nobody has pinned it and its lease has ended or is this gateway's; a copy of a shard only
+//! while the drive that the entry names proves that it has the shard.
+
+use super::super::{Inner, SessionError, decode_pack};
+use super::{GcReport, RETIRE_MAX};
+use engine::pack::PackId;
+use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Inner {
+    /// Deletes packs that stand on the drives and that no entry names: what a crash or a refused write left behind; and copies of shards on
+    /// drives that their packs' entries do not name: what moves left behind.
+    pub(super) async fn delete_unnamed(self: &Arc<Self>, report: &mut GcReport) -> Result<(), SessionError> {
+        let mut after = None;
+        loop {
+            // The order matters: what is listed, not pinned and not named by an entry applied after the listing is dead, for a
+            // pack is pinned from before its first shard until its entry is applied.
+            let page = self.cluster.listed_packs(self.vault.0, after, RETIRE_MAX).await;
+            let pinned = self.pins.pinned();
+            let entry = |id: &PackId| decode_pack(&self.index.pack(id).ok()??.entry).ok();
+            let strays = self.cluster.hold_strays(&page.packs, self.lease, &entry);
+            self.catch_up().await?;
+            let mut dead = Vec::new();
+            for pack in page.packs {
+                let own = pack.lease <= self.lease;
+                if own && !pinned.contains(&pack.id) && self.index.pack(&pack.id)?.is_none() {
+                    dead.push(pack.id);
+                }
+            }
+            self.order_delete(&dead, report).await?;
+            let settled = self.cluster.settled_strays(&strays, &entry).await;
+            self.order_strays(&settled, report).await?;
+            drop(strays);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    pub(super) async fn order_delete(
+        &self,
+        packs: &[PackId],
+        report: &mut GcReport,
+    ) -> Result<(), SessionError> {
+        for some in packs.chunks(PACKS_PER_ORDER_MAX) {
+            let ids = some.iter().map(|id| id.0).collect();
+            self.order(ids, &[], report).await?;
+            report.packs_deleted += some.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Deletes single copies, each named by pack, index and drive.
+    async fn order_strays(
+        &self,
+        strays: &[([u8; 32], u8, [u8; 16])],
+        report: &mut GcReport,
+    ) -> Result<(), SessionError> {
+        for some in strays.chunks(PACKS_PER_ORDER_MAX) {
+            self.order(Vec::new(), some, report).await?;
+        }
+        Ok(())
+    }
+
+    async fn order(
+        &self,
+        packs: Vec<[u8; 32]>,
+        strays: &[([u8; 32], u8, [u8; 16])],
+        report: &mut GcReport,
+    ) -> Result<(), SessionError> {
+        let number = self.next_order.fetch_add(1, Ordering::Relaxed);
+        let order = DeleteOrder::new(self.vault, self.collector.public_key(), packs, number);
+        let order =
+            Signed::sign(order.with_strays(strays), &self.collector).map_err(|_| SessionError::Internal {
+                what: "a delete order that does not sign",
+            })?;
+        let deleted = self.cluster.delete_packs(&order).await;
+        let deleted = deleted.map_err(|_| SessionError::Internal {
+            what: "a delete order was refused",
+        })?;
+        report.incomplete |= deleted.failed > 0;
+        Ok(())
+    }
+}
