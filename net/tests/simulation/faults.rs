@@ -7,7 +7,7 @@
 //! outside of any one site, so floor(m/2) peers or all of one site may have such a fault at one time; the next one comes only when a census, taken from the peers themselves, has found every shard of
 //! every pack in its place again.
 //!
-//! Peers that join and peers that drain belong here once the cluster client can take them in and let them go.
+//! Beside these, one peer may join and one at a time drain, and stay after all. Peers that go for good belong here too.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use engine::disk::CrashChoice;
 use futures::StreamExt;
-use net::cluster::packs_of;
+use net::cluster::{Standing, packs_of};
 use net::peer::Request;
 use scopes::{DeleteOrder, Signed, VaultId, Wallet};
 
@@ -74,8 +74,9 @@ impl Faults {
                 60..64 => self.set_clock(),
                 64..67 => self.forge().await,
                 67..72 => self.power_cut().await,
-                72..82 => self.ambush().await,
-                82..84 => {
+                72..80 => self.ambush().await,
+                80..88 => self.move_in_or_out(),
+                88..90 => {
                     let bad = world.random.below(6);
                     world.lossy.store(bad * 8, Ordering::Relaxed);
                     world.late.store(bad * 15, Ordering::Relaxed);
@@ -205,6 +206,26 @@ impl Faults {
         };
         self.fault("clock", number);
         world.peers()[number].skew_ms.store(off, Ordering::Relaxed);
+    }
+
+    /// A peer joins, or one drains for a while: at most one at a time.
+    fn move_in_or_out(&self) {
+        let (world, number) = (Arc::clone(&self.world), self.any_peer());
+        let mut members = world.members();
+        if let Some(waiting) = members.iter().position(Option::is_none) {
+            members[waiting] = Some(Standing::Active);
+            return self.fault("joins", waiting);
+        }
+        if members.contains(&Some(Standing::Draining)) || members.len() <= world.code.shards() {
+            return;
+        }
+        members[number] = Some(Standing::Draining);
+        drop(members);
+        self.fault("drains", number);
+        let stays = Arc::clone(&world);
+        self.later(world.random.ms(3_000, 20_000), async move {
+            stays.members()[number] = Some(Standing::Active);
+        });
     }
 
     /// Whether nothing that counts is under way: a census sees to it.

@@ -65,6 +65,8 @@ impl Fleet {
             .trace
             .step("gateway serves", &[number as u64, gateway.lease]);
         self.seats()[number].gateway = Some(Arc::clone(&gateway));
+        let follower = Arc::clone(&gateway);
+        tokio::spawn(async move { follower.follow().await });
         if number == 0 {
             tokio::spawn(async move {
                 let keeping = keeper::keep(Arc::clone(&gateway));

@@ -6,13 +6,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::disk::SimDisk;
 use engine::erasure::Coder;
 use engine::pack::{Pack, PackBuilder, PackId};
 use engine::slots::{Address, Append, Entry, EntryKind, Expectation, Outcome, Sequence, Write};
-use net::cluster::{PeerConfig, Peers, Standing};
+use net::cluster::Peers;
 use net::ledger::local::pack_address;
 use net::{Cluster, ClusterConfig, LaneRange, Ledger, PackEntry};
 use tokio::sync::Notify;
@@ -22,7 +23,7 @@ use crate::lease;
 use crate::ledger::FarLedger;
 use crate::records::Histories;
 use crate::wire::Wire;
-use crate::world::{SCOPE, VAULT, World, drive_of};
+use crate::world::{SCOPE, VAULT, World};
 
 /// How often an append without an answer is sent, and an overwrite that met another is tried.
 const ATTEMPTS: usize = 4;
@@ -98,8 +99,12 @@ impl Death {
         self.comes.notify_waiters();
     }
 
+    pub fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::Relaxed)
+    }
+
     pub async fn wait(&self) {
-        while !self.has_come.load(Ordering::Relaxed) {
+        while !self.has_come() {
             self.comes.notified().await;
         }
     }
@@ -137,19 +142,13 @@ impl Gateway {
             life,
         });
         let lease = lease::take(&world, number, life, &*ledger).await?;
-        let peers = world.peer_ids.iter().enumerate().map(|(peer, id)| PeerConfig {
-            id: *id,
-            domain: [(peer / world.per_site) as u8; 16],
-            drives: vec![drive_of(peer)],
-            standing: Standing::Active,
-        });
         let peers = Peers {
             transport: Arc::new(Wire {
                 world: Arc::clone(&world),
                 gateway: number,
                 life,
             }),
-            peers: peers.collect(),
+            peers: world.layout(),
         };
         let config = ClusterConfig {
             own: world.drives(Vec::new(), false),
@@ -179,6 +178,21 @@ impl Gateway {
             histories,
             dead: Mutex::default(),
         }))
+    }
+
+    /// Follows who belongs to the cluster, until it dies.
+    pub async fn follow(&self) {
+        let mut known = Vec::new();
+        while !self.died.has_come() {
+            let layout = self.world.layout();
+            if layout != known {
+                if let Err(error) = self.cluster.set_peers(&layout).await {
+                    self.world.trace.wrong(format!("a layout does not hold: {error}"));
+                }
+                known = layout;
+            }
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
     }
 
     pub fn bury(&self, pack: PackId) {

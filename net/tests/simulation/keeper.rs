@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use engine::pack::PackId;
 use engine::slots::{EntryKind, LeaseState};
-use net::cluster::{ListedPack, RepairOptions, packs_of};
+use net::cluster::{ListedPack, RepairOptions, ReplaceOptions, packs_of};
 use net::ledger::local::pack_address;
 use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, Wallet};
 
@@ -20,6 +21,13 @@ use crate::world::{SCOPE, VAULT, owner, window};
 pub async fn keep(gateway: Arc<Gateway>) {
     let world = Arc::clone(&gateway.world);
     let mut collector = Collector::new(&gateway);
+    let options = ReplaceOptions {
+        lost_after: Duration::from_secs(20),
+        ..ReplaceOptions::default()
+    };
+    gateway
+        .cluster
+        .start_replacing(Arc::clone(&gateway.ledger), gateway.lease, options);
     let mut round = 0;
     while !world.trace.is_over() {
         tokio::time::sleep(world.random.ms(1_500, 5_000)).await;

@@ -22,6 +22,9 @@ pub struct Outcome {
 /// Within so much simulated time a cluster without faults has every shard of every pack again.
 const WHOLE_WITHIN: Duration = Duration::from_secs(300);
 
+/// Within so much every gateway has noticed it.
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+
 /// Carries out a run on this thread, under a clock that jumps from one event to the next.
 pub fn run(seed: u64, steps: u64, shown: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -77,7 +80,7 @@ async fn simulate(seed: u64, steps: u64, shown: bool) -> Outcome {
     }
 }
 
-/// The end of a run: every shard comes back, and every object is what its history says, at every gateway.
+/// The end of a run: every shard comes back, and at every gateway every object is what its history says, and can be written.
 async fn come_back(fleet: &Arc<Fleet>) {
     let world = &fleet.world;
     let began = Instant::now();
@@ -97,6 +100,8 @@ async fn come_back(fleet: &Arc<Fleet>) {
             "{WHOLE_WITHIN:?} after the last fault {lacks:?} shards are missing"
         ));
     }
+    // A drive that was made anew a moment ago is known to each gateway once that has asked its peers again.
+    tokio::time::sleep(NOTICED_WITHIN).await;
     let gateways = world.gateways().len();
     for number in 0..gateways {
         let Some(gateway) = fleet.gateway(number) else {
@@ -105,6 +110,11 @@ async fn come_back(fleet: &Arc<Fleet>) {
                 .wrong(format!("gateway {number} does not serve after the last fault"));
             continue;
         };
+        let key = world.random.below(fleet.keys);
+        if let Err(why) = gateway.put(key, false).await {
+            let what = format!("gateway {number} cannot put object {key}, without any fault: {why:?}");
+            world.trace.wrong(what);
+        }
         let listed = gateway.list(fleet.keys).await;
         for key in 0..fleet.keys {
             let got = gateway.get(key).await;

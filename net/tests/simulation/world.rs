@@ -11,6 +11,7 @@ use std::time::Duration;
 use engine::disk::{CrashChoice, Disk, SimDisk};
 use engine::log::LogConfig;
 use engine::pack::Code;
+use net::cluster::{PeerConfig, Standing};
 use net::ledger::LedgerConfig;
 use net::peer::{PeerId, PeerKey};
 use net::{Directory, DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
@@ -71,6 +72,8 @@ pub struct World {
     /// How many peers fail together.
     pub per_site: usize,
     pub peers: Mutex<Vec<Peer>>,
+    /// How each of them stands; none while it has not joined. Every gateway follows it.
+    pub members: Mutex<Vec<Option<Standing>>>,
     /// What the peers and the gateways are called.
     pub peer_ids: Vec<PeerId>,
     pub gateway_ids: Vec<PeerId>,
@@ -161,6 +164,7 @@ impl World {
             code,
             per_site: 1 + usize::from(sites_of_two),
             peers: Mutex::new(Vec::new()),
+            members: Mutex::new(vec![Some(Standing::Active); peers as usize]),
             peer_ids: (0..peers as usize).map(peer_id).collect(),
             gateway_ids: (0..gateways).map(gateway_id).collect(),
             ledger: Mutex::new(Ledger {
@@ -183,6 +187,9 @@ impl World {
             "world",
             &[peers, u64::from(data), u64::from(parity), gateways as u64],
         );
+        if world.per_site == 1 && peers as usize > code.shards() + 1 && world.random.chance(500) {
+            lock(&world.members)[peers as usize - 1] = None;
+        }
         world.start_ledger();
         for number in 0..peers as usize {
             let disk = SimDisk::unrecorded(world.random.next());
@@ -212,6 +219,26 @@ impl World {
 
     pub fn gateways(&self) -> MutexGuard<'_, Vec<u64>> {
         lock(&self.gateways)
+    }
+
+    pub fn members(&self) -> MutexGuard<'_, Vec<Option<Standing>>> {
+        lock(&self.members)
+    }
+
+    /// The layout of now.
+    pub fn layout(&self) -> Vec<PeerConfig> {
+        let members = self.members();
+        let standing = members
+            .iter()
+            .enumerate()
+            .filter_map(|(peer, standing)| Some((peer, (*standing)?)));
+        let config = |(peer, standing): (usize, Standing)| PeerConfig {
+            id: self.peer_ids[peer],
+            domain: [(peer / self.per_site) as u8; 16],
+            drives: vec![drive_of(peer)],
+            standing,
+        };
+        standing.map(config).collect()
     }
 
     /// The peers that fail together with this one, itself among them.
