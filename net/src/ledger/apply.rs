@@ -53,12 +53,9 @@ impl Flusher {
     pub(super) fn apply(&mut self, agreed: Vec<Agreed>, reply: Reply<Vec<bool>>) -> Result<(), Fence> {
         let mut outcomes = Vec::with_capacity(agreed.len());
         for Agreed { change, state } in agreed {
-            let applied = match self.apply_change(change)? {
-                Some(applied) => applied,
-                None => {
-                    refuse(reply, LedgerError::Full);
-                    return Ok(());
-                }
+            let Some(applied) = self.apply_change(change)? else {
+                refuse(reply, LedgerError::Full);
+                return Ok(());
             };
             let mark = {
                 let table = self.shared.table();

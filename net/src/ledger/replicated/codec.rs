@@ -55,7 +55,7 @@ pub(super) fn put_membership(writer: &mut Writer, membership: &Membership<u64, V
     writer.list_with(&nodes, |writer, (id, voter)| {
         writer.u64(**id);
         writer.option_with(voter.0.as_ref(), |writer, peer| {
-            writer.fixed(&peer.public_key().as_bytes());
+            writer.fixed(peer.public_key().as_bytes());
         });
     });
 }

@@ -27,7 +27,7 @@ pub(in crate::ledger) enum SnapshotOf {
     /// This member's copy; what goes out is read when it is sent, and may be newer by then.
     Copy(Arc<Replica>),
     /// Another member's, received whole.
-    Received(Option<Incoming>),
+    Received(Option<Box<Incoming>>),
 }
 
 /// What the copy's mark says of the agreement.
@@ -165,7 +165,9 @@ impl RaftStateMachine<Raft> for Machine {
             SnapshotOf::Received(received) => received,
             SnapshotOf::Copy(other) => {
                 let copied = copy(&other, &self.replica).await;
-                Some(copied.map_err(|error| failed(std::io::Error::other(error)))?)
+                Some(Box::new(
+                    copied.map_err(|error| failed(std::io::Error::other(error)))?,
+                ))
             }
         };
         if let Some(received) = received {
@@ -179,7 +181,7 @@ impl RaftStateMachine<Raft> for Machine {
                 let why = std::io::Error::other("a received copy holds less than was said of it");
                 return Err(failed(why).into());
             }
-            let replaced = self.replica.replace(received).await;
+            let replaced = self.replica.replace(*received).await;
             replaced.map_err(|error| failed(std::io::Error::other(error)))?;
         }
         let mark = self.replica.mark();

@@ -386,7 +386,6 @@ impl Member {
             Err(_) => Err(LedgerRefusal::Failed),
         }
     }
-
 }
 
 /// Refers the caller to whoever leads.
@@ -400,4 +399,3 @@ pub(super) fn not_leader(raft: &RaftOf) -> LedgerRefusal {
     let leader = leader.and_then(|id| membership.get_node(&id)?.0);
     LedgerRefusal::NotLeader { leader }
 }
-

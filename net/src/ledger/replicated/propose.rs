@@ -154,7 +154,7 @@ impl Desk {
             if more == 0 {
                 return;
             }
-            self.take(batch.drain(..).collect()).await;
+            self.take(std::mem::take(&mut batch)).await;
         }
     }
 

@@ -87,7 +87,7 @@ async fn receive(
     };
     let snapshot = Snapshot {
         meta,
-        snapshot: Box::new(SnapshotOf::Received(Some(received))),
+        snapshot: Box::new(SnapshotOf::Received(Some(Box::new(received)))),
     };
     match raft.install_full_snapshot(vote, snapshot).await {
         Ok(response) => Some(response.vote),
