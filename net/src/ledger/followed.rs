@@ -44,8 +44,8 @@ const REST: Duration = Duration::from_millis(100);
 const COPY_PATIENCE: Duration = Duration::from_secs(120);
 /// Bytes of appends in one call.
 const CALL_BYTES_MAX: usize = 1 << 20;
-/// Calls with appends that may be under way.
-const CALLS_MAX: usize = 4;
+/// Calls with appends that may be under way: what comes meanwhile makes the next.
+const CALLS_MAX: usize = 1;
 /// Bytes of appends that may wait.
 const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Who holds the only lease answers reads so long after the members were last heard, on its own clock.

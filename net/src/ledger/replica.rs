@@ -260,8 +260,9 @@ impl Replica {
         let (fresh, _) = LocalLedger::open(Arc::clone(&self.disk), &dir, config).map_err(failed)?;
         // Whoever sent it may have an older one, or none.
         let (lineage, position) = (fresh.shared().table().lineage, fresh.position());
-        let worse =
-            lineage == Lineage::default() || lineage == self.lineage() && position < self.copy().position();
+        let own = self.lineage();
+        let nothing = lineage == Lineage::default() && own != lineage;
+        let worse = nothing || lineage == own && position < self.copy().position();
         if worse {
             tracing::error!(
                 ?position,

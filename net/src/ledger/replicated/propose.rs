@@ -27,8 +27,8 @@ use crate::peer::PeerId;
 
 /// Bytes of appends in one entry, unless one alone is longer.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
-/// Entries that may be on their way.
-const UNDER_WAY_MAX: usize = 4;
+/// Entries that may be on their way: what comes meanwhile makes the next, so that under load there are few of them.
+const UNDER_WAY_MAX: usize = 1;
 
 /// What is asked of the desk.
 pub(super) enum Proposal {
