@@ -1,6 +1,6 @@
 //! The ledger's door: one ordered, durable log of small facts, read by slot.
 //!
-//! This is the trait; [`local`] is the ledger of one machine. It opens no value: all but pack and lease entries are
+//! This is the trait; [`local`] is the ledger of one machine. It opens no value: all but pack, lease and peer entries are
 //! sealed by the vault. Invariant (FORMAT.md section 6): an append is applied whole or not at all, its answer is given
 //! only once it is durable, and no reader sees what is not durable.
 
@@ -165,7 +165,7 @@ pub trait Ledger: Send + Sync {
     /// Lets records up to `sequence` go: the activity log holds them durably.
     fn records_through(&self, sequence: Sequence) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Takes a new lease (highest ever + 1). In local mode this ends all older ones. `holder` is for people.
+    /// Takes a new lease (highest ever + 1). This ends all older ones. `holder` is for people.
     fn take_lease<'a>(&'a self, holder: &'a str, now_ms: u64) -> BoxFuture<'a, Result<u64, LedgerError>>;
 
     /// Resolves when a flush has failed. The process then ends.

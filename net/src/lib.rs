@@ -1,7 +1,8 @@
 //! Peers: the ledger and the cluster client over drives.
 //!
 //! [`Ledger`] is the door to the small facts (names by slot, packs, leases), [`Cluster`] the door to the bytes, which lie on
-//! drives of this machine or of peers. [`peer`] is how peers talk. The ledger is local still: a log of this machine.
+//! drives of this machine or of peers. [`peer`] is how peers talk. The ledger is a log of this
+//! machine, or the peers' together.
 //!
 //! Nothing here holds a vault's key: a pack is sealed before it comes in and stays so. Invariant: what was acknowledged
 //! is durable, and after a failed flush nothing more is acknowledged by that log.

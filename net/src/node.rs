@@ -1,6 +1,6 @@
 //! A storage peer: answers other peers from the drives of this machine, one shard on one drive at a time.
 //!
-//! It knows no vault's key, no name and no other peer, places nothing and decides nothing about what is garbage. Who may call it is
+//! It knows no vault's key and no name, places nothing and decides nothing about what is garbage. Who may call it is
 //! told by its configuration, until the membership in the ledger says it (`directory`).
 //!
 //! Invariants: a shard is stored only if it has the hash that its header names, whoever brings it; it is deleted only on the order

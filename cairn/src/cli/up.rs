@@ -15,7 +15,7 @@ pub struct UpArgs {
     #[arg(long = "drive", value_name = "DIR")]
     pub drives: Vec<PathBuf>,
     /// On the first start: keep shards with so many storage peers, processes of their own on this machine, which start and end with
-    /// this one, each a failure domain. The ledger stays in this process [at least as many as a pack has shards; env CAIRN_PEERS]
+    /// this one, each a failure domain. The first five keep the ledger together [at least as many as a pack has shards; env CAIRN_PEERS]
     #[arg(long, value_name = "N")]
     pub peers: Option<usize>,
     /// Data and parity shards of a pack [default 4+2; env CAIRN_CODE]
