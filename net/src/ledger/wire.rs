@@ -475,3 +475,6 @@ impl LedgerRefusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
