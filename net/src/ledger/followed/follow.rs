@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::apply::{Agreed, Change, Leader};
@@ -35,6 +36,24 @@ pub(super) async fn keep_heard(weak: Weak<Inner>) {
             {
                 inner.heard_at(sent);
             }
+        }
+    }
+}
+
+/// Tells the members which records need not be kept any more, again until they have heard it.
+pub(super) async fn let_go(weak: Weak<Inner>, mut wanted: watch::Receiver<Sequence>) {
+    while wanted.changed().await.is_ok() {
+        loop {
+            let through = *wanted.borrow_and_update();
+            let Some(inner) = weak.upgrade() else { return };
+            let told = inner
+                .ask_leader(&LedgerCall::RecordsThrough(through), PATIENCE)
+                .await;
+            drop(inner);
+            if told.is_ok() {
+                break;
+            }
+            tokio::time::sleep(HEARD_EVERY).await;
         }
     }
 }

@@ -135,6 +135,8 @@ async fn a_gateway_that_is_cut_off_answers_no_reads_and_goes_on_when_it_is_back(
             "still answered after {waited:?}"
         );
     }
+    // Nobody waits for this; it is told when it can be.
+    ledger.records_through(Sequence(1)).await.unwrap();
     // The other takes over.
     let other = gateway(&rig, 21, &SimDisk::unrecorded(10)).await;
     let next = other.take_lease("another", 6).await.unwrap();
@@ -146,6 +148,12 @@ async fn a_gateway_that_is_cut_off_answers_no_reads_and_goes_on_when_it_is_back(
     back.await.unwrap();
     assert_eq!(value(&ledger, 1).await, Some(b"after".to_vec()));
     assert!(!ledger.inner.is_sole_holder());
+    let told = tokio::time::timeout(Duration::from_secs(20), async {
+        while rig.member(0).copy().status().records_through < 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    told.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

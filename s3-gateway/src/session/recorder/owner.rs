@@ -296,7 +296,7 @@ impl Owner {
             match self.ledger.records_through(self.fed).await {
                 Ok(()) => self.owes_ledger = false,
                 // It keeps them a little longer.
-                Err(LedgerError::Full) => {}
+                Err(LedgerError::Full | LedgerError::Unreachable) => {}
                 Err(error) => return Err(Trouble::failed(error)),
             }
         }
