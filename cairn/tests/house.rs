@@ -52,7 +52,7 @@ const IMPORTS: [(&str, &[&str]); 9] = [
 const SYNCHRONOUS: [&str; 4] = ["engine", "scopes", "activity", "vault"];
 
 /// Each fenced crate and the only files (or folders) that may name it.
-const FENCES: [(&str, &[&str]); 7] = [
+const FENCES: [(&str, &[&str]); 8] = [
     (
         "reed_solomon_erasure",
         &["engine/src/erasure.rs", "engine/src/erasure/"],
@@ -62,6 +62,10 @@ const FENCES: [(&str, &[&str]); 7] = [
     ("aws_lc_rs", &["vault/src/seal.rs", "vault/src/seal/"]),
     ("aes_gcm", &["vault/"]),
     ("quinn", &["net/src/peer/quic.rs", "net/src/peer/quic/"]),
+    (
+        "openraft",
+        &["net/src/ledger/replicated.rs", "net/src/ledger/replicated/"],
+    ),
     ("s3s", &S3S_FILES),
 ];
 

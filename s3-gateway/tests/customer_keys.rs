@@ -143,7 +143,12 @@ async fn a_collection_reads_a_shard_once_for_all_that_it_moves_out_of_it() {
         let (key, beside) = (format!("o{number}"), format!("beside{number}"));
         let put = rig.put_under(&bucket, &key, b"small", Some(&nine), Condition::None);
         let (put, beside) = tokio::join!(put, rig.put(&bucket, &beside, &[0; 5_000]));
-        assert!(put.is_ok() && beside.is_ok());
+        assert!(
+            put.is_ok() && beside.is_ok(),
+            "{:?} {:?}",
+            put.err(),
+            beside.err()
+        );
     });
     futures::future::join_all(puts).await;
     let mut packs = BTreeSet::new();

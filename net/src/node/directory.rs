@@ -197,3 +197,6 @@ fn decode(bytes: &[u8]) -> Option<(bool, Vec<PeerEntry>)> {
     reader.finish().ok()?;
     Some((by_ledger, peers))
 }
+
+#[cfg(test)]
+mod tests;

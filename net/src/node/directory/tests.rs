@@ -1,0 +1,78 @@
+//! Whom a node serves, and for how long after the ledger was heard.
+
+use engine::disk::SimDisk;
+
+use super::*;
+use crate::peer::PeerKey;
+
+fn peer(seed: u8, role: Role, standing: Standing) -> PeerEntry {
+    PeerEntry {
+        peer: PeerKey::from_seed(&[seed; 32]).id(),
+        role,
+        standing,
+        domain: String::new(),
+        addresses: vec![std::net::SocketAddr::from((
+            [127, 0, 0, 1],
+            7_400 + u16::from(seed),
+        ))],
+        drives: Vec::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_serves_for_twenty_seconds_after_its_last_answered_question_and_again_after_the_next() {
+    let gateway = peer(1, Role::Gateway, Standing::Active);
+    let directory = Directory::of_gateways([gateway.peer].into());
+    assert!(directory.serves(), "before there is a ledger");
+    let sent = Instant::now();
+    tokio::time::advance(Duration::from_secs(5)).await;
+    // It is the question that counts, not when the answer came.
+    directory.told(vec![gateway.clone()], sent);
+    tokio::time::advance(Duration::from_millis(14_999)).await;
+    assert!(directory.serves());
+    tokio::time::advance(Duration::from_millis(2)).await;
+    assert!(!directory.serves());
+    directory.told(vec![gateway], Instant::now());
+    assert!(directory.serves());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_ledger_says_wins_and_is_remembered_but_not_that_it_was_heard() {
+    let (old, new) = (
+        peer(1, Role::Gateway, Standing::Active),
+        peer(2, Role::Gateway, Standing::Active),
+    );
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::unrecorded(1));
+    disk.create_dir_all(std::path::Path::new("/node")).unwrap();
+    let file = PathBuf::from("/node/known-peers");
+    let open = || Directory::open(Arc::clone(&disk), file.clone(), [old.peer].into());
+    let directory = open();
+    directory.introduce(vec![peer(3, Role::Node, Standing::Active)]);
+    assert!(directory.is_gateway(&old.peer) && directory.knows(&peer(3, Role::Node, Standing::Active).peer));
+    let gone = PeerEntry {
+        standing: Standing::Gone,
+        ..old.clone()
+    };
+    directory.told(vec![gone, new.clone()], Instant::now());
+    for directory in [directory, open()] {
+        assert!(
+            !directory.is_gateway(&old.peer),
+            "whatever the configuration says"
+        );
+        assert!(directory.is_gateway(&new.peer));
+        // An introduction changes where a peer is, not what it may.
+        let moved = PeerEntry {
+            addresses: vec!["127.0.0.1:9".parse().unwrap()],
+            role: Role::Node,
+            ..new.clone()
+        };
+        directory.introduce(vec![moved]);
+        assert!(directory.is_gateway(&new.peer) && !directory.is_node(&new.peer));
+        assert_eq!(directory.address(&new.peer), Some("127.0.0.1:9".parse().unwrap()));
+    }
+    assert!(!open().serves(), "until the ledger has answered this process");
+    disk.remove_file(&file).unwrap();
+    let damaged = disk.open(&file, OpenMode::CreateNew).unwrap();
+    damaged.write_all_at(&[b"\x09"], 0).unwrap();
+    assert!(!open().serves(), "also when what was remembered does not read");
+}
