@@ -33,6 +33,21 @@ pub struct Call {
     pub body: Bytes,
 }
 
+impl Call {
+    /// A word about the ledger: part of no operation of a gateway, all of it in the body.
+    pub fn of_ledger(request: Request, body: Vec<u8>) -> Self {
+        Self {
+            context: Context {
+                operation: [0; 16],
+                attempt: 0,
+                purpose: Purpose::Ledger,
+            },
+            request,
+            body: Bytes::from(body),
+        }
+    }
+}
+
 /// An answer with what travels behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {

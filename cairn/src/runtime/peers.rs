@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use net::cluster::{PeerConfig, Peers, Standing};
+use net::cluster::Peers;
+use net::membership::PeerEntry;
 use net::peer::quic::{Quic, QuicConfig};
 use net::peer::{PeerId, Transport};
 
@@ -112,17 +113,10 @@ impl PeerNodes {
 
     /// What the cluster client is told of them.
     pub(super) fn peers(&self) -> Peers {
-        let known = self.nodes.iter().filter_map(|node| node.place.known.as_ref());
+        let entries = settle::entries(self);
         Peers {
-            transport: Arc::<Quic>::clone(&self.quic),
-            peers: known
-                .map(|known| PeerConfig {
-                    id: known.id,
-                    domain: domain_of(&known.id),
-                    drives: known.drives.clone(),
-                    standing: Standing::Active,
-                })
-                .collect(),
+            transport: self.transport(),
+            peers: entries.iter().filter_map(PeerEntry::config).collect(),
         }
     }
 
@@ -200,17 +194,6 @@ fn listen(key: &net::peer::PeerKey, nodes: &[PeerNode]) -> Result<Arc<Quic>, Run
         Ok(quic) => Ok(Arc::new(quic)),
         Err(error) => Err(RuntimeError::PeerPort(error.to_string())),
     }
-}
-
-/// What a peer fails together with: itself alone.
-fn domain_of(peer: &PeerId) -> [u8; 16] {
-    let hash = blake3::hash(peer.public_key().as_bytes());
-    let mut domain = [0; 16];
-    domain
-        .iter_mut()
-        .zip(hash.as_bytes())
-        .for_each(|(to, from)| *to = *from);
-    domain
 }
 
 /// The cluster and the number of the storage peers whose directories are in `data`, if there are any: what is known without a layout.

@@ -6,13 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::LedgerError;
 use super::replica::Replica;
 use super::transfer::Incoming;
 use super::wire::{LedgerCall, LedgerRefusal, LedgerReply};
-use crate::peer::message::{Answer, Context, Purpose, Request};
+use crate::peer::message::{Answer, Request};
 use crate::peer::{Call, CallError, PeerId, Refusal, Transport};
 
 /// How long one question may take.
@@ -42,15 +40,7 @@ pub(crate) async fn ask(
     call: &LedgerCall,
     patience: Duration,
 ) -> Result<LedgerReply, AskError> {
-    let call = Call {
-        context: Context {
-            operation: [0; 16],
-            attempt: 0,
-            purpose: Purpose::Ledger,
-        },
-        request: Request::Ledger,
-        body: Bytes::from(call.encode()),
-    };
+    let call = Call::of_ledger(Request::Ledger, call.encode());
     let calling = transport.call(member, call);
     let reply = tokio::time::timeout(patience, calling)
         .await

@@ -187,19 +187,9 @@ impl FollowedLedger {
         self.inner.replica.copy().compact().await
     }
 
-    /// Members that this gateway knows of, in no order.
-    pub fn set_members(&self, members: Vec<PeerId>) {
-        self.inner.members().known = members;
-    }
-
     /// Asks whoever leads, for a few seconds.
     pub async fn ask(&self, call: &LedgerCall) -> Result<LedgerReply, LedgerError> {
         self.inner.ask_leader(call, PATIENCE).await
-    }
-
-    /// How long ago the question was sent to which the members last gave an answer.
-    pub fn silence(&self) -> Option<Duration> {
-        self.inner.heard.borrow().map(|heard| heard.elapsed())
     }
 
     /// Takes a lease above `above`. If another peer held one, this waits until that peer knows that it has ended.

@@ -9,6 +9,7 @@
 
 mod agreement;
 mod codec;
+mod leading;
 mod machine;
 mod member;
 mod membership;

@@ -88,11 +88,6 @@ impl Directory {
         self.read().peers.values().cloned().collect()
     }
 
-    /// Whether anything was ever heard of a ledger.
-    pub fn has_ledger(&self) -> bool {
-        self.read().by_ledger
-    }
-
     /// Whether it may call at all.
     pub(super) fn knows(&self, peer: &PeerId) -> bool {
         self.is_gateway(peer) || self.is_node(peer)
@@ -119,11 +114,6 @@ impl Directory {
     pub(super) fn serves(&self) -> bool {
         let known = self.read();
         !known.by_ledger || known.heard.is_some_and(|heard| heard.elapsed() < SERVES_FOR)
-    }
-
-    /// How long ago the question was sent that the ledger last answered.
-    pub fn silence(&self) -> Option<Duration> {
-        self.read().heard.map(|heard| heard.elapsed())
     }
 
     /// Takes in peers that somebody who may tells of; what the ledger says of them stays.

@@ -8,13 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use engine::disk::Disk;
 use net::cluster::Standing;
 use net::ledger::wire::{LedgerCall, LedgerRefusal, LedgerReply};
 use net::ledger::{FollowedConfig, FollowedLedger};
 use net::membership::{PeerEntry, Role};
-use net::peer::message::{Context, Purpose};
 use net::peer::{Answer, Call, PeerId, Refusal, Request};
 
 use super::super::{RuntimeError, fresh_log_id};
@@ -143,7 +141,7 @@ async fn follow(
     Ok(FollowedLedger::open(Arc::clone(disk), config).await?)
 }
 
-fn entries(peers: &PeerNodes) -> Vec<PeerEntry> {
+pub(super) fn entries(peers: &PeerNodes) -> Vec<PeerEntry> {
     let known = peers.nodes.iter().filter_map(|node| node.place.known.as_ref());
     let nodes = known.map(|known| PeerEntry {
         peer: known.id,
@@ -171,17 +169,8 @@ fn members_of(peers: &PeerNodes) -> Vec<PeerId> {
 
 /// Asks one peer, once.
 async fn ask(peers: &PeerNodes, peer: PeerId, request: Request, body: Vec<u8>) -> Option<net::peer::Reply> {
-    let call = Call {
-        context: Context {
-            operation: [0; 16],
-            attempt: 0,
-            purpose: Purpose::Ledger,
-        },
-        request,
-        body: Bytes::from(body),
-    };
     let transport = peers.transport();
-    let calling = transport.call(peer, call);
+    let calling = transport.call(peer, Call::of_ledger(request, body));
     tokio::time::timeout(CALL_WAIT, calling).await.ok()?.ok()
 }
 

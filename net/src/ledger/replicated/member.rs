@@ -17,6 +17,7 @@ use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
 use super::super::{Ledger, LocalLedger, Tail};
 use super::agreement::{Agreement, AgreementOpenError};
+use super::leading::not_leader;
 use super::machine::Machine;
 use super::network::{Network, TellReply, Told};
 use super::propose::{Desk, Proposal};
@@ -386,16 +387,4 @@ impl Member {
             Err(_) => Err(LedgerRefusal::Failed),
         }
     }
-}
-
-/// Refers the caller to whoever leads.
-pub(super) fn not_leader(raft: &RaftOf) -> LedgerRefusal {
-    let metrics = raft.metrics().borrow().clone();
-    if metrics.running_state.is_err() {
-        return LedgerRefusal::Failed;
-    }
-    let membership = metrics.membership_config.membership();
-    let leader = metrics.current_leader.filter(|leader| *leader != metrics.id);
-    let leader = leader.and_then(|id| membership.get_node(&id)?.0);
-    LedgerRefusal::NotLeader { leader }
 }

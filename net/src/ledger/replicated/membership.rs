@@ -9,7 +9,8 @@ use engine::slots::{EntryKind, LEASE_SCOPE, Sequence, Write};
 
 use super::super::Ledger;
 use super::super::wire::{LedgerRefusal, LedgerReply};
-use super::member::{Member, not_leader};
+use super::leading::{not_leader, while_leading};
+use super::member::Member;
 use super::propose::Proposal;
 use super::raft::{Voter, number};
 use crate::membership::{PEERS_MAX, PeerEntry};
@@ -126,13 +127,15 @@ impl Member {
             if !votes {
                 // One that follows already is waited for as well.
                 let adding = self.raft.add_learner(*id, Voter(Some(*peer)), true);
+                let adding = while_leading(&self.raft, adding);
                 let added = tokio::time::timeout(LEARN_PATIENCE, adding).await;
-                let added = added.map_err(|_| LedgerRefusal::Busy)?;
+                let added = added.map_err(|_| LedgerRefusal::Busy)??;
                 added.map_err(|_| not_leader(&self.raft))?;
             }
         }
         let ids: std::collections::BTreeSet<u64> = wanted.into_keys().collect();
-        let changed = self.raft.change_membership(ids, false).await;
+        let changing = self.raft.change_membership(ids, false);
+        let changed = while_leading(&self.raft, changing).await?;
         changed.map_err(|_| not_leader(&self.raft))?;
         Ok(LedgerReply::Done)
     }

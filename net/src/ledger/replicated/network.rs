@@ -6,7 +6,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use engine::codec::{DecodeError, Reader, Writer};
 use openraft::error::{
     Fatal, NetworkError, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable,
@@ -21,7 +20,7 @@ use super::super::frames::Lineage;
 use super::super::replica::Replica;
 use super::codec;
 use super::raft::{Raft, Voter};
-use crate::peer::message::{Answer, Context, Purpose, Request};
+use crate::peer::message::{Answer, Request};
 use crate::peer::{BODY_BYTES_MAX, Call, PeerId, Transport};
 
 /// Most entries of a message.
@@ -225,15 +224,7 @@ impl RaftNetworkFactory<Raft> for Network {
 impl Line {
     async fn tell(&self, told: &Told, patience: Duration) -> Result<TellReply, Silence> {
         let peer = self.peer.ok_or(Silence::NoPeer)?;
-        let call = Call {
-            context: Context {
-                operation: [0; 16],
-                attempt: 0,
-                purpose: Purpose::Ledger,
-            },
-            request: Request::Agree,
-            body: Bytes::from(told.encode(&self.replica.lineage())),
-        };
+        let call = Call::of_ledger(Request::Agree, told.encode(&self.replica.lineage()));
         let calling = self.transport.call(peer, call);
         let reply = tokio::time::timeout(patience, calling)
             .await

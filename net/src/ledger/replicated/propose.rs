@@ -2,14 +2,13 @@
 //!
 //! Several entries may be on their way; each is decided on what those before it will leave behind. Invariants: an answer is given
 //! only once the entry that it rests on is agreed on and applied; when an entry fails, nothing more is decided until every entry
-//! on its way has been told of, and then from the applied state anew.
+//! on its way has been told of or this member is deposed, and then from the applied state anew.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::codec::Writer;
 use engine::slots::{Append, AppliedAppend, Decision, Outcome, Sequence, Write};
-use openraft::ServerState;
 use openraft::raft::ClientWriteResult;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
@@ -21,6 +20,7 @@ use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerRefusal};
 use super::agreement::Agreement;
 use super::codec::{APPENDS_MAX, COMMAND_BYTES_MAX};
+use super::leading::{deposed, not_leader, term_led};
 use super::member::RaftOf;
 use super::raft::{Command, LogId, Raft};
 use crate::peer::PeerId;
@@ -84,6 +84,8 @@ impl Waiting {
 
 /// An entry that was proposed.
 struct UnderWay {
+    /// The term in which this member proposed it as the leader.
+    term: u64,
     /// None if it could not even be proposed.
     told: Option<oneshot::Receiver<ClientWriteResult<Raft>>>,
     agreed: Option<bool>,
@@ -91,11 +93,15 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    /// Whether it was agreed on and applied. May be asked again.
-    async fn agreed(&mut self) -> bool {
+    /// Whether it was agreed on and applied, as far as it is ever told to a leader that is deposed. May be asked again.
+    async fn agreed(&mut self, raft: &RaftOf) -> bool {
         if self.agreed.is_none() {
             self.agreed = Some(match &mut self.told {
-                Some(told) => matches!(told.await, Ok(Ok(written)) if written.data),
+                Some(told) => tokio::select! {
+                    biased;
+                    told = told => matches!(told, Ok(Ok(written)) if written.data),
+                    () = deposed(raft, self.term) => false,
+                },
                 None => false,
             });
         }
@@ -145,7 +151,7 @@ impl Desk {
             }
             let more = tokio::select! {
                 biased;
-                () = oldest_told(&mut self.under_way) => {
+                () = oldest_told(&mut self.under_way, &self.raft) => {
                     self.finish_oldest().await;
                     continue;
                 }
@@ -160,14 +166,12 @@ impl Desk {
 
     /// The leader that this member is, once it has applied everything that came before it.
     fn leads(&self) -> Option<Leader> {
-        let metrics = self.raft.metrics().borrow().clone();
-        let leads = metrics.state == ServerState::Leader && metrics.current_leader == Some(self.own);
         let leader = Leader {
-            term: metrics.current_term,
+            term: term_led(&self.raft)?,
             member: self.own,
         };
         let applied = (*self.applied.borrow())?.leader_id;
-        (leads && (applied.term, applied.node_id) == (leader.term, leader.member)).then_some(leader)
+        ((applied.term, applied.node_id) == (leader.term, leader.member)).then_some(leader)
     }
 
     async fn take(&mut self, batch: Vec<Proposal>) {
@@ -214,7 +218,7 @@ impl Desk {
     }
 
     fn not_leader(&self) -> LedgerRefusal {
-        super::member::not_leader(&self.raft)
+        not_leader(&self.raft)
     }
 
     /// Decides and proposes the appends at the front of the batch, one entry's worth.
@@ -278,13 +282,14 @@ impl Desk {
             }
             return;
         }
-        self.propose(Command::appends(leader, base.0, &encoded), waiting)
+        self.propose(leader, Command::appends(leader, base.0, &encoded), waiting)
             .await;
     }
 
-    async fn propose(&mut self, command: Command, waiting: Vec<Waiting>) {
+    async fn propose(&mut self, leader: Leader, command: Command, waiting: Vec<Waiting>) {
         let told = self.raft.client_write_ff(command).await.ok();
         self.under_way.push_back(UnderWay {
+            term: leader.term,
             told,
             agreed: None,
             waiting,
@@ -297,7 +302,8 @@ impl Desk {
             Proposal::Append { .. } => {}
             Proposal::RecordsThrough { sequence, reply } => {
                 let waiting = vec![Waiting::Done(reply)];
-                self.propose(Command::records_through(sequence.0), waiting).await;
+                self.propose(leader, Command::records_through(sequence.0), waiting)
+                    .await;
             }
             Proposal::Begin {
                 lineage,
@@ -305,7 +311,8 @@ impl Desk {
                 reply,
             } => {
                 let waiting = vec![Waiting::Done(reply)];
-                self.propose(Command::begin(&lineage, after.0), waiting).await;
+                self.propose(leader, Command::begin(&lineage, after.0), waiting)
+                    .await;
                 // Its first append comes after another sequence now.
                 self.leading = None;
             }
@@ -317,7 +324,7 @@ impl Desk {
                 // Not staged: it is alone, and every copy takes it as one that was decided elsewhere.
                 self.decided = append.sequence;
                 let command = Command::appends(leader, base.0, &[writer.into_vec()]);
-                self.propose(command, vec![Waiting::Done(reply)]).await;
+                self.propose(leader, command, vec![Waiting::Done(reply)]).await;
                 // What is decided next is decided on a copy that has it.
                 self.finish_all().await;
                 self.leading = None;
@@ -341,7 +348,7 @@ impl Desk {
                         self.decided = sequence;
                         let command = Command::appends(leader, base.0, &[writer.into_vec()]);
                         let waiting = vec![Waiting::Lease(reply, number, other_holder)];
-                        self.propose(command, waiting).await;
+                        self.propose(leader, command, waiting).await;
                     }
                     _ => drop(reply.send(Err(self.not_leader()))),
                 }
@@ -359,7 +366,7 @@ impl Desk {
         let Some(mut oldest) = self.under_way.pop_front() else {
             return;
         };
-        let agreed = oldest.agreed().await;
+        let agreed = oldest.agreed(&self.raft).await;
         let waiting = oldest.waiting;
         if agreed {
             return self.answer(waiting).await;
@@ -410,10 +417,10 @@ fn written(base: Sequence, write: Write) -> AppliedAppend {
 }
 
 /// Resolves when the oldest entry has been told of; never if none is on its way.
-async fn oldest_told(under_way: &mut VecDeque<UnderWay>) {
+async fn oldest_told(under_way: &mut VecDeque<UnderWay>, raft: &RaftOf) {
     match under_way.front_mut() {
         None => std::future::pending().await,
-        Some(oldest) => drop(oldest.agreed().await),
+        Some(oldest) => drop(oldest.agreed(raft).await),
     }
 }
 

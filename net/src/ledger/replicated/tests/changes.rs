@@ -152,7 +152,7 @@ async fn a_minority_answers_nothing_and_what_it_decided_alone_is_never_seen() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_member_takes_a_whole_copy_when_the_entries_are_gone_and_votes_then() {
-    let rig = Rig::new(3).await;
+    let rig = Rig::new(4).await;
     let begin = LedgerCall::Begin {
         lineage: LINEAGE,
         after: Sequence(1_000),
@@ -176,4 +176,37 @@ async fn a_new_member_takes_a_whole_copy_when_the_entries_are_gone_and_votes_the
     // A repeat is known by the copies too: the first member goes, and another leads.
     rig.stop(0).await;
     assert_eq!(applied(&rig.append(put(lease, 7, 7, &[3; 300])).await), 1_009);
+    // One takes its place.
+    let members = LedgerCall::SetMembers((1..4).map(peer).collect());
+    assert_eq!(rig.ask(members).await, LedgerReply::Done);
+    rig.stop(1).await;
+    applied(&rig.append(put(lease, 5_000, 1, b"two of the new three")).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_member_in_turn_is_replaced_while_it_is_away_and_back_as_one_of_none_keeps_nobody_waiting() {
+    let rig = Rig::new(4).await;
+    let begin = LedgerCall::Begin {
+        lineage: LINEAGE,
+        after: Sequence(0),
+    };
+    assert_eq!(rig.member(0).answer(peer(0), begin).await, LedgerReply::Done);
+    let lease = rig.lease().await;
+    let members = LedgerCall::SetMembers((0..3).map(peer).collect());
+    assert_eq!(rig.ask(members).await, LedgerReply::Done);
+    for round in 0..8u64 {
+        let goes = round as usize % 4;
+        rig.stop(goes).await;
+        let others = (0..4).filter(|number| *number != goes);
+        let members = LedgerCall::SetMembers(others.map(peer).collect());
+        assert_eq!(rig.ask(members).await, LedgerReply::Done, "round {round}");
+        // It may have led, and takes up again what it had begun: nobody tells it what became of that.
+        rig.start(goes).await;
+        for number in 0..5u64 {
+            applied(
+                &rig.append(put(lease, round * 10 + number, number as u8, b"x"))
+                    .await,
+            );
+        }
+    }
 }
