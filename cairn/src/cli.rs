@@ -13,8 +13,8 @@ use crate::logging::LogFormat;
 mod node;
 mod up;
 
-pub use node::NodeArgs;
-pub use up::UpArgs;
+pub use node::{AdmitArgs, DrainArgs, NodeArgs, NodeCommand, RemoveArgs};
+pub use up::{FrontArgs, GatewayArgs, UpArgs};
 
 /// Sealed, erasure-coded object storage behind an S3 gateway, every operation on record.
 #[derive(Debug, Parser)]
@@ -74,9 +74,14 @@ pub enum Command {
     Up(Box<UpArgs>),
     /// Run a storage peer: drives of this machine for owners elsewhere, which it can neither read nor name
     ///
-    /// It is told by hand which cluster it belongs to and which peers it serves: there is no joining yet. Both are remembered,
-    /// as are its drives and its address, so that a later start needs --data only. Prints `ready` as its last line, as `up` does.
+    /// Its first start takes the invitation that the owner's gateway prints (--join), and prints the command by which the owner takes
+    /// it in. All of it is remembered, so that a later start needs --data only. Prints `ready` as its last line, as `up` does.
     Node(NodeArgs),
+    /// Serve S3 in front of storage peers elsewhere, without any storage here
+    ///
+    /// Its first start prints the invitation that storage peers are started with. Once they run, it is started with --join for each
+    /// of them, which makes the cluster; that is remembered. Prints `ready` as its last line, as `up` does.
+    Gateway(Box<GatewayArgs>),
     /// Show drives, space and what is at risk
     Status,
     /// Bring missing and damaged shards back
@@ -85,6 +90,10 @@ pub enum Command {
     Scrub,
     /// Give back the space of deleted objects
     Gc,
+    /// Move shards from fuller drives to emptier ones, of storage peers that joined for example
+    ///
+    /// May be interrupted at any time, and begun again.
+    Rebalance(RebalanceArgs),
     /// S3 access keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -126,6 +135,14 @@ pub struct RepairArgs {
     /// Make the drives of --replace anew even if packs are lost for good by it, whose last shards may lie there
     #[arg(long, requires = "replace")]
     pub accept_risk: bool,
+}
+
+/// `rebalance`.
+#[derive(Args, Debug)]
+pub struct RebalanceArgs {
+    /// Only say what would be moved
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `key …`.

@@ -3,14 +3,18 @@
 mod activity;
 mod bench;
 mod challenge;
+mod cluster;
+mod gateway;
 mod gc;
 mod get;
 mod key;
 mod ls;
 mod node;
+mod nodes;
 mod place;
 mod put;
 mod reach;
+mod rebalance;
 mod repair;
 mod scope;
 mod scrub;
@@ -28,7 +32,12 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Up(args) => up::run(global, &args).await,
-        Command::Node(args) => node::run(global, &args).await,
+        Command::Node(args) => match &args.command {
+            None => node::run(global, &args).await,
+            Some(command) => nodes::run(global, command).await,
+        },
+        Command::Gateway(args) => gateway::run(global, &args).await,
+        Command::Rebalance(args) => rebalance::run(global, &args).await,
         Command::Status => status::run(global).await,
         Command::Repair(args) => repair::run(global, args).await,
         Command::Scrub => scrub::run(global).await,

@@ -12,10 +12,14 @@ use s3_gateway::session::LIFECYCLE_DAY_MS;
 use serde::Deserialize;
 
 use crate::byte_size::ByteSize;
-use crate::cli::UpArgs;
+use crate::cli::{FrontArgs, GatewayArgs, UpArgs};
+use crate::introduction::PeerAt;
+use parse::{address, check_region, check_url, domain, ledger_members, proxy, setting, upload_memory};
 
+mod parse;
 mod root_credential;
 
+pub use parse::parse_code;
 pub use root_credential::{RootCredential, root_credential};
 
 /// What `cairn up` runs with.
@@ -25,6 +29,10 @@ pub struct UpConfig {
     pub drives: Option<Vec<PathBuf>>,
     /// How many storage peers to run and keep shards with, if given; otherwise what the data directory remembers, or none.
     pub peers: Option<usize>,
+    /// How storage peers elsewhere are reached; then there are none here.
+    pub join: Option<JoinConfig>,
+    /// Most members of the ledger among storage peers, if given: 1, 3 or 5; otherwise what the data directory remembers, or 5.
+    pub ledger_members: Option<usize>,
     /// Data and parity shards, if given; otherwise what the data directory remembers, or 4+2.
     pub code: Option<Code>,
     /// The S3 port; port 0 takes a free one.
@@ -53,6 +61,15 @@ pub struct UpConfig {
     pub restore_revoked_root_key: bool,
     /// How long requests under way may take at the end.
     pub drain: Duration,
+}
+
+/// How a gateway reaches storage peers that run elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JoinConfig {
+    /// Those that are named, which on a first start are all of them.
+    pub peers: Vec<PeerAt>,
+    /// The address that they are called from, if one was chosen.
+    pub from: Option<IpAddr>,
 }
 
 /// The files behind a TLS port.
@@ -125,6 +142,7 @@ impl UpConfig {
     pub fn gather(args: &UpArgs, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let env = |name: &str| variable(name).filter(|value| !value.is_empty());
         let file = match args
+            .front
             .config
             .clone()
             .or_else(|| env("CAIRN_CONFIG").map(PathBuf::from))
@@ -136,6 +154,31 @@ impl UpConfig {
         let config = sources.merge(args)?;
         config.check_together()?;
         Ok(config)
+    }
+
+    /// The same for `cairn gateway`.
+    pub fn of_gateway(
+        args: &GatewayArgs,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let front = UpArgs {
+            front: args.front.clone(),
+            ..UpArgs::default()
+        };
+        let config = Self::gather(&front, variable)?;
+        if config.drives.is_some() || config.peers.is_some() {
+            return Err(ConfigError::Together(
+                "a gateway has no drives and runs no storage peers: take them out of its environment and its file, or use `cairn up`",
+            ));
+        }
+        let join = JoinConfig {
+            peers: args.join.clone(),
+            from: args.from,
+        };
+        Ok(Self {
+            join: Some(join),
+            ..config
+        })
     }
 
     fn check_together(&self) -> Result<(), ConfigError> {
@@ -197,6 +240,7 @@ pub fn check_peers(peers: usize, code: Code) -> Result<(), ConfigError> {
 struct ConfigFile {
     drive: Vec<PathBuf>,
     peers: Option<usize>,
+    ledger_members: Option<String>,
     code: Option<String>,
     s3: Option<String>,
     admin: Option<String>,
@@ -231,19 +275,24 @@ struct Sources<'a> {
 
 impl Sources<'_> {
     fn merge(&self, args: &UpArgs) -> Result<UpConfig, ConfigError> {
-        let file = &self.file;
-        let code = self.text(args.code.as_ref(), "CAIRN_CODE", file.code.as_ref());
-        let s3 = self.text(args.s3.as_ref(), "CAIRN_S3", file.s3.as_ref());
-        let admin = self.text(args.admin.as_ref(), "CAIRN_ADMIN", file.admin.as_ref());
+        let (front, file) = (&args.front, &self.file);
+        let code = self.text(front.code.as_ref(), "CAIRN_CODE", file.code.as_ref());
+        let s3 = self.text(front.s3.as_ref(), "CAIRN_S3", file.s3.as_ref());
+        let admin = self.text(front.admin.as_ref(), "CAIRN_ADMIN", file.admin.as_ref());
         let public_url = self.text(
-            args.public_url.as_ref(),
+            front.public_url.as_ref(),
             "CAIRN_PUBLIC_URL",
             file.public_url.as_ref(),
         );
-        let region = self.text(args.region.as_ref(), "CAIRN_REGION", file.region.as_ref());
-        let proxies = self.list(&args.trusted_proxies, "CAIRN_TRUSTED_PROXY", &file.trusted_proxy);
-        let domains = self.list(&args.domains, "CAIRN_DOMAIN", &file.domain);
-        let quota = self.bytes(args.quota, "CAIRN_QUOTA", "--quota", file.quota)?;
+        let region = self.text(front.region.as_ref(), "CAIRN_REGION", file.region.as_ref());
+        let members = self.text(
+            front.ledger_members.as_ref(),
+            "CAIRN_LEDGER_MEMBERS",
+            file.ledger_members.as_ref(),
+        );
+        let proxies = self.list(&front.trusted_proxies, "CAIRN_TRUSTED_PROXY", &file.trusted_proxy);
+        let domains = self.list(&front.domains, "CAIRN_DOMAIN", &file.domain);
+        let quota = self.bytes(front.quota, "CAIRN_QUOTA", "--quota", file.quota)?;
         if quota == Some(0) {
             return Err(setting(
                 "--quota",
@@ -252,7 +301,7 @@ impl Sources<'_> {
             ));
         }
         let memory = self.bytes(
-            args.upload_memory,
+            front.upload_memory,
             "CAIRN_UPLOAD_MEMORY",
             "--upload-memory",
             file.upload_memory,
@@ -260,10 +309,12 @@ impl Sources<'_> {
         Ok(UpConfig {
             drives: self.drives(args),
             peers: self.peers(args)?,
+            join: None,
+            ledger_members: ledger_members(members.as_deref())?,
             code: code.map(|text| parse_code(&text)).transpose()?,
             s3: address("--s3", s3.as_deref().unwrap_or(S3_DEFAULT))?,
             admin: address("--admin", admin.as_deref().unwrap_or(ADMIN_DEFAULT))?,
-            tls: self.tls(args)?,
+            tls: self.tls(front)?,
             public_url: public_url.map(|url| check_url(&url)).transpose()?,
             trusted_proxies: proxies.iter().map(|text| proxy(text)).collect::<Result<_, _>>()?,
             domains: domains
@@ -272,12 +323,12 @@ impl Sources<'_> {
                 .collect::<Result<_, _>>()?,
             region: check_region(region.as_deref().unwrap_or(REGION_DEFAULT))?,
             quota_bytes: quota,
-            lifecycle_day_ms: args
+            lifecycle_day_ms: front
                 .shorten_lifecycle_day_to
                 .map_or(LIFECYCLE_DAY_MS, |day| day.as_ms().min(LIFECYCLE_DAY_MS)),
             upload_memory_bytes: upload_memory(memory)?,
             root_credential: root_credential(self.env)?,
-            restore_revoked_root_key: args.restore_revoked_root_key,
+            restore_revoked_root_key: front.restore_revoked_root_key,
             drain: DRAIN,
         })
     }
@@ -341,7 +392,7 @@ impl Sources<'_> {
         }
     }
 
-    fn tls(&self, args: &UpArgs) -> Result<Option<TlsFiles>, ConfigError> {
+    fn tls(&self, args: &FrontArgs) -> Result<Option<TlsFiles>, ConfigError> {
         let path = |flag: &Option<PathBuf>, variable: &str, file: &Option<PathBuf>| {
             flag.clone()
                 .or_else(|| (self.env)(variable).map(PathBuf::from))
@@ -362,108 +413,11 @@ impl Sources<'_> {
     }
 }
 
-fn setting(setting: &'static str, value: &str, expected: &'static str) -> ConfigError {
-    ConfigError::Setting {
-        setting,
-        value: value.to_owned(),
-        expected,
-    }
-}
-
-/// Parses `4+2`.
-pub fn parse_code(text: &str) -> Result<Code, ConfigError> {
-    text.parse().map_err(|_| {
-        setting(
-            "--code",
-            text,
-            "data+parity, 1 to 32 data and 2 to 32 parity shards, as 4+2",
-        )
-    })
-}
-
-fn address(name: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
-    text.parse().map_err(|_| {
-        setting(
-            name,
-            text,
-            "an IP address and a port, as 127.0.0.1:9000 or [::1]:9000",
-        )
-    })
-}
-
-fn check_url(text: &str) -> Result<String, ConfigError> {
-    let wrong = || {
-        setting(
-            "--public-url",
-            text,
-            "http:// or https://, a host and perhaps a port, without a path",
-        )
-    };
-    let url = text.strip_suffix('/').unwrap_or(text);
-    let host = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"))
-        .ok_or_else(wrong)?;
-    let host_ok = !host.is_empty() && host.parse::<http::uri::Authority>().is_ok() && !host.contains('@');
-    if host_ok { Ok(url.to_owned()) } else { Err(wrong()) }
-}
-
-fn proxy(text: &str) -> Result<IpAddr, ConfigError> {
-    text.parse()
-        .map_err(|_| setting("--trusted-proxy", text, "one IP address"))
-}
-
-fn domain(text: &str) -> Result<String, ConfigError> {
-    let label_ok = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if text.len() <= 190 && text.split('.').all(label_ok) && text.parse::<IpAddr>().is_err() {
-        return Ok(text.to_ascii_lowercase());
-    }
-    Err(setting(
-        "--domain",
-        text,
-        "a domain name without a port, as s3.example.org",
-    ))
-}
-
-fn check_region(text: &str) -> Result<String, ConfigError> {
-    let ok = (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if ok {
-        return Ok(text.to_owned());
-    }
-    Err(setting("--region", text, "1 to 64 of a-z, 0-9 and -"))
-}
-
-fn upload_memory(bytes: Option<u64>) -> Result<u64, ConfigError> {
-    let bytes = bytes.unwrap_or(UPLOAD_MEMORY_DEFAULT);
-    if bytes >= UPLOAD_MEMORY_MIN {
-        return Ok(bytes);
-    }
-    Err(setting(
-        "--upload-memory",
-        &bytes.to_string(),
-        "at least 32MiB: one pack has to fit, with its parity",
-    ))
-}
-
 /// Each is a process, with its threads and its memory.
 const PEERS_MAX: usize = 64;
 const S3_DEFAULT: &str = "127.0.0.1:9000";
 const ADMIN_DEFAULT: &str = "127.0.0.1:9001";
 const REGION_DEFAULT: &str = "us-east-1";
-/// The whole process is to stay under 300 MB with eight big uploads under way.
-const UPLOAD_MEMORY_DEFAULT: u64 = 96 << 20;
-const UPLOAD_MEMORY_MIN: u64 = 32 << 20;
 const DRAIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -10,9 +10,14 @@ use std::path::{Path, PathBuf};
 use engine::pack::Code;
 use net::DriveId;
 use net::peer::PeerId;
-use serde::{Deserialize, Serialize};
 
 use crate::data_dir::{DataDir, DataDirError, write_durably};
+use crate::introduction::PeerAt;
+use crate::key_store::random;
+
+mod file;
+
+use file::{LayoutFile, PeerRow};
 
 /// The drives of a data directory, or the storage peers in their place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,18 +28,23 @@ pub struct Layout {
     pub code: Code,
     /// The drives' directories, absolute.
     pub drives: Vec<PathBuf>,
-    /// The storage peers that run with this process; then there are no drives.
+    /// The storage peers; then there are no drives. None of either: a gateway that waits for storage peers.
     pub peers: Vec<PeerPlace>,
+    /// Most members of the ledger among storage peers.
+    pub ledger_members: usize,
     /// Whether the first start got as far as making them.
     pub drives_made: bool,
 }
 
-/// A storage peer that runs with this process.
+/// [`Layout::ledger_members`] unless another number is chosen.
+pub const LEDGER_MEMBERS: usize = 5;
+
+/// A storage peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerPlace {
-    /// Its data directory, absolute.
-    pub directory: PathBuf,
-    /// What it said of itself when it started last, if it ever did.
+    /// Its data directory, absolute, if it runs with this process.
+    pub directory: Option<PathBuf>,
+    /// What is known of it, if it ever started.
     pub known: Option<KnownPeer>,
 }
 
@@ -45,7 +55,9 @@ pub struct KnownPeer {
     pub id: PeerId,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its drives.
+    /// What it fails together with, by name; empty if it has none.
+    pub domain: String,
+    /// Its drives; none yet of one that was named and never heard of.
     pub drives: Vec<DriveId>,
 }
 
@@ -76,6 +88,19 @@ pub enum LayoutError {
         /// Peers given.
         given: usize,
     },
+    /// A gateway in front of drives of its own.
+    #[error(
+        "this store has drives, or runs storage peers, of its own: `cairn up` starts it, and a gateway needs another --data"
+    )]
+    NoGateway,
+    /// A later start of a gateway that names a peer for the first time.
+    #[error(
+        "{peer} is not a peer of this cluster yet: start without it, then run `cairn node admit` with it"
+    )]
+    NotAdmitted {
+        /// The peer.
+        peer: PeerId,
+    },
     /// Drives for a store that has storage peers.
     #[error(
         "the shards of this store lie with storage peers: it takes no --drive. Drives need another --data"
@@ -90,70 +115,9 @@ pub enum LayoutError {
     /// The file cannot be written.
     #[error(transparent)]
     Write(#[from] DataDirError),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LayoutFile {
-    format: u32,
-    cluster_id: String,
-    code: String,
-    drives: Vec<PathBuf>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    peers: Vec<PeerRow>,
-    drives_made: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PeerRow {
-    directory: PathBuf,
-    known: Option<KnownRow>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KnownRow {
-    peer_id: String,
-    address: SocketAddr,
-    drives: Vec<String>,
-}
-
-impl PeerRow {
-    fn of(peer: &PeerPlace, root: &Path) -> Self {
-        let directory = peer.directory.strip_prefix(root).unwrap_or(&peer.directory);
-        Self {
-            directory: directory.to_path_buf(),
-            known: peer.known.as_ref().map(|known| KnownRow {
-                peer_id: known.id.to_string(),
-                address: known.address,
-                drives: known.drives.iter().map(hex::encode).collect(),
-            }),
-        }
-    }
-
-    /// `None` if it is damaged.
-    fn read(self, root: &Path) -> Option<PeerPlace> {
-        let known = match self.known {
-            Some(row) => Some(row.read()?),
-            None => None,
-        };
-        Some(PeerPlace {
-            directory: root.join(self.directory),
-            known,
-        })
-    }
-}
-
-impl KnownRow {
-    fn read(self) -> Option<KnownPeer> {
-        let drive = |text: &String| DriveId::try_from(hex::decode(text).ok()?).ok();
-        Some(KnownPeer {
-            id: self.peer_id.parse().ok()?,
-            address: self.address,
-            drives: self.drives.iter().map(drive).collect::<Option<_>>()?,
-        })
-    }
+    /// There is no randomness for a new cluster.
+    #[error(transparent)]
+    Random(#[from] crate::key_store::KeyStoreError),
 }
 
 impl Layout {
@@ -169,12 +133,11 @@ impl Layout {
         let mut cluster = [0; 16];
         hex::decode_to_slice(&file.cluster_id, &mut cluster).map_err(|_| damaged(&path))?;
         let code: Code = file.code.parse().map_err(|_| damaged(&path))?;
-        let places = match file.peers.is_empty() {
-            true => file.drives.len(),
-            false => file.peers.len(),
-        };
+        // How many storage peers packs need depends on their drives, which are counted when they are heard of.
+        let waits = file.drives.is_empty() && (!file.peers.is_empty() || !file.drives_made);
+        let holds = waits || file.drives.len() >= code.shards();
         let both = !file.peers.is_empty() && !file.drives.is_empty();
-        if file.format != 1 || places < code.shards() || both {
+        if file.format != 1 || !holds || both {
             return Err(damaged(&path));
         }
         let root = root_of(data);
@@ -184,8 +147,37 @@ impl Layout {
             cluster,
             code,
             drives: file.drives.iter().map(|drive| root.join(drive)).collect(),
+            ledger_members: file.ledger_members.unwrap_or(LEDGER_MEMBERS),
             drives_made: file.drives_made,
         }))
+    }
+
+    /// The layout of a gateway's data directory: what is remembered, or one that waits for storage peers.
+    pub fn waiting(
+        data: &DataDir,
+        cluster: Option<[u8; 16]>,
+        code: Option<Code>,
+    ) -> Result<Self, LayoutError> {
+        if let Some(known) = Self::read(data)? {
+            let is_other = cluster.is_some_and(|cluster| cluster != known.cluster);
+            return match is_other || !known.drives.is_empty() || known.runs_peers() {
+                true => Err(LayoutError::NoGateway),
+                false => Ok(known),
+            };
+        }
+        let layout = Self {
+            cluster: match cluster {
+                Some(cluster) => cluster,
+                None => *random()?,
+            },
+            code: code.unwrap_or(Code::DEFAULT),
+            drives: Vec::new(),
+            peers: Vec::new(),
+            ledger_members: LEDGER_MEMBERS,
+            drives_made: false,
+        };
+        layout.write(data)?;
+        Ok(layout)
     }
 
     /// Remembers this layout.
@@ -202,6 +194,7 @@ impl Layout {
             code: self.code.to_string(),
             drives: drives.map(Path::to_path_buf).collect(),
             peers: self.peers.iter().map(|peer| PeerRow::of(peer, &root)).collect(),
+            ledger_members: Some(self.ledger_members).filter(|members| *members != LEDGER_MEMBERS),
             drives_made: self.drives_made,
         };
         let mut bytes = serde_json::to_vec_pretty(&file).map_err(|_| damaged(&data.layout()))?;
@@ -209,23 +202,52 @@ impl Layout {
         Ok(write_durably(&data.layout(), &bytes)?)
     }
 
-    /// Refuses another number of storage peers than there are.
+    /// Whether storage peers run with this process.
+    pub fn runs_peers(&self) -> bool {
+        self.peers.iter().any(|peer| peer.directory.is_some())
+    }
+
+    /// Refuses another number of storage peers than run with this process.
     pub fn check_peers(&self, given: Option<usize>) -> Result<(), LayoutError> {
+        let here = self.peers.iter().filter(|peer| peer.directory.is_some()).count();
         match given {
             Some(_) if self.peers.is_empty() => Err(LayoutError::HasDrives {
                 drives: self.drives.len(),
             }),
-            Some(given) if given != self.peers.len() => Err(LayoutError::OtherPeers {
-                known: self.peers.len(),
-                given,
-            }),
+            Some(given) if given != here => Err(LayoutError::OtherPeers { known: here, given }),
             _ => Ok(()),
         }
     }
 
+    /// The layout of a gateway whose storage peers run elsewhere, with the addresses that it is told now.
+    pub fn joined(&self, told: &[PeerAt]) -> Result<Self, LayoutError> {
+        if !self.drives.is_empty() || self.runs_peers() {
+            return Err(LayoutError::NoGateway);
+        }
+        if self.peers.is_empty() {
+            return Ok(Self {
+                peers: told.iter().map(joined_place).collect(),
+                ..self.clone()
+            });
+        }
+        let mut peers = self.peers.clone();
+        for PeerAt { peer, address } in told {
+            let mut known = peers.iter_mut().filter_map(|place| place.known.as_mut());
+            match known.find(|known| known.id == *peer) {
+                Some(known) => known.address = *address,
+                None => return Err(LayoutError::NotAdmitted { peer: *peer }),
+            }
+        }
+        Ok(Self {
+            peers,
+            ..self.clone()
+        })
+    }
+
     /// Every directory of this machine that holds a drive of the layout.
     pub fn drive_directories(&self) -> Vec<PathBuf> {
-        let of_peers = self.peers.iter().map(|peer| peer.directory.join("drives/0"));
+        let of_peers = self.peers.iter().filter_map(|peer| peer.directory.as_ref());
+        let of_peers = of_peers.map(|directory| directory.join("drives/0"));
         self.drives.iter().cloned().chain(of_peers).collect()
     }
 
@@ -262,10 +284,23 @@ pub fn default_drives(data: &DataDir, code: Code) -> Vec<PathBuf> {
 /// Places for so many storage peers that have not started yet.
 pub fn new_peers(data: &DataDir, count: usize) -> Vec<PeerPlace> {
     let places = (0..count).map(|number| PeerPlace {
-        directory: data.peers().join(number.to_string()),
+        directory: Some(data.peers().join(number.to_string())),
         known: None,
     });
     places.collect()
+}
+
+/// The place of a storage peer elsewhere that was not heard of yet.
+fn joined_place(told: &PeerAt) -> PeerPlace {
+    PeerPlace {
+        directory: None,
+        known: Some(KnownPeer {
+            id: told.peer,
+            address: told.address,
+            domain: String::new(),
+            drives: Vec::new(),
+        }),
+    }
 }
 
 /// Absolute forms of the given directories, which need not exist.
@@ -297,6 +332,7 @@ mod tests {
             code: Code::DEFAULT,
             drives,
             peers: Vec::new(),
+            ledger_members: LEDGER_MEMBERS,
             drives_made: false,
         }
     }
@@ -348,6 +384,7 @@ mod tests {
         layout.peers[3].known = Some(KnownPeer {
             id: net::peer::PeerKey::from_seed(&[7; 32]).id(),
             address: "127.0.0.1:7".parse().unwrap(),
+            domain: "site a".to_owned(),
             drives: vec![[1; 16], [2; 16]],
         });
         layout.write(&data).unwrap();
@@ -357,6 +394,32 @@ mod tests {
         assert!(matches!(error, LayoutError::OtherPeers { known: 7, given: 6 }));
         let error = layout.changed(Some(&["/a".into()]), None).unwrap_err();
         assert!(matches!(error, LayoutError::HasPeers));
+    }
+
+    #[test]
+    fn a_gateway_waits_for_peers_takes_them_all_at_once_and_later_only_other_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::create_or_open(dir.path()).unwrap();
+        let mut waiting = layout(&data);
+        waiting.drives = Vec::new();
+        waiting.write(&data).unwrap();
+        assert_eq!(Layout::read(&data).unwrap(), Some(waiting.clone()));
+
+        let at = |seed: u8, port: u16| PeerAt {
+            peer: net::peer::PeerKey::from_seed(&[seed; 32]).id(),
+            address: SocketAddr::new([10, 0, 0, seed].into(), port),
+        };
+        let told: Vec<PeerAt> = (1..=3).map(|seed| at(seed, 7_400)).collect();
+        let joined = waiting.joined(&told).unwrap();
+        joined.write(&data).unwrap();
+        assert_eq!(Layout::read(&data).unwrap(), Some(joined.clone()));
+        let moved = joined.joined(&[at(2, 7_500)]).unwrap();
+        let address = |layout: &Layout, number: usize| layout.peers[number].known.as_ref().unwrap().address;
+        assert_eq!(address(&moved, 1), at(2, 7_500).address);
+        assert_eq!(address(&moved, 0), address(&joined, 0));
+        let error = joined.joined(&[at(9, 1)]).unwrap_err();
+        assert!(matches!(error, LayoutError::NotAdmitted { peer } if peer == at(9, 1).peer));
+        assert!(matches!(layout(&data).joined(&told), Err(LayoutError::NoGateway)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod control;
 pub mod data_dir;
 pub mod duration;
 pub mod exit;
+pub mod introduction;
 pub mod key_store;
 pub mod layout;
 pub mod logging;

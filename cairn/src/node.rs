@@ -46,7 +46,7 @@ pub enum NodeError {
     },
     /// A first start without a cluster.
     #[error(
-        "the first start of a storage peer needs --cluster: its owner's `cairn status --json` says which, as cluster_id"
+        "the first start of a storage peer needs --join with the invitation that its owner's `cairn status`, or the first start of `cairn gateway`, prints"
     )]
     NoCluster,
     /// A node does not change its cluster.
@@ -66,6 +66,14 @@ pub enum NodeError {
         known: usize,
         /// Drives given.
         given: usize,
+    },
+    /// Nobody could be told where it is.
+    #[error(
+        "--listen {listen} is every address of this machine: say with --advertise ADDRESS:PORT where other peers reach it"
+    )]
+    Advertise {
+        /// The address.
+        listen: SocketAddr,
     },
     /// The port cannot be listened on.
     #[error("--listen {listen}: {why}; choose another with --listen ADDRESS:PORT")]
@@ -90,7 +98,7 @@ impl NodeError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::NoCluster | Self::OtherCluster { .. } | Self::OtherDrives { .. }
+            Self::NoCluster | Self::OtherCluster { .. } | Self::OtherDrives { .. } | Self::Advertise { .. }
         )
     }
 }
@@ -104,6 +112,7 @@ pub struct StoragePeer {
     quic: Arc<Quic>,
     node: Arc<Node>,
     member: Arc<Member>,
+    directory: Arc<Directory>,
     serving: JoinHandle<()>,
 }
 
@@ -128,6 +137,10 @@ impl StoragePeer {
         // First of all: nothing may be known under a key that a crash could take.
         let key = peer_key(&data.peer_key())?;
         let mut settings = NodeSettings::settle(&data, args)?;
+        let listens_on = settings.listen;
+        if settings.reached_at().is_none() {
+            return Err(NodeError::Advertise { listen: listens_on });
+        }
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let gateways = settings.gateways.iter().copied().collect();
         let directory = Directory::open(Arc::clone(&disk), data.known_peers(), gateways);
@@ -155,11 +168,12 @@ impl StoragePeer {
             peer: key.id(),
             role: Role::Node,
             standing: Standing::Active,
-            domain: String::new(),
-            addresses: vec![settings.listen],
+            domain: settings.domain.clone(),
+            addresses: settings.reached_at().into_iter().collect(),
             drives: node.reports().iter().map(|report| report.id).collect(),
         };
         let transport: Arc<dyn Transport> = Arc::<Quic>::clone(&quic);
+        let known = Arc::clone(&directory);
         node.join_ledger(NodeLedger::start(Arc::clone(&member), directory, transport, own));
         let (carrier, service) = (Arc::clone(&quic), Arc::clone(&node));
         Ok(Self {
@@ -170,6 +184,7 @@ impl StoragePeer {
             quic,
             node,
             member,
+            directory: known,
         })
     }
 
@@ -177,7 +192,10 @@ impl StoragePeer {
     pub fn announcement(&self) -> Value {
         json!({
             "peer_id": self.id.to_string(),
-            "address": self.settings.listen,
+            "address": self.reached_at(),
+            "listen": self.settings.listen,
+            "domain": self.settings.domain,
+            "admitted": self.is_admitted(),
             "cluster_id": hex::encode(self.settings.cluster),
             "data": self.data.root(),
             "pid": std::process::id(),
@@ -196,9 +214,14 @@ impl StoragePeer {
             format!("A storage peer serves {}", self.data.root().display()),
             String::new(),
             format!("  peer      {}", self.id),
-            format!("  address   {} (UDP)", self.settings.listen),
+            format!("  address   {} (UDP)", self.reached_at()),
             format!("  cluster   {}", hex::encode(self.settings.cluster)),
-            "  domain    itself: it fails together with no other peer, as far as it knows".to_owned(),
+            match self.settings.domain.as_str() {
+                "" => {
+                    "  domain    itself: it fails together with no other peer, as far as it knows".to_owned()
+                }
+                domain => format!("  domain    {domain}"),
+            },
         ];
         lines.extend(self.drives().map(|(report, directory, state)| {
             let id = hex::encode(report.id);
@@ -206,11 +229,30 @@ impl StoragePeer {
         }));
         let gateways = &self.settings.gateways;
         lines.extend(gateways.iter().map(|gateway| format!("  gateway   {gateway}")));
-        lines.push(match gateways.is_empty() {
-            true => "  waits for a gateway: nobody may call it until it is started with --gateway".to_owned(),
-            false => "  waits for nothing".to_owned(),
-        });
+        let waits = match (gateways.is_empty(), self.is_admitted()) {
+            (true, _) => {
+                vec!["  waits for a gateway: nobody may call it until it is started with --join".to_owned()]
+            }
+            (false, true) => vec!["  waits for nothing".to_owned()],
+            (false, false) => vec![
+                "  waits for being admitted: the owner runs, with the gateway's --data,".to_owned(),
+                String::new(),
+                format!("    cairn node admit {}@{}", self.id, self.reached_at()),
+                String::new(),
+                "  or starts a new cluster's gateway with --join and what stands behind `admit`".to_owned(),
+            ],
+        };
+        lines.extend(waits);
         lines
+    }
+
+    fn reached_at(&self) -> SocketAddr {
+        self.settings.reached_at().unwrap_or(self.settings.listen)
+    }
+
+    /// Whether the ledger knew it when it was last heard of.
+    fn is_admitted(&self) -> bool {
+        self.directory.has_ledger()
     }
 
     fn drives(&self) -> impl Iterator<Item = (DriveReport, &std::path::Path, &'static str)> {
@@ -223,6 +265,16 @@ impl StoragePeer {
             };
             (report, directory.as_path(), state)
         })
+    }
+
+    /// Waits a while until it has heard from the ledger, before which it serves no shards. Whether it has; one that no ledger knows need
+    /// not.
+    pub async fn serves(&self) -> bool {
+        let began = Instant::now();
+        while !self.directory.serves() && began.elapsed() < HEARD_WAIT {
+            tokio::time::sleep(HEARD_LOOK).await;
+        }
+        self.directory.serves()
     }
 
     /// Tells those that call it that it goes, then closes its drives.
@@ -306,6 +358,9 @@ async fn open_member(
     Ok(Member::open(disk, config).await?)
 }
 
+/// How long a start waits for a word of the ledger.
+const HEARD_WAIT: Duration = Duration::from_secs(10);
+const HEARD_LOOK: Duration = Duration::from_millis(20);
 /// How long gateways are told that this peer goes.
 const TELL_WAIT: Duration = Duration::from_secs(1);
 /// How long a node that was left behind may take to let go of its directory.

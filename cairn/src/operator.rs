@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::request::{OnStep, Request};
 
 mod access;
+mod durability;
+mod nodes;
 mod records;
 mod running;
 mod status;

@@ -27,6 +27,32 @@ pub enum Request {
         /// Shards of the sample, at most.
         samples: u64,
     },
+    /// `cairn node admit`.
+    NodeAdmit {
+        /// The peer with its address.
+        peer: String,
+        /// Its failure domain, if it is told.
+        domain: Option<String>,
+    },
+    /// `cairn node drain`.
+    NodeDrain {
+        /// The peer's id, or the beginning of it.
+        peer: String,
+        /// Whether it takes part again.
+        undo: bool,
+    },
+    /// `cairn node remove`.
+    NodeRemove {
+        /// The peer's id, or the beginning of it.
+        peer: String,
+        /// Whether it is lost.
+        lost: bool,
+    },
+    /// `cairn rebalance`.
+    Rebalance {
+        /// Whether nothing is to be moved.
+        dry_run: bool,
+    },
     /// `cairn key create`.
     KeyCreate(NewKey),
     /// `cairn key list`.

@@ -8,20 +8,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use engine::disk::{Disk, RealDisk};
-use engine::view::{View, ViewError};
-use net::cluster::ClusterOpenError;
-use net::ledger::LedgerOpenError;
-use net::{Cluster, LedgerError};
-use s3_gateway::session::{Recorder, RecorderError, Session, SessionError, SessionOptions, SessionParts};
+use engine::view::View;
+use net::Cluster;
+use net::cluster::ReplaceOptions;
+use net::membership::{PeerEntry, Role};
+use s3_gateway::session::{Recorder, Session, SessionOptions, SessionParts};
 use s3_gateway::sessions::Sessions;
-use scopes::{CollectorDelegation, Signed, StatementError, VaultId, Wallet, Window};
+use scopes::{CollectorDelegation, Signed, VaultId, Wallet, Window};
 use vault::keyfile::Keyfile;
 
 use crate::config::UpConfig;
 use crate::data_dir::{DataDir, DataDirError};
 use crate::key_store::{KeyStore, KeyStoreError, Passphrase, keyring, random};
-use crate::layout::{KnownPeer, Layout, LayoutError};
+use crate::layout::Layout;
 
+mod error;
 pub mod ledger;
 mod opening;
 pub(crate) mod peers;
@@ -29,9 +30,12 @@ pub mod rebuild;
 pub(crate) mod root_key;
 
 use ledger::OpenLedger;
-use opening::{open_cluster, open_log, open_stores, open_view, settle_layout, view_cache_bytes};
-use peers::PeerNodes;
+use opening::{
+    open_cluster, open_log, open_stores, open_view, peer_options, settle_layout, view_cache_bytes,
+};
+use peers::{PeerNodes, membership};
 
+pub use error::RuntimeError;
 pub(crate) use opening::fresh_log_id;
 pub(crate) use peers::settle::ledgers_of_peers;
 pub use root_key::{RootKeyError, RootKeyFound};
@@ -39,7 +43,7 @@ pub use root_key::{RootKeyError, RootKeyFound};
 /// Everything that is open.
 pub struct Runtime {
     /// The data directory, locked.
-    pub data: DataDir,
+    pub data: Arc<DataDir>,
     /// Drives and code.
     pub layout: Layout,
     /// The ledger.
@@ -47,7 +51,9 @@ pub struct Runtime {
     /// The drives.
     pub cluster: Arc<Cluster>,
     /// The storage peers that run with this process, if drives are theirs.
-    pub(crate) peers: Option<PeerNodes>,
+    pub(crate) peers: Option<Arc<PeerNodes>>,
+    /// Follows what the ledger says of them.
+    following: Option<tokio::task::JoinHandle<()>>,
     /// The activity log.
     pub recorder: Recorder,
     /// The open vaults.
@@ -68,106 +74,6 @@ impl std::fmt::Debug for Runtime {
             .field("data", &self.data.root())
             .finish_non_exhaustive()
     }
-}
-
-/// Why a data directory does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    /// The machine cannot run the erasure code.
-    #[error(transparent)]
-    Cpu(#[from] engine::erasure::CpuTooOld),
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// The keys cannot be used.
-    #[error(transparent)]
-    Keys(#[from] KeyStoreError),
-    /// The layout cannot be used.
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    /// The configuration does not fit.
-    #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
-    /// The ledger does not open.
-    #[error("ledger: {0}")]
-    LedgerOpen(#[from] LedgerOpenError),
-    /// The ledger does not answer.
-    #[error("ledger: {0}")]
-    Ledger(#[from] LedgerError),
-    /// The drives do not open.
-    #[error("drives: {0}")]
-    Drives(#[from] ClusterOpenError),
-    /// The ledger is older than the drives: an old copy of it, or an empty one, was put in place.
-    #[error(
-        "the drives know lease {drives} and the ledger only {newest}: it is an older copy, and starting from it would lose what was written since. Put the newest ledger back, or set it aside and run `cairn vault rebuild`"
-    )]
-    LedgerBehind {
-        /// The highest lease on the drives.
-        drives: u64,
-        /// The newest lease of the ledger.
-        newest: u64,
-    },
-    /// So few storage peers answer that an old copy of the ledger could not be told from the newest.
-    #[error(
-        "the storage peers of {here} of {drives} drives answer: too few to tell whether the ledger is the newest. Start the others first; the log says why they do not"
-    )]
-    TooFewPeers {
-        /// Drives whose peers answer.
-        here: usize,
-        /// Drives of the layout.
-        drives: usize,
-    },
-    /// The activity log does not open.
-    #[error("activity log: {0}")]
-    Activity(#[from] RecorderError),
-    /// A view does not open, also after it was made anew.
-    #[error("view: {0}")]
-    View(#[from] ViewError),
-    /// A vault has no root key in force.
-    #[error("root key: {0}")]
-    RootKey(#[from] RootKeyError),
-    /// A vault does not open.
-    #[error("vault {vault}: {source}")]
-    Vault {
-        /// The vault.
-        vault: VaultId,
-        /// Why.
-        source: SessionError,
-    },
-    /// The collector's delegation cannot be signed.
-    #[error("the collector of a vault cannot be named: {0}")]
-    Delegation(#[from] StatementError),
-    /// A storage peer that has to start does not.
-    #[error("the storage peer {dir} does not start: {why}")]
-    Peer {
-        /// Its data directory.
-        dir: String,
-        /// Why.
-        why: String,
-    },
-    /// The storage peers have no ledger that answers.
-    #[error(
-        "the ledger of the storage peers does not answer: {0}. More than half of its members have to run; the log says which do not. If they lost it for good, `cairn vault rebuild` makes it anew from the drives"
-    )]
-    LedgerPeers(String),
-    /// There is no port from which storage peers can be called.
-    #[error("no way to the storage peers: {0}")]
-    PeerPort(String),
-    /// A rebuild over a ledger that can be read.
-    #[error("{dir} has a ledger that can be read: nothing was rebuilt. With --force it is set aside")]
-    LedgerReadable {
-        /// The data directory.
-        dir: String,
-    },
-    /// A rebuild without drives.
-    #[error("no drive was found for {dir}: name each with --drive, in their old order")]
-    NoDrives {
-        /// The data directory.
-        dir: String,
-    },
-    /// The S3 gateway does not start.
-    #[error("S3 port: {0}")]
-    Gateway(String),
 }
 
 impl Runtime {
@@ -196,7 +102,8 @@ impl Runtime {
         }
         layout.write(&data)?;
 
-        let stores = open_stores(&disk, &data, &mut layout, &keys).await?;
+        let options = peer_options(config, &layout);
+        let stores = open_stores(&disk, &data, &mut layout, &keys, options).await?;
         let peers = stores.peers;
         let parts = Parts {
             disk,
@@ -208,7 +115,7 @@ impl Runtime {
         };
         let opened = Self::open_over(parts, peers.as_ref(), config).await;
         match (opened, peers) {
-            (Ok(runtime), peers) => Ok(Self { peers, ..runtime }),
+            (Ok(runtime), peers) => Ok(runtime.with(peers)),
             (Err(error), Some(peers)) => {
                 peers.close().await;
                 Err(error)
@@ -261,11 +168,12 @@ impl Runtime {
                 lifecycle_day_ms: config.lifecycle_day_ms,
                 code: layout.code,
             },
-            data,
+            data: Arc::new(data),
             layout,
             ledger,
             cluster,
             peers: None,
+            following: None,
             recorder,
             sessions: Sessions::new(Vec::new()),
             lease,
@@ -279,6 +187,24 @@ impl Runtime {
         }
         runtime.note_rebuild().await?;
         Ok(runtime)
+    }
+
+    /// The same with its storage peers, of which the ledger's word is followed from now on, and whose shards are placed anew when they go.
+    fn with(mut self, peers: Option<PeerNodes>) -> Self {
+        let (Some(peers), OpenLedger::Followed(ledger)) = (peers.map(Arc::new), &self.ledger) else {
+            return self;
+        };
+        let following = membership::follow(
+            Arc::clone(&peers),
+            ledger.clone(),
+            Arc::clone(&self.cluster),
+            Arc::clone(&self.data),
+        );
+        self.following = Some(tokio::spawn(following));
+        self.cluster
+            .start_replacing(self.ledger.shared(), self.lease, ReplaceOptions::default());
+        self.peers = Some(peers);
+        self
     }
 
     /// After a rebuild: writes it into the activity log, once.
@@ -348,10 +274,11 @@ impl Runtime {
             .map(|keyfile| keyfile.vault)
     }
 
-    /// What is known of the storage peers that run with this process.
-    pub fn peer_nodes(&self) -> impl Iterator<Item = &KnownPeer> {
-        let nodes = self.peers.iter().flat_map(|peers| peers.nodes());
-        nodes.filter_map(|node| node.place.known.as_ref())
+    /// The storage peers, as the ledger says.
+    pub fn peer_entries(&self) -> Vec<PeerEntry> {
+        let mut known = self.peers.as_ref().map(|peers| peers.known()).unwrap_or_default();
+        known.retain(|entry| entry.role == Role::Node);
+        known
     }
 
     /// Resolves with a sentence when the ledger or the activity log has failed: the process then ends.
@@ -367,6 +294,9 @@ impl Runtime {
 
     /// Closes everything cleanly, as far as it goes.
     pub async fn close(&self) {
+        if let Some(following) = &self.following {
+            following.abort();
+        }
         for session in self.sessions.all() {
             if let Err(error) = session.close().await {
                 tracing::warn!(%error, vault = %session.vault(), "closing a vault");

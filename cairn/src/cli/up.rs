@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::byte_size::ByteSize;
 use crate::duration::Span;
+use crate::introduction::PeerAt;
 
 /// `up`.
 #[derive(Args, Clone, Debug, Default)]
@@ -18,6 +19,35 @@ pub struct UpArgs {
     /// this one, each a failure domain. The first five keep the ledger together [at least as many as a pack has shards; env CAIRN_PEERS]
     #[arg(long, value_name = "N")]
     pub peers: Option<usize>,
+    /// What the gateway is to be.
+    #[command(flatten)]
+    pub front: FrontArgs,
+}
+
+/// `gateway`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct GatewayArgs {
+    /// A storage peer, ed25519:…@ADDRESS:PORT, as it prints it when it starts [repeatable; on the first start every one of the cluster,
+    /// later what is remembered]
+    #[arg(long = "join", value_name = "PEER@ADDR")]
+    pub join: Vec<PeerAt>,
+    /// The cluster, if its storage peers were another gateway's before, whose `cairn status` says it; on the first start
+    #[arg(long, value_name = "HEX", value_parser = super::node::cluster_id)]
+    pub cluster: Option<[u8; 16]>,
+    /// The address from which it calls them [every one of this machine, or 127.0.0.1 if all of them are there]
+    #[arg(long, value_name = "IP")]
+    pub from: Option<std::net::IpAddr>,
+    /// What the gateway is to be.
+    #[command(flatten)]
+    pub front: FrontArgs,
+}
+
+/// What `up` and `gateway` have in common.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FrontArgs {
+    /// Most members of the ledger among the storage peers: 1, 3 or 5 [default 5; env CAIRN_LEDGER_MEMBERS]
+    #[arg(long, value_name = "N")]
+    pub ledger_members: Option<String>,
     /// Data and parity shards of a pack [default 4+2; env CAIRN_CODE]
     #[arg(long, value_name = "K+M")]
     pub code: Option<String>,

@@ -21,6 +21,12 @@ pub(super) async fn run(global: &GlobalArgs, args: &NodeArgs) -> Result<(), Fail
     } else {
         peer.description().into_iter().for_each(print_line);
     }
+    // A parent waits for all of its peers together, once they all run.
+    if !args.until_stdin_closes && !peer.serves().await {
+        tracing::warn!(
+            "the ledger does not answer: shards are served once more than half of its members run"
+        );
+    }
     print_line("ready");
     let told = async {
         match parent {

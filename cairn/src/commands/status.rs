@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::byte_size::ByteSize;
 use crate::cli::GlobalArgs;
+use crate::commands::cluster;
 use crate::commands::reach::ask;
 use crate::exit::Failure;
 use crate::output::{Table, print_json, print_line, wrapped};
@@ -53,8 +54,9 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
         }
     }
     print_line("");
-    peers(&status);
+    cluster::peers(&status);
     figure("packs", &packs(&status));
+    cluster::replacing(&status);
     figure(
         "space",
         &format!(
@@ -64,17 +66,7 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
             size("/allocated_bytes")
         ),
     );
-    let open = list(&status, "vaults")
-        .iter()
-        .filter_map(|vault| vault.get("open_upload_bytes").and_then(Value::as_u64))
-        .fold(0, u64::saturating_add);
-    if open > 0 {
-        let open = ByteSize(open);
-        figure(
-            "uploads",
-            &format!("{open} in parts of uploads that are not completed: aborting them gives it back"),
-        );
-    }
+    open_uploads(&status);
     figure(
         "ledger",
         &format!(
@@ -88,49 +80,35 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     figure("activity", &format!("{} records", number("/activity/records")));
     // A key is one word, to be copied whole.
     figure("log key", text("/activity/log_key"));
+    cluster::durability(&status);
+    cluster::invitation(&status);
     print_line("");
     vaults(&status).print(2);
     Ok(())
 }
 
-/// Prints how many storage peers there are, where they listen, and which do not answer.
-fn peers(status: &Value) {
-    let peers = list(status, "peers");
-    if peers.is_empty() {
-        return;
+/// Prints what lies in parts of uploads that nobody completed.
+fn open_uploads(status: &Value) {
+    let open = list(status, "vaults")
+        .iter()
+        .filter_map(|vault| vault.get("open_upload_bytes").and_then(Value::as_u64))
+        .fold(0, u64::saturating_add);
+    if open > 0 {
+        let open = ByteSize(open);
+        figure(
+            "uploads",
+            &format!("{open} in parts of uploads that are not completed: aborting them gives it back"),
+        );
     }
-    let text = |peer: &Value, name: &str| peer.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
-    let addresses: Vec<_> = peers.iter().map(|peer| text(peer, "address")).collect();
-    sentence(&format!(
-        "{} hold the drives, each its own failure domain, listening on {}",
-        count(peers.len() as u64, "storage peer"),
-        addresses.join(", ")
-    ));
-    let answers = |peer: &&Value| peer.get("answers").and_then(Value::as_bool).unwrap_or(false);
-    for peer in peers.iter().filter(|peer| !answers(peer)) {
-        let (id, address) = (text(peer, "peer_id"), text(peer, "address"));
-        match peer.get("start_again").and_then(Value::as_str) {
-            Some(command) => {
-                sentence(&format!("{id} at {address} DOES NOT RUN. This starts it again:"));
-                // To be copied whole.
-                print_line(format!("    {command}"));
-            }
-            None => sentence(&format!(
-                "{id} at {address} DOES NOT ANSWER: {}",
-                text(peer, "why_silent")
-            )),
-        }
-    }
-    print_line("");
 }
 
 /// Prints a sentence below the first line.
-fn sentence(text: &str) {
+pub(super) fn sentence(text: &str) {
     wrapped("  ", text, 2, WIDTH).into_iter().for_each(print_line);
 }
 
 /// Prints a figure under its name.
-fn figure(name: &str, text: &str) {
+pub(super) fn figure(name: &str, text: &str) {
     let first = format!("  {name:<FIGURE_NAME$}  ");
     wrapped(&first, text, FIGURE_NAME + 4, WIDTH)
         .into_iter()
@@ -141,7 +119,7 @@ fn figure(name: &str, text: &str) {
 const WIDTH: usize = 80;
 const FIGURE_NAME: usize = 8;
 /// How the name of a storage peer begins.
-const PEER_PREFIX: &str = "ed25519:";
+pub(super) const PEER_PREFIX: &str = "ed25519:";
 
 /// How many packs there are, and what is missing of them.
 fn packs(status: &Value) -> String {

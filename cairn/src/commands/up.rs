@@ -1,5 +1,6 @@
 //! `cairn up`: everything in one process, until it is told to stop.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -21,10 +22,15 @@ use crate::serve::{S3Front, S3Port};
 
 pub(super) async fn run(global: &GlobalArgs, args: &UpArgs) -> Result<(), Failure> {
     let config = UpConfig::gather(args, &|name| std::env::var(name).ok())?;
-    let secret = passphrase(global.passphrase_file.as_deref())?;
-    // The lock first, so that a second start says who serves the directory and not that a port is taken; then the
-    // ports, so that nothing is made when they are.
+    // The lock first, so that a second start says who serves the directory and not that a port is taken.
     let data = DataDir::create_or_open(&global.data)?;
+    serve(global, data, config).await
+}
+
+/// Serves a data directory until it is told to stop.
+pub(super) async fn serve(global: &GlobalArgs, data: DataDir, config: UpConfig) -> Result<(), Failure> {
+    let secret = passphrase(global.passphrase_file.as_deref())?;
+    // The ports first, so that nothing is made when they are taken.
     let port = S3Port::bind(&config).await?;
     let admin = AdminServer::bind(config.admin).await?;
     let mut signals = Signals::listen()?;
@@ -111,9 +117,9 @@ impl Serving {
                 "vault_id": vault.as_ref().map(|session| session.vault().to_string()),
                 "access_key_id": self.root.as_ref().map(|root| &root.access_key_id),
                 "secret_access_key": secret.map(|secret| secret.expose()),
-                "peers": runtime.peer_nodes().map(|peer| json!({
-                    "peer_id": peer.id.to_string(),
-                    "address": peer.address,
+                "peers": runtime.peer_entries().iter().map(|peer| json!({
+                    "peer_id": peer.peer.to_string(),
+                    "address": peer.addresses.first(),
                 })).collect::<Vec<_>>(),
             }));
         } else {
@@ -149,9 +155,11 @@ impl Serving {
             self.admin, self.region
         ));
         print_line(format!("  access key  {id}{of_vault}\n  secret      {shown}"));
-        for (number, peer) in runtime.peer_nodes().enumerate() {
+        for (number, peer) in runtime.peer_entries().iter().enumerate() {
             let name = if number == 0 { "peers" } else { "" };
-            print_line(format!("  {name:<10}  {} at {}", peer.id, peer.address));
+            let address = peer.addresses.first().map(SocketAddr::to_string);
+            let address = address.unwrap_or_else(|| "an unknown address".to_owned());
+            print_line(format!("  {name:<10}  {} at {address}", peer.peer));
         }
         print_line("\nTo try it, paste:\n");
         match secret {

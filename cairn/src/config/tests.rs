@@ -19,7 +19,10 @@ fn with_file(text: &str) -> (tempfile::TempDir, UpArgs) {
     (
         dir,
         UpArgs {
-            config: Some(path),
+            front: crate::cli::FrontArgs {
+                config: Some(path),
+                ..Default::default()
+            },
             ..UpArgs::default()
         },
     )
@@ -37,7 +40,7 @@ fn without_any_source_the_defaults_hold() {
 #[test]
 fn a_flag_beats_the_environment_and_that_beats_the_file() {
     let (_dir, mut args) = with_file("region = \"from-file\"\ns3 = \"127.0.0.1:1\"\nadmin = \"127.0.0.1:2\"");
-    args.region = Some("from-flag".to_owned());
+    args.front.region = Some("from-flag".to_owned());
     let env = [("CAIRN_REGION", "from-env"), ("CAIRN_S3", "127.0.0.1:3")];
     let config = gather(&args, &env).unwrap();
     assert_eq!(config.region, "from-flag");

@@ -30,6 +30,10 @@ pub struct NodeSettings {
     pub gateways: Vec<PeerId>,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where others reach it, if that is another address.
+    pub advertise: Option<SocketAddr>,
+    /// What it fails together with, by name; empty if it has none.
+    pub domain: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,26 +46,35 @@ struct NodeFile {
     drives_made: bool,
     gateways: Vec<String>,
     listen: SocketAddr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    advertise: Option<SocketAddr>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    domain: String,
 }
 
 impl NodeSettings {
     /// What is remembered, changed by what is told; on a first start what is told, and the defaults.
     pub fn settle(data: &DataDir, args: &NodeArgs) -> Result<Self, NodeError> {
         let drives = absolute(&args.drives);
+        let invited = args.join.as_ref();
+        let told_cluster = invited.map(|invited| invited.cluster).or(args.cluster);
+        let told_gateways = invited.map_or(&args.gateways, |invited| &invited.gateways);
         let Some(mut known) = Self::read(data)? else {
             return Ok(Self {
-                cluster: args.cluster.ok_or(NodeError::NoCluster)?,
+                cluster: told_cluster.ok_or(NodeError::NoCluster)?,
                 id_seed: *random()?,
                 drives: match drives.is_empty() {
                     true => vec![data.drives().join("0")],
                     false => drives,
                 },
                 drives_made: false,
-                gateways: args.gateways.clone(),
+                gateways: told_gateways.clone(),
                 listen: args.listen.unwrap_or(ANY_PORT),
+                advertise: args.advertise,
+                domain: args.domain.clone().unwrap_or_default(),
             });
         };
-        if let Some(told) = args.cluster.filter(|told| *told != known.cluster) {
+        if let Some(told) = told_cluster.filter(|told| *told != known.cluster) {
             return Err(NodeError::OtherCluster {
                 known: hex::encode(known.cluster),
                 told: hex::encode(told),
@@ -77,11 +90,21 @@ impl NodeSettings {
             }
             known.drives = drives;
         }
-        if !args.gateways.is_empty() {
-            known.gateways.clone_from(&args.gateways);
+        if !told_gateways.is_empty() {
+            known.gateways.clone_from(told_gateways);
+        }
+        known.advertise = args.advertise.or(known.advertise);
+        if let Some(domain) = &args.domain {
+            known.domain.clone_from(domain);
         }
         known.listen = args.listen.unwrap_or(known.listen);
         Ok(known)
+    }
+
+    /// Where others reach it. None if that has to be said: it listens on every address of the machine.
+    pub fn reached_at(&self) -> Option<SocketAddr> {
+        let here = Some(self.listen).filter(|listen| !listen.ip().is_unspecified());
+        self.advertise.or(here)
     }
 
     /// What `data` remembers, if it does.
@@ -119,6 +142,8 @@ impl NodeSettings {
             drives_made: file.drives_made,
             gateways: gateways.collect::<Result<_, _>>()?,
             listen: file.listen,
+            advertise: file.advertise,
+            domain: file.domain,
         }))
     }
 
@@ -137,6 +162,8 @@ impl NodeSettings {
             drives_made: self.drives_made,
             gateways: self.gateways.iter().map(PeerId::to_string).collect(),
             listen: self.listen,
+            advertise: self.advertise,
+            domain: self.domain.clone(),
         };
         let mut bytes = serde_json::to_vec_pretty(&file).map_err(|_| NodeError::Damaged {
             path: data.node().display().to_string(),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
+use crate::introduction::PeerAt;
 use crate::key_store::KeyStoreError;
-use crate::operator::{ErrorCode, Operate, OperatorError, S3Stream, access, records, status, tend};
+use crate::operator::{ErrorCode, Operate, OperatorError, S3Stream, access, nodes, records, status, tend};
 use crate::request::{OnStep, Request};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::serve::S3Front;
@@ -37,6 +38,14 @@ impl Operator {
             Request::Scrub => tend::scrub(runtime, on_step).await,
             Request::Gc => tend::gc(runtime, on_step).await,
             Request::Challenge { samples } => tend::challenge(runtime, samples, on_step).await,
+            Request::NodeAdmit { peer, domain } => {
+                let at = peer.parse::<PeerAt>();
+                let at = at.map_err(|error| OperatorError::new(ErrorCode::BadRequest, error.to_string()))?;
+                nodes::admit(runtime, at, domain).await
+            }
+            Request::NodeDrain { peer, undo } => nodes::drain(runtime, &peer, undo, on_step).await,
+            Request::NodeRemove { peer, lost } => nodes::remove(runtime, &peer, lost).await,
+            Request::Rebalance { dry_run } => nodes::rebalance(runtime, dry_run, on_step).await,
             Request::KeyCreate(new) => access::create(runtime, new).await,
             Request::KeyList { vault } => access::list(runtime, vault.as_deref()),
             Request::KeyRevoke { vault, access_key_id } => {
@@ -120,6 +129,7 @@ impl From<RuntimeError> for OperatorError {
         match error {
             RuntimeError::Keys(error) => error.into(),
             RuntimeError::Vault { source, .. } => source.into(),
+            RuntimeError::PeerAway { .. } => Self::new(ErrorCode::Unavailable, error.to_string()),
             other => Self::new(ErrorCode::Failed, other.to_string()),
         }
     }

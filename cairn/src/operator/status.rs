@@ -1,10 +1,16 @@
 //! Figures for people and programs: `status`, `vault list`, `scope list`.
 
-use net::cluster::{DriveState, DriveStatus, packs_of};
+use net::cluster::{DriveState, DriveStatus, Standing, packs_of};
+use net::ledger::wire::{LedgerCall, LedgerReply};
+use net::membership::{PeerEntry, Role};
+use net::peer::PeerId;
 use serde_json::{Value, json};
 
-use crate::operator::{OperatorError, tend};
+use crate::introduction::{GATEWAYS_MAX, Invitation};
+use crate::operator::nodes::standing_name;
+use crate::operator::{OperatorError, durability, tend};
 use crate::runtime::Runtime;
+use crate::runtime::ledger::OpenLedger;
 use crate::runtime::peers::{PeerNode, start_again};
 use crate::serve::S3Front;
 
@@ -12,7 +18,9 @@ use crate::serve::S3Front;
 pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, OperatorError> {
     // A drive that was taken away a moment ago is not shown as if it were there.
     runtime.cluster.check_drives().await;
-    let cluster = runtime.cluster.status();
+    let mut cluster = runtime.cluster.status();
+    // Those of peers that were removed are no part of it any more.
+    cluster.drives.retain(|drive| drive.standing != Standing::Gone);
     let ledger = runtime.ledger.status();
     let reader = runtime.recorder.reader();
     let is_lost = |drive: &&DriveStatus| drive.state == DriveState::Lost;
@@ -23,6 +31,7 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         .tally(&|| packs_of(&*shared))
         .await
         .map_err(tend::failed)?;
+    let durability = durability::durability(runtime).await?;
     let code = runtime.layout.code;
     let (survives, may_lose) = survives(
         code.data(),
@@ -48,7 +57,10 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         "writable": writes.is_ok(),
         "writes_refused_because": writes.err().map(|error| error.to_string()),
         "drives": cluster.drives.iter().map(drive_json).collect::<Vec<_>>(),
-        "peers": peers(runtime),
+        "peers": peers(runtime, &members(runtime).await),
+        "invitation": invitation(runtime),
+        "replacing": replacing(runtime),
+        "durability": durability,
         "live_bytes": sum(|drive| drive.live_bytes),
         "garbage_bytes": sum(|drive| drive.garbage_bytes),
         "allocated_bytes": sum(|drive| drive.allocated_bytes),
@@ -74,27 +86,77 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
     }))
 }
 
-/// The storage peers that run with this process.
-fn peers(runtime: &Runtime) -> Vec<Value> {
+/// The storage peers: what the ledger says of each, whether it answers, and which of them run with this process.
+fn peers(runtime: &Runtime, members: &[PeerId]) -> Vec<Value> {
     let asked = runtime.cluster.peers();
-    let row = |node: &PeerNode| {
-        let known = node.place.known.as_ref()?;
-        let silent = asked.iter().find(|peer| peer.id == known.id)?.why_silent.as_ref();
-        let pid = node.pid();
-        Some(json!({
-            "peer_id": known.id.to_string(),
-            "address": known.address,
-            "directory": node.place.directory,
-            "drives": known.drives.iter().map(hex::encode).collect::<Vec<_>>(),
-            "running": pid.is_some(),
+    let row = |entry: &PeerEntry| {
+        let found = asked.iter().find(|peer| peer.id == entry.peer);
+        let silent = found.and_then(|peer| peer.why_silent.as_ref());
+        let nodes = runtime.peers.iter().flat_map(|peers| peers.nodes());
+        let child = nodes.into_iter().find(|node| node.id() == Some(entry.peer));
+        let directory = child.and_then(|node| node.place.directory.as_deref());
+        let pid = child.and_then(PeerNode::pid);
+        json!({
+            "peer_id": entry.peer.to_string(),
+            "address": entry.addresses.first(),
+            "domain": entry.domain,
+            "standing": standing_name(entry.standing),
+            "ledger_member": members.contains(&entry.peer),
+            "drives": entry.drives.iter().map(hex::encode).collect::<Vec<_>>(),
+            "directory": directory,
+            "running": directory.map(|_| pid.is_some()),
             "pid": pid,
             "answers": silent.is_none(),
             "why_silent": silent,
-            "start_again": pid.is_none().then(|| start_again(&node.place.directory)),
-        }))
+            "start_again": directory.filter(|_| pid.is_none()).map(start_again),
+        })
     };
-    let nodes = runtime.peers.iter().flat_map(|peers| peers.nodes());
-    nodes.filter_map(row).collect()
+    runtime.peer_entries().iter().map(row).collect()
+}
+
+/// What storage peers are started with, if there are any.
+fn invitation(runtime: &Runtime) -> Option<String> {
+    let peers = runtime.peers.as_ref()?;
+    let known = peers.known();
+    let gateways = known
+        .iter()
+        .filter(|entry| entry.role == Role::Gateway && entry.standing != Standing::Gone);
+    let others = gateways
+        .map(|entry| entry.peer)
+        .filter(|gateway| *gateway != peers.own());
+    let invitation = Invitation {
+        cluster: runtime.layout.cluster,
+        gateways: [peers.own()]
+            .into_iter()
+            .chain(others)
+            .take(GATEWAYS_MAX)
+            .collect(),
+    };
+    Some(invitation.to_string())
+}
+
+/// The members of the ledger, as far as they answer.
+async fn members(runtime: &Runtime) -> Vec<PeerId> {
+    let OpenLedger::Followed(ledger) = &runtime.ledger else {
+        return Vec::new();
+    };
+    match ledger.ask(&LedgerCall::Members).await {
+        Ok(LedgerReply::Members { voters, .. }) => voters,
+        _ => Vec::new(),
+    }
+}
+
+/// What is placed anew at the moment.
+fn replacing(runtime: &Runtime) -> Value {
+    runtime.cluster.replacing().map_or(Value::Null, |progress| {
+        json!({
+            "packs_done": progress.done,
+            "packs": progress.total,
+            "shards_rebuilt": progress.shards_rebuilt,
+            "bytes_rebuilt": progress.bytes_rebuilt,
+            "seconds_left": progress.seconds_left,
+        })
+    })
 }
 
 /// Each vault with its size.

@@ -226,11 +226,11 @@ async fn allocated(runtime: &Runtime) -> u64 {
     status.drives.iter().map(|drive| drive.allocated_bytes).sum()
 }
 
-fn alone(runtime: &Runtime) -> Result<MutexGuard<'_, ()>, OperatorError> {
+pub(super) fn alone(runtime: &Runtime) -> Result<MutexGuard<'_, ()>, OperatorError> {
     runtime.tending.try_lock().map_err(|_| {
         OperatorError::new(
             ErrorCode::Busy,
-            "a repair, scrub or gc is under way: wait until it is done",
+            "a repair, scrub, rebalance or gc is under way: wait until it is done",
         )
     })
 }

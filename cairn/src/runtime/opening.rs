@@ -19,11 +19,11 @@ use scopes::VaultId;
 
 use super::RuntimeError;
 use super::ledger::OpenLedger;
-use super::peers::{self, PeerNodes, settle};
+use super::peers::{self, PeerNodes, PeerOptions, membership, settle};
 use crate::config::{ConfigError, UpConfig, check_drives, check_peers};
 use crate::data_dir::{DataDir, make_private_dir};
 use crate::key_store::{KeyStore, KeyStoreError, random};
-use crate::layout::{Layout, absolute, default_drives, new_peers};
+use crate::layout::{LEDGER_MEMBERS, Layout, absolute, default_drives, new_peers};
 
 /// What is opened before the drives.
 pub(super) struct Stores {
@@ -40,6 +40,7 @@ pub(super) async fn open_stores(
     data: &DataDir,
     layout: &mut Layout,
     keys: &KeyStore,
+    options: PeerOptions,
 ) -> Result<Stores, RuntimeError> {
     let cache_bytes = view_cache_bytes(keys.keyfiles().len());
     let views = keys
@@ -48,28 +49,27 @@ pub(super) async fn open_stores(
         .map(|keyfile| open_view(data, keyfile.vault, cache_bytes));
     let views = join_all(views);
     if !layout.peers.is_empty() {
-        return open_stores_of_peers(disk, data, layout, views).await;
+        return open_stores_of_peers(disk, data, layout, options, views).await;
     }
-    let (ledger, views, peers) = if layout.drives_made {
+    let (ledger, views) = if layout.drives_made {
         // Each to its end: none is left running when another fails.
-        tokio::join!(open_ledger(disk, data), views, PeerNodes::open(data, layout))
+        tokio::join!(open_ledger(disk, data), views)
     } else {
         let ledger = open_ledger(disk, data).await?;
-        (Ok(ledger), views.await, PeerNodes::open(data, layout).await)
+        (Ok(ledger), views.await)
     };
-    let peers = peers?;
-    let stores = ledger.and_then(|ledger| {
-        let ledger = OpenLedger::Local(ledger);
-        Ok((ledger, views.into_iter().collect::<Result<_, _>>()?))
-    });
-    match stores {
-        Ok((ledger, views)) => Ok(Stores { ledger, views, peers }),
-        Err(error) => {
-            if let Some(peers) = peers {
-                peers.close().await;
-            }
-            Err(error)
-        }
+    Ok(Stores {
+        ledger: OpenLedger::Local(ledger?),
+        views: views.into_iter().collect::<Result<_, _>>()?,
+        peers: None,
+    })
+}
+
+/// How storage peers are opened under a configuration.
+pub(super) fn peer_options(config: &UpConfig, layout: &Layout) -> PeerOptions {
+    PeerOptions {
+        members_max: layout.ledger_members,
+        from: config.join.as_ref().and_then(|join| join.from),
     }
 }
 
@@ -78,15 +78,22 @@ async fn open_stores_of_peers(
     disk: &Arc<dyn Disk>,
     data: &DataDir,
     layout: &mut Layout,
+    options: PeerOptions,
     views: impl Future<Output = Vec<Result<Arc<dyn View>, RuntimeError>>>,
 ) -> Result<Stores, RuntimeError> {
     if !layout.drives_made {
         settle::note_beginning(data)?;
     }
     let opening = async {
-        let Some(peers) = PeerNodes::open(data, layout).await? else {
+        let Some(peers) = PeerNodes::open(data, layout, options).await? else {
             return Err(RuntimeError::LedgerPeers("there are none".to_owned()));
         };
+        let holds = membership::holds_packs(&peers.known(), layout.code, None);
+        if !layout.drives_made && !holds {
+            peers.close().await;
+            let code = layout.code.to_string();
+            return Err(RuntimeError::FewPlaces { code });
+        }
         match settle::open_ledger(disk, data, &peers).await {
             Ok(ledger) => Ok((ledger, peers)),
             Err(error) => {
@@ -130,6 +137,11 @@ pub(super) fn settle_layout(
         }
     };
     layout.check_peers(config.peers)?;
+    let mut layout = match &config.join {
+        Some(join) => layout.joined(&join.peers)?,
+        None => layout,
+    };
+    layout.ledger_members = config.ledger_members.unwrap_or(layout.ledger_members);
     check_places(&layout)?;
     Ok(layout)
 }
@@ -138,7 +150,9 @@ pub(super) fn settle_layout(
 pub(super) fn check_places(layout: &Layout) -> Result<(), ConfigError> {
     match layout.peers.len() {
         0 => check_drives(&layout.drives, layout.code),
-        peers => check_peers(peers, layout.code),
+        peers if layout.runs_peers() => check_peers(peers, layout.code),
+        // What drives they have is heard from them.
+        _ => Ok(()),
     }
 }
 
@@ -155,6 +169,7 @@ pub(super) fn found_layout(
             code,
             drives: Vec::new(),
             peers: new_peers(data, count),
+            ledger_members: LEDGER_MEMBERS,
             drives_made: true,
         });
     }
@@ -164,6 +179,7 @@ pub(super) fn found_layout(
         code,
         drives,
         peers: Vec::new(),
+        ledger_members: LEDGER_MEMBERS,
         drives_made: true,
     })
 }
@@ -185,6 +201,7 @@ fn new_layout(
         drives_made: data.contents(&drives).ledger,
         drives,
         peers: new_peers(data, peers.unwrap_or(0)),
+        ledger_members: LEDGER_MEMBERS,
     })
 }
 

@@ -1,17 +1,18 @@
-//! The storage peers that run with this process: `cairn node` on this machine, and the way to them.
+//! The storage peers of this process, and the way to them: `cairn node` on this machine as its children, or elsewhere.
 //!
-//! The keys stay here; a peer is told the cluster's id and this process's peer id, and the first of them keep the ledger together
-//! (`settle`). Invariants: on a first start all
-//! start or none is left; later one that does not start is a lost place and nothing more; and whatever becomes of this process,
-//! its peers end with it, for the pipe that is their stdin ends.
+//! The keys stay here; a child is told the cluster's id and this process's peer id, and some of them keep the ledger together
+//! (`settle`), which says who they all are (`membership`). Invariants: on a first start all
+//! are there or none is left running; later one that is not there is a lost place and nothing more; and whatever becomes of this process,
+//! its children end with it, for the pipe that is their stdin ends.
 
+mod addresses;
 mod child;
+pub(crate) mod membership;
 pub(crate) mod settle;
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -22,9 +23,11 @@ use net::peer::{PeerId, Transport};
 
 use super::RuntimeError;
 use crate::data_dir::{DataDir, make_private_dir};
+use crate::introduction::PeerAt;
 use crate::key_store::peer_key;
 use crate::layout::{KnownPeer, Layout, PeerPlace};
 use crate::node::NodeSettings;
+use addresses::Addresses;
 use child::ChildNode;
 
 pub(crate) use child::start_again;
@@ -33,9 +36,16 @@ pub(crate) use child::start_again;
 #[derive(Debug)]
 pub(crate) struct PeerNodes {
     quic: Arc<Quic>,
+    addresses: Arc<Addresses>,
     nodes: Vec<PeerNode>,
     /// This process, as a peer.
     own: PeerId,
+    /// Most members of the ledger.
+    members_max: usize,
+    /// Everyone, as the ledger said last, in the order of their places; empty before it did.
+    known: RwLock<Vec<PeerEntry>>,
+    /// The ledger's word is taken over once at a time.
+    taking: tokio::sync::Mutex<()>,
 }
 
 /// One of them.
@@ -46,7 +56,21 @@ pub(crate) struct PeerNode {
     child: Option<ChildNode>,
 }
 
+/// How storage peers are opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerOptions {
+    /// Most members of the ledger.
+    pub(super) members_max: usize,
+    /// The address that they are called from, if one was chosen.
+    pub(super) from: Option<IpAddr>,
+}
+
 impl PeerNode {
+    /// Its id, if it is known.
+    pub(crate) fn id(&self) -> Option<PeerId> {
+        self.place.known.as_ref().map(|known| known.id)
+    }
+
     /// The process id, while it runs as a child of this process.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref()?.pid()
@@ -54,8 +78,13 @@ impl PeerNode {
 }
 
 impl PeerNodes {
-    /// Starts the storage peers of a layout, if it has any, and remembers in it what they say of themselves.
-    pub(super) async fn open(data: &DataDir, layout: &mut Layout) -> Result<Option<Self>, RuntimeError> {
+    /// Starts the storage peers of a layout, or calls those that run elsewhere, if it has any, and remembers in it what they say of
+    /// themselves.
+    pub(super) async fn open(
+        data: &DataDir,
+        layout: &mut Layout,
+        options: PeerOptions,
+    ) -> Result<Option<Self>, RuntimeError> {
         if layout.peers.is_empty() {
             return Ok(None);
         }
@@ -69,7 +98,8 @@ impl PeerNodes {
         let mut refused = None;
         for (place, started) in layout.peers.iter().zip(started) {
             let (known, child) = match started {
-                Ok((said, child)) => (Some(settled(place, said)), Some(child)),
+                Ok(None) => (place.known.clone(), None),
+                Ok(Some((said, child))) => (Some(settled(place, said)), Some(child)),
                 // Without its id and its drives there is no place to lose.
                 Err(error) if !layout.drives_made || place.known.is_none() => {
                     refused = refused.or(Some(error));
@@ -87,33 +117,65 @@ impl PeerNodes {
             nodes.push(PeerNode { place, child });
         }
         let opened = match refused {
-            None => listen(&key, &nodes),
+            None => listen(&key, &nodes, options.from),
             Some(error) => Err(error),
         };
-        match opened {
-            Ok(quic) => {
-                layout.peers = nodes.iter().map(|node| node.place.clone()).collect();
-                let opened = Self {
-                    quic,
-                    nodes,
-                    own: gateway,
-                };
-                if let Err(error) = layout.write(data) {
-                    opened.close().await;
-                    return Err(error.into());
-                }
-                Ok(Some(opened))
-            }
+        let (quic, addresses) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
                 end(&nodes).await;
+                return Err(error);
+            }
+        };
+        let mut opened = Self {
+            quic,
+            addresses,
+            nodes,
+            own: gateway,
+            members_max: options.members_max,
+            known: RwLock::default(),
+            taking: tokio::sync::Mutex::default(),
+        };
+        let heard = opened.hear_of_all().await;
+        layout.peers = opened.nodes.iter().map(|node| node.place.clone()).collect();
+        match heard.and_then(|()| Ok(layout.write(data)?)) {
+            Ok(()) => Ok(Some(opened)),
+            Err(error) => {
+                opened.close().await;
                 Err(error)
             }
         }
     }
 
+    /// Has those that were only named describe themselves.
+    async fn hear_of_all(&mut self) -> Result<(), RuntimeError> {
+        let unheard = |node: &&PeerNode| {
+            node.place
+                .known
+                .as_ref()
+                .is_some_and(|known| known.drives.is_empty())
+        };
+        let unheard: Vec<PeerId> = self
+            .nodes
+            .iter()
+            .filter(unheard)
+            .filter_map(PeerNode::id)
+            .collect();
+        let heard = join_all(unheard.iter().map(|peer| settle::describe(self, *peer))).await;
+        for said in heard {
+            let said = said?;
+            let places = self.nodes.iter_mut().filter_map(|node| node.place.known.as_mut());
+            for known in places.filter(|known| known.id == said.peer) {
+                known.domain.clone_from(&said.domain);
+                known.drives.clone_from(&said.drives);
+            }
+        }
+        Ok(())
+    }
+
     /// What the cluster client is told of them.
     pub(super) fn peers(&self) -> Peers {
-        let entries = settle::entries(self);
+        let entries = self.known();
         Peers {
             transport: self.transport(),
             peers: entries.iter().filter_map(PeerEntry::config).collect(),
@@ -123,6 +185,25 @@ impl PeerNodes {
     /// The way to them.
     fn transport(&self) -> Arc<dyn Transport> {
         Arc::<Quic>::clone(&self.quic)
+    }
+
+    /// Everyone, as the ledger said last, or before that as the layout does.
+    pub(crate) fn known(&self) -> Vec<PeerEntry> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match known.is_empty() {
+            true => settle::entries(self),
+            false => known,
+        }
+    }
+
+    /// This process, as a peer.
+    pub(crate) const fn own(&self) -> PeerId {
+        self.own
+    }
+
+    /// Calls a peer at an address that the operator gives.
+    pub(crate) fn call_at(&self, at: PeerAt) {
+        self.addresses.add(at.peer, at.address);
     }
 
     /// Each of them, in the order of the layout.
@@ -146,27 +227,30 @@ async fn end(nodes: &[PeerNode]) {
     join_all(children.map(ChildNode::end)).await;
 }
 
-/// Starts one that is to be there, or is known and still is what it was.
+/// Starts one that is to be there, or is known and still is what it was. None of one that runs elsewhere.
 async fn start(
     place: &PeerPlace,
     layout: &Layout,
     gateway: &PeerId,
-) -> Result<(KnownPeer, ChildNode), RuntimeError> {
+) -> Result<Option<(KnownPeer, ChildNode)>, RuntimeError> {
+    let Some(directory) = &place.directory else {
+        return Ok(None);
+    };
     let refused = |why: &str| RuntimeError::Peer {
-        dir: place.directory.display().to_string(),
+        dir: directory.display().to_string(),
         why: why.to_owned(),
     };
     // It would be made anew, as another peer with other drives.
-    if layout.drives_made && !place.directory.join("node.json").exists() {
+    if layout.drives_made && !directory.join("node.json").exists() {
         return Err(refused("its directory holds no storage peer any more"));
     }
-    let started = ChildNode::start(&place.directory, &layout.cluster, gateway).await;
+    let started = ChildNode::start(directory, &layout.cluster, gateway).await;
     let (said, child) = started.map_err(|why| refused(&why))?;
     if place.known.as_ref().is_some_and(|known| known.id != said.id) {
         child.end().await;
         return Err(refused("it is another peer than the one that was there"));
     }
-    Ok((said, child))
+    Ok(Some((said, child)))
 }
 
 /// What is remembered: its drives are those that packs were placed on, whatever it says later.
@@ -174,6 +258,7 @@ fn settled(place: &PeerPlace, said: KnownPeer) -> KnownPeer {
     match &place.known {
         Some(known) => KnownPeer {
             drives: known.drives.clone(),
+            domain: known.domain.clone(),
             ..said
         },
         None => said,
@@ -181,17 +266,24 @@ fn settled(place: &PeerPlace, said: KnownPeer) -> KnownPeer {
 }
 
 /// The way to them; nobody is answered on it.
-fn listen(key: &net::peer::PeerKey, nodes: &[PeerNode]) -> Result<Arc<Quic>, RuntimeError> {
-    let known = nodes.iter().filter_map(|node| node.place.known.as_ref());
-    let addresses: HashMap<PeerId, SocketAddr> = known.map(|known| (known.id, known.address)).collect();
-    let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+fn listen(
+    key: &net::peer::PeerKey,
+    nodes: &[PeerNode],
+    from: Option<IpAddr>,
+) -> Result<(Arc<Quic>, Arc<Addresses>), RuntimeError> {
+    let addresses = Arc::<Addresses>::default();
+    for known in nodes.iter().filter_map(|node| node.place.known.as_ref()) {
+        addresses.add(known.id, known.address);
+    }
+    let here = SocketAddr::new(from.unwrap_or_else(|| addresses.reached_from()), 0);
+    let book = Arc::clone(&addresses);
     let quic = Quic::open(
         key,
         QuicConfig::new(here),
-        Arc::new(move |peer: &PeerId| addresses.get(peer).copied()),
+        Arc::new(move |peer: &PeerId| book.of(peer)),
     );
     match quic {
-        Ok(quic) => Ok(Arc::new(quic)),
+        Ok(quic) => Ok((Arc::new(quic), addresses)),
         Err(error) => Err(RuntimeError::PeerPort(error.to_string())),
     }
 }

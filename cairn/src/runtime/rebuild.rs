@@ -18,7 +18,7 @@ use scopes::{VaultId, Wallet};
 use serde_json::{Value, json};
 
 use super::opening::{activity_seed, check_places, found_layout, fresh_log_id, log_origin, open_cluster};
-use super::peers::{PeerNodes, settle};
+use super::peers::{PeerNodes, PeerOptions, settle};
 use super::{holder, now_ms};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::key_store::{KeyStore, Passphrase, keyring};
@@ -91,7 +91,14 @@ pub async fn rebuild(
         return Err(RuntimeError::LedgerReadable { dir: dir() });
     }
 
-    let mut peers = PeerNodes::open(&data, &mut layout).await?;
+    if of_peers && !layout.runs_peers() {
+        return Err(RuntimeError::RebuildElsewhere);
+    }
+    let options_of_peers = PeerOptions {
+        members_max: layout.ledger_members,
+        from: None,
+    };
+    let mut peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
     if let Some(nodes) = peers.take() {
         let is_kept = !options.force && settle::answers(&disk, &data, &nodes).await;
         nodes.close().await;
@@ -100,7 +107,7 @@ pub async fn rebuild(
         }
         // They serve without it from now on.
         settle::set_aside(&layout)?;
-        peers = PeerNodes::open(&data, &mut layout).await?;
+        peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
     }
     let rebuilt = rebuild_over(&disk, &data, &keys, &layout, peers.as_ref(), on_step).await;
     if let Some(peers) = peers {

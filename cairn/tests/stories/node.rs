@@ -46,7 +46,7 @@ fn a_storage_peer_remembers_its_key_its_port_its_drives_and_whom_it_serves() {
         "peer      ed25519:",
         "lost",
         "gateway   ed25519:",
-        "waits for nothing",
+        "cairn node admit ed25519:",
         "ready",
     ] {
         assert!(all.contains(part), "{part}: {all}");
@@ -60,7 +60,7 @@ fn what_is_a_storage_peers_is_no_owners_and_the_other_way() {
     let place = Place::new();
     let first = place.run(["node"]);
     assert_eq!(first.status.code(), Some(2));
-    assert!(text(&first).contains("--cluster"), "{}", text(&first));
+    assert!(text(&first).contains("--join"), "{}", text(&first));
     start(&place, &["--cluster", CLUSTER]).stop();
     for args in [
         &["up", "--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"][..],

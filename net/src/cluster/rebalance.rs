@@ -159,7 +159,8 @@ async fn carry_all(
     report: &mut RebalanceReport,
     show: &mut (dyn FnMut(&RebalanceReport) + Send),
 ) -> Result<(), MoveError> {
-    let packs: Vec<&[PlannedMove]> = moves.chunk_by(|a, b| a.pack == b.pack).collect();
+    let packs = moves.chunk_by(|a, b| a.pack == b.pack);
+    let packs: Vec<Vec<PlannedMove>> = packs.map(<[PlannedMove]>::to_vec).collect();
     let carried = packs.into_iter().map(|moves| carry_planned(mover, moves));
     let mut carried = std::pin::pin!(futures::stream::iter(carried).buffer_unordered(AT_ONCE));
     while let Some(outcome) = carried.next().await {
@@ -305,7 +306,7 @@ fn may_hold(layout: &Layout, entry: &PackEntry, from: &DriveId, to: &DriveId) ->
 }
 
 /// Makes the moves of one pack, as far as its entry is still what they were planned for.
-async fn carry_planned(mover: &Mover, moves: &[PlannedMove]) -> Result<Moved, MoveError> {
+async fn carry_planned(mover: &Mover, moves: Vec<PlannedMove>) -> Result<Moved, MoveError> {
     let Some(first) = moves.first() else {
         return Ok(Moved::Changed);
     };

@@ -28,6 +28,7 @@ use super::replica::Replica;
 use super::wire::{APPENDS_MAX, AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
 use super::{Ledger, LedgerError, LedgerStatus, Snapshot, Tail};
 use crate::drives::FreshLogId;
+use crate::membership::PeerEntry;
 use crate::offload::Offload;
 use crate::peer::{PeerId, Transport};
 use reading::Reading;
@@ -185,6 +186,16 @@ impl FollowedLedger {
     /// Compacts the copy until nothing more can be let go.
     pub async fn compact(&self) -> Result<(), LedgerError> {
         self.inner.replica.copy().compact().await
+    }
+
+    /// Members that this gateway knows of, in the order in which they are tried; others are learnt of from them.
+    pub fn set_members(&self, members: Vec<PeerId>) {
+        self.inner.members().known = members;
+    }
+
+    /// The peers of this gateway's copy, as old as it may be.
+    pub async fn known_peers(&self) -> Vec<PeerEntry> {
+        self.inner.replica.known_peers().await
     }
 
     /// Asks whoever leads, for a few seconds.

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
 use engine::log::LogConfig;
-use engine::slots::{Address, Append, Decision, EntryKind, Sequence};
+use engine::slots::{Address, Append, Decision, EntryKind, LEASE_SCOPE, Sequence};
 use tokio::sync::watch;
 
 use super::apply::{Agreed, Leader};
@@ -22,6 +22,7 @@ use super::state::Request;
 use super::transfer::Incoming;
 use super::{Ledger, LedgerConfig, LedgerError, LocalLedger};
 use crate::drives::FreshLogId;
+use crate::membership::{PEERS_MAX, PeerEntry};
 use crate::offload::Offload;
 
 /// The file that names the copy in use.
@@ -102,7 +103,7 @@ impl Replica {
     }
 
     /// The addresses of a scope's live entries of one kind, at most `max`, in order.
-    pub(super) fn addresses(&self, scope: [u8; 16], kind: EntryKind, max: usize) -> Vec<Address> {
+    fn addresses(&self, scope: [u8; 16], kind: EntryKind, max: usize) -> Vec<Address> {
         let first = Address {
             scope,
             kind,
@@ -122,6 +123,18 @@ impl Replica {
             .take_while(of_kind)
             .take(max)
             .collect()
+    }
+
+    /// The peers whose entries stand in it.
+    pub(super) async fn known_peers(&self) -> Vec<PeerEntry> {
+        let copy = self.copy();
+        let mut peers = Vec::new();
+        for address in self.addresses(LEASE_SCOPE, EntryKind::Peer, PEERS_MAX) {
+            if let Ok(Some(entry)) = copy.get(address).await {
+                peers.extend(PeerEntry::decode(&entry.value).ok());
+            }
+        }
+        peers
     }
 
     /// Notes durably that a lease is being taken; whether that was noted already and never came to its end.

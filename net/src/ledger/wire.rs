@@ -78,6 +78,8 @@ pub enum LedgerCall {
     Introduce(Vec<PeerEntry>),
     /// The caller, who is a peer, says where it is and which drives it has.
     Join(Box<PeerEntry>),
+    /// What the peer that is asked says of itself, as its entry.
+    Describe,
 }
 
 /// What a member answers.
@@ -266,6 +268,7 @@ impl LedgerCall {
                 writer.u8(14);
                 entry.put(&mut writer);
             }
+            Self::Describe => writer.u8(15),
         }
         writer.into_vec()
     }
@@ -314,6 +317,7 @@ impl LedgerCall {
             12 => Self::Peers,
             13 => Self::Introduce(reader.list_with(PEERS_MAX, PeerEntry::read)?),
             14 => Self::Join(Box::new(PeerEntry::read(&mut reader)?)),
+            15 => Self::Describe,
             got => return Err(bad("ledger call", got.into())),
         };
         reader.finish()?;

@@ -41,6 +41,14 @@ pub struct Directory {
     pub(super) introduced: Notify,
 }
 
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory")
+            .field("gateways", &self.gateways)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Directory {
     /// A directory that forgets: for nodes whose gateway tells them everything.
     pub fn of_gateways(gateways: BTreeSet<PeerId>) -> Self {
@@ -88,6 +96,11 @@ impl Directory {
         self.read().peers.values().cloned().collect()
     }
 
+    /// Whether anything was ever heard of a ledger.
+    pub fn has_ledger(&self) -> bool {
+        self.read().by_ledger
+    }
+
     /// Whether it may call at all.
     pub(super) fn knows(&self, peer: &PeerId) -> bool {
         self.is_gateway(peer) || self.is_node(peer)
@@ -111,7 +124,7 @@ impl Directory {
     }
 
     /// Whether shards may be served now.
-    pub(super) fn serves(&self) -> bool {
+    pub fn serves(&self) -> bool {
         let known = self.read();
         !known.by_ledger || known.heard.is_some_and(|heard| heard.elapsed() < SERVES_FOR)
     }
@@ -139,6 +152,9 @@ impl Directory {
         let peers: BTreeMap<PeerId, PeerEntry> = peers.into_iter().map(|peer| (peer.peer, peer)).collect();
         if peers.is_empty() || (known.by_ledger && known.peers == peers) {
             return;
+        }
+        if !known.by_ledger {
+            tracing::info!(peers = peers.len(), "this peer was admitted: the ledger knows it");
         }
         (known.peers, known.by_ledger) = (peers, true);
         drop(known);

@@ -99,6 +99,11 @@ impl NodeLedger {
                 LedgerReply::Done
             }
             LedgerCall::Join(entry) => self.joins(*entry).await,
+            LedgerCall::Describe => LedgerReply::Peers(vec![self.own.clone()]),
+            // A second one beside the first would be another truth.
+            LedgerCall::Begin { .. } if self.directory.has_ledger() => {
+                LedgerReply::Refused(LedgerRefusal::Begun)
+            }
             call => self.member.answer(caller, call).await,
         }
     }

@@ -40,6 +40,7 @@ struct Watched {
 struct Announced {
     peer_id: String,
     address: SocketAddr,
+    domain: String,
     drives: Vec<AnnouncedDrive>,
 }
 
@@ -165,6 +166,7 @@ fn known(said: &str) -> Option<KnownPeer> {
     Some(KnownPeer {
         id: said.peer_id.parse().ok()?,
         address: said.address,
+        domain: said.domain,
         drives: said.drives.iter().map(drive).collect::<Option<_>>()?,
     })
 }

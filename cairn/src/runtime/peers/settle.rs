@@ -17,14 +17,13 @@ use net::peer::{Answer, Call, PeerId, Refusal, Request};
 
 use super::super::{RuntimeError, fresh_log_id};
 use super::PeerNodes;
+use super::membership::choose_members;
 use crate::data_dir::{DataDir, DataDirError, KNOWN_PEERS_FILE, MEMBER_DIR, make_private_dir};
 use crate::key_store::random;
 use crate::layout::Layout;
 
 /// In `ledger/` while no ledger was begun.
 const BEGIN: &str = "begin";
-/// Most members of the ledger.
-const MEMBERS_MAX: usize = 5;
 /// How long the members may take to agree on who leads, after they have started.
 const LEADER_WAIT: Duration = Duration::from_secs(20);
 /// How long peers may take to hear of it.
@@ -44,7 +43,8 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
     if !ledger.exists() && next.exists() {
         rename(&next, &ledger)?;
     }
-    let (Some(first), true) = (layout.peers.first(), holds_log(&ledger)) else {
+    let first = layout.peers.first().and_then(|place| place.directory.as_deref());
+    let (Some(first), true) = (first, holds_log(&ledger)) else {
         return Ok(());
     };
     make_private_dir(&next)?;
@@ -54,12 +54,8 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
     }
     // What they agreed on before is given up, and kept aside.
     set_aside(layout)?;
-    let slots = first.directory.join(MEMBER_DIR).join("slots");
-    for dir in [
-        first.directory.as_path(),
-        slots.parent().unwrap_or(&slots),
-        &slots,
-    ] {
+    let slots = first.join(MEMBER_DIR).join("slots");
+    for dir in [first, slots.parent().unwrap_or(&slots), &slots] {
         make_private_dir(dir)?;
     }
     rename(&ledger, &slots.join("copy-0"))?;
@@ -68,13 +64,11 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
 
 /// Puts aside what the peers of a layout keep of a ledger that does not answer, and what it told them. None of them may run.
 pub(in crate::runtime) fn set_aside(layout: &Layout) -> Result<(), RuntimeError> {
-    for place in &layout.peers {
+    for directory in layout.peers.iter().filter_map(|place| place.directory.as_ref()) {
         for name in [MEMBER_DIR, KNOWN_PEERS_FILE] {
-            let kept = place.directory.join(name);
+            let kept = directory.join(name);
             if kept.exists() {
-                let aside = place
-                    .directory
-                    .join(format!("{name}.old-{}", super::super::now_ms()));
+                let aside = directory.join(format!("{name}.old-{}", super::super::now_ms()));
                 tracing::warn!(place = %aside.display(), "what a storage peer kept of the old ledger was set aside");
                 rename(&kept, &aside)?;
             }
@@ -134,20 +128,21 @@ async fn follow(
     let config = FollowedConfig {
         dir: data.ledger(),
         transport: peers.transport(),
-        members: members_of(peers),
+        members: ids(peers),
         fresh_log_id: Arc::new(fresh_log_id),
         offload: net::Offload::default(),
     };
     Ok(FollowedLedger::open(Arc::clone(disk), config).await?)
 }
 
+/// Everyone, as the layout knows them.
 pub(super) fn entries(peers: &PeerNodes) -> Vec<PeerEntry> {
     let known = peers.nodes.iter().filter_map(|node| node.place.known.as_ref());
     let nodes = known.map(|known| PeerEntry {
         peer: known.id,
         role: Role::Node,
         standing: Standing::Active,
-        domain: String::new(),
+        domain: known.domain.clone(),
         addresses: vec![known.address],
         drives: known.drives.clone(),
     });
@@ -162,9 +157,40 @@ pub(super) fn entries(peers: &PeerNodes) -> Vec<PeerEntry> {
     nodes.chain([gateway]).collect()
 }
 
-fn members_of(peers: &PeerNodes) -> Vec<PeerId> {
-    let known = peers.nodes.iter().filter_map(|node| node.place.known.as_ref());
-    known.map(|known| known.id).take(MEMBERS_MAX).collect()
+fn ids(peers: &PeerNodes) -> Vec<PeerId> {
+    peers.nodes.iter().filter_map(super::PeerNode::id).collect()
+}
+
+/// What a peer says of itself.
+pub(crate) async fn describe(peers: &PeerNodes, peer: PeerId) -> Result<PeerEntry, RuntimeError> {
+    let address = peers.addresses.of(&peer).map(|address| address.to_string());
+    let refused = |why: &str| RuntimeError::PeerAway {
+        peer,
+        address: address.clone().unwrap_or_default(),
+        why: why.to_owned(),
+    };
+    let transport = peers.transport();
+    let calling = transport.call(
+        peer,
+        Call::of_ledger(Request::Ledger, LedgerCall::Describe.encode()),
+    );
+    let reply = match tokio::time::timeout(CALL_WAIT, calling).await {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) => return Err(refused(&error.to_string())),
+        Err(_) => return Err(refused("it does not answer in time")),
+    };
+    match LedgerReply::decode(&reply.body) {
+        Ok(LedgerReply::Peers(said)) => {
+            let own = said
+                .into_iter()
+                .find(|entry| entry.peer == peer && !entry.drives.is_empty());
+            own.ok_or_else(|| refused("it has no drives"))
+        }
+        Ok(LedgerReply::Refused(LedgerRefusal::NotAllowed)) => {
+            Err(refused("it was not invited by this gateway"))
+        }
+        _ => Err(refused("its answer does not read")),
+    }
 }
 
 /// Asks one peer, once.
@@ -180,44 +206,70 @@ async fn ask_ledger(peers: &PeerNodes, peer: PeerId, call: &LedgerCall) -> Optio
 }
 
 /// Tells every peer of every other: what the ledger says of them later wins.
-async fn introduce(peers: &PeerNodes) {
-    let call = LedgerCall::Introduce(entries(peers));
-    let nodes = peers.nodes.iter().filter_map(|node| node.place.known.as_ref());
-    let told = nodes.map(|known| ask_ledger(peers, known.id, &call));
+pub(crate) async fn introduce(peers: &PeerNodes) {
+    let known = peers.known();
+    let call = LedgerCall::Introduce(known.clone());
+    let nodes: Vec<PeerId> = super::membership::nodes(&known).map(|entry| entry.peer).collect();
+    let told = nodes.into_iter().map(|peer| ask_ledger(peers, peer, &call));
     futures::future::join_all(told).await;
+}
+
+/// Whether one of them is a member of a ledger that was begun. All of them have to answer.
+async fn is_begun(peers: &PeerNodes) -> Result<bool, RuntimeError> {
+    let call = LedgerCall::Tail {
+        lineage: [0; 16],
+        from: engine::slots::Sequence(0),
+        max: 1,
+        wait_ms: 0,
+    };
+    let mut is_begun = false;
+    for peer in ids(peers) {
+        match ask_ledger(peers, peer, &call).await {
+            Some(LedgerReply::Refused(LedgerRefusal::NoLedger)) => {}
+            Some(LedgerReply::Compacted | LedgerReply::Tail { .. }) => is_begun = true,
+            _ => {
+                return Err(RuntimeError::LedgerPeers(format!(
+                    "{peer} does not say whether there is a ledger already"
+                )));
+            }
+        }
+    }
+    Ok(is_begun)
 }
 
 async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> Result<(), RuntimeError> {
     introduce(peers).await;
     let mark = data.ledger().join(BEGIN);
-    if mark.exists() {
+    let begins = mark.exists();
+    let runs_here = peers.nodes.iter().any(|node| node.place.directory.is_some());
+    // Peers elsewhere may have been another gateway's before.
+    if begins && (runs_here || !is_begun(peers).await?) {
         begin(peers).await?;
     }
-    let members = members_of(peers);
-    let began = Instant::now();
-    let known = loop {
-        match ledger.ask(&LedgerCall::Peers).await {
-            Ok(LedgerReply::Peers(known)) => break known,
-            Ok(_) => {
-                return Err(RuntimeError::LedgerPeers(
-                    "they answer in another language".to_owned(),
-                ));
-            }
-            Err(error) if began.elapsed() > LEADER_WAIT => {
-                return Err(RuntimeError::LedgerPeers(error.to_string()));
-            }
-            Err(_) => {}
-        }
-    };
+    let known = known_to(ledger).await?;
     for entry in entries(peers) {
-        if !known.contains(&entry) {
-            ledger.ask(&LedgerCall::SetPeer(Box::new(entry))).await?;
-        }
+        let said = match known.iter().find(|known| known.peer == entry.peer) {
+            // What it is and how it stands, the ledger knows; where those are that were started here, this process does.
+            Some(known) if runs_here && known.addresses != entry.addresses => PeerEntry {
+                addresses: entry.addresses,
+                ..known.clone()
+            },
+            Some(_) => continue,
+            None if begins || entry.role == Role::Gateway => entry,
+            None => {
+                tracing::warn!(peer = %entry.peer, "the ledger does not know a storage peer of the layout: `cairn node admit` takes it in");
+                continue;
+            }
+        };
+        ledger.ask(&LedgerCall::SetPeer(Box::new(said))).await?;
     }
+    peers.adopt(peers.in_order(known_to(ledger).await?));
     if let LedgerReply::Members { voters, .. } = ledger.ask(&LedgerCall::Members).await? {
+        let members = choose_members(&peers.known(), &voters, peers.members_max);
         let all = members.iter().all(|member| voters.contains(member));
         if !all || voters.len() != members.len() {
-            set_members(ledger, members).await?;
+            // It works with those that it has; it is tried again while it runs.
+            set_members(ledger, members).await;
         }
     }
     if mark.exists() {
@@ -231,8 +283,27 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
     Ok(())
 }
 
-/// Taking in a member lasts as long as its copy takes: the leader goes on with it whoever waits.
-async fn set_members(ledger: &FollowedLedger, members: Vec<PeerId>) -> Result<(), RuntimeError> {
+/// The peers, as the ledger says once it answers.
+async fn known_to(ledger: &FollowedLedger) -> Result<Vec<PeerEntry>, RuntimeError> {
+    let began = Instant::now();
+    loop {
+        match ledger.ask(&LedgerCall::Peers).await {
+            Ok(LedgerReply::Peers(known)) => return Ok(known),
+            Ok(_) => {
+                return Err(RuntimeError::LedgerPeers(
+                    "they answer in another language".to_owned(),
+                ));
+            }
+            Err(error) if began.elapsed() > LEADER_WAIT => {
+                return Err(RuntimeError::LedgerPeers(error.to_string()));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Taking in a member lasts as long as its copy takes: the leader goes on with it whoever waits. Whether they are the members now.
+pub(super) async fn set_members(ledger: &FollowedLedger, members: Vec<PeerId>) -> bool {
     let began = Instant::now();
     let call = LedgerCall::SetMembers(members.clone());
     loop {
@@ -241,20 +312,19 @@ async fn set_members(ledger: &FollowedLedger, members: Vec<PeerId>) -> Result<()
             && voters.len() == members.len()
             && members.iter().all(|member| voters.contains(member))
         {
-            return Ok(());
+            return true;
         }
         if began.elapsed() > LEADER_WAIT {
             let why = refused.map_or_else(String::new, |error| error.to_string());
             tracing::warn!(why, "the ledger does not have all its members yet");
-            // It works with those that it has; the next start tries again.
-            return Ok(());
+            return false;
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
 async fn begin(peers: &PeerNodes) -> Result<(), RuntimeError> {
-    let first = members_of(peers).into_iter().next();
+    let first = ids(peers).into_iter().next();
     let failed = |why: &str| RuntimeError::LedgerPeers(why.to_owned());
     let first = first.ok_or_else(|| failed("there is none"))?;
     let call = LedgerCall::Begin {
@@ -269,9 +339,8 @@ async fn begin(peers: &PeerNodes) -> Result<(), RuntimeError> {
 
 /// Waits until every peer that answers serves: until it has heard from the ledger.
 async fn heard(peers: &PeerNodes) {
-    let nodes = peers.nodes.iter().filter_map(|node| node.place.known.as_ref());
-    let waiting = nodes.map(|known| async move {
-        while let Some(reply) = ask(peers, known.id, Request::Drives, Vec::new()).await {
+    let waiting = ids(peers).into_iter().map(|peer| async move {
+        while let Some(reply) = ask(peers, peer, Request::Drives, Vec::new()).await {
             if reply.answer != Answer::Refused(Refusal::CutOff) {
                 return;
             }

@@ -293,7 +293,9 @@ impl Member {
             LedgerCall::SetPeer(entry) => self.set_peer(&entry).await,
             LedgerCall::Peers => self.peers().await,
             // Those are for the node.
-            LedgerCall::Introduce(_) | LedgerCall::Join(_) => Err(LedgerRefusal::NotAllowed),
+            LedgerCall::Introduce(_) | LedgerCall::Join(_) | LedgerCall::Describe => {
+                Err(LedgerRefusal::NotAllowed)
+            }
         };
         answered.unwrap_or_else(LedgerReply::Refused)
     }

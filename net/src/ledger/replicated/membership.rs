@@ -5,15 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use engine::slots::{EntryKind, LEASE_SCOPE, Sequence, Write};
+use engine::slots::{Sequence, Write};
 
-use super::super::Ledger;
 use super::super::wire::{LedgerRefusal, LedgerReply};
 use super::leading::{not_leader, while_leading};
 use super::member::Member;
 use super::propose::Proposal;
 use super::raft::{Voter, number};
-use crate::membership::{PEERS_MAX, PeerEntry};
+use crate::membership::PeerEntry;
 use crate::peer::PeerId;
 
 /// How often it is looked whether the first election is over, and how many times.
@@ -71,14 +70,7 @@ impl Member {
 
     /// The peers of this member's copy, as old as it may be.
     pub async fn known_peers(&self) -> Vec<PeerEntry> {
-        let copy = self.replica.copy();
-        let mut peers = Vec::new();
-        for address in self.replica.addresses(LEASE_SCOPE, EntryKind::Peer, PEERS_MAX) {
-            if let Ok(Some(entry)) = copy.get(address).await {
-                peers.extend(PeerEntry::decode(&entry.value).ok());
-            }
-        }
-        peers
+        self.replica.known_peers().await
     }
 
     pub(super) async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {

@@ -80,6 +80,7 @@ fn calls() -> Vec<LedgerCall> {
         LedgerCall::Peers,
         LedgerCall::Introduce(vec![entry()]),
         LedgerCall::Join(Box::new(entry())),
+        LedgerCall::Describe,
     ]
 }
 

@@ -1,0 +1,51 @@
+//! `cairn gateway`: S3 in front of storage peers elsewhere; before there are any, the invitation for them.
+
+use serde_json::json;
+
+use crate::cli::{GatewayArgs, GlobalArgs};
+use crate::commands::up;
+use crate::config::UpConfig;
+use crate::data_dir::DataDir;
+use crate::exit::Failure;
+use crate::introduction::Invitation;
+use crate::key_store::peer_key;
+use crate::layout::Layout;
+use crate::output::{print_json_line, print_line};
+use crate::runtime::RuntimeError;
+
+pub(super) async fn run(global: &GlobalArgs, args: &GatewayArgs) -> Result<(), Failure> {
+    let config = UpConfig::of_gateway(args, &|name| std::env::var(name).ok())?;
+    let data = DataDir::create_or_open(&global.data)?;
+    let layout = Layout::waiting(&data, args.cluster, config.code).map_err(RuntimeError::from)?;
+    if layout.peers.is_empty() && args.join.is_empty() {
+        return invite(global, &data, &layout);
+    }
+    up::serve(global, data, config).await
+}
+
+/// Says what storage peers are started with. It ends then: without them there is nothing to serve.
+fn invite(global: &GlobalArgs, data: &DataDir, layout: &Layout) -> Result<(), Failure> {
+    let gateway = peer_key(&data.peer_key()).map_err(RuntimeError::from)?.id();
+    let invitation = Invitation {
+        cluster: layout.cluster,
+        gateways: vec![gateway],
+    };
+    if global.json {
+        print_json_line(&json!({
+            "peer_id": gateway.to_string(),
+            "cluster_id": hex::encode(layout.cluster),
+            "invitation": invitation.to_string(),
+        }));
+        return Ok(());
+    }
+    let at = global.data.display();
+    print_line("This gateway has no storage peers yet. Start each, on its machine, with");
+    print_line(format!(
+        "\n  cairn node --join {invitation} \\\n    --listen ADDRESS:7400 --domain SITE\n"
+    ));
+    print_line("and then start this again with what each of them prints, all in one command:");
+    print_line(format!(
+        "\n  cairn gateway --data {at} --join ed25519:…@ADDRESS:7400 --join …"
+    ));
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! Why a runtime does not open, or does not do what it was asked.
+//!
+//! Invariant: each says what to do next, as far as there is something.
+
+use engine::view::ViewError;
+use net::LedgerError;
+use net::cluster::ClusterOpenError;
+use net::ledger::LedgerOpenError;
+use net::peer::PeerId;
+use s3_gateway::session::{RecorderError, SessionError};
+use scopes::{StatementError, VaultId};
+
+use super::RootKeyError;
+use crate::config::ConfigError;
+use crate::data_dir::DataDirError;
+use crate::key_store::KeyStoreError;
+use crate::layout::LayoutError;
+
+/// Why a data directory does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The machine cannot run the erasure code.
+    #[error(transparent)]
+    Cpu(#[from] engine::erasure::CpuTooOld),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// The layout cannot be used.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The configuration does not fit.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The ledger does not open.
+    #[error("ledger: {0}")]
+    LedgerOpen(#[from] LedgerOpenError),
+    /// The ledger does not answer.
+    #[error("ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The drives do not open.
+    #[error("drives: {0}")]
+    Drives(#[from] ClusterOpenError),
+    /// The ledger is older than the drives: an old copy of it, or an empty one, was put in place.
+    #[error(
+        "the drives know lease {drives} and the ledger only {newest}: it is an older copy, and starting from it would lose what was written since. Put the newest ledger back, or set it aside and run `cairn vault rebuild`"
+    )]
+    LedgerBehind {
+        /// The highest lease on the drives.
+        drives: u64,
+        /// The newest lease of the ledger.
+        newest: u64,
+    },
+    /// So few storage peers answer that an old copy of the ledger could not be told from the newest.
+    #[error(
+        "the storage peers of {here} of {drives} drives answer: too few to tell whether the ledger is the newest. Start the others first; the log says why they do not"
+    )]
+    TooFewPeers {
+        /// Drives whose peers answer.
+        here: usize,
+        /// Drives of the layout.
+        drives: usize,
+    },
+    /// The activity log does not open.
+    #[error("activity log: {0}")]
+    Activity(#[from] RecorderError),
+    /// A view does not open, also after it was made anew.
+    #[error("view: {0}")]
+    View(#[from] ViewError),
+    /// A vault has no root key in force.
+    #[error("root key: {0}")]
+    RootKey(#[from] RootKeyError),
+    /// A vault does not open.
+    #[error("vault {vault}: {source}")]
+    Vault {
+        /// The vault.
+        vault: VaultId,
+        /// Why.
+        source: SessionError,
+    },
+    /// The collector's delegation cannot be signed.
+    #[error("the collector of a vault cannot be named: {0}")]
+    Delegation(#[from] StatementError),
+    /// A storage peer that has to start does not.
+    #[error("the storage peer {dir} does not start: {why}")]
+    Peer {
+        /// Its data directory.
+        dir: String,
+        /// Why.
+        why: String,
+    },
+    /// The storage peers have no ledger that answers.
+    #[error(
+        "the ledger of the storage peers does not answer: {0}. More than half of its members have to run; the log says which do not. If they lost it for good, `cairn vault rebuild` makes it anew from the drives"
+    )]
+    LedgerPeers(String),
+    /// A storage peer that is named does not describe itself.
+    #[error(
+        "{peer} at {address}: {why}. It runs with `cairn node --join`, and the invitation of this gateway, which `cairn status` prints"
+    )]
+    PeerAway {
+        /// The peer.
+        peer: PeerId,
+        /// Where it was called.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// A rebuild where the members of the ledger run elsewhere.
+    #[error(
+        "the ledger lies with storage peers on other machines: a rebuilt one cannot be handed to them yet. More than half of its members have to run"
+    )]
+    RebuildElsewhere,
+    /// The storage peers cannot hold a pack.
+    #[error(
+        "packs of {code} cannot lie on these storage peers: as many drives as a pack has shards are needed, and no failure domain counts for more than may be lost. Name more peers with --join, or a smaller --code"
+    )]
+    FewPlaces {
+        /// The code.
+        code: String,
+    },
+    /// There is no port from which storage peers can be called.
+    #[error("no way to the storage peers: {0}")]
+    PeerPort(String),
+    /// A rebuild over a ledger that can be read.
+    #[error("{dir} has a ledger that can be read: nothing was rebuilt. With --force it is set aside")]
+    LedgerReadable {
+        /// The data directory.
+        dir: String,
+    },
+    /// A rebuild without drives.
+    #[error("no drive was found for {dir}: name each with --drive, in their old order")]
+    NoDrives {
+        /// The data directory.
+        dir: String,
+    },
+    /// The S3 gateway does not start.
+    #[error("S3 port: {0}")]
+    Gateway(String),
+}

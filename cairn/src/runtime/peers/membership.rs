@@ -1,0 +1,244 @@
+//! Who the peers are, as the ledger says: told to the cluster client, the address book and the layout file whenever that changes, and
+//! the members of the ledger chosen among them.
+//!
+//! It changes no peer's standing; whoever does is the operator. Invariants: the ledger's word is taken over whole; a place keeps its turn
+//! for as long as its peer is known; a member that is only silent stays one, for its silence may end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use engine::pack::Code;
+use net::Cluster;
+use net::cluster::Standing;
+use net::ledger::FollowedLedger;
+use net::ledger::wire::{LedgerCall, LedgerReply};
+use net::membership::{PeerEntry, Role};
+use net::peer::PeerId;
+
+use super::{PeerNodes, settle};
+use crate::data_dir::DataDir;
+use crate::layout::{KnownPeer, Layout, LayoutError, PeerPlace};
+
+/// How often it is looked whether the ledger says something new.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Follows the ledger's word until it is dropped.
+pub(in crate::runtime) async fn follow(
+    peers: Arc<PeerNodes>,
+    ledger: FollowedLedger,
+    cluster: Arc<Cluster>,
+    data: Arc<DataDir>,
+) {
+    let mut settled = None;
+    loop {
+        take_over(&peers, &ledger, &cluster, &data).await;
+        let active = active(&peers.known());
+        if settled.as_ref() != Some(&active) && settle_members(&peers, &ledger).await {
+            settled = Some(active);
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Takes over what the copy of the ledger says of the peers, if it is something new.
+pub(crate) async fn take_over(peers: &PeerNodes, ledger: &FollowedLedger, cluster: &Cluster, data: &DataDir) {
+    let _once = peers.taking.lock().await;
+    let said = peers.in_order(ledger.known_peers().await);
+    if said.is_empty() || said == peers.known() {
+        return;
+    }
+    peers.adopt(said.clone());
+    let configs: Vec<_> = said.iter().filter_map(PeerEntry::config).collect();
+    if let Err(error) = cluster.set_peers(&configs).await {
+        tracing::error!(%error, "who the storage peers are is not taken over");
+    }
+    // One that was taken in knows nobody yet whom it could ask.
+    settle::introduce(peers).await;
+    ledger.set_members(nodes(&said).map(|entry| entry.peer).collect());
+    // Without it the next start calls them where they were.
+    if let Err(error) = remember(data, &said) {
+        tracing::warn!(%error, "where the storage peers are could not be remembered");
+    }
+}
+
+impl PeerNodes {
+    /// Notes what the ledger says.
+    pub(super) fn adopt(&self, said: Vec<PeerEntry>) {
+        self.addresses.take_over(&said);
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = said;
+    }
+
+    /// Entries in the order of their places: those that were known first, and the new ones behind.
+    pub(super) fn in_order(&self, mut said: Vec<PeerEntry>) -> Vec<PeerEntry> {
+        let order: BTreeMap<PeerId, usize> = (self.known().iter().map(|entry| entry.peer).enumerate())
+            .map(|(at, peer)| (peer, at))
+            .collect();
+        said.sort_by_key(|entry| (order.get(&entry.peer).copied().unwrap_or(usize::MAX), entry.peer));
+        said
+    }
+}
+
+/// Has the ledger the members that it is to have. Whether it has.
+async fn settle_members(peers: &PeerNodes, ledger: &FollowedLedger) -> bool {
+    let Ok(LedgerReply::Members { voters, .. }) = ledger.ask(&LedgerCall::Members).await else {
+        return false;
+    };
+    let wanted = choose_members(&peers.known(), &voters, peers.members_max);
+    if voters.len() == wanted.len() && wanted.iter().all(|member| voters.contains(member)) {
+        return true;
+    }
+    settle::set_members(ledger, wanted).await
+}
+
+/// The members that a ledger with these voters is to have, an odd number of at most `max`: voters stay as long as they take part, and
+/// whoever is taken in comes from the domain that has the fewest.
+pub(super) fn choose_members(known: &[PeerEntry], voters: &[PeerId], max: usize) -> Vec<PeerId> {
+    let takes_part = |entry: &&PeerEntry| entry.standing == Standing::Active;
+    let active: Vec<&PeerEntry> = nodes(known).filter(takes_part).collect();
+    let size = active.len().min(max);
+    let size = size - usize::from(size > 0 && size.is_multiple_of(2));
+    let (mut chosen, mut others): (Vec<&PeerEntry>, Vec<&PeerEntry>) =
+        active.into_iter().partition(|entry| voters.contains(&entry.peer));
+    chosen.truncate(size);
+    while chosen.len() < size {
+        let there = |entry: &PeerEntry| {
+            let domain = entry.domain_id();
+            chosen.iter().filter(|other| other.domain_id() == domain).count()
+        };
+        let next = (0..others.len()).min_by_key(|at| others.get(*at).map(|entry| there(entry)));
+        let Some(next) = next else { break };
+        chosen.push(others.remove(next));
+    }
+    chosen.into_iter().map(|entry| entry.peer).collect()
+}
+
+/// Whether packs of `code` can lie on the drives of those that take part, without `without`: as many drives as shards, and no domain with
+/// more of them than may be lost.
+pub(crate) fn holds_packs(known: &[PeerEntry], code: Code, without: Option<&PeerId>) -> bool {
+    let mut domains: BTreeMap<_, usize> = BTreeMap::new();
+    let stays = |entry: &&PeerEntry| entry.standing == Standing::Active && Some(&entry.peer) != without;
+    for entry in nodes(known).filter(stays) {
+        *domains.entry(entry.domain_id()).or_default() += entry.drives.len();
+    }
+    let places = domains.values().map(|drives| (*drives).min(code.parity()));
+    places.sum::<usize>() >= code.shards()
+}
+
+/// The storage peers among them.
+pub(crate) fn nodes(known: &[PeerEntry]) -> impl Iterator<Item = &PeerEntry> {
+    known.iter().filter(|entry| entry.role == Role::Node)
+}
+
+fn active(known: &[PeerEntry]) -> Vec<PeerId> {
+    let active = nodes(known).filter(|entry| entry.standing == Standing::Active);
+    active.map(|entry| entry.peer).collect()
+}
+
+/// Writes into the layout file where they are; those that are gone and ran elsewhere are forgotten there.
+fn remember(data: &DataDir, said: &[PeerEntry]) -> Result<(), LayoutError> {
+    let Some(layout) = Layout::read(data)? else {
+        return Ok(());
+    };
+    let mut peers = layout.peers.clone();
+    for entry in nodes(said) {
+        let Some(address) = entry.addresses.first().copied() else {
+            continue;
+        };
+        let now = KnownPeer {
+            id: entry.peer,
+            address,
+            domain: entry.domain.clone(),
+            drives: entry.drives.clone(),
+        };
+        let is_it = |place: &&mut PeerPlace| place.known.as_ref().is_some_and(|known| known.id == entry.peer);
+        match peers.iter_mut().find(is_it) {
+            Some(place) => place.known = Some(now),
+            None => peers.push(PeerPlace {
+                directory: None,
+                known: Some(now),
+            }),
+        }
+    }
+    let is_gone = |place: &PeerPlace| {
+        let id = place.known.as_ref().map(|known| known.id);
+        let entry = nodes(said).find(|entry| Some(entry.peer) == id);
+        place.directory.is_none() && entry.is_some_and(|entry| entry.standing == Standing::Gone)
+    };
+    peers.retain(|place| !is_gone(place));
+    if peers == layout.peers {
+        return Ok(());
+    }
+    Layout { peers, ..layout }.write(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use net::peer::PeerKey;
+
+    use super::*;
+
+    fn entry(seed: u8, domain: &str) -> PeerEntry {
+        PeerEntry {
+            peer: PeerKey::from_seed(&[seed; 32]).id(),
+            role: Role::Node,
+            standing: Standing::Active,
+            domain: domain.to_owned(),
+            addresses: vec![([127, 0, 0, seed], 1).into()],
+            drives: vec![[seed; 16]],
+        }
+    }
+
+    /// Two peers on each of three sites.
+    fn sites() -> Vec<PeerEntry> {
+        ["a", "a", "b", "b", "c", "c"]
+            .iter()
+            .zip(1..)
+            .map(|(domain, seed)| entry(seed, domain))
+            .collect()
+    }
+
+    fn numbers(known: &[PeerEntry], members: &[PeerId]) -> Vec<usize> {
+        let number = |member: &PeerId| known.iter().position(|entry| entry.peer == *member).unwrap();
+        members.iter().map(number).collect()
+    }
+
+    #[test]
+    fn three_members_of_three_sites_are_one_of_each() {
+        let known = sites();
+        assert_eq!(numbers(&known, &choose_members(&known, &[], 3)), [0, 2, 4]);
+        assert_eq!(choose_members(&known, &[], 5).len(), 5);
+        assert_eq!(
+            choose_members(&known[..4], &[], 5).len(),
+            3,
+            "an even number is one too many"
+        );
+        assert_eq!(choose_members(&[], &[], 5), []);
+    }
+
+    #[test]
+    fn members_stay_while_they_take_part_and_one_that_does_not_is_replaced_at_its_site() {
+        let mut known = sites();
+        let voters = [known[1].peer, known[3].peer, known[5].peer];
+        assert_eq!(numbers(&known, &choose_members(&known, &voters, 3)), [1, 3, 5]);
+        known[3].standing = Standing::Draining;
+        assert_eq!(numbers(&known, &choose_members(&known, &voters, 3)), [1, 5, 2]);
+    }
+
+    #[test]
+    fn packs_need_as_many_drives_as_shards_and_enough_domains() {
+        let known = sites();
+        let code = Code::DEFAULT;
+        assert!(holds_packs(&known, code, None));
+        assert!(!holds_packs(&known, code, Some(&known[0].peer)));
+        let two_sites: Vec<PeerEntry> = (1..=8)
+            .map(|seed| entry(seed, if seed < 5 { "a" } else { "b" }))
+            .collect();
+        assert!(
+            !holds_packs(&two_sites, code, None),
+            "losing a site would lose packs"
+        );
+        let alone: Vec<PeerEntry> = (1..=7).map(|seed| entry(seed, "")).collect();
+        assert!(holds_packs(&alone, code, Some(&alone[0].peer)));
+    }
+}
