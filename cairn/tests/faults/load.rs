@@ -148,6 +148,7 @@ impl Load {
             kind: act.kind(),
             due,
             ended: Instant::now(),
+            is_done: matches!(answer, Answer::Done(..)),
             error: match answer {
                 Answer::Unknown(kind) => Some(kind),
                 _ => None,

@@ -8,7 +8,7 @@
 //! Without a word: one run of 20 s, its fault and victim drawn from the seed, which is the day. `-- --seed 7` chooses another,
 //! `--fault kill|stop|partition|apart|fill|none --victims 2` or `2,4` names them, `--seconds 60` says how long. `--some --runs 10` is each
 //! fault on one and on a pair ten times, the victims by turns; `--every` is each on all six and on all pairs. `--json` prints an object a run.
-//! `--log-level info` fills the log of a run that failed, which is kept beside its history. As root (or where user namespaces are
+//! `--log-level info` fills the log, which is kept; without it that of a run that failed is, beside its history. As root (or where user namespaces are
 //! allowed), with `unshare`, `ip`, `iptables` and `mount` there; what cannot be had is left out, and said.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -60,6 +60,8 @@ struct Wanted {
     is_every: bool,
     is_json: bool,
     log_level: String,
+    /// The log is asked for, so it is kept.
+    is_log_kept: bool,
     is_list: bool,
     /// A test runner asks for others, or for tests that are left out, of which there are none.
     is_none_wanted: bool,
@@ -81,6 +83,7 @@ fn wanted() -> Result<Wanted, String> {
         is_every: false,
         is_json: false,
         log_level: "warn,openraft=off".to_owned(),
+        is_log_kept: false,
         is_list: false,
         is_none_wanted: false,
     };
@@ -110,7 +113,10 @@ fn wanted() -> Result<Wanted, String> {
             "--some" => wanted.is_some = true,
             "--every" => wanted.is_every = true,
             "--json" => wanted.is_json = true,
-            "--log-level" => wanted.log_level = format!("{},openraft=off", value()),
+            "--log-level" => {
+                wanted.log_level = format!("{},openraft=off", value());
+                wanted.is_log_kept = true;
+            }
             "--list" => wanted.is_list = true,
             "--ignored" => wanted.is_none_wanted = true,
             // What test runners say to every test, and names of the tests that are wanted.
@@ -256,7 +262,10 @@ fn all(scenarios: &[Scenario], wanted: &Wanted, can: Can) -> usize {
         }
         let failures = report.failures();
         if failures.is_empty() {
-            let _ = std::fs::remove_file(kept(scenario, "log"));
+            match wanted.is_log_kept {
+                true => eprintln!("its log: {}", kept(scenario, "log").display()),
+                false => drop(std::fs::remove_file(kept(scenario, "log"))),
+            }
             continue;
         }
         failed += 1;

@@ -27,6 +27,8 @@ pub(crate) struct Sample {
     pub(crate) ended: Instant,
     /// What kind of error, if nobody knows what became of it.
     pub(crate) error: Option<String>,
+    /// It succeeded; the refusal of a condition is an answer too.
+    pub(crate) is_done: bool,
 }
 
 /// When the run was what.
@@ -120,7 +122,7 @@ impl Report {
         let mut ends: Vec<Instant> = self
             .samples
             .iter()
-            .filter(|sample| sample.kind == Kind::Put && sample.error.is_none())
+            .filter(|sample| sample.kind == Kind::Put && sample.is_done)
             .map(|sample| sample.ended)
             .filter(|ended| *ended >= self.windows.start && *ended <= self.windows.end)
             .chain([self.windows.start, self.windows.end])
@@ -244,12 +246,14 @@ pub(crate) fn self_test() -> Result<(), String> {
                 due: at(due),
                 ended: at(due + 5),
                 error: fails.then(|| "503".to_owned()),
+                is_done: !fails,
             });
             samples.push(Sample {
                 kind: Kind::Get,
                 due: at(due),
                 ended: at(due + get),
                 error: None,
+                is_done: true,
             });
         }
         Report {
