@@ -114,7 +114,7 @@ fn wanted() -> Result<Wanted, String> {
             "--every" => wanted.is_every = true,
             "--json" => wanted.is_json = true,
             "--log-level" => {
-                wanted.log_level = format!("{},openraft=off", value());
+                wanted.log_level = format!("openraft=off,{}", value());
                 wanted.is_log_kept = true;
             }
             "--list" => wanted.is_list = true,
