@@ -108,6 +108,18 @@ struct Members {
 }
 
 impl Members {
+    /// Who is asked next: whoever leads, else the others by turns. One that did not answer just now is asked only if there is nobody else:
+    /// to wait for it again would outlast an election.
+    fn next(&self, turn: usize) -> Option<PeerId> {
+        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
+        let is_silent = |member: &PeerId| silent.is_some_and(|(silent, _)| silent == *member);
+        let count = self.known.len().max(1);
+        let mut by_turns = self.known.iter().cycle().skip(turn % count).take(count);
+        let first = by_turns.clone().next().copied();
+        let other = by_turns.find(|member| !is_silent(member)).copied();
+        self.leader.or(other).or(first)
+    }
+
     /// Takes another member's word for who leads.
     fn refer_to(&mut self, leader: Option<PeerId>) {
         let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
@@ -293,11 +305,7 @@ impl Inner {
             let mut turn = 0usize;
             let mut tries = 0u32;
             loop {
-                let next = {
-                    let members = self.members();
-                    let others = members.known.get(turn % members.known.len().max(1)).copied();
-                    members.leader.or(others)
-                };
+                let next = self.members().next(turn);
                 let Some(member) = next else {
                     tokio::time::sleep(REST).await;
                     continue;

@@ -20,8 +20,11 @@ use engine::slots::Sequence;
 
 /// How long a member holds a question until there is something to tell. Each answer says that the members are there.
 const WAIT: Duration = Duration::from_millis(500);
-/// ... and how long its answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// ... and how long its answer may take. The copy has to be with the next leader before the only holder of a lease may no longer answer
+/// reads by itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long somebody is looked for who takes the word of which records need not be kept.
+const LET_GO_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks every second whether whoever leads still does, so that the only holder of a lease may answer reads by himself meanwhile.
 /// Whatever else a member answers proves nothing: it may be cut off itself.
@@ -47,7 +50,7 @@ pub(super) async fn let_go(weak: Weak<Inner>, mut wanted: watch::Receiver<Sequen
             let through = *wanted.borrow_and_update();
             let Some(inner) = weak.upgrade() else { return };
             let told = inner
-                .ask_leader(&LedgerCall::RecordsThrough(through), PATIENCE)
+                .ask_leader(&LedgerCall::RecordsThrough(through), LET_GO_PATIENCE)
                 .await;
             drop(inner);
             if told.is_ok() {
@@ -62,8 +65,8 @@ pub(super) async fn let_go(weak: Weak<Inner>, mut wanted: watch::Receiver<Sequen
 pub(super) async fn follow(weak: Weak<Inner>) {
     loop {
         let Some(inner) = weak.upgrade() else { return };
-        let leader = { inner.members().clone() };
-        let Some(member) = leader.leader.or_else(|| leader.known.first().copied()) else {
+        let next = { inner.members().next(0) };
+        let Some(member) = next else {
             drop(inner);
             tokio::time::sleep(REST).await;
             continue;

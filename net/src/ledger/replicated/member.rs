@@ -56,12 +56,13 @@ pub struct MemberConfig {
     pub fresh_log_id: FreshLogId,
     /// Where blocking work is done.
     pub offload: Offload,
-    /// How often a leader is heard of; after three to seven times as long without a word of it another is elected.
+    /// How often a leader is heard of; after seven to eight times as long without a word of it another is elected.
     pub heartbeat: Duration,
 }
 
 impl MemberConfig {
-    /// The usual [`Self::heartbeat`]: two or three seconds from a leader's end to the next one's first answer.
+    /// The usual [`Self::heartbeat`]: about two seconds from a leader's end to the next one's first answer, less than the only holder of a
+    /// lease may answer reads by itself.
     pub const HEARTBEAT: Duration = Duration::from_millis(250);
 }
 

@@ -20,8 +20,10 @@ pub(super) fn raft_config(heartbeat: Duration) -> Result<Config, MemberOpenError
     let config = Config {
         cluster_name: "cairn".to_owned(),
         heartbeat_interval: heartbeat,
-        election_timeout_min: heartbeat * 10 / 3,
-        election_timeout_max: heartbeat * 20 / 3,
+        // The greatest is also the time for which a member that heard of a leader votes for nobody else, and only after that time does the
+        // other begin.
+        election_timeout_min: heartbeat * 3,
+        election_timeout_max: heartbeat * 4,
         install_snapshot_timeout: 3_600_000,
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 1 << 40,
