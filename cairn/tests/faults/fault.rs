@@ -194,11 +194,13 @@ impl Scenario {
     /// What runs it again.
     pub(crate) fn again(&self, seconds: u64) -> String {
         let victims: Vec<String> = self.victims.iter().map(ToString::to_string).collect();
+        let victims = match victims.as_slice() {
+            [] => String::new(),
+            some => format!(" --victims {}", some.join(",")),
+        };
+        let (seed, fault) = (self.seed, self.fault.name());
         format!(
-            "cargo test -p cairn --test faults -- --seed {} --fault {} --victims {} --seconds {seconds}",
-            self.seed,
-            self.fault.name(),
-            victims.join(",")
+            "cargo test -p cairn --test faults -- --seed {seed} --fault {fault}{victims} --seconds {seconds}"
         )
     }
 }
