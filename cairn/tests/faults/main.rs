@@ -23,6 +23,7 @@ mod fault;
 mod history;
 mod isolation;
 mod load;
+mod orders;
 #[path = "../stories/process.rs"]
 #[expect(dead_code, reason = "what the stories need more")]
 mod process;
@@ -307,7 +308,8 @@ fn main() -> ExitCode {
     if wanted.is_list || wanted.is_none_wanted {
         return ExitCode::SUCCESS;
     }
-    let checked = register::self_test().and_then(|()| set::self_test());
+    let checked = register::self_test().and_then(|()| orders::self_test());
+    let checked = checked.and_then(|()| set::self_test());
     if let Err(why) = checked.and_then(|()| report::self_test()) {
         println!("{why}");
         return ExitCode::FAILURE;

@@ -208,11 +208,12 @@ pub(crate) fn self_test() -> Result<(), String> {
     const HERE: bool = true;
     const GONE: bool = false;
     type Seen<'a> = &'a [(u64, u64, bool)];
+    type Case<'a> = ((u64, Ended), Option<(u64, Ended)>, Seen<'a>);
     let wrong = |put, deleted, seen: Seen<'_>| {
         let seen = seen.to_vec();
         Member { put, deleted, seen }.wrong().is_some()
     };
-    let good: [((u64, Ended), Option<(u64, Ended)>, Seen<'_>); 6] = [
+    let good: [Case<'_>; 6] = [
         ((1, Some(4)), None, &[(2, 3, GONE), (2, 3, HERE), (5, 6, HERE)]),
         // Never acknowledged: late, or never.
         ((1, None), None, &[(2, 3, GONE), (4, 5, GONE), (6, 7, HERE)]),
@@ -226,7 +227,7 @@ pub(crate) fn self_test() -> Result<(), String> {
         ((1, Some(2)), Some((3, None)), &[(4, 5, HERE), (6, 7, GONE)]),
         ((1, Some(2)), Some((3, None)), &[(4, 5, HERE), (6, 7, HERE)]),
     ];
-    let bad: [((u64, Ended), Option<(u64, Ended)>, Seen<'_>); 6] = [
+    let bad: [Case<'_>; 6] = [
         // Acknowledged, and not there.
         ((1, Some(2)), None, &[(3, 4, GONE)]),
         // There, and not there any more.
