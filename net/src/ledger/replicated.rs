@@ -18,6 +18,7 @@ mod propose;
 mod raft;
 mod receive;
 mod sending;
+mod sharing;
 #[cfg(test)]
 pub(in crate::ledger) mod tests;
 mod upkeep;

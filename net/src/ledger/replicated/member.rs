@@ -24,6 +24,7 @@ use super::propose::{Desk, Proposal};
 use super::raft::number;
 use super::receive::Receiving;
 use super::sending::Sending;
+use super::sharing::Sharing;
 use super::upkeep::{raft_config, upkeep};
 use crate::drives::FreshLogId;
 use crate::offload::Offload;
@@ -94,6 +95,7 @@ pub struct Member {
     waiting: Arc<Semaphore>,
     pub(super) transport: Arc<dyn Transport>,
     sending: Arc<Sending>,
+    pub(super) sharing: Arc<Sharing>,
     receiving: Mutex<Option<Receiving>>,
     upkeep: tokio::task::JoinHandle<()>,
     pub(super) changing: tokio::sync::Mutex<()>,
@@ -174,6 +176,7 @@ impl Member {
             waiting: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             transport: config.transport,
             sending,
+            sharing: Arc::default(),
             receiving: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         }))

@@ -74,7 +74,7 @@ impl Member {
     }
 
     pub(super) async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
-        self.read_index().await?;
+        self.sharing.leads(&self.raft).await?;
         Ok(LedgerReply::Peers(self.known_peers().await))
     }
 

@@ -1,6 +1,7 @@
 //! Members in one process, each on a simulated disk, behind a transport that can cut them off from each other.
 
 mod changes;
+mod sharing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -32,6 +33,10 @@ pub(in crate::ledger) struct Wire {
     pub(in crate::ledger) members: Mutex<BTreeMap<PeerId, Arc<Member>>>,
     /// Those that nobody reaches and that reach nobody.
     away: Mutex<BTreeSet<PeerId>>,
+    /// Words between members so far.
+    words: AtomicU64,
+    /// Calls with several appends so far.
+    pub(in crate::ledger) calls_of_several: AtomicU64,
 }
 
 /// One peer's end of the wire.
@@ -63,9 +68,15 @@ impl Wire {
         let head = encode_call(&call.context, &call.request);
         let (_, request) = decode_call(&head, call.body.len()).unwrap();
         let body = match request {
-            Request::Agree => member.answer_member(from, &call.body).await.unwrap(),
+            Request::Agree => {
+                self.words.fetch_add(1, Ordering::Relaxed);
+                member.answer_member(from, &call.body).await.unwrap()
+            }
             Request::Ledger => {
                 let asked = LedgerCall::decode(&call.body).unwrap();
+                if matches!(&asked, LedgerCall::Append { appends, .. } if appends.len() > 1) {
+                    self.calls_of_several.fetch_add(1, Ordering::Relaxed);
+                }
                 member.answer(from, asked).await.encode()
             }
             other => panic!("{other:?} is not for a ledger"),
