@@ -47,6 +47,9 @@ const COPY_PATIENCE: Duration = Duration::from_secs(120);
 const CALL_BYTES_MAX: usize = 1 << 20;
 /// Calls with appends that may be under way: what comes meanwhile makes the next.
 const CALLS_MAX: usize = 1;
+/// From the beginning of a call with several appends to the next one: who writes alone waits for nobody, and what many write makes few
+/// entries, each of which every member flushes.
+const CALLS_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of appends that may wait.
 const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Who holds the only lease answers reads so long after the members were last heard, on its own clock.
@@ -411,7 +414,12 @@ async fn send(weak: std::sync::Weak<Inner>, mut waiting: mpsc::Receiver<Waiting>
         }
         let Some(inner) = weak.upgrade() else { return };
         tokio::spawn(async move {
+            let (began, are_several) = (Instant::now(), batch.len() > 1);
             carry(&inner, urgent, batch).await;
+            drop(inner);
+            if are_several {
+                tokio::time::sleep_until(began + CALLS_EVERY).await;
+            }
             drop(turn);
         });
     }

@@ -58,6 +58,8 @@ pub(super) async fn let_go(weak: Weak<Inner>, mut wanted: watch::Receiver<Sequen
             }
             tokio::time::sleep(HEARD_EVERY).await;
         }
+        // Each word is an entry of its own, for which appends wait.
+        tokio::time::sleep(LET_GO_EVERY).await;
     }
 }
 
@@ -126,6 +128,8 @@ async fn step(inner: &Arc<Inner>, member: PeerId) -> Result<(), AskError> {
     }
 }
 
+/// How often the members are told at most which records need not be kept. That they keep them a little longer is no harm.
+const LET_GO_EVERY: Duration = Duration::from_secs(2);
 /// How often it is asked who leads.
 const HEARD_EVERY: Duration = Duration::from_millis(700);
 

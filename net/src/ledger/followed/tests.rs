@@ -189,3 +189,34 @@ async fn a_gateway_of_another_ledger_takes_this_one_whole() {
     assert!(applied(ledger.append(put(lease, 1, 1, b"anew")).await.unwrap()) > 10_000);
     assert_eq!(value(&ledger, 1).await, Some(b"anew".to_vec()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_many_write_goes_in_calls_some_time_apart() {
+    let rig = Rig::begun(3).await;
+    let ledger = gateway(&rig, 20, &SimDisk::unrecorded(9)).await;
+    let lease = ledger.take_lease("a gateway", 5).await.unwrap();
+    let calls = &rig.wire.calls_of_several;
+    let (began, before) = (Instant::now(), calls.load(Ordering::Relaxed));
+    let writers = (0..16u64).map(|writer| {
+        let ledger = ledger.clone();
+        tokio::spawn(async move {
+            for turn in 0..20 {
+                let operation = 1_000 * (writer + 1) + turn;
+                applied(
+                    ledger
+                        .append(put(lease, operation, writer as u8, b"one of many"))
+                        .await
+                        .unwrap(),
+                );
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let (took, calls) = (began.elapsed(), calls.load(Ordering::Relaxed) - before);
+    let most = took.as_millis() / CALLS_EVERY.as_millis() + 1;
+    assert!(calls > 0, "nothing was written together");
+    assert!(u128::from(calls) <= most, "{calls} calls in {took:?}");
+}
