@@ -143,7 +143,10 @@ impl StoragePeer {
         }
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
         let gateways = settings.gateways.iter().copied().collect();
-        let directory = Directory::open(Arc::clone(&disk), data.known_peers(), gateways);
+        let mut directory = Directory::open(Arc::clone(&disk), data.known_peers(), gateways);
+        if args.until_stdin_closes {
+            directory = directory.waiting_to_be_told();
+        }
         let directory = Arc::new(directory);
         let quic = listen(
             &key,

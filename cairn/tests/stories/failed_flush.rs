@@ -50,7 +50,12 @@ async fn a_failed_flush_of_the_ledger_ends_the_process_and_loses_nothing() {
         return;
     };
     let (trigger, said) = (place.root().join("trigger"), place.root().join("stderr"));
+    // With drives of its own it has the ledger to itself.
     let mut up = place.command(["up", "--json"]);
+    for number in 0..6 {
+        up.arg("--drive")
+            .arg(place.data().join(format!("drives/{number}")));
+    }
     up.env("LD_PRELOAD", shim)
         .env("SHIM_FAILS", "/ledger/")
         .env("SHIM_WHEN", &trigger)

@@ -105,6 +105,16 @@ impl Place {
         }
     }
 
+    /// Takes the ledger away, wherever it lies.
+    pub(crate) fn remove_ledger(&self) {
+        std::fs::remove_dir_all(self.data().join("ledger")).unwrap();
+        let peers = (0..).map(|number| self.data().join(format!("peers/{number}")));
+        for peer in peers.take_while(|peer| peer.exists()) {
+            std::fs::remove_dir_all(peer.join("member")).unwrap();
+            std::fs::remove_file(peer.join("known-peers")).unwrap();
+        }
+    }
+
     /// The vault's root key, by the command.
     pub(crate) fn root_key(&self) -> Key {
         key_of(&self.json(["key", "show"]))

@@ -51,7 +51,7 @@ async fn a_deleted_ledger_is_rebuilt_from_the_drives() {
     let output = place.run(["vault", "rebuild"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output).contains("--force"), "{}", text(&output));
-    std::fs::remove_dir_all(place.data().join("ledger")).unwrap();
+    place.remove_ledger();
     std::fs::remove_dir_all(place.data().join("views")).unwrap();
     let rebuilt = place.json(["vault", "rebuild"]);
     assert_eq!(
@@ -92,7 +92,7 @@ async fn after_a_rebuild_the_activity_log_goes_on() {
     }
     drop(client);
     running.stop();
-    std::fs::remove_dir_all(place.data().join("ledger")).unwrap();
+    place.remove_ledger();
     place.json(["vault", "rebuild"]);
     let running = place.up();
     let mut client = running.client(&place.root_key()).await;

@@ -36,6 +36,9 @@ impl Inner {
     ) -> Result<Back, RepairError> {
         let mut back = Back::default();
         let mut doubtful = Vec::new();
+        if self.layout().has_peers() {
+            super::watch::wait_for_peers(self).await;
+        }
         let layout = self.layout();
         for place in layout.members().filter(|place| !place.is_present()) {
             let named = options.replace.iter().any(|dir| dir == place.dir());

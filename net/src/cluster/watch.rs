@@ -14,6 +14,8 @@ use crate::drives::Changes;
 
 /// How often peers are asked, and the list of what is missing is gone through.
 const EVERY: Duration = Duration::from_secs(1);
+/// How long whoever needs all peers waits for those that do not answer.
+const PEERS_WAIT: Duration = Duration::from_secs(8);
 /// How long a round of questions waits for the slowest peer.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
@@ -72,6 +74,20 @@ pub(super) async fn poll_peers(inner: &Arc<Inner>, ask_again: bool) {
     let all = async { while polls.join_next().await.is_some() {} };
     // What takes longer is dropped with the set, and asked anew in the next round.
     let _ = tokio::time::timeout(WAIT_MAX, all).await;
+}
+
+/// Waits a while for peers that do not answer: one that has just started is not reached at once by everybody who called it before.
+pub(super) async fn wait_for_peers(inner: &Arc<Inner>) {
+    let began = Instant::now();
+    loop {
+        poll_peers(inner, true).await;
+        let layout = inner.layout();
+        let mut members = layout.peers().iter().filter(|peer| peer.is_member());
+        if members.all(|peer| peer.answers()) || began.elapsed() > PEERS_WAIT {
+            return;
+        }
+        tokio::time::sleep(EVERY / 4).await;
+    }
 }
 
 async fn heal(weak: Weak<Inner>, changes: Arc<Changes>) {

@@ -29,6 +29,17 @@ struct Known {
     /// Whether the ledger has ever said who they are.
     by_ledger: bool,
     heard: Option<Instant>,
+    /// Whether it was introduced to anybody since the start.
+    introduced: bool,
+    /// Where somebody saw peers since the start.
+    seen: BTreeMap<PeerId, Seen>,
+}
+
+/// Where a peer was seen, and what the ledger said then: that counts again once it says something else.
+#[derive(Debug)]
+struct Seen {
+    at: Vec<SocketAddr>,
+    old: Option<Vec<SocketAddr>>,
 }
 
 /// See the module.
@@ -37,6 +48,8 @@ pub struct Directory {
     gateways: BTreeSet<PeerId>,
     known: RwLock<Known>,
     file: Option<(Arc<dyn Disk>, PathBuf)>,
+    /// Whether nobody is called where he was remembered to be.
+    waits_to_be_told: bool,
     /// Told when it was introduced to somebody.
     pub(super) introduced: Notify,
 }
@@ -56,6 +69,7 @@ impl Directory {
             gateways,
             known: RwLock::default(),
             file: None,
+            waits_to_be_told: false,
             introduced: Notify::new(),
         }
     }
@@ -70,6 +84,8 @@ impl Directory {
             peers: peers.into_iter().map(|peer| (peer.peer, peer)).collect(),
             by_ledger,
             heard: None,
+            introduced: false,
+            seen: BTreeMap::new(),
         };
         Self {
             known: RwLock::new(known),
@@ -86,9 +102,23 @@ impl Directory {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The same for a node whose parent introduces it at every start: it calls nobody before that. Of a data directory that was copied, what
+    /// is remembered are the addresses of the other one's peers, who have the same keys.
+    pub fn waiting_to_be_told(self) -> Self {
+        Self {
+            waits_to_be_told: true,
+            ..self
+        }
+    }
+
     /// Where a peer answers.
     pub fn address(&self, peer: &PeerId) -> Option<SocketAddr> {
-        self.read().peers.get(peer)?.addresses.first().copied()
+        let known = self.read();
+        if let Some(seen) = known.seen.get(peer) {
+            return seen.at.first().copied();
+        }
+        let may = !self.waits_to_be_told || known.introduced;
+        known.peers.get(peer).filter(|_| may)?.addresses.first().copied()
     }
 
     /// Everyone.
@@ -133,10 +163,17 @@ impl Directory {
     pub(super) fn introduce(&self, peers: Vec<PeerEntry>) {
         let mut known = self.write();
         let by_ledger = known.by_ledger;
+        known.introduced = true;
         for peer in peers.into_iter().take(PEERS_MAX) {
+            let said = known.peers.get(&peer.peer).filter(|_| by_ledger);
+            let seen = Seen {
+                at: peer.addresses.clone(),
+                old: said.map(|said| said.addresses.clone()),
+            };
+            known.seen.insert(peer.peer, seen);
             match known.peers.get_mut(&peer.peer) {
-                // Where it is, whoever has just seen it knows better; what it may, the ledger.
-                Some(there) if by_ledger => there.addresses = peer.addresses,
+                // Where it is, whoever has just seen it knows better (`seen`); what it may, the ledger.
+                Some(_) if by_ledger => {}
                 _ => drop(known.peers.insert(peer.peer, peer)),
             }
         }
@@ -150,6 +187,13 @@ impl Directory {
         let mut known = self.write();
         known.heard = known.heard.max(Some(sent));
         let peers: BTreeMap<PeerId, PeerEntry> = peers.into_iter().map(|peer| (peer.peer, peer)).collect();
+        known.seen.retain(|peer, seen| {
+            let says = peers.get(peer).map(|said| &said.addresses);
+            if seen.old.is_none() {
+                seen.old = says.cloned();
+            }
+            says.is_some() && says == seen.old.as_ref()
+        });
         if peers.is_empty() || (known.by_ledger && known.peers == peers) {
             return;
         }

@@ -76,3 +76,43 @@ async fn what_the_ledger_says_wins_and_is_remembered_but_not_that_it_was_heard()
     damaged.write_all_at(&[b"\x09"], 0).unwrap();
     assert!(!open().serves(), "also when what was remembered does not read");
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_a_peer_was_seen_counts_until_the_ledger_says_something_new() {
+    let at = |port: u16| PeerEntry {
+        addresses: vec![std::net::SocketAddr::from(([127, 0, 0, 1], port))],
+        ..peer(3, Role::Node, Standing::Active)
+    };
+    let port = |directory: &Directory| directory.address(&at(0).peer).map(|address| address.port());
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::unrecorded(1));
+    disk.create_dir_all(std::path::Path::new("/node")).unwrap();
+    let open = || {
+        Directory::open(
+            Arc::clone(&disk),
+            PathBuf::from("/node/known-peers"),
+            BTreeSet::new(),
+        )
+    };
+    open().told(vec![at(1)], Instant::now());
+
+    // The ledger of a copied directory says where the other one's peers are.
+    let copied = open().waiting_to_be_told();
+    assert_eq!(
+        port(&copied),
+        None,
+        "nobody is called before the parent has said where he is"
+    );
+    copied.introduce(vec![at(2)]);
+    assert_eq!(port(&copied), Some(2));
+    copied.told(vec![at(1)], Instant::now());
+    assert_eq!(port(&copied), Some(2), "that is old");
+    copied.told(vec![at(2)], Instant::now());
+    copied.told(vec![at(4)], Instant::now());
+    assert_eq!(port(&copied), Some(4), "it has moved");
+
+    assert_eq!(port(&open()), Some(4), "started by hand, it remembers");
+    let fresh = Directory::of_gateways(BTreeSet::new());
+    fresh.introduce(vec![at(2)]);
+    fresh.told(vec![at(1)], Instant::now());
+    assert_eq!(port(&fresh), Some(2));
+}
