@@ -101,6 +101,20 @@ pub enum LayoutError {
         /// The peer.
         peer: PeerId,
     },
+    /// A peer that is named twice.
+    #[error("--join names {peer} twice")]
+    PeerTwice {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A gateway's directory without its layout.
+    #[error(
+        "this data directory has been used, and its layout.json is lost: say with --cluster which cluster it belongs to, and with --join where its storage peers are"
+    )]
+    LayoutLost,
+    /// Another cluster than the one that is remembered.
+    #[error("this gateway belongs to another cluster: that needs another --data")]
+    OtherCluster,
     /// Drives for a store that has storage peers.
     #[error(
         "the shards of this store lie with storage peers: it takes no --drive. Drives need another --data"
@@ -160,10 +174,15 @@ impl Layout {
     ) -> Result<Self, LayoutError> {
         if let Some(known) = Self::read(data)? {
             let is_other = cluster.is_some_and(|cluster| cluster != known.cluster);
-            return match is_other || !known.drives.is_empty() || known.runs_peers() {
-                true => Err(LayoutError::NoGateway),
-                false => Ok(known),
+            return match (is_other, !known.drives.is_empty() || known.runs_peers()) {
+                (_, true) => Err(LayoutError::NoGateway),
+                (true, false) => Err(LayoutError::OtherCluster),
+                (false, false) => Ok(known),
             };
+        }
+        let contents = data.contents(&[]);
+        if cluster.is_none() && (contents.ledger || data.activity().exists()) {
+            return Err(LayoutError::LayoutLost);
         }
         let layout = Self {
             cluster: match cluster {
@@ -224,7 +243,18 @@ impl Layout {
         if !self.drives.is_empty() || self.runs_peers() {
             return Err(LayoutError::NoGateway);
         }
-        if self.peers.is_empty() {
+        let mut named: Vec<PeerId> = told.iter().map(|at| at.peer).collect();
+        named.sort_unstable();
+        if let Some(peer) = named
+            .iter()
+            .zip(named.iter().skip(1))
+            .find(|(a, b)| a == b)
+            .map(|(peer, _)| *peer)
+        {
+            return Err(LayoutError::PeerTwice { peer });
+        }
+        // As long as the cluster was not made, those that are named now are all of it.
+        if self.peers.is_empty() || !self.drives_made && !told.is_empty() {
             return Ok(Self {
                 peers: told.iter().map(joined_place).collect(),
                 ..self.clone()
@@ -410,7 +440,15 @@ mod tests {
             address: SocketAddr::new([10, 0, 0, seed].into(), port),
         };
         let told: Vec<PeerAt> = (1..=3).map(|seed| at(seed, 7_400)).collect();
-        let joined = waiting.joined(&told).unwrap();
+        let mut joined = waiting.joined(&told).unwrap();
+        let other = joined.joined(&told[..2]).unwrap();
+        assert_eq!(other.peers.len(), 2, "the cluster was not made yet");
+        let twice = [told[0], told[0]];
+        assert!(matches!(
+            waiting.joined(&twice),
+            Err(LayoutError::PeerTwice { .. })
+        ));
+        joined.drives_made = true;
         joined.write(&data).unwrap();
         assert_eq!(Layout::read(&data).unwrap(), Some(joined.clone()));
         let moved = joined.joined(&[at(2, 7_500)]).unwrap();

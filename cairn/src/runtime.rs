@@ -98,6 +98,10 @@ impl Runtime {
             return Err(DataDirError::Empty { dir }.into());
         }
         if keys.keyfiles().is_empty() {
+            if layout.drives_made {
+                let dir = data.root().display().to_string();
+                return Err(DataDirError::KeysAbsent { dir }.into());
+            }
             keys.create(FIRST_VAULT)?;
         }
         layout.write(&data)?;

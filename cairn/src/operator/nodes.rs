@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use net::cluster::{DrainState, Progress, RebalanceOptions, Standing, packs_of};
 use net::ledger::FollowedLedger;
-use net::ledger::wire::LedgerCall;
-use net::membership::PeerEntry;
+use net::ledger::wire::{LedgerCall, LedgerReply};
+use net::membership::{PeerEntry, Role};
 use net::peer::PeerId;
 use serde_json::{Value, json};
 
@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long the copy of the ledger here may take to have what was written.
 const COPY_WAIT: Duration = Duration::from_secs(5);
 const COPY_LOOK: Duration = Duration::from_millis(20);
+/// How long another peer may take to become a member of the ledger in the place of one that drains.
+const MEMBER_WAIT: Duration = Duration::from_secs(120);
 
 /// `node admit`.
 pub(super) async fn admit(
@@ -34,7 +36,13 @@ pub(super) async fn admit(
 ) -> Result<Value, OperatorError> {
     let (peers, ledger) = cluster_of(runtime)?;
     peers.call_at(at);
-    let said = settle::describe(peers, at.peer).await?;
+    let said = match settle::describe(peers, at.peer).await {
+        Ok(said) => said,
+        Err(error) => {
+            peers.call_as_before(&at.peer);
+            return Err(error.into());
+        }
+    };
     let known = peers.known();
     let before = known.iter().find(|entry| entry.peer == at.peer);
     let others = known.iter().filter(|entry| entry.peer != at.peer);
@@ -45,9 +53,15 @@ pub(super) async fn admit(
             at.peer
         )));
     }
-    if before.is_some_and(|before| before.standing == Standing::Gone)
-        && !drained(runtime, &at.peer).await?.is_done()
-    {
+    let other_drives = before.is_some_and(|before| before.drives != said.drives);
+    if other_drives && before.is_some_and(|before| before.standing != Standing::Gone) {
+        return Err(refused(format!(
+            "{} has other drives than it had: if it lost them, `cairn node remove --lost {}` first",
+            at.peer, at.peer
+        )));
+    }
+    // With the drives that it had, it brings back what lies there.
+    if other_drives && !drained(runtime, &at.peer).await?.is_done() {
         return Err(refused(format!(
             "{} was removed, and shards that it held are still being made anew elsewhere: admit it when `cairn status` shows none at risk",
             at.peer
@@ -80,7 +94,7 @@ pub(super) async fn drain(
     on_step: OnStep<'_>,
 ) -> Result<Value, OperatorError> {
     let (peers, ledger) = cluster_of(runtime)?;
-    let entry = named(peers, peer)?;
+    let entry = named(peers, peer, false)?;
     let wanted = match undo {
         true => Standing::Active,
         false => Standing::Draining,
@@ -104,6 +118,9 @@ pub(super) async fn drain(
             ..entry
         };
         set_peer(runtime, peers, ledger, entry).await?;
+    }
+    if !undo {
+        until_no_member(ledger, &id).await?;
     }
     let state = match undo {
         true => drained(runtime, &id).await?,
@@ -135,21 +152,66 @@ async fn until_drained(
         if state.is_done() {
             return Ok(state);
         }
+        let known = runtime.peer_entries();
+        let mut of_peer = known.iter().filter(|entry| entry.peer == *peer);
+        if !of_peer.any(|entry| entry.standing == Standing::Draining) {
+            return Err(refused(format!("the drain of {peer} was called off")));
+        }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until a peer is no member of the ledger any more: another has taken its place then.
+async fn until_no_member(ledger: &FollowedLedger, peer: &PeerId) -> Result<(), OperatorError> {
+    let began = Instant::now();
+    loop {
+        if is_member(ledger, peer).await == Some(false) {
+            return Ok(());
+        }
+        if began.elapsed() > MEMBER_WAIT {
+            let message = format!(
+                "{peer} is still a member of the ledger, and no other could take its place yet: the drain goes on, ask again"
+            );
+            return Err(OperatorError::new(ErrorCode::Unavailable, message));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether a peer is a member of the ledger, if the ledger says.
+async fn is_member(ledger: &FollowedLedger, peer: &PeerId) -> Option<bool> {
+    match ledger.ask(&LedgerCall::Members).await {
+        Ok(LedgerReply::Members { voters, learners, .. }) => {
+            Some(voters.contains(peer) || learners.contains(peer))
+        }
+        _ => None,
     }
 }
 
 /// `node remove`.
 pub(super) async fn remove(runtime: &Runtime, peer: &str, lost: bool) -> Result<Value, OperatorError> {
     let (peers, ledger) = cluster_of(runtime)?;
-    let entry = named(peers, peer)?;
+    let entry = named(peers, peer, true)?;
     let id = entry.peer;
+    if entry.role == Role::Gateway {
+        let entry = PeerEntry {
+            standing: Standing::Gone,
+            ..entry
+        };
+        set_peer(runtime, peers, ledger, entry).await?;
+        return Ok(json!({"peer_id": id.to_string(), "standing": standing_name(Standing::Gone)}));
+    }
     let left = drained(runtime, &id).await?.left;
     if entry.standing != Standing::Gone {
         if !lost && (entry.standing != Standing::Draining || left.assigned > 0) {
             return Err(refused(format!(
                 "{id} still has {} shards of packs: `cairn node drain {id}` moves them off first; if it is lost with everything on it, say --lost",
                 left.stored
+            )));
+        }
+        if !lost && is_member(ledger, &id).await != Some(false) {
+            return Err(refused(format!(
+                "{id} is a member of the ledger, and no other has taken its place yet: try again"
             )));
         }
         if lost && answers(runtime, &id) {
@@ -242,15 +304,16 @@ fn cluster_of(runtime: &Runtime) -> Result<(&PeerNodes, &FollowedLedger), Operat
     }
 }
 
-/// The one storage peer whose id begins like that.
-fn named(peers: &PeerNodes, typed: &str) -> Result<PeerEntry, OperatorError> {
+/// The one storage peer whose id begins like that, or also another gateway.
+fn named(peers: &PeerNodes, typed: &str, or_gateway: bool) -> Result<PeerEntry, OperatorError> {
     let known = peers.known();
     let begins = |entry: &&PeerEntry| {
         let id = entry.peer.to_string();
         let short = id.split_once(':').map_or(id.as_str(), |(_, key)| key);
         !typed.is_empty() && (id.starts_with(typed) && typed.contains(':') || short.starts_with(typed))
     };
-    let mut found = membership::nodes(&known).filter(begins);
+    let is_meant = |entry: &&PeerEntry| entry.role == Role::Node || or_gateway && entry.peer != peers.own();
+    let mut found = known.iter().filter(is_meant).filter(begins);
     match (found.next(), found.next()) {
         (Some(entry), None) => Ok(entry.clone()),
         (None, _) => Err(OperatorError::new(
@@ -274,7 +337,13 @@ async fn set_peer(
     asked.map_err(failed)?;
     // The copy here follows.
     let began = Instant::now();
-    while !ledger.known_peers().await.contains(&entry) && began.elapsed() < COPY_WAIT {
+    let is_here = async || {
+        ledger
+            .known_peers()
+            .await
+            .is_ok_and(|known| known.contains(&entry))
+    };
+    while !is_here().await && began.elapsed() < COPY_WAIT {
         tokio::time::sleep(COPY_LOOK).await;
     }
     membership::take_over(peers, ledger, &runtime.cluster, &runtime.data).await;

@@ -108,6 +108,11 @@ pub enum RuntimeError {
         /// Why.
         why: String,
     },
+    /// Two storage peers with one drive.
+    #[error(
+        "two of the storage peers have the same drive: one of them is a copy of the other, and cannot be a peer beside it"
+    )]
+    DrivesTwice,
     /// A rebuild where the members of the ledger run elsewhere.
     #[error(
         "the ledger lies with storage peers on other machines: a rebuilt one cannot be handed to them yet. More than half of its members have to run"

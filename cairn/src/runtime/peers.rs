@@ -10,9 +10,10 @@ mod child;
 pub(crate) mod membership;
 pub(crate) mod settle;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -44,6 +45,8 @@ pub(crate) struct PeerNodes {
     members_max: usize,
     /// Everyone, as the ledger said last, in the order of their places; empty before it did.
     known: RwLock<Vec<PeerEntry>>,
+    /// Those that did not hear who the others are.
+    unheard: Mutex<BTreeSet<PeerId>>,
     /// The ledger's word is taken over once at a time.
     taking: tokio::sync::Mutex<()>,
 }
@@ -134,6 +137,7 @@ impl PeerNodes {
             own: gateway,
             members_max: options.members_max,
             known: RwLock::default(),
+            unheard: Mutex::default(),
             taking: tokio::sync::Mutex::default(),
         };
         let heard = opened.hear_of_all().await;
@@ -162,8 +166,12 @@ impl PeerNodes {
             .filter_map(PeerNode::id)
             .collect();
         let heard = join_all(unheard.iter().map(|peer| settle::describe(self, *peer))).await;
+        let heard: Vec<PeerEntry> = heard.into_iter().collect::<Result<_, _>>()?;
+        let drives: Vec<_> = heard.iter().flat_map(|said| &said.drives).collect();
+        if drives.iter().collect::<BTreeSet<_>>().len() < drives.len() {
+            return Err(RuntimeError::DrivesTwice);
+        }
         for said in heard {
-            let said = said?;
             let places = self.nodes.iter_mut().filter_map(|node| node.place.known.as_mut());
             for known in places.filter(|known| known.id == said.peer) {
                 known.domain.clone_from(&said.domain);
@@ -204,6 +212,15 @@ impl PeerNodes {
     /// Calls a peer at an address that the operator gives.
     pub(crate) fn call_at(&self, at: PeerAt) {
         self.addresses.add(at.peer, at.address);
+    }
+
+    /// Calls it again where it was before that, if it was anywhere.
+    pub(crate) fn call_as_before(&self, peer: &PeerId) {
+        let known = self.known();
+        let entry = known.iter().find(|entry| entry.peer == *peer);
+        if let Some(address) = entry.and_then(|entry| entry.addresses.first()) {
+            self.addresses.add(*peer, *address);
+        }
     }
 
     /// Each of them, in the order of the layout.

@@ -91,7 +91,7 @@ pub async fn rebuild(
         return Err(RuntimeError::LedgerReadable { dir: dir() });
     }
 
-    if of_peers && !layout.runs_peers() {
+    if layout.peers.iter().any(|peer| peer.directory.is_none()) {
         return Err(RuntimeError::RebuildElsewhere);
     }
     let options_of_peers = PeerOptions {

@@ -6,6 +6,7 @@
 //! members nothing is answered, after a few seconds' patience.
 
 mod follow;
+mod members;
 mod reading;
 #[cfg(test)]
 mod tests;
@@ -31,14 +32,13 @@ use crate::drives::FreshLogId;
 use crate::membership::PeerEntry;
 use crate::offload::Offload;
 use crate::peer::{PeerId, Transport};
+use members::Members;
 use reading::Reading;
 
 /// How long an operation tries to find a leader that answers.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one member may take for one answer before another is asked.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
-/// How long nobody is believed who refers to a member that did not answer.
-const SILENT_FOR: Duration = Duration::from_secs(2);
 /// How long to rest when nobody leads.
 const REST: Duration = Duration::from_millis(100);
 /// How long a whole copy may take at a start.
@@ -100,40 +100,6 @@ struct Inner {
     /// The lease that was taken here, 0 before.
     lease: AtomicU64,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
-}
-
-#[derive(Debug, Clone)]
-struct Members {
-    known: Vec<PeerId>,
-    leader: Option<PeerId>,
-    /// One that did not answer in time, and when: others may refer to it until they notice.
-    silent: Option<(PeerId, Instant)>,
-}
-
-impl Members {
-    /// Who is asked next: whoever leads, else the others by turns. One that did not answer just now is asked only if there is nobody else:
-    /// to wait for it again would outlast an election.
-    fn next(&self, turn: usize) -> Option<PeerId> {
-        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
-        let is_silent = |member: &PeerId| silent.is_some_and(|(silent, _)| silent == *member);
-        let count = self.known.len().max(1);
-        let mut by_turns = self.known.iter().cycle().skip(turn % count).take(count);
-        let first = by_turns.clone().next().copied();
-        let other = by_turns.find(|member| !is_silent(member)).copied();
-        self.leader.or(other).or(first)
-    }
-
-    /// Takes another member's word for who leads.
-    fn refer_to(&mut self, leader: Option<PeerId>) {
-        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
-        self.leader = leader.filter(|leader| silent.is_none_or(|(silent, _)| silent != *leader));
-    }
-
-    /// Notes that a member did not answer.
-    fn lost(&mut self, member: PeerId) {
-        self.leader = None;
-        self.silent = Some((member, Instant::now()));
-    }
 }
 
 impl Drop for Inner {
@@ -209,7 +175,10 @@ impl FollowedLedger {
     }
 
     /// The peers of this gateway's copy, as old as it may be.
-    pub async fn known_peers(&self) -> Vec<PeerEntry> {
+    ///
+    /// # Errors
+    /// One of the entries cannot be read.
+    pub async fn known_peers(&self) -> Result<Vec<PeerEntry>, LedgerError> {
         self.inner.replica.known_peers().await
     }
 
@@ -331,6 +300,8 @@ impl Inner {
                             tokio::time::sleep(REST).await;
                         }
                     }
+                    // It answers, and will do so again.
+                    Err(AskError::Member(LedgerRefusal::Busy)) => tokio::time::sleep(REST).await,
                     Err(why) => {
                         tracing::debug!(%member, %why, "a member of the ledger does not answer");
                         self.members().lost(member);

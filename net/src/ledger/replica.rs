@@ -102,39 +102,17 @@ impl Replica {
         first.filter(|_| second.is_none()).map(|(number, _)| number)
     }
 
-    /// The addresses of a scope's live entries of one kind, at most `max`, in order.
-    fn addresses(&self, scope: [u8; 16], kind: EntryKind, max: usize) -> Vec<Address> {
-        let first = Address {
-            scope,
-            kind,
-            slot: [0; 16],
-        };
-        let copy = self.copy();
-        let table = copy.shared().table();
-        let at_first = table.machine.get(&first).map(|_| first);
-        let behind = table
-            .machine
-            .entries_after(Some(&first))
-            .map(|(address, ..)| address);
-        let of_kind = |address: &Address| (address.scope, address.kind) == (scope, kind);
-        at_first
-            .into_iter()
-            .chain(behind)
-            .take_while(of_kind)
-            .take(max)
-            .collect()
-    }
-
-    /// The peers whose entries stand in it.
-    pub(super) async fn known_peers(&self) -> Vec<PeerEntry> {
+    /// The peers whose entries stand in it, all of them: whoever is left out would be taken for one that is gone.
+    pub(super) async fn known_peers(&self) -> Result<Vec<PeerEntry>, LedgerError> {
         let copy = self.copy();
         let mut peers = Vec::new();
-        for address in self.addresses(LEASE_SCOPE, EntryKind::Peer, PEERS_MAX) {
-            if let Ok(Some(entry)) = copy.get(address).await {
-                peers.extend(PeerEntry::decode(&entry.value).ok());
+        for address in addresses(&copy, LEASE_SCOPE, EntryKind::Peer, PEERS_MAX) {
+            if let Some(entry) = copy.get(address).await? {
+                let read = PeerEntry::decode(&entry.value);
+                peers.push(read.map_err(|_| LedgerError::Read(std::io::ErrorKind::InvalidData))?);
             }
         }
-        peers
+        Ok(peers)
     }
 
     /// Notes durably that a lease is being taken; whether that was noted already and never came to its end.
@@ -301,6 +279,28 @@ impl Replica {
     pub(super) async fn close(&self) {
         self.copy().close().await;
     }
+}
+
+/// The addresses of a scope's live entries of one kind, at most `max`, in order.
+fn addresses(copy: &LocalLedger, scope: [u8; 16], kind: EntryKind, max: usize) -> Vec<Address> {
+    let first = Address {
+        scope,
+        kind,
+        slot: [0; 16],
+    };
+    let table = copy.shared().table();
+    let at_first = table.machine.get(&first).map(|_| first);
+    let behind = table
+        .machine
+        .entries_after(Some(&first))
+        .map(|(address, ..)| address);
+    let of_kind = |address: &Address| (address.scope, address.kind) == (scope, kind);
+    at_first
+        .into_iter()
+        .chain(behind)
+        .take_while(of_kind)
+        .take(max)
+        .collect()
 }
 
 fn copy_dir(dir: &Path, number: u64) -> PathBuf {

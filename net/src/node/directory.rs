@@ -164,7 +164,13 @@ impl Directory {
         let mut known = self.write();
         let by_ledger = known.by_ledger;
         known.introduced = true;
+        let hears = known.heard.is_some_and(|heard| heard.elapsed() < SERVES_FOR);
         for peer in peers.into_iter().take(PEERS_MAX) {
+            // A gateway elsewhere may have been off while peers moved, and whoever hears the ledger knows better; a parent has just started
+            // them.
+            if hears && !self.waits_to_be_told && known.peers.contains_key(&peer.peer) {
+                continue;
+            }
             let said = known.peers.get(&peer.peer).filter(|_| by_ledger);
             let seen = Seen {
                 at: peer.addresses.clone(),

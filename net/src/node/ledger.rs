@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::directory::Directory;
+use crate::cluster::Standing;
 use crate::ledger::wire::{LedgerCall, LedgerRefusal, LedgerReply};
 use crate::ledger::{AskError, Member, ask};
 use crate::membership::{PeerEntry, Role};
@@ -110,7 +111,10 @@ impl NodeLedger {
 
     /// A peer says where it is now, and which drives it has.
     async fn joins(&self, said: PeerEntry) -> LedgerReply {
-        let known = self.member.known_peers().await;
+        let known = match self.member.known_peers().await {
+            Ok(known) => known,
+            Err(refusal) => return LedgerReply::Refused(refusal),
+        };
         let Some(known) = known.iter().find(|known| known.peer == said.peer) else {
             return LedgerReply::Refused(LedgerRefusal::NotAllowed);
         };
@@ -134,7 +138,9 @@ impl NodeLedger {
     async fn look(&self, turn: usize) -> bool {
         let nodes: Vec<PeerId> = {
             let peers = self.directory.peers();
-            let nodes = peers.iter().filter(|peer| peer.role == Role::Node);
+            let nodes = peers
+                .iter()
+                .filter(|peer| peer.role == Role::Node && peer.standing != Standing::Gone);
             nodes.map(|peer| peer.peer).collect()
         };
         let mut asked = nodes.get(turn % nodes.len().max(1)).copied();

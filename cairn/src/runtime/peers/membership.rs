@@ -4,7 +4,7 @@
 //! It changes no peer's standing; whoever does is the operator. Invariants: the ledger's word is taken over whole; a place keeps its turn
 //! for as long as its peer is known; a member that is only silent stays one, for its silence may end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -31,8 +31,13 @@ pub(in crate::runtime) async fn follow(
     data: Arc<DataDir>,
 ) {
     let mut settled = None;
+    // Where they are was asked of the ledger at the start already, and not yet written down.
+    if let Err(error) = remember(&data, &peers.known()) {
+        tracing::warn!(%error, "where the storage peers are could not be remembered");
+    }
     loop {
         take_over(&peers, &ledger, &cluster, &data).await;
+        settle::introduce_again(&peers).await;
         let active = active(&peers.known());
         if settled.as_ref() != Some(&active) && settle_members(&peers, &ledger).await {
             settled = Some(active);
@@ -44,18 +49,31 @@ pub(in crate::runtime) async fn follow(
 /// Takes over what the copy of the ledger says of the peers, if it is something new.
 pub(crate) async fn take_over(peers: &PeerNodes, ledger: &FollowedLedger, cluster: &Cluster, data: &DataDir) {
     let _once = peers.taking.lock().await;
-    let said = peers.in_order(ledger.known_peers().await);
-    if said.is_empty() || said == peers.known() {
+    let mut said = match ledger.known_peers().await {
+        Ok(said) => said,
+        Err(error) => {
+            tracing::warn!(%error, "who the storage peers are cannot be read; what was known of them stays");
+            return;
+        }
+    };
+    // Only an entry that says so makes anybody gone.
+    let known = peers.known();
+    let left_out = |entry: &&PeerEntry| !said.iter().any(|other| other.peer == entry.peer);
+    let left_out: Vec<PeerEntry> = known.iter().filter(left_out).cloned().collect();
+    said.extend(left_out);
+    let said = peers.in_order(said);
+    if said == known {
         return;
     }
-    peers.adopt(said.clone());
     let configs: Vec<_> = said.iter().filter_map(PeerEntry::config).collect();
     if let Err(error) = cluster.set_peers(&configs).await {
         tracing::error!(%error, "who the storage peers are is not taken over");
+        return;
     }
+    peers.adopt(said.clone());
     // One that was taken in knows nobody yet whom it could ask.
     settle::introduce(peers).await;
-    ledger.set_members(nodes(&said).map(|entry| entry.peer).collect());
+    ledger.set_members(present(&said).map(|entry| entry.peer).collect());
     // Without it the next start calls them where they were.
     if let Err(error) = remember(data, &said) {
         tracing::warn!(%error, "where the storage peers are could not be remembered");
@@ -80,27 +98,37 @@ impl PeerNodes {
 }
 
 /// Has the ledger the members that it is to have. Whether it has.
-async fn settle_members(peers: &PeerNodes, ledger: &FollowedLedger) -> bool {
+pub(super) async fn settle_members(peers: &PeerNodes, ledger: &FollowedLedger) -> bool {
     let Ok(LedgerReply::Members { voters, .. }) = ledger.ask(&LedgerCall::Members).await else {
         return false;
     };
-    let wanted = choose_members(&peers.known(), &voters, peers.members_max);
+    let answering = settle::answering(peers).await;
+    let wanted = choose_members(&peers.known(), &voters, &answering, peers.members_max);
     if voters.len() == wanted.len() && wanted.iter().all(|member| voters.contains(member)) {
         return true;
     }
-    settle::set_members(ledger, wanted).await
+    // More than half of them have to agree to be the members.
+    let there = wanted.iter().filter(|member| answering.contains(member)).count();
+    !voters.is_empty() && there * 2 > wanted.len() && settle::set_members(ledger, wanted).await
 }
 
-/// The members that a ledger with these voters is to have, an odd number of at most `max`: voters stay as long as they take part, and
-/// whoever is taken in comes from the domain that has the fewest.
-pub(super) fn choose_members(known: &[PeerEntry], voters: &[PeerId], max: usize) -> Vec<PeerId> {
+/// The members that a ledger with these voters is to have, an odd number of at most `max`: voters stay as long as they take part, those
+/// that do not answer go first when there are too many, and whoever is taken in answers and comes from the domain that has the fewest.
+fn choose_members(
+    known: &[PeerEntry],
+    voters: &[PeerId],
+    answering: &BTreeSet<PeerId>,
+    max: usize,
+) -> Vec<PeerId> {
     let takes_part = |entry: &&PeerEntry| entry.standing == Standing::Active;
     let active: Vec<&PeerEntry> = nodes(known).filter(takes_part).collect();
     let size = active.len().min(max);
     let size = size - usize::from(size > 0 && size.is_multiple_of(2));
     let (mut chosen, mut others): (Vec<&PeerEntry>, Vec<&PeerEntry>) =
         active.into_iter().partition(|entry| voters.contains(&entry.peer));
+    chosen.sort_by_key(|entry| !answering.contains(&entry.peer));
     chosen.truncate(size);
+    others.retain(|entry| answering.contains(&entry.peer));
     while chosen.len() < size {
         let there = |entry: &PeerEntry| {
             let domain = entry.domain_id();
@@ -128,6 +156,11 @@ pub(crate) fn holds_packs(known: &[PeerEntry], code: Code, without: Option<&Peer
 /// The storage peers among them.
 pub(crate) fn nodes(known: &[PeerEntry]) -> impl Iterator<Item = &PeerEntry> {
     known.iter().filter(|entry| entry.role == Role::Node)
+}
+
+/// Those of them that were not removed.
+pub(super) fn present(known: &[PeerEntry]) -> impl Iterator<Item = &PeerEntry> {
+    nodes(known).filter(|entry| entry.standing != Standing::Gone)
 }
 
 fn active(known: &[PeerEntry]) -> Vec<PeerId> {
@@ -203,26 +236,54 @@ mod tests {
         members.iter().map(number).collect()
     }
 
+    fn all(known: &[PeerEntry]) -> BTreeSet<PeerId> {
+        known.iter().map(|entry| entry.peer).collect()
+    }
+
     #[test]
     fn three_members_of_three_sites_are_one_of_each() {
         let known = sites();
-        assert_eq!(numbers(&known, &choose_members(&known, &[], 3)), [0, 2, 4]);
-        assert_eq!(choose_members(&known, &[], 5).len(), 5);
         assert_eq!(
-            choose_members(&known[..4], &[], 5).len(),
+            numbers(&known, &choose_members(&known, &[], &all(&known), 3)),
+            [0, 2, 4]
+        );
+        assert_eq!(choose_members(&known, &[], &all(&known), 5).len(), 5);
+        assert_eq!(
+            choose_members(&known[..4], &[], &all(&known), 5).len(),
             3,
             "an even number is one too many"
         );
-        assert_eq!(choose_members(&[], &[], 5), []);
+        assert_eq!(choose_members(&[], &[], &BTreeSet::new(), 5), []);
     }
 
     #[test]
     fn members_stay_while_they_take_part_and_one_that_does_not_is_replaced_at_its_site() {
         let mut known = sites();
         let voters = [known[1].peer, known[3].peer, known[5].peer];
-        assert_eq!(numbers(&known, &choose_members(&known, &voters, 3)), [1, 3, 5]);
+        assert_eq!(
+            numbers(&known, &choose_members(&known, &voters, &all(&known), 3)),
+            [1, 3, 5]
+        );
         known[3].standing = Standing::Draining;
-        assert_eq!(numbers(&known, &choose_members(&known, &voters, 3)), [1, 5, 2]);
+        assert_eq!(
+            numbers(&known, &choose_members(&known, &voters, &all(&known), 3)),
+            [1, 5, 2]
+        );
+    }
+
+    #[test]
+    fn nobody_who_does_not_answer_is_taken_in_and_such_voters_are_the_first_to_go() {
+        let known = sites();
+        let mut answering = all(&known);
+        answering.remove(&known[4].peer);
+        let chosen = choose_members(&known, &[], &answering, 3);
+        assert_eq!(numbers(&known, &chosen), [0, 2, 5]);
+        let voters: Vec<PeerId> = known[..5].iter().map(|entry| entry.peer).collect();
+        answering.remove(&known[0].peer);
+        let fewer = choose_members(&known, &voters, &answering, 3);
+        assert_eq!(numbers(&known, &fewer), [1, 2, 3]);
+        let as_many = choose_members(&known, &voters, &answering, 5);
+        assert_eq!(as_many.len(), 5, "one that is only silent stays");
     }
 
     #[test]

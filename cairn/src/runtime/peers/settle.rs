@@ -4,8 +4,9 @@
 //! `ledger/` says that there is none yet, for a second one beside the first would be another truth; a ledger made by a rebuild is
 //! handed to the first peer whole before any of them runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use engine::disk::Disk;
@@ -17,7 +18,7 @@ use net::peer::{Answer, Call, PeerId, Refusal, Request};
 
 use super::super::{RuntimeError, fresh_log_id};
 use super::PeerNodes;
-use super::membership::choose_members;
+use super::membership::{present, settle_members};
 use crate::data_dir::{DataDir, DataDirError, KNOWN_PEERS_FILE, MEMBER_DIR, make_private_dir};
 use crate::key_store::random;
 use crate::layout::Layout;
@@ -206,12 +207,44 @@ async fn ask_ledger(peers: &PeerNodes, peer: PeerId, call: &LedgerCall) -> Optio
 }
 
 /// Tells every peer of every other: what the ledger says of them later wins.
-pub(crate) async fn introduce(peers: &PeerNodes) {
-    let known = peers.known();
-    let call = LedgerCall::Introduce(known.clone());
-    let nodes: Vec<PeerId> = super::membership::nodes(&known).map(|entry| entry.peer).collect();
-    let told = nodes.into_iter().map(|peer| ask_ledger(peers, peer, &call));
-    futures::future::join_all(told).await;
+pub(super) async fn introduce(peers: &PeerNodes) {
+    let everyone = present(&peers.known()).map(|entry| entry.peer).collect();
+    introduce_to(peers, everyone).await;
+}
+
+/// Tells those again that did not hear it.
+pub(super) async fn introduce_again(peers: &PeerNodes) {
+    let unheard = std::mem::take(&mut *peers.unheard.lock().unwrap_or_else(PoisonError::into_inner));
+    introduce_to(peers, unheard).await;
+}
+
+async fn introduce_to(peers: &PeerNodes, nodes: BTreeSet<PeerId>) {
+    let call = LedgerCall::Introduce(peers.known());
+    let told = nodes.into_iter().map(|peer| {
+        let call = &call;
+        async move { (peer, ask_ledger(peers, peer, call).await) }
+    });
+    let told = futures::future::join_all(told).await;
+    let unheard = told
+        .into_iter()
+        .filter(|(_, reply)| reply.is_none())
+        .map(|(peer, _)| peer);
+    let mut known = peers.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+    known.extend(unheard);
+}
+
+/// Those that answer now.
+pub(super) async fn answering(peers: &PeerNodes) -> BTreeSet<PeerId> {
+    let nodes: Vec<PeerId> = present(&peers.known()).map(|entry| entry.peer).collect();
+    let asked = nodes.into_iter().map(|peer| async move {
+        let reply = ask_ledger(peers, peer, &LedgerCall::Describe).await;
+        reply.map(|_| peer)
+    });
+    futures::future::join_all(asked)
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Whether one of them is a member of a ledger that was begun. All of them have to answer.
@@ -264,14 +297,8 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
         ledger.ask(&LedgerCall::SetPeer(Box::new(said))).await?;
     }
     peers.adopt(peers.in_order(known_to(ledger).await?));
-    if let LedgerReply::Members { voters, .. } = ledger.ask(&LedgerCall::Members).await? {
-        let members = choose_members(&peers.known(), &voters, peers.members_max);
-        let all = members.iter().all(|member| voters.contains(member));
-        if !all || voters.len() != members.len() {
-            // It works with those that it has; it is tried again while it runs.
-            set_members(ledger, members).await;
-        }
-    }
+    // It works with those that it has; it is tried again while it runs.
+    settle_members(peers, ledger).await;
     if mark.exists() {
         std::fs::remove_file(&mark).map_err(|source| DataDirError::Io {
             path: mark.display().to_string(),

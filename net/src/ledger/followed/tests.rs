@@ -181,7 +181,7 @@ async fn a_gateway_of_another_ledger_takes_this_one_whole() {
     assert_ne!(LINEAGE, [8; 16]);
     assert_eq!(rig.member(0).answer(peer(0), begin).await, LedgerReply::Done);
     let all = LedgerCall::SetMembers((0..3).map(peer).collect());
-    assert_eq!(rig.member(0).answer(peer(0), all).await, LedgerReply::Done);
+    assert_eq!(rig.ask(all).await, LedgerReply::Done);
     let ledger = gateway(&rig, 20, &disk).await;
     let lease = ledger.take_lease_above("a gateway", 6, 77).await.unwrap();
     assert_eq!(lease, 78);

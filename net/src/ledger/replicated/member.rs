@@ -41,6 +41,8 @@ const TAIL_WAIT_MAX: Duration = Duration::from_secs(5);
 /// How often it is looked whether entries are gone, and how many times.
 const FORGET_LOOK: Duration = Duration::from_millis(10);
 const FORGET_TRIES: usize = 500;
+/// A change of the members that takes longer goes on, and whoever asked is told to ask again.
+const CHANGE_ANSWER: Duration = Duration::from_millis(700);
 /// Bytes of appends in a page of a tail.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -287,12 +289,16 @@ impl Member {
                 .await
                 .map(|(number, other_holder)| LedgerReply::Lease { number, other_holder }),
             LedgerCall::Begin { lineage, after } => self.begin(lineage, after).await,
-            LedgerCall::Members => Ok(self.members()),
+            LedgerCall::Members => self.members().await,
             LedgerCall::SetMembers(peers) => {
                 // It goes on also when whoever asked waits no longer: half of it would be a membership of its own.
                 let this = Arc::clone(self);
                 let changing = tokio::spawn(async move { this.set_members(peers).await });
-                changing.await.unwrap_or(Err(LedgerRefusal::Failed))
+                // Whoever asks is answered before he takes this member for one that is lost.
+                match tokio::time::timeout(CHANGE_ANSWER, changing).await {
+                    Ok(changed) => changed.unwrap_or(Err(LedgerRefusal::Failed)),
+                    Err(_) => Err(LedgerRefusal::Busy),
+                }
             }
             LedgerCall::SetPeer(entry) => self.set_peer(&entry).await,
             LedgerCall::Peers => self.peers().await,

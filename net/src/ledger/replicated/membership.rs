@@ -19,7 +19,7 @@ use crate::peer::PeerId;
 const BEGIN_LOOK: Duration = Duration::from_millis(20);
 const BEGIN_TRIES: usize = 500;
 /// How long a new member may take to have everything.
-const LEARN_PATIENCE: Duration = Duration::from_secs(3_600);
+const LEARN_PATIENCE: Duration = Duration::from_secs(300);
 
 impl Member {
     pub(super) async fn begin(
@@ -69,35 +69,54 @@ impl Member {
     }
 
     /// The peers of this member's copy, as old as it may be.
-    pub async fn known_peers(&self) -> Vec<PeerEntry> {
-        self.replica.known_peers().await
+    pub(crate) async fn known_peers(&self) -> Result<Vec<PeerEntry>, LedgerRefusal> {
+        self.replica
+            .known_peers()
+            .await
+            .map_err(|_| LedgerRefusal::Failed)
     }
 
     pub(super) async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
         self.sharing.leads(&self.raft).await?;
-        Ok(LedgerReply::Peers(self.known_peers().await))
+        Ok(LedgerReply::Peers(self.known_peers().await?))
     }
 
-    pub(super) fn members(&self) -> LedgerReply {
+    /// Who the members are, as the leader says: others may have been members once.
+    pub(super) async fn members(&self) -> Result<LedgerReply, LedgerRefusal> {
+        self.read_index().await?;
         let metrics = self.raft.metrics().borrow().clone();
         let membership = metrics.membership_config.membership();
         let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
         // While one membership gives way to another neither is told: whoever asks for one asks again.
-        let is_one = membership.get_joint_config().len() <= 1;
-        LedgerReply::Members {
-            leader: metrics.current_leader.and_then(peer),
-            voters: membership
-                .voter_ids()
-                .filter(|_| is_one)
-                .filter_map(peer)
-                .collect(),
-            learners: membership.learner_ids().filter_map(peer).collect(),
+        if membership.get_joint_config().len() > 1 {
+            return Err(LedgerRefusal::Busy);
         }
+        Ok(LedgerReply::Members {
+            leader: metrics.current_leader.and_then(peer),
+            voters: membership.voter_ids().filter_map(peer).collect(),
+            learners: membership.learner_ids().filter_map(peer).collect(),
+        })
+    }
+
+    /// Has a peer follow, and waits until it has everything up to the entry that says so. By openraft's own waiting one that lacks a few
+    /// hundred entries has everything, and one that never answered when there are no more than that.
+    async fn learns(&self, id: u64, peer: PeerId) -> Result<(), LedgerRefusal> {
+        let adding = self.raft.add_learner(id, Voter(Some(peer)), false);
+        let added = adding.await.map_err(|_| not_leader(&self.raft))?.log_id;
+        let mut metrics = self.raft.metrics();
+        let has_it = metrics.wait_for(|now| {
+            let progress = now.replication.as_ref().and_then(|all| all.get(&id));
+            progress.copied().flatten() >= Some(added)
+        });
+        has_it.await.map(|_| ()).map_err(|_| LedgerRefusal::Failed)
     }
 
     /// Those that are new follow until they have everything, then all vote at once; those that are not named any more go.
     pub(super) async fn set_members(&self, peers: Vec<PeerId>) -> Result<LedgerReply, LedgerRefusal> {
-        let _alone = self.changing.lock().await;
+        // Whoever asks again meanwhile does not wait in a row: what he wants may be old by then.
+        let Ok(_alone) = self.changing.try_lock() else {
+            return Err(LedgerRefusal::Busy);
+        };
         let wanted: BTreeMap<u64, PeerId> = peers.iter().map(|peer| (number(peer), *peer)).collect();
         if wanted.len() < peers.len() || wanted.is_empty() {
             return Err(LedgerRefusal::Malformed);
@@ -118,11 +137,9 @@ impl Member {
             };
             if !votes {
                 // One that follows already is waited for as well.
-                let adding = self.raft.add_learner(*id, Voter(Some(*peer)), true);
-                let adding = while_leading(&self.raft, adding);
-                let added = tokio::time::timeout(LEARN_PATIENCE, adding).await;
-                let added = added.map_err(|_| LedgerRefusal::Busy)??;
-                added.map_err(|_| not_leader(&self.raft))?;
+                let learning = while_leading(&self.raft, self.learns(*id, *peer));
+                let learnt = tokio::time::timeout(LEARN_PATIENCE, learning).await;
+                learnt.map_err(|_| LedgerRefusal::Busy)???;
             }
         }
         let ids: std::collections::BTreeSet<u64> = wanted.into_keys().collect();

@@ -128,7 +128,7 @@ impl Rig {
         };
         assert_eq!(rig.member(0).answer(peer(0), begin).await, LedgerReply::Done);
         let all = LedgerCall::SetMembers((0..members).map(peer).collect());
-        assert_eq!(rig.member(0).answer(peer(0), all).await, LedgerReply::Done);
+        assert_eq!(rig.ask(all).await, LedgerReply::Done);
         rig
     }
 
@@ -176,12 +176,12 @@ impl Rig {
     }
 
     /// Asks whoever leads, until one does.
-    async fn ask(&self, call: LedgerCall) -> LedgerReply {
+    pub(in crate::ledger) async fn ask(&self, call: LedgerCall) -> LedgerReply {
         let asking = async {
             loop {
                 for member in self.running() {
                     match member.answer(peer(50), call.clone()).await {
-                        LedgerReply::Refused(LedgerRefusal::NotLeader { .. }) => {}
+                        LedgerReply::Refused(LedgerRefusal::NotLeader { .. } | LedgerRefusal::Busy) => {}
                         reply => return reply,
                     }
                 }

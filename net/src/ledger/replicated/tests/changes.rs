@@ -1,5 +1,6 @@
 //! Appends, leaders that go, members that come back, late ones that need a whole copy.
 
+use super::super::leading::not_leader;
 use super::*;
 
 fn applied(outcome: &Outcome) -> u64 {
@@ -10,9 +11,10 @@ fn applied(outcome: &Outcome) -> u64 {
 }
 
 fn leader(rig: &Rig) -> Option<usize> {
-    let told = rig.running().into_iter().map(|member| match member.members() {
-        LedgerReply::Members { leader, .. } => leader,
-        _ => None,
+    let told = rig.running().into_iter().map(|member| not_leader(&member.raft));
+    let told = told.map(|refusal| match refusal {
+        LedgerRefusal::NotLeader { leader } => leader,
+        other => panic!("{other:?}"),
     });
     let leader = told.flatten().next()?;
     (0..16).find(|number| peer(*number) == leader)

@@ -1,0 +1,46 @@
+//! Which members a gateway knows of, and whom it asks next.
+//!
+//! It asks nobody itself. Invariant: somebody is asked as long as anybody is known.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::peer::PeerId;
+
+/// How long nobody is believed who refers to a member that did not answer.
+const SILENT_FOR: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Clone)]
+pub(super) struct Members {
+    pub(super) known: Vec<PeerId>,
+    pub(super) leader: Option<PeerId>,
+    /// One that did not answer in time, and when: others may refer to it until they notice.
+    pub(super) silent: Option<(PeerId, Instant)>,
+}
+
+impl Members {
+    /// Who is asked next: whoever leads, else the others by turns. One that did not answer just now is asked only if there is nobody else:
+    /// to wait for it again would outlast an election.
+    pub(super) fn next(&self, turn: usize) -> Option<PeerId> {
+        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
+        let is_silent = |member: &PeerId| silent.is_some_and(|(silent, _)| silent == *member);
+        let count = self.known.len().max(1);
+        let mut by_turns = self.known.iter().cycle().skip(turn % count).take(count);
+        let first = by_turns.clone().next().copied();
+        let other = by_turns.find(|member| !is_silent(member)).copied();
+        self.leader.or(other).or(first)
+    }
+
+    /// Takes another member's word for who leads.
+    pub(super) fn refer_to(&mut self, leader: Option<PeerId>) {
+        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
+        self.leader = leader.filter(|leader| silent.is_none_or(|(silent, _)| silent != *leader));
+    }
+
+    /// Notes that a member did not answer.
+    pub(super) fn lost(&mut self, member: PeerId) {
+        self.leader = None;
+        self.silent = Some((member, Instant::now()));
+    }
+}
