@@ -8,6 +8,7 @@
 //! leader's term in which it was decided, right after what it was decided on.
 
 mod agreement;
+mod aside;
 mod codec;
 mod leading;
 mod machine;

@@ -17,6 +17,7 @@ use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
 use super::super::{Ledger, LocalLedger, Tail};
 use super::agreement::{Agreement, AgreementOpenError};
+use super::aside::Aside;
 use super::leading::not_leader;
 use super::machine::Machine;
 use super::network::{Network, TellReply, Told};
@@ -91,6 +92,7 @@ pub enum MemberOpenError {
 pub struct Member {
     pub(super) own: PeerId,
     pub(super) raft: RaftOf,
+    pub(super) aside: Arc<Aside>,
     pub(super) replica: Arc<Replica>,
     pub(super) agreement: Agreement,
     proposals: mpsc::Sender<Proposal>,
@@ -159,12 +161,14 @@ impl Member {
         .await;
         let raft = raft.map_err(|error| MemberOpenError::Raft(error.to_string()))?;
         let (proposals, waiting) = mpsc::channel(PROPOSALS_MAX);
+        let aside = Arc::new(Aside::new(raft.clone(), config.heartbeat));
         let desk = Desk::new(
             own,
             raft.clone(),
             Arc::clone(&replica),
             agreement.clone(),
             applied,
+            Arc::clone(&aside),
         );
         tokio::spawn(desk.run(waiting));
         let sending = Arc::<Sending>::default();
@@ -172,6 +176,7 @@ impl Member {
             own: config.peer,
             upkeep: tokio::spawn(upkeep(raft.clone(), agreement.clone(), Arc::clone(&sending))),
             raft,
+            aside,
             replica,
             agreement,
             proposals,
@@ -367,6 +372,9 @@ impl Member {
     }
 
     pub(super) async fn read_index(&self) -> Result<LedgerReply, LedgerRefusal> {
+        if self.aside.is_silent() {
+            return Err(not_leader(&self.raft));
+        }
         let read = self.raft.ensure_linearizable().await;
         read.map_err(|_| not_leader(&self.raft))?;
         Ok(LedgerReply::Index {

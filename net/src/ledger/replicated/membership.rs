@@ -77,6 +77,9 @@ impl Member {
     }
 
     pub(super) async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
+        if self.aside.is_silent() {
+            return Err(not_leader(&self.raft));
+        }
         self.sharing.leads(&self.raft).await?;
         Ok(LedgerReply::Peers(self.known_peers().await?))
     }

@@ -19,6 +19,7 @@ use super::super::local::clip;
 use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerRefusal};
 use super::agreement::Agreement;
+use super::aside::Aside;
 use super::codec::{APPENDS_MAX, COMMAND_BYTES_MAX};
 use super::leading::{deposed, not_leader, term_led};
 use super::member::RaftOf;
@@ -116,6 +117,7 @@ pub(super) struct Desk {
     replica: Arc<Replica>,
     agreement: Agreement,
     applied: watch::Receiver<Option<LogId>>,
+    aside: Arc<Aside>,
     leading: Option<Leader>,
     /// The newest sequence that was decided.
     decided: Sequence,
@@ -129,6 +131,7 @@ impl Desk {
         replica: Arc<Replica>,
         agreement: Agreement,
         applied: watch::Receiver<Option<LogId>>,
+        aside: Arc<Aside>,
     ) -> Self {
         Self {
             own,
@@ -136,6 +139,7 @@ impl Desk {
             replica,
             agreement,
             applied,
+            aside,
             leading: None,
             decided: Sequence(0),
             under_way: VecDeque::new(),
@@ -184,7 +188,7 @@ impl Desk {
                 self.leading = leads;
                 self.decided = self.replica.copy().position();
             }
-            let Some(leader) = self.leading else {
+            let Some(leader) = self.leading.filter(|_| !self.aside.is_silent()) else {
                 let refusal = self.not_leader();
                 batch.drain(..).for_each(|proposal| refuse(proposal, refusal));
                 return;
@@ -244,7 +248,12 @@ impl Desk {
                 continue;
             }
             if is_full && !urgent {
-                let _ = reply.send(Ok(AppendReply::Full));
+                // Others may have room; where they do not, it says so the next time.
+                let answer = match self.aside.begin() {
+                    true => Err(self.not_leader()),
+                    false => Ok(AppendReply::Full),
+                };
+                let _ = reply.send(answer);
                 continue;
             }
             match self.replica.decide(leader, &append) {

@@ -212,3 +212,29 @@ async fn each_member_in_turn_is_replaced_while_it_is_away_and_back_as_one_of_non
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_disk_is_full_makes_way_for_one_that_has_room() {
+    let rig = Rig::begun(3).await;
+    let lease = rig.lease().await;
+    let full = loop {
+        if let Some(leader) = leader(&rig) {
+            break leader;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let disk = &rig.disks[full];
+    disk.set_capacity(disk.used_bytes() + (64 << 10));
+    // More than is left there but for what is kept for freeing space; and every one of them is taken.
+    for number in 0..12u64 {
+        applied(
+            &rig.append(put(lease, 100 + number, number as u8, &[7; 200_000]))
+                .await,
+        );
+    }
+    let leads = leader(&rig);
+    assert!(
+        leads.is_some_and(|leads| leads != full),
+        "{leads:?} leads, {full} is full"
+    );
+}
