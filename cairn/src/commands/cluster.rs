@@ -31,8 +31,8 @@ pub(super) fn peers(status: &Value) {
                 domain => domain.to_owned(),
             },
             text(peer, "standing").to_owned(),
-            yes(peer, "answers", "no"),
-            yes(peer, "ledger_member", "-").replace("yes", "member"),
+            word(peer, "answers", "yes", "no"),
+            word(peer, "ledger_member", "member", "-"),
             list(peer, "drives").len().to_string(),
         ]);
     }
@@ -179,10 +179,10 @@ fn flag_is_false(peer: &Value, name: &str) -> bool {
     peer.get(name).and_then(Value::as_bool) == Some(false)
 }
 
-fn yes(peer: &Value, name: &str, otherwise: &str) -> String {
+fn word(peer: &Value, name: &str, if_so: &str, if_not: &str) -> String {
     match flag(peer, name) {
-        true => "yes".to_owned(),
-        false => otherwise.to_owned(),
+        true => if_so.to_owned(),
+        false => if_not.to_owned(),
     }
 }
 

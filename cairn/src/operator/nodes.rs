@@ -13,7 +13,7 @@ use net::peer::PeerId;
 use serde_json::{Value, json};
 
 use crate::introduction::PeerAt;
-use crate::operator::tend::{alone, failed};
+use crate::operator::tend::{alone, failed, step};
 use crate::operator::{ErrorCode, OperatorError};
 use crate::request::{OnStep, Step};
 use crate::runtime::Runtime;
@@ -113,18 +113,14 @@ pub(super) async fn drain(
     }
     let id = entry.peer;
     if entry.standing != wanted {
-        let entry = PeerEntry {
-            standing: wanted,
-            ..entry
-        };
-        set_peer(runtime, peers, ledger, entry).await?;
-    }
-    if !undo {
-        until_no_member(ledger, &id).await?;
+        set_standing(runtime, peers, ledger, entry, wanted).await?;
     }
     let state = match undo {
         true => drained(runtime, &id).await?,
-        false => until_drained(runtime, &id, on_step).await?,
+        false => {
+            until_no_member(ledger, &id).await?;
+            until_drained(runtime, &id, on_step).await?
+        }
     };
     Ok(json!({
         "peer_id": id.to_string(),
@@ -194,11 +190,7 @@ pub(super) async fn remove(runtime: &Runtime, peer: &str, lost: bool) -> Result<
     let entry = named(peers, peer, true)?;
     let id = entry.peer;
     if entry.role == Role::Gateway {
-        let entry = PeerEntry {
-            standing: Standing::Gone,
-            ..entry
-        };
-        set_peer(runtime, peers, ledger, entry).await?;
+        set_standing(runtime, peers, ledger, entry, Standing::Gone).await?;
         return Ok(json!({"peer_id": id.to_string(), "standing": standing_name(Standing::Gone)}));
     }
     let left = drained(runtime, &id).await?.left;
@@ -219,11 +211,7 @@ pub(super) async fn remove(runtime: &Runtime, peer: &str, lost: bool) -> Result<
                 "{id} answers, so it is not lost: `cairn node drain {id}` moves its shards off. Stop it first if it is to go at once"
             )));
         }
-        let entry = PeerEntry {
-            standing: Standing::Gone,
-            ..entry
-        };
-        set_peer(runtime, peers, ledger, entry).await?;
+        set_standing(runtime, peers, ledger, entry, Standing::Gone).await?;
     }
     Ok(json!({
         "peer_id": id.to_string(),
@@ -246,12 +234,7 @@ pub(super) async fn rebalance(
         ..RebalanceOptions::default()
     };
     let mut show = |progress: Progress| {
-        on_step(Step {
-            done: progress.done,
-            total: progress.total,
-            unit: "shards".to_owned(),
-            note: time_left(progress.seconds_left),
-        });
+        on_step(step(progress, "shards", time_left(progress.seconds_left)));
     };
     let ledger = runtime.ledger.shared();
     let rebalanced = runtime
@@ -291,7 +274,7 @@ pub(super) const fn standing_name(standing: Standing) -> &'static str {
 }
 
 /// An estimate, in words; empty while there is none.
-pub(super) fn time_left(seconds: Option<u64>) -> String {
+fn time_left(seconds: Option<u64>) -> String {
     seconds.map_or_else(String::new, |seconds| format!("about {seconds} s left"))
 }
 
@@ -324,6 +307,16 @@ fn named(peers: &PeerNodes, typed: &str, or_gateway: bool) -> Result<PeerEntry, 
             "more than one storage peer begins with {typed}: type more of its id"
         ))),
     }
+}
+
+async fn set_standing(
+    runtime: &Runtime,
+    peers: &PeerNodes,
+    ledger: &FollowedLedger,
+    entry: PeerEntry,
+    standing: Standing,
+) -> Result<(), OperatorError> {
+    set_peer(runtime, peers, ledger, PeerEntry { standing, ..entry }).await
 }
 
 /// Writes a peer's entry and has it taken over here.

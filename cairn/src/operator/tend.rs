@@ -59,12 +59,7 @@ pub(super) async fn repair(
     };
     let mut show = |progress: Progress| {
         let note = format!("{} shards rebuilt", progress.shards_rebuilt);
-        on_step(Step {
-            done: progress.done,
-            total: progress.total,
-            unit: "packs".to_owned(),
-            note,
-        });
+        on_step(step(progress, "packs", note));
     };
     let ledger = runtime.ledger.shared();
     let packs = || packs_of(&*ledger);
@@ -100,12 +95,7 @@ pub(super) async fn scrub(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Valu
     };
     let mut show = |progress: Progress| {
         let note = format!("{} shards rebuilt", progress.shards_rebuilt);
-        on_step(Step {
-            done: progress.done,
-            total: progress.total,
-            unit: "shards".to_owned(),
-            note,
-        });
+        on_step(step(progress, "shards", note));
     };
     let report = runtime.cluster.scrub(&lookup, &mut show).await.map_err(failed)?;
     // The drives only know what they have: what they should have is asked of the ledger.
@@ -134,12 +124,7 @@ pub(super) async fn challenge(
     let _alone = alone(runtime)?;
     let seed = random().map_err(failed)?;
     let mut show = |progress: Progress| {
-        on_step(Step {
-            done: progress.done,
-            total: progress.total,
-            unit: "shards".to_owned(),
-            note: String::new(),
-        });
+        on_step(step(progress, "shards", String::new()));
     };
     let ledger = runtime.ledger.shared();
     let packs = || packs_of(&*ledger);
@@ -224,6 +209,16 @@ async fn allocated(runtime: &Runtime) -> u64 {
     runtime.cluster.check_drives().await;
     let status = runtime.cluster.status();
     status.drives.iter().map(|drive| drive.allocated_bytes).sum()
+}
+
+/// How far work of the cluster client is, as a command shows it.
+pub(super) fn step(progress: Progress, unit: &str, note: String) -> Step {
+    Step {
+        done: progress.done,
+        total: progress.total,
+        unit: unit.to_owned(),
+        note,
+    }
 }
 
 pub(super) fn alone(runtime: &Runtime) -> Result<MutexGuard<'_, ()>, OperatorError> {

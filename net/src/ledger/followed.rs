@@ -133,11 +133,7 @@ impl FollowedLedger {
         let inner = Arc::new(Inner {
             replica,
             transport: config.transport,
-            members: Mutex::new(Members {
-                known: config.members,
-                leader: None,
-                silent: None,
-            }),
+            members: Mutex::new(Members::new(config.members)),
             appends,
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX)),
             reading: Reading::default(),

@@ -177,10 +177,9 @@ impl Directory {
                 old: said.map(|said| said.addresses.clone()),
             };
             known.seen.insert(peer.peer, seen);
-            match known.peers.get_mut(&peer.peer) {
-                // Where it is, whoever has just seen it knows better (`seen`); what it may, the ledger.
-                Some(_) if by_ledger => {}
-                _ => drop(known.peers.insert(peer.peer, peer)),
+            // Where it is, whoever has just seen it knows better (`seen`); what it may, the ledger.
+            if !by_ledger || !known.peers.contains_key(&peer.peer) {
+                known.peers.insert(peer.peer, peer);
             }
         }
         drop(known);

@@ -16,26 +16,38 @@ pub(super) struct Members {
     pub(super) known: Vec<PeerId>,
     pub(super) leader: Option<PeerId>,
     /// One that did not answer in time, and when: others may refer to it until they notice.
-    pub(super) silent: Option<(PeerId, Instant)>,
+    silent: Option<(PeerId, Instant)>,
 }
 
 impl Members {
+    pub(super) fn new(known: Vec<PeerId>) -> Self {
+        Self {
+            known,
+            leader: None,
+            silent: None,
+        }
+    }
+
+    fn silent_now(&self) -> Option<PeerId> {
+        let lately = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
+        lately.map(|(member, _)| member)
+    }
+
     /// Who is asked next: whoever leads, else the others by turns. One that did not answer just now is asked only if there is nobody else:
     /// to wait for it again would outlast an election.
     pub(super) fn next(&self, turn: usize) -> Option<PeerId> {
-        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
-        let is_silent = |member: &PeerId| silent.is_some_and(|(silent, _)| silent == *member);
+        let silent = self.silent_now();
         let count = self.known.len().max(1);
         let mut by_turns = self.known.iter().cycle().skip(turn % count).take(count);
         let first = by_turns.clone().next().copied();
-        let other = by_turns.find(|member| !is_silent(member)).copied();
+        let other = by_turns.find(|member| Some(**member) != silent).copied();
         self.leader.or(other).or(first)
     }
 
     /// Takes another member's word for who leads.
     pub(super) fn refer_to(&mut self, leader: Option<PeerId>) {
-        let silent = self.silent.filter(|(_, since)| since.elapsed() < SILENT_FOR);
-        self.leader = leader.filter(|leader| silent.is_none_or(|(silent, _)| silent != *leader));
+        let silent = self.silent_now();
+        self.leader = leader.filter(|leader| Some(*leader) != silent);
     }
 
     /// Notes that a member did not answer.

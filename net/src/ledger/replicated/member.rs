@@ -92,7 +92,7 @@ pub enum MemberOpenError {
 pub struct Member {
     pub(super) own: PeerId,
     pub(super) raft: RaftOf,
-    pub(super) aside: Arc<Aside>,
+    aside: Arc<Aside>,
     pub(super) replica: Arc<Replica>,
     pub(super) agreement: Agreement,
     proposals: mpsc::Sender<Proposal>,
@@ -371,10 +371,16 @@ impl Member {
         Ok(LedgerReply::Outcomes(replies))
     }
 
-    pub(super) async fn read_index(&self) -> Result<LedgerReply, LedgerRefusal> {
-        if self.aside.is_silent() {
-            return Err(not_leader(&self.raft));
+    /// Whether it may ask the others to confirm that it leads: not while it makes way.
+    pub(super) fn not_aside(&self) -> Result<(), LedgerRefusal> {
+        match self.aside.is_silent() {
+            true => Err(not_leader(&self.raft)),
+            false => Ok(()),
         }
+    }
+
+    pub(super) async fn read_index(&self) -> Result<LedgerReply, LedgerRefusal> {
+        self.not_aside()?;
         let read = self.raft.ensure_linearizable().await;
         read.map_err(|_| not_leader(&self.raft))?;
         Ok(LedgerReply::Index {

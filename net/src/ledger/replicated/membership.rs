@@ -77,9 +77,7 @@ impl Member {
     }
 
     pub(super) async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
-        if self.aside.is_silent() {
-            return Err(not_leader(&self.raft));
-        }
+        self.not_aside()?;
         self.sharing.leads(&self.raft).await?;
         Ok(LedgerReply::Peers(self.known_peers().await?))
     }
