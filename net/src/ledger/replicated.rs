@@ -9,6 +9,7 @@
 
 mod agreement;
 mod aside;
+mod candidacy;
 mod codec;
 mod leading;
 mod machine;

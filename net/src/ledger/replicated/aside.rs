@@ -1,4 +1,4 @@
-//! A leader whose disk is full makes way: the others may have room.
+//! A leader that others would be better than makes way: its disk is full and theirs may have room, or it hears from no majority.
 //!
 //! It gives nobody the lead, for Raft knows no such word here; it falls silent until another is elected. Invariant: it is silent for a bounded
 //! time, and then not again for a while: where every disk is full, somebody has to lead for what frees space.
@@ -14,6 +14,15 @@ use super::member::RaftOf;
 const SILENT_HEARTBEATS: u32 = 12;
 /// So many it waits before it makes way once more.
 const BETWEEN_HEARTBEATS: u32 = 120;
+
+/// Why a leader makes way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Its disk is full.
+    Full,
+    /// No majority answers it.
+    Alone,
+}
 
 /// See the module.
 pub(super) struct Aside {
@@ -42,7 +51,7 @@ impl Aside {
     }
 
     /// Makes way, unless it did a while ago or nobody else votes. Whether it does.
-    pub(super) fn begin(&self) -> bool {
+    pub(super) fn begin(&self, why: Why) -> bool {
         let others = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow();
@@ -54,16 +63,16 @@ impl Aside {
             return false;
         }
         *since = Some(Instant::now());
-        tracing::warn!("the disk of the ledger's leader is full: it makes way for another");
-        let config = self.raft.runtime_config();
-        config.heartbeat(false);
-        config.elect(false);
+        match why {
+            Why::Full => tracing::warn!("the disk of the ledger's leader is full: it makes way for another"),
+            Why::Alone => tracing::warn!("no majority answers the ledger's leader: it makes way for another"),
+        }
+        // While it is silent it does not stand for election either (`candidacy`).
+        self.raft.runtime_config().heartbeat(false);
         let (raft, silent) = (self.raft.clone(), self.heartbeat * SILENT_HEARTBEATS);
         tokio::spawn(async move {
             tokio::time::sleep(silent).await;
-            let config = raft.runtime_config();
-            config.heartbeat(true);
-            config.elect(true);
+            raft.runtime_config().heartbeat(true);
         });
         true
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use engine::codec::DecodeError;
 use engine::disk::Disk;
 use engine::slots::{Append, Sequence};
+use openraft::raft::AppendEntriesResponse;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::super::replay::LedgerOpenError;
@@ -18,6 +19,7 @@ use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
 use super::super::{Ledger, LocalLedger, Tail};
 use super::agreement::{Agreement, AgreementOpenError};
 use super::aside::Aside;
+use super::candidacy::{self, Candidacy};
 use super::leading::not_leader;
 use super::machine::Machine;
 use super::network::{Network, TellReply, Told};
@@ -93,6 +95,7 @@ pub struct Member {
     pub(super) own: PeerId,
     pub(super) raft: RaftOf,
     aside: Arc<Aside>,
+    candidacy: Arc<Candidacy>,
     pub(super) replica: Arc<Replica>,
     pub(super) agreement: Agreement,
     proposals: mpsc::Sender<Proposal>,
@@ -101,7 +104,7 @@ pub struct Member {
     sending: Arc<Sending>,
     pub(super) sharing: Arc<Sharing>,
     receiving: Mutex<Option<Receiving>>,
-    upkeep: tokio::task::JoinHandle<()>,
+    beside: [tokio::task::JoinHandle<()>; 2],
     pub(super) changing: tokio::sync::Mutex<()>,
 }
 
@@ -113,7 +116,7 @@ impl std::fmt::Debug for Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.upkeep.abort();
+        self.stop_beside();
     }
 }
 
@@ -154,7 +157,7 @@ impl Member {
         let raft = RaftOf::new(
             own,
             Arc::new(raft_config(config.heartbeat)?),
-            network,
+            network.clone(),
             agreement.clone(),
             machine,
         )
@@ -172,11 +175,17 @@ impl Member {
         );
         tokio::spawn(desk.run(waiting));
         let sending = Arc::<Sending>::default();
+        let candidacy = Arc::new(Candidacy::new(config.heartbeat));
+        let watch = candidacy::watch(raft.clone(), network, Arc::clone(&aside), Arc::clone(&candidacy));
         Ok(Arc::new(Self {
             own: config.peer,
-            upkeep: tokio::spawn(upkeep(raft.clone(), agreement.clone(), Arc::clone(&sending))),
+            beside: [
+                tokio::spawn(upkeep(raft.clone(), agreement.clone(), Arc::clone(&sending))),
+                tokio::spawn(watch),
+            ],
             raft,
             aside,
+            candidacy,
             replica,
             agreement,
             proposals,
@@ -210,7 +219,7 @@ impl Member {
 
     /// Stops taking part, and ends both logs cleanly.
     pub async fn close(&self) {
-        self.upkeep.abort();
+        self.stop_beside();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "a member of the ledger did not stop cleanly");
         }
@@ -218,6 +227,10 @@ impl Member {
         let closing = self.agreement.offload().run(move || agreement.close());
         let _ = closing.await;
         self.replica.close().await;
+    }
+
+    fn stop_beside(&self) {
+        self.beside.iter().for_each(tokio::task::JoinHandle::abort);
     }
 
     /// Answers another member's Raft. `None` if what it says does not read.
@@ -231,7 +244,12 @@ impl Member {
         }
         let reply = match told {
             Told::Entries(entries) => match self.raft.append_entries(entries).await {
-                Ok(reply) => TellReply::Entries(reply),
+                Ok(reply) => {
+                    if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+                        self.candidacy.note_leader();
+                    }
+                    TellReply::Entries(reply)
+                }
                 Err(_) => TellReply::Failed,
             },
             // One that has nothing may have lost it, and with it what it promised: it votes once a leader has told it everything.
@@ -245,6 +263,9 @@ impl Member {
                 let (next, reply) = Receiving::go_on(receiving.take(), self, &self.raft, caller, vote, meta);
                 *receiving = next;
                 reply
+            }
+            Told::LeaderHeard { .. } => {
+                TellReply::LeaderHeard(self.candidacy.hears_leader(&self.raft, &self.aside))
             }
         };
         Some(reply.encode())

@@ -51,6 +51,10 @@ pub(super) enum Told {
         vote: Vote<u64>,
         meta: SnapshotMeta<u64, Voter>,
     },
+    /// Says whether it hears of a leader.
+    LeaderHeard {
+        by: u64,
+    },
 }
 
 /// What it answers.
@@ -63,6 +67,7 @@ pub(super) enum TellReply {
     Received(Vote<u64>),
     /// It has failed, or is no member.
     Failed,
+    LeaderHeard(bool),
 }
 
 impl Told {
@@ -72,6 +77,7 @@ impl Told {
             Self::Entries(told) => told.vote.leader_id.node_id,
             Self::Vote(told) => told.vote.leader_id.node_id,
             Self::Snapshot { vote, .. } => vote.leader_id.node_id,
+            Self::LeaderHeard { by } => *by,
         }
     }
 
@@ -97,6 +103,10 @@ impl Told {
                 codec::put_vote(&mut writer, vote);
                 writer.option_with(meta.last_log_id.as_ref(), codec::put_log_id);
                 codec::put_stored_membership(&mut writer, &meta.last_membership);
+            }
+            Self::LeaderHeard { by } => {
+                writer.u8(4);
+                writer.u64(*by);
             }
         }
         writer.into_vec()
@@ -129,6 +139,7 @@ impl Told {
                 };
                 Self::Snapshot { vote, meta }
             }
+            4 => Self::LeaderHeard { by: reader.u64()? },
             got => return Err(codec::bad("word between members", got.into())),
         };
         reader.finish()?;
@@ -162,6 +173,10 @@ impl TellReply {
                 codec::put_vote(&mut writer, vote);
             }
             Self::Failed => writer.u8(8),
+            Self::LeaderHeard(heard) => {
+                writer.u8(9);
+                writer.u8(u8::from(*heard));
+            }
         }
         writer.into_vec()
     }
@@ -184,6 +199,7 @@ impl TellReply {
             6 => Self::Receiving,
             7 => Self::Received(codec::vote(&mut reader)?),
             8 => Self::Failed,
+            9 => Self::LeaderHeard(reader.bool("leader heard")?),
             got => return Err(codec::bad("word between members", got.into())),
         };
         reader.finish()?;
@@ -201,8 +217,7 @@ pub(super) struct Network {
 /// The way to one member.
 pub(super) struct Line {
     peer: Option<PeerId>,
-    transport: Arc<dyn Transport>,
-    replica: Arc<Replica>,
+    network: Network,
     taken: Option<Taken>,
 }
 
@@ -217,7 +232,7 @@ struct Taken {
 
 /// Why a member did not answer.
 #[derive(Debug, thiserror::Error)]
-enum Silence {
+pub(super) enum Silence {
     #[error("a member without a key")]
     NoPeer,
     #[error(transparent)]
@@ -228,14 +243,33 @@ enum Silence {
     Nonsense,
 }
 
+impl Network {
+    /// Tells a member something and returns what it answers.
+    pub(super) async fn tell(
+        &self,
+        peer: PeerId,
+        told: &Told,
+        patience: Duration,
+    ) -> Result<TellReply, Silence> {
+        let call = Call::of_ledger(Request::Agree, told.encode(&self.replica.lineage()));
+        let calling = self.transport.call(peer, call);
+        let reply = tokio::time::timeout(patience, calling)
+            .await
+            .map_err(|_| Silence::Late)??;
+        match reply.answer {
+            Answer::Bytes => TellReply::decode(&reply.body).map_err(|_| Silence::Nonsense),
+            _ => Err(Silence::Nonsense),
+        }
+    }
+}
+
 impl RaftNetworkFactory<Raft> for Network {
     type Network = Line;
 
     async fn new_client(&mut self, _: u64, node: &Voter) -> Line {
         Line {
             peer: node.0,
-            transport: Arc::clone(&self.transport),
-            replica: Arc::clone(&self.replica),
+            network: self.clone(),
             taken: None,
         }
     }
@@ -255,15 +289,7 @@ impl Line {
 
     async fn tell(&self, told: &Told, patience: Duration) -> Result<TellReply, Silence> {
         let peer = self.peer.ok_or(Silence::NoPeer)?;
-        let call = Call::of_ledger(Request::Agree, told.encode(&self.replica.lineage()));
-        let calling = self.transport.call(peer, call);
-        let reply = tokio::time::timeout(patience, calling)
-            .await
-            .map_err(|_| Silence::Late)??;
-        match reply.answer {
-            Answer::Bytes => TellReply::decode(&reply.body).map_err(|_| Silence::Nonsense),
-            _ => Err(Silence::Nonsense),
-        }
+        self.network.tell(peer, told, patience).await
     }
 }
 

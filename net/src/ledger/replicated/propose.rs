@@ -19,7 +19,7 @@ use super::super::local::clip;
 use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerRefusal};
 use super::agreement::Agreement;
-use super::aside::Aside;
+use super::aside::{Aside, Why};
 use super::codec::{APPENDS_MAX, COMMAND_BYTES_MAX};
 use super::leading::{deposed, not_leader, term_led};
 use super::member::RaftOf;
@@ -249,7 +249,7 @@ impl Desk {
             }
             if is_full && !urgent {
                 // Others may have room; where they do not, it says so the next time.
-                let answer = match self.aside.begin() {
+                let answer = match self.aside.begin(Why::Full) {
                     true => Err(self.not_leader()),
                     false => Ok(AppendReply::Full),
                 };

@@ -1,5 +1,6 @@
 //! Members in one process, each on a simulated disk, behind a transport that can cut them off from each other.
 
+mod candidacy;
 mod changes;
 mod sharing;
 
@@ -33,6 +34,8 @@ pub(in crate::ledger) struct Wire {
     pub(in crate::ledger) members: Mutex<BTreeMap<PeerId, Arc<Member>>>,
     /// Those that nobody reaches and that reach nobody.
     away: Mutex<BTreeSet<PeerId>>,
+    /// Pairs that do not reach each other.
+    apart: Mutex<BTreeSet<(PeerId, PeerId)>>,
     /// Words between members so far.
     words: AtomicU64,
     /// Calls with several appends so far.
@@ -55,10 +58,17 @@ impl Wire {
         }
     }
 
+    /// Takes the way between two away.
+    fn set_apart(&self, one: usize, other: usize) {
+        let mut apart = self.apart.lock().unwrap();
+        apart.extend([(peer(one), peer(other)), (peer(other), peer(one))]);
+    }
+
     async fn carry(&self, from: PeerId, to: PeerId, call: Call) -> Result<Reply, CallError> {
         let reachable = |wire: &Self| {
             let away = wire.away.lock().unwrap();
-            !away.contains(&from) && !away.contains(&to)
+            let apart = wire.apart.lock().unwrap();
+            !away.contains(&from) && !away.contains(&to) && !apart.contains(&(from, to))
         };
         let member = self.members.lock().unwrap().get(&to).cloned();
         let (true, Some(member)) = (reachable(self), member) else {

@@ -28,6 +28,8 @@ pub(super) fn raft_config(heartbeat: Duration) -> Result<Config, MemberOpenError
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 1 << 40,
         replication_lag_threshold: 256,
+        // Until it has asked the others (`candidacy`).
+        enable_elect: false,
         ..Config::default()
     };
     config
