@@ -34,11 +34,9 @@ impl Figures {
 
 impl Observed for Figures {
     fn unready(&self) -> Option<String> {
-        self.runtime
-            .ledger
-            .status()
-            .fenced
-            .then(|| "a flush of the ledger failed".to_owned())
+        let ledger = &self.runtime.ledger;
+        let failed = ledger.status().fenced.then_some("a flush of the ledger failed");
+        failed.or_else(|| ledger.why_away()).map(str::to_owned)
     }
 
     fn read_only(&self) -> Option<String> {

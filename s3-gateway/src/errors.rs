@@ -177,6 +177,9 @@ impl From<&AuthError> for Refusal {
                 "ServiceUnavailable",
                 "Credentials cannot be looked up now; try again",
             ),
+            AuthError::LedgerAway => {
+                Self::new(503, "ServiceUnavailable", SessionError::LedgerAway.to_string())
+            }
             AuthError::UnknownKey => {
                 let message = "The AWS Access Key Id you provided does not exist in our records.";
                 Self::new(403, "InvalidAccessKeyId", message)
@@ -381,7 +384,10 @@ impl From<&SessionError> for Refusal {
                 "The conditional request cannot succeed due to a conflicting operation against this resource.",
             ),
             // Clients try a 503 again by themselves, which is right: a repair brings the drives back.
-            SessionError::NotWritable { .. } | SessionError::LedgerAway | SessionError::Fenced => Self::new(503, "ServiceUnavailable", said),
+            SessionError::NotWritable { .. }
+            | SessionError::TooClose { .. }
+            | SessionError::LedgerAway
+            | SessionError::Fenced => Self::new(503, "ServiceUnavailable", said),
             SessionError::Behind | SessionError::Busy => Self::new(503, "SlowDown", said),
             SessionError::DiskFull => Self::new(507, "XCairnStorageFull", said),
             SessionError::QuotaExceeded { .. } => Self::new(403, "QuotaExceeded", said),

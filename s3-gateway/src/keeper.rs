@@ -23,7 +23,7 @@ impl Gatekeeper for Sessions {
         Box::pin(async move {
             if let Err(error) = self.freshen().await {
                 tracing::error!(target: "cairn::s3", %error, "whether a credential is in force cannot be told");
-                return Err(AuthError::Unavailable);
+                return Err(AuthError::LedgerAway);
             }
             self.credential_now(&access_key_id)
         })

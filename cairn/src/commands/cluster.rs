@@ -32,13 +32,19 @@ pub(super) fn peers(status: &Value) {
             },
             text(peer, "standing").to_owned(),
             word(peer, "answers", "yes", "no"),
-            word(peer, "ledger_member", "member", "-"),
+            match peer.get("ledger_member").and_then(Value::as_bool) {
+                Some(true) => "member",
+                Some(false) => "-",
+                None => "?",
+            }
+            .to_owned(),
             list(peer, "drives").len().to_string(),
         ]);
     }
     table.print(2);
     for peer in &peers {
-        if flag(peer, "answers") && !flag_is_false(peer, "running") {
+        // One that was started by hand runs too.
+        if flag(peer, "answers") {
             continue;
         }
         let (id, address) = (text(peer, "peer_id"), text(peer, "address"));
@@ -141,9 +147,17 @@ fn domains(report: &Value) {
     if domains > 1 {
         let reads = of(number("whose_loss_stops_reads"), "reads", "go on");
         let writes = of(number("whose_loss_stops_writes"), "writes", "go on");
+        let ledger = report
+            .pointer("/domains/whose_loss_stops_the_ledger")
+            .and_then(Value::as_u64);
+        // Without members there is no answer, which stands above.
+        let ledger = ledger.map_or_else(String::new, |stopped| {
+            format!(", {}", of(stopped, "and the ledger", "goes on"))
+        });
+        let and = if ledger.is_empty() { " and" } else { "," };
         figure(
             "domains",
-            &format!("{domains}; when any one is lost with everything in it, {reads} and {writes}"),
+            &format!("{domains}; when any one is lost with everything in it, {reads}{and} {writes}{ledger}"),
         );
     }
 }
@@ -173,10 +187,6 @@ fn text<'a>(peer: &'a Value, name: &str) -> &'a str {
 
 fn flag(peer: &Value, name: &str) -> bool {
     peer.get(name).and_then(Value::as_bool).unwrap_or(false)
-}
-
-fn flag_is_false(peer: &Value, name: &str) -> bool {
-    peer.get(name).and_then(Value::as_bool) == Some(false)
 }
 
 fn word(peer: &Value, name: &str, if_so: &str, if_not: &str) -> String {

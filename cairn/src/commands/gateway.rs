@@ -10,33 +10,41 @@ use crate::exit::Failure;
 use crate::introduction::Invitation;
 use crate::key_store::peer_key;
 use crate::layout::Layout;
-use crate::output::{print_json_line, print_line};
+use crate::output::{print_json_line, print_line, print_note};
 use crate::runtime::RuntimeError;
 
 pub(super) async fn run(global: &GlobalArgs, args: &GatewayArgs) -> Result<(), Failure> {
     let config = UpConfig::of_gateway(args, &|name| std::env::var(name).ok())?;
     let data = DataDir::create_or_open(&global.data)?;
     let layout = Layout::waiting(&data, args.cluster, config.code).map_err(RuntimeError::from)?;
-    if layout.peers.is_empty() && args.join.is_empty() {
-        return invite(global, &data, &layout);
+    let invitation = Invitation {
+        cluster: layout.cluster,
+        gateways: vec![peer_key(&data.peer_key()).map_err(RuntimeError::from)?.id()],
+    };
+    let is_waiting = layout.peers.is_empty();
+    if is_waiting && args.join.is_empty() {
+        invite(global, &invitation);
+        return Ok(());
     }
-    up::serve(global, data, config).await
+    let served = up::serve(global, data, config).await;
+    if is_waiting && served.is_err() {
+        // What its peers may have been started without.
+        print_note(format!(
+            "storage peers of this gateway run with\n  cairn node --join {invitation} --listen ADDRESS:PORT"
+        ));
+    }
+    served
 }
 
 /// Says what storage peers are started with. It ends then: without them there is nothing to serve.
-fn invite(global: &GlobalArgs, data: &DataDir, layout: &Layout) -> Result<(), Failure> {
-    let gateway = peer_key(&data.peer_key()).map_err(RuntimeError::from)?.id();
-    let invitation = Invitation {
-        cluster: layout.cluster,
-        gateways: vec![gateway],
-    };
+fn invite(global: &GlobalArgs, invitation: &Invitation) {
     if global.json {
         print_json_line(&json!({
-            "peer_id": gateway.to_string(),
-            "cluster_id": hex::encode(layout.cluster),
+            "peer_id": invitation.gateways.first().map(ToString::to_string),
+            "cluster_id": hex::encode(invitation.cluster),
             "invitation": invitation.to_string(),
         }));
-        return Ok(());
+        return;
     }
     let at = global.data.display();
     print_line("This gateway has no storage peers yet. Start each, on its machine, with");
@@ -47,5 +55,4 @@ fn invite(global: &GlobalArgs, data: &DataDir, layout: &Layout) -> Result<(), Fa
     print_line(format!(
         "\n  cairn gateway --data {at} --join ed25519:…@ADDRESS:7400 --join …"
     ));
-    Ok(())
 }

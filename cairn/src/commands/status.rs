@@ -30,13 +30,7 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     if !running {
         sentence("nothing is running, so nothing is served: `cairn up` starts it");
     }
-    match status.get("writes_refused_because").and_then(Value::as_str) {
-        Some(reason) => sentence(&format!(
-            "WRITES ARE REFUSED: {reason}. `cairn repair` brings drives back"
-        )),
-        None if !running => {}
-        None => sentence("reads and writes are served"),
-    }
+    served(&status, running);
     print_line("");
     drives(&status).print(2);
     for (reason, numbers) in reasons(&status) {
@@ -85,6 +79,27 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     print_line("");
     vaults(&status).print(2);
     Ok(())
+}
+
+/// Says whether reads and writes are served, and if not, what to do.
+fn served(status: &Value, running: bool) {
+    let away = status.pointer("/ledger/why_away").and_then(Value::as_str);
+    let writes = status.get("writes_refused_because").and_then(Value::as_str);
+    let is_peers = !list(status, "peers").is_empty();
+    match (away, writes) {
+        (Some(reason), _) => sentence(&format!(
+            "NOTHING IS SERVED: {reason}. Start those that do not answer, below"
+        )),
+        (_, Some(reason)) if is_peers => sentence(&format!(
+            "WRITES ARE REFUSED: {reason}. Start the storage peers that do not answer, below; one that will not come back is \
+             replaced (`cairn node remove --lost`, `cairn node admit`)"
+        )),
+        (_, Some(reason)) => sentence(&format!(
+            "WRITES ARE REFUSED: {reason}. `cairn repair` brings drives back"
+        )),
+        _ if !running => {}
+        _ => sentence("reads and writes are served"),
+    }
 }
 
 /// Prints what lies in parts of uploads that nobody completed.

@@ -101,6 +101,8 @@ impl From<SessionError> for OperatorError {
             }
             SessionError::BucketExists | SessionError::BucketNotEmpty => ErrorCode::Exists,
             SessionError::NotWritable { .. }
+            | SessionError::TooClose { .. }
+            | SessionError::LedgerAway
             | SessionError::DiskFull
             | SessionError::QuotaExceeded { .. }
             | SessionError::Behind

@@ -31,7 +31,8 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         .tally(&|| packs_of(&*shared))
         .await
         .map_err(tend::failed)?;
-    let durability = durability::durability(runtime).await?;
+    let members = members(runtime).await;
+    let durability = durability::durability(runtime, members.as_deref()).await?;
     let code = runtime.layout.code;
     let (survives, may_lose) = survives(
         code.data(),
@@ -57,7 +58,7 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         "writable": writes.is_ok(),
         "writes_refused_because": writes.err().map(|error| error.to_string()),
         "drives": cluster.drives.iter().map(drive_json).collect::<Vec<_>>(),
-        "peers": peers(runtime, &members(runtime).await),
+        "peers": peers(runtime, members.as_deref()),
         "invitation": invitation(runtime),
         "replacing": replacing(runtime),
         "durability": durability,
@@ -76,7 +77,8 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
             "sequence": ledger.position,
             "entries": ledger.entries,
             "bytes": ledger.log_bytes,
-            "state": if ledger.fenced { "failed" } else if ledger.full { "full" } else { "serving" },
+            "state": ledger_state(runtime),
+            "why_away": runtime.ledger.why_away(),
         },
         "activity": {
             "records": reader.len(),
@@ -86,8 +88,22 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
     }))
 }
 
+/// How the ledger is, in a word.
+fn ledger_state(runtime: &Runtime) -> &'static str {
+    let status = runtime.ledger.status();
+    if status.fenced {
+        "failed"
+    } else if runtime.ledger.why_away().is_some() {
+        "away"
+    } else if status.full {
+        "full"
+    } else {
+        "serving"
+    }
+}
+
 /// The storage peers: what the ledger says of each, whether it answers, and which of them run with this process.
-fn peers(runtime: &Runtime, members: &[PeerId]) -> Vec<Value> {
+fn peers(runtime: &Runtime, members: Option<&[PeerId]>) -> Vec<Value> {
     let asked = runtime.cluster.peers();
     let row = |entry: &PeerEntry| {
         let found = asked.iter().find(|peer| peer.id == entry.peer);
@@ -101,7 +117,7 @@ fn peers(runtime: &Runtime, members: &[PeerId]) -> Vec<Value> {
             "address": entry.addresses.first(),
             "domain": entry.domain,
             "standing": standing_name(entry.standing),
-            "ledger_member": members.contains(&entry.peer),
+            "ledger_member": members.map(|members| members.contains(&entry.peer)),
             "drives": entry.drives.iter().map(hex::encode).collect::<Vec<_>>(),
             "directory": directory,
             "running": directory.map(|_| pid.is_some()),
@@ -135,14 +151,14 @@ fn invitation(runtime: &Runtime) -> Option<String> {
     Some(invitation.to_string())
 }
 
-/// The members of the ledger, as far as they answer.
-async fn members(runtime: &Runtime) -> Vec<PeerId> {
+/// The members of the ledger, if somebody who knows answers.
+async fn members(runtime: &Runtime) -> Option<Vec<PeerId>> {
     let OpenLedger::Followed(ledger) = &runtime.ledger else {
-        return Vec::new();
+        return None;
     };
     match ledger.ask(&LedgerCall::Members).await {
-        Ok(LedgerReply::Members { voters, .. }) => voters,
-        _ => Vec::new(),
+        Ok(LedgerReply::Members { voters, .. }) => Some(voters),
+        _ => None,
     }
 }
 

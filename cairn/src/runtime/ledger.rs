@@ -4,9 +4,13 @@
 //! two it is follows from the layout alone: a ledger lies with the storage peers if the shards do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use net::ledger::FollowedLedger;
 use net::{Ledger, LedgerError, LocalLedger};
+
+/// A leader that has not answered for so long is missed: requests wait that long before they are refused.
+const AWAY_AFTER: Duration = Duration::from_secs(5);
 
 /// See the module. Clones are the same ledger.
 #[derive(Clone)]
@@ -42,6 +46,18 @@ impl OpenLedger {
         match self {
             Self::Local(ledger) => ledger.status(),
             Self::Followed(ledger) => ledger.status(),
+        }
+    }
+
+    /// Why nothing can be asked of it now, if so: what was agreed on before is still there.
+    pub fn why_away(&self) -> Option<&'static str> {
+        match self {
+            Self::Local(_) => None,
+            // None at all: the process has just begun to ask.
+            Self::Followed(ledger) => ledger
+                .silent_for()
+                .filter(|silent| *silent > AWAY_AFTER)
+                .map(|_| "more than half of the ledger's members do not answer"),
         }
     }
 

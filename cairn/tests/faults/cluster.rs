@@ -1,7 +1,8 @@
 //! The cluster under test, as the faults and the load see it: an endpoint, and storage peers that each have a process, a UDP port and a
 //! directory and can be started again. How it is started is in this file alone.
 //!
-//! Today: `cairn up --peers 6`, a gateway with six storage peers as its children, the first five of which keep the ledger together.
+//! `cairn up --peers 6`, a gateway with six storage peers as its children, the first three of which keep the ledger together, or as many as
+//! are asked for.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -40,12 +41,13 @@ fn pid(number: u64) -> Pid {
 
 impl Cluster {
     /// Starts it; the directories of some are small file systems of their own. What it says goes to a file.
-    pub(crate) fn start(small: &[usize], log: &Path, log_level: &str) -> Self {
+    pub(crate) fn start(small: &[usize], members: u64, log: &Path, log_level: &str) -> Self {
         let place = Place::new();
         let mount = |node: &usize| isolation::SmallDisk::mount(place.data().join(format!("peers/{node}")));
         let small = small.iter().map(mount).collect();
         let mut up = place.command(["up", "--json", "--peers", &NODES.to_string()]);
-        up.env("RUST_LOG", log_level)
+        up.args(["--ledger-members", &members.to_string()])
+            .env("RUST_LOG", log_level)
             .stderr(std::fs::File::create(log).unwrap());
         let gateway = place.up_with(up);
         let shown = place.json(["status"]);

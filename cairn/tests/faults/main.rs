@@ -6,7 +6,7 @@
 //! does the same on one thread with a simulated network; this is the program itself, with the system's network, disks and signals.
 //!
 //! Without a word: one run of 20 s, its fault and victim drawn from the seed, which is the day. `-- --seed 7` chooses another,
-//! `--fault kill|stop|partition|apart|fill|none --victims 2` or `2,4` names them, `--seconds 60` says how long. `--some --runs 10` is each
+//! `--fault kill|stop|partition|apart|fill|none --victims 2` or `2,4` names them, `--seconds 60` says how long, `--members 5` how many members the ledger has (3). `--some --runs 10` is each
 //! fault on one and on a pair ten times, the victims by turns; `--every` is each on all six and on all pairs. `--json` prints an object a run.
 //! `--log-level info` fills the log, which is kept; without it that of a run that failed is, beside its history. As root (or where user namespaces are
 //! allowed), with `unshare`, `ip`, `iptables` and `mount` there; what cannot be had is left out, and said.
@@ -48,12 +48,16 @@ use report::{Report, Windows};
 const NAME: &str = "faults";
 /// How long a run is unless it is said.
 const SECONDS: u64 = 20;
+/// Members of the ledger among the storage peers.
+const MEMBERS: u64 = 3;
 /// Load before anything is measured: connections are made, code is paged in.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 struct Wanted {
     seed: u64,
     seconds: u64,
+    /// Of the ledger.
+    members: u64,
     runs: u64,
     fault: Option<Fault>,
     victims: Vec<usize>,
@@ -77,6 +81,7 @@ fn wanted() -> Result<Wanted, String> {
     let mut wanted = Wanted {
         seed: today(),
         seconds: SECONDS,
+        members: MEMBERS,
         runs: 1,
         fault: None,
         victims: Vec::new(),
@@ -98,6 +103,7 @@ fn wanted() -> Result<Wanted, String> {
         match argument.as_str() {
             "--seed" => wanted.seed = number(&value())?,
             "--seconds" => wanted.seconds = number(&value())?.max(3),
+            "--members" => wanted.members = number(&value())?,
             "--runs" => wanted.runs = number(&value())?,
             "--fault" => {
                 let name = value();
@@ -183,7 +189,7 @@ fn kept(scenario: &Scenario, what: &str) -> PathBuf {
 /// Carries out one run.
 async fn run(scenario: &Scenario, wanted: &Wanted) -> Report {
     let (log, log_level) = (kept(scenario, "log"), wanted.log_level.clone());
-    let mut cluster = Cluster::start(scenario.small(), &log, &log_level);
+    let mut cluster = Cluster::start(scenario.small(), wanted.members, &log, &log_level);
     let load = Arc::new(Load::new(Connections::new(cluster.host(), cluster.key())));
     let made = load.make_bucket().await;
     assert!(matches!(made, Answer::Done(..)), "{made:?}");

@@ -4,14 +4,15 @@
 //! k + ceil(m/2) shards are durable, each on its own drive that was in place after the flush (an implied shard counts
 //! while its drive is present), and that losing any one drive leaves k.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
+use engine::durability;
 use engine::pack::{Code, Pack, PackId, PackSummary};
-use engine::placement::{self, DriveWeight};
+use engine::placement::{self, DomainId, DriveWeight};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
@@ -44,6 +45,19 @@ pub enum PutError {
         /// Drives that are full.
         full: usize,
     },
+    /// Enough drives are there, but too many of them fail together.
+    #[error(
+        "{have} drives are there, but if those that fail together with one of them were lost, {left} shards would be left of a new pack, \
+         and {need} are needed to read it"
+    )]
+    Domains {
+        /// Drives that are there, or that the pack reached.
+        have: usize,
+        /// Shards that the loss of one failure domain would leave at worst.
+        left: usize,
+        /// Shards that have to be left.
+        need: usize,
+    },
     /// The writer's lease has ended.
     #[error("the lease has ended; the lowest live one is {lowest_live}")]
     LeaseEnded {
@@ -64,8 +78,20 @@ impl Cluster {
     /// Whether a pack could be stored now: how many drives are there, how many a write needs.
     pub fn writable(&self) -> Result<(), PutError> {
         let layout = self.inner.layout();
+        let code = self.inner.code;
         let places: Vec<_> = layout.members().cloned().collect();
-        can_write(&places, self.inner.code, 0)
+        let usable: Vec<DomainId> = (places.iter().filter(|place| place.writable()))
+            .map(Place::domain)
+            .collect();
+        enough(&places, usable.len(), code)?;
+        let drives: Vec<_> = places
+            .iter()
+            .map(|place| (place.domain(), place.writable()))
+            .collect();
+        if durability::can_write(code, &drives) {
+            return Ok(());
+        }
+        Err(too_close(code, &usable))
     }
 
     /// How many drives are there.
@@ -112,11 +138,17 @@ impl Cluster {
             .filter_map(|id| self.inner.place(*id))
             .collect();
         let geometry = &entry.summary.geometry;
-        let enough = (0..places.len()).zip(&places).filter(|(index, place)| {
-            let room = space == PutSpace::Headroom || geometry.is_implied(*index);
-            room && place.is_present() && place.is_full()
+        // A full drive counts where it has to hold nothing, or may use what is kept for the collector.
+        let usable = (0..).zip(&places).filter(|(index, place)| {
+            let room = space == PutSpace::Headroom || geometry.is_implied(*index) || !place.is_full();
+            room && place.is_present()
         });
-        can_write(&places, geometry.code, enough.count())?;
+        let usable: Vec<DomainId> = usable.map(|(_, place)| place.domain()).collect();
+        enough(&places, usable.len(), geometry.code)?;
+        // Not begun: what a refused pack left would lie there until the collector comes.
+        if !placement::ack_rule(geometry.code, &usable) {
+            return Err(too_close(geometry.code, &usable));
+        }
         self.inner.missing.revive(entry.id());
         let (acknowledge, acknowledged) = oneshot::channel();
         let put = Put::new(
@@ -134,12 +166,10 @@ impl Cluster {
     }
 }
 
-/// Whether enough of these drives can be written. A full drive that only has to be there counts through
-/// `full_but_enough`.
-fn can_write(places: &[Place], code: Code, full_but_enough: usize) -> Result<(), PutError> {
+/// Whether enough of these drives are there, and `usable` of them can be used.
+fn enough(places: &[Place], usable: usize, code: Code) -> Result<(), PutError> {
     let need = placement::durable_needed(code);
     let present = places.iter().filter(|place| place.is_present()).count();
-    let usable = places.iter().filter(|place| place.writable()).count() + full_but_enough;
     if present < need {
         return Err(PutError::NotEnoughDrives { have: present, need });
     }
@@ -147,10 +177,26 @@ fn can_write(places: &[Place], code: Code, full_but_enough: usize) -> Result<(),
         return Err(PutError::DiskFull {
             have: usable,
             need,
-            full: present - usable,
+            full: present.saturating_sub(usable),
         });
     }
     Ok(())
+}
+
+/// Of drives in these domains, one of each, too many fail together.
+fn too_close(code: Code, domains: &[DomainId]) -> PutError {
+    let mut of_domain: BTreeMap<&DomainId, usize> = BTreeMap::new();
+    for domain in domains {
+        *of_domain.entry(domain).or_default() += 1;
+    }
+    // No domain gets more shards than may be lost.
+    let there = of_domain.values().map(|drives| (*drives).min(code.parity()));
+    let (most, all) = there.fold((0, 0), |(most, all), drives| (drives.max(most), all + drives));
+    PutError::Domains {
+        have: domains.len(),
+        left: all.min(code.shards()).saturating_sub(most),
+        need: code.data(),
+    }
 }
 
 impl Inner {
@@ -368,6 +414,9 @@ impl Put {
                 need,
                 full: self.full,
             }
+        } else if have >= need {
+            let domains: Vec<_> = self.holders().map(|place| place.domain()).collect();
+            too_close(self.entry.summary.geometry.code, &domains)
         } else {
             PutError::NotEnoughDrives { have, need }
         }

@@ -178,6 +178,11 @@ impl FollowedLedger {
         self.inner.replica.known_peers().await
     }
 
+    /// For how long no leader has answered; `None` if none has since the start.
+    pub fn silent_for(&self) -> Option<Duration> {
+        self.inner.heard.borrow().map(|heard| heard.elapsed())
+    }
+
     /// Asks whoever leads, for a few seconds.
     pub async fn ask(&self, call: &LedgerCall) -> Result<LedgerReply, LedgerError> {
         self.inner.ask_leader(call, PATIENCE).await

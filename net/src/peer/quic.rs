@@ -83,7 +83,7 @@ impl QuicConfig {
             answer_patience: Duration::from_secs(30),
             peer_patience: Duration::from_secs(10),
             handshake_patience: Duration::from_secs(3),
-            silence_max: Duration::from_secs(10),
+            silence_max: Duration::from_secs(6),
         }
     }
 

@@ -92,6 +92,9 @@ pub enum AuthError {
     /// Credentials cannot be looked up now.
     #[error("credentials cannot be looked up now")]
     Unavailable,
+    /// Nobody says whether they are in force still: the ledger does not answer.
+    #[error("the ledger does not answer, so nobody says whether credentials are in force still")]
+    LedgerAway,
     /// The access key id is unknown.
     #[error("the access key id is unknown")]
     UnknownKey,

@@ -93,6 +93,19 @@ pub enum SessionError {
         /// Drives needed.
         need: usize,
     },
+    /// Enough drives are present, but too many of them fail together.
+    #[error(
+        "{have} drives are present, but the loss of one failure domain would leave {left} shards of what is written now, and {need} are \
+         needed to read it; `cairn status` shows which storage peers are missing"
+    )]
+    TooClose {
+        /// Drives present.
+        have: usize,
+        /// Shards that would be left.
+        left: usize,
+        /// Shards that have to be left.
+        need: usize,
+    },
     /// The members of the ledger do not answer.
     #[error(
         "the ledger does not answer: more than half of its members must run; `cairn status` shows who does not"

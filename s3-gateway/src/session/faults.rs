@@ -50,6 +50,7 @@ impl From<PutError> for SessionError {
             PutError::NotEnoughDrives { have, need } | PutError::Layout { have, need } => {
                 Self::NotWritable { have, need }
             }
+            PutError::Domains { have, left, need } => Self::TooClose { have, left, need },
             PutError::DiskFull { .. } => Self::DiskFull,
             PutError::LeaseEnded { .. } => Self::Fenced,
             _ => {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::pack::Code;
 use net::Cluster;
@@ -22,6 +22,8 @@ use crate::layout::{KnownPeer, Layout, LayoutError, PeerPlace};
 
 /// How often it is looked whether the ledger says something new.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether other members would be better: one that did not answer then may answer now.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Follows the ledger's word until it is dropped.
 pub(in crate::runtime) async fn follow(
@@ -39,8 +41,9 @@ pub(in crate::runtime) async fn follow(
         take_over(&peers, &ledger, &cluster, &data).await;
         settle::introduce_again(&peers).await;
         let active = active(&peers.known());
-        if settled.as_ref() != Some(&active) && settle_members(&peers, &ledger).await {
-            settled = Some(active);
+        let is_settled = |(of, at): &(Vec<PeerId>, Instant)| *of == active && at.elapsed() < LOOK_AGAIN;
+        if !settled.as_ref().is_some_and(is_settled) && settle_members(&peers, &ledger).await {
+            settled = Some((active, Instant::now()));
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -112,8 +115,9 @@ pub(super) async fn settle_members(peers: &PeerNodes, ledger: &FollowedLedger) -
     !voters.is_empty() && there * 2 > wanted.len() && settle::set_members(ledger, wanted).await
 }
 
-/// The members that a ledger with these voters is to have, an odd number of at most `max`: voters stay as long as they take part, those
-/// that do not answer go first when there are too many, and whoever is taken in answers and comes from the domain that has the fewest.
+/// The members that a ledger with these voters is to have, an odd number of at most `max`: voters stay as long as they take part and their domain has
+/// not too many, those that do not answer go first when there are too many, and whoever is taken in answers and comes from the domain that has the
+/// fewest.
 fn choose_members(
     known: &[PeerEntry],
     voters: &[PeerId],
@@ -138,7 +142,34 @@ fn choose_members(
         let Some(next) = next else { break };
         chosen.push(others.remove(next));
     }
+    spread(&mut chosen, &mut others);
     chosen.into_iter().map(|entry| entry.peer).collect()
+}
+
+/// Gives seats of a domain that has too many to answering peers of domains that have fewer by two or more, so that no domain's loss takes more
+/// members with it than it must. One that does not answer goes first.
+fn spread<'a>(chosen: &mut [&'a PeerEntry], others: &mut Vec<&'a PeerEntry>) {
+    loop {
+        let seats = |entry: &PeerEntry, chosen: &[&PeerEntry]| {
+            let domain = entry.domain_id();
+            chosen.iter().filter(|other| other.domain_id() == domain).count()
+        };
+        // Among equals the last: those that answer stand first.
+        let most = (0..chosen.len()).max_by_key(|at| chosen.get(*at).map(|entry| seats(entry, chosen)));
+        let fewest = (0..others.len()).min_by_key(|at| others.get(*at).map(|entry| seats(entry, chosen)));
+        let (Some(most), Some(fewest)) = (most, fewest) else {
+            return;
+        };
+        let (Some(goes), Some(comes)) = (chosen.get(most), others.get(fewest)) else {
+            return;
+        };
+        if seats(goes, chosen) < seats(comes, chosen) + 2 {
+            return;
+        }
+        if let Some(seat) = chosen.get_mut(most) {
+            *seat = others.remove(fewest);
+        }
+    }
 }
 
 /// Whether packs of `code` can lie on the drives of those that take part, without `without`: as many drives as shards, and no domain with
@@ -281,9 +312,34 @@ mod tests {
         let voters: Vec<PeerId> = known[..5].iter().map(|entry| entry.peer).collect();
         answering.remove(&known[0].peer);
         let fewer = choose_members(&known, &voters, &answering, 3);
-        assert_eq!(numbers(&known, &fewer), [1, 2, 3]);
+        assert_eq!(numbers(&known, &fewer), [1, 2, 5]);
         let as_many = choose_members(&known, &voters, &answering, 5);
         assert_eq!(as_many.len(), 5, "one that is only silent stays");
+    }
+
+    #[test]
+    fn a_seat_moves_to_a_domain_that_has_none_when_another_has_two() {
+        let known = sites();
+        // The member at c was removed before anybody else was there, and its seat went to a.
+        let voters = [known[0].peer, known[1].peer, known[2].peer];
+        let mut answering = all(&known);
+        let chosen = choose_members(&known, &voters, &answering, 3);
+        assert_eq!(numbers(&known, &chosen), [0, 4, 2]);
+        answering.remove(&known[0].peer);
+        let chosen = choose_members(&known, &voters, &answering, 3);
+        assert_eq!(
+            numbers(&known, &chosen),
+            [1, 2, 4],
+            "the one that is silent gives way"
+        );
+        answering.remove(&known[4].peer);
+        answering.remove(&known[5].peer);
+        let chosen = choose_members(&known, &voters, &answering, 3);
+        assert_eq!(
+            numbers(&known, &chosen),
+            [1, 2, 0],
+            "nobody at c answers: it stays as it is"
+        );
     }
 
     #[test]

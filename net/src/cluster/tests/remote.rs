@@ -390,6 +390,25 @@ async fn drives_of_one_failure_domain_hold_no_more_shards_than_may_be_lost() {
         .unwrap();
     let stored = put(&three, 1, &[9_000; 5]).await.unwrap();
     assert_reads(&three, &stored).await;
+    // Five drives are enough of them, but the loss of a whole site would leave three shards.
+    rig.wire.behave(0, Conduct::Down);
+    three.check_drives().await;
+    let too_close = PutError::Domains {
+        have: 5,
+        left: 3,
+        need: 4,
+    };
+    assert_eq!(three.writable(), Err(too_close));
+    let before = three.status();
+    assert_eq!(put(&three, 3, &[9_000; 5]).await.err(), Some(too_close));
+    assert_eq!(
+        three.status().shards_put,
+        before.shards_put,
+        "nothing of it was begun"
+    );
+    rig.wire.behave(0, Conduct::Honest);
+    three.check_drives().await;
+    assert_eq!(three.writable(), Ok(()));
     three.close().await;
     let two = peers.map(|peer| PeerConfig {
         domain: [peer.domain[0] / 2; 16],
