@@ -111,6 +111,37 @@ impl Drop for Begun<'_> {
     }
 }
 
+/// The one read of a drive that is waited for although others have answered in its place. While it is late the drive lags: it is asked last, instead of
+/// by every reader until a time is up.
+#[derive(Debug, Default)]
+pub(crate) struct Lag(Mutex<Option<Instant>>);
+
+impl Lag {
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to wait for one, which counts as late after `late`. False if another is waited for.
+    pub(crate) fn begin(&self, late: Duration) -> bool {
+        let mut from = self.lock();
+        let is_free = from.is_none();
+        if is_free {
+            *from = Some(Instant::now() + late);
+        }
+        is_free
+    }
+
+    /// It has ended, somehow.
+    pub(crate) fn end(&self) {
+        *self.lock() = None;
+    }
+
+    /// Whether one is waited for and late.
+    pub(crate) fn is_late(&self) -> bool {
+        self.lock().is_some_and(|from| Instant::now() >= from)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
@@ -18,6 +19,9 @@ use crate::entry::DriveId;
 use crate::latency::{Latency, UnderWay};
 use crate::peer::message::{HEADERS_MAX, KEYS_MAX, PutMode};
 use crate::peer::{Answer, Purpose, Request};
+
+/// A read that is under way for longer shows a drive that is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// See the module. Clones are the same place.
 #[derive(Clone)]
@@ -156,6 +160,30 @@ impl Place {
             Self::Local(drive) => &drive.latency,
             Self::Remote(drive) => &drive.latency,
         }
+    }
+
+    /// Whether it is known to answer nobody just now: what it should give is read from the others first.
+    pub(super) fn lags(&self) -> bool {
+        let lags = match self {
+            Self::Local(_) => false,
+            Self::Remote(drive) => drive.lag.is_late(),
+        };
+        lags || self.under_way().is_stuck(STUCK_AFTER)
+    }
+
+    /// Waits for an answer that nobody needs any more, which says that the drive answers again: of a peer, and for one answer at a time. It is late
+    /// after `late`.
+    pub(super) fn leave<T: Send>(&self, read: impl Future<Output = T> + Send + 'static, late: Duration) {
+        let Self::Remote(drive) = self else { return };
+        if !drive.lag.begin(late) {
+            return;
+        }
+        let drive = Arc::clone(drive);
+        // It ends: every call does.
+        tokio::spawn(async move {
+            read.await;
+            drive.lag.end();
+        });
     }
 
     pub(super) fn under_way(&self) -> &UnderWay {

@@ -29,6 +29,11 @@ const HEDGE_AFTER_MIN: Duration = Duration::from_millis(10);
 /// ... and no later than this.
 const HEDGE_AFTER_MAX: Duration = Duration::from_secs(1);
 
+/// A read that lost to its hedge shows that its peer lags when it takes so many times the hedge's delay more, ...
+const LATE_FACTOR: u32 = 4;
+/// ... and no less than this: one that was busy for a moment is asked again.
+const LATE_MIN: Duration = Duration::from_millis(100);
+
 /// Why a range could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -149,7 +154,7 @@ impl Cluster {
             let index = range.check(entry)?;
             // What a stuck drive should give is rebuilt from the others.
             let place = self.inner.holder(entry, index);
-            let place = place.filter(|place| !place.under_way().is_stuck(HEDGE_AFTER_MAX));
+            let place = place.filter(|place| !place.lags());
             match place {
                 Some(Place::Local(drive)) => {
                     hedge_after += self.inner.hedge_delay(range.bytes);
@@ -267,15 +272,14 @@ impl Inner {
         range: LaneRange,
         place: &Place,
     ) -> Result<Bytes, ReadError> {
-        // No more threads for a drive that is stuck, as long as the others will do.
-        if place.under_way().is_stuck(HEDGE_AFTER_MAX)
+        // No more threads for a drive that is stuck, and no waiting for a peer that is frozen, as long as the others will do.
+        if place.lags()
             && let Ok(rebuilt) = self.reconstruct(entry, index, range).await
         {
             return Ok(rebuilt);
         }
         let after = self.hedge_delay(range.bytes);
-        let direct = read_at(place.clone(), entry, index, range, Purpose::Read);
-        tokio::pin!(direct);
+        let mut direct = Box::pin(read_at(place.clone(), entry, index, range, Purpose::Read));
         match tokio::time::timeout(after, &mut direct).await {
             Ok((_, Ok(read))) => return Ok(read),
             Ok((_, Err(failure))) => return self.after_failure(entry, index, range, failure).await,
@@ -284,17 +288,21 @@ impl Inner {
         self.counters.hedges.fetch_add(1, Ordering::Relaxed);
         let others = self.reconstruct(entry, index, range);
         tokio::pin!(others);
-        tokio::select! {
+        let rebuilt = tokio::select! {
             biased;
-            (_, read) = &mut direct => match read {
+            (_, read) = &mut direct => return match read {
                 Ok(read) => Ok(read),
                 Err(_) => others.await,
             },
-            rebuilt = &mut others => match rebuilt {
-                Ok(rebuilt) => Ok(rebuilt),
-                // Too few others: the slow drive is all there is.
-                Err(error) => direct.await.1.map_err(|_| error),
-            },
+            rebuilt = &mut others => rebuilt,
+        };
+        match rebuilt {
+            Ok(rebuilt) => {
+                place.leave(direct, (after * LATE_FACTOR).max(LATE_MIN));
+                Ok(rebuilt)
+            }
+            // Too few others: the slow drive is all there is.
+            Err(error) => direct.await.1.map_err(|_| error),
         }
     }
 

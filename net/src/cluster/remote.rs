@@ -22,7 +22,7 @@ use super::place::CompactStep;
 use crate::capacity::Capacity;
 use crate::drives::{CompactReport, DriveFailure, LATENCY_UNIT_BYTES, Scrubbed};
 use crate::entry::DriveId;
-use crate::latency::{Latency, UnderWay};
+use crate::latency::{Lag, Latency, UnderWay};
 use crate::peer::message::{DriveReport, DriveStanding, KEYS_MAX, PutMode, RestoreMode, Restored};
 use crate::peer::{Answer, CallError, Purpose, Refusal, Reply, Request, Transport};
 
@@ -66,6 +66,7 @@ pub(super) struct RemoteDrive {
     pub(super) line: Arc<Line>,
     pub(super) latency: Latency,
     pub(super) under_way: UnderWay,
+    pub(super) lag: Lag,
     /// Shards that it gave wrong, or said it had and had not.
     pub(super) bad_answers: AtomicU64,
     capacity: Capacity,
@@ -106,6 +107,7 @@ impl RemoteDrive {
             line,
             latency: Latency::default(),
             under_way: UnderWay::default(),
+            lag: Lag::default(),
             bad_answers: AtomicU64::new(0),
             capacity: Capacity::default(),
             membership: AtomicU8::new(Standing::Active as u8),

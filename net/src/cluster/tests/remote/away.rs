@@ -144,3 +144,33 @@ async fn too_few_peers_that_answer_say_nothing_of_leases_and_a_lost_drive_is_an_
     assert_eq!(known, (0, 6, true), "else nothing could bring the drives back");
     cluster.close().await;
 }
+
+#[tokio::test]
+async fn a_frozen_peer_is_waited_for_by_a_few_readers_and_not_by_those_after_them() {
+    let rig = Rig::new(13).await;
+    let cluster = rig.open().await;
+    let stored = put(&cluster, 1, &[3_000; 4]).await.unwrap();
+    assert_reads(&cluster, &stored).await;
+    let (range, chunk) = &stored.chunks[0];
+    let place = cluster
+        .inner
+        .place_of(&stored.entry, usize::from(range.lane))
+        .unwrap();
+    let frozen = (0..6)
+        .find(|number| Rig::drive_id(*number) == place.id())
+        .unwrap();
+    rig.wire.behave(frozen, Conduct::Frozen);
+    let hedged = cluster.status().hedges;
+    assert_eq!(&read(&cluster, &stored.entry, *range).await.unwrap(), chunk);
+    assert_eq!(cluster.status().hedges, hedged + 1);
+    until("late", async || place.lags()).await;
+    for _ in 0..5 {
+        assert_eq!(&read(&cluster, &stored.entry, *range).await.unwrap(), chunk);
+    }
+    assert_eq!(
+        cluster.status().hedges,
+        hedged + 1,
+        "nobody else waits for its time to be up"
+    );
+    cluster.close().await;
+}
