@@ -23,14 +23,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts `program up` on `data` and waits until it is ready.
+    /// Starts `program up` on `data` and waits until it is ready; over as many storage peers as `CAIRN_BENCH_PEERS` says, or drives of its own.
     ///
     /// # Errors
     /// When it ends before.
     pub fn start(program: &Path, data: &Path) -> Result<Self, Box<dyn Error>> {
         let begun = Instant::now();
+        let peers = std::env::var("CAIRN_BENCH_PEERS").ok();
+        let over = peers.iter().flat_map(|peers| ["--peers", peers]);
         let child = command(program, data)
             .args(["up", "--json", "--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(over)
             .env("CAIRN_ACCESS_KEY", ACCESS_KEY)
             .env("CAIRN_SECRET_KEY", SECRET_KEY)
             .env("RUST_LOG", "warn")
