@@ -50,6 +50,7 @@ impl Gathered {
                     shard_bytes,
                     lease: tag.lease,
                     vault: tag.vault,
+                    scope: tag.scope,
                     tag_checksum: tag_checksum(&frame.tag),
                 };
                 if let Some(older) = self.shards.insert(tag.key, location) {

@@ -126,7 +126,7 @@ pub(super) struct ShardTag {
     pub(super) shard_bytes: u32,
     pub(super) lease: u64,
     pub(super) vault: [u8; 16],
-    scope: [u8; 16],
+    pub(super) scope: [u8; 16],
 }
 
 impl ShardTag {

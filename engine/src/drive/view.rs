@@ -28,6 +28,7 @@ pub(super) struct Location {
     pub(super) shard_bytes: u32,
     pub(super) lease: u64,
     pub(super) vault: [u8; 16],
+    pub(super) scope: [u8; 16],
     /// Of the tag that was put, or that the log's footer or scan gave: vault, scope and lease are in no hash.
     pub(super) tag_checksum: u64,
 }
@@ -52,6 +53,8 @@ pub struct ShardInfo {
     pub lease: u64,
     /// The vault that its tag names.
     pub vault: [u8; 16],
+    /// The scope that its tag names.
+    pub scope: [u8; 16],
     /// Bytes that it takes in the log, its headers included.
     pub stored_bytes: u64,
 }
@@ -200,6 +203,7 @@ impl Drive {
             shard_bytes: location.shard_bytes,
             lease: location.lease,
             vault: location.vault,
+            scope: location.scope,
             stored_bytes: location.frame_bytes(),
         })
     }

@@ -162,6 +162,7 @@ impl DriveWriter {
             shard_bytes,
             lease: header.lease,
             vault: header.vault,
+            scope: header.scope,
             tag_checksum: tag_checksum(&tag),
         };
         self.staged.insert(key, Some(location));
