@@ -333,6 +333,8 @@ pub enum ActivityCommand {
     Show(RecordArgs),
     /// Print the receipt of one record, which `cairn verify` checks anywhere
     Receipt(RecordArgs),
+    /// Put the records of storage peers beside the gateway's, operation by operation, and name what does not fit
+    Join(JoinArgs),
 }
 
 /// `activity list`.
@@ -347,6 +349,26 @@ pub struct ActivityListArgs {
     /// Only records of this operation
     #[arg(long, value_name = "NAME")]
     pub operation: Option<String>,
+    /// Only records of the operation with this id, which the records of gateway and storage peers share
+    #[arg(long, value_name = "ID")]
+    pub operation_id: Option<String>,
+    #[command(flatten)]
+    /// The vault.
+    pub vault: VaultChoice,
+}
+
+/// `activity join`.
+#[derive(Args, Debug)]
+pub struct JoinArgs {
+    /// A storage peer's records: its data directory, or a file that its `activity list --json` wrote [repeatable]
+    #[arg(long = "node", value_name = "DIR|FILE", required = true)]
+    pub nodes: Vec<PathBuf>,
+    /// Only the operation with this id
+    #[arg(long, value_name = "ID")]
+    pub operation_id: Option<String>,
+    /// Only the records of the last DURATION
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub since: Option<Span>,
     #[command(flatten)]
     /// The vault.
     pub vault: VaultChoice,
@@ -367,7 +389,7 @@ pub struct RecordArgs {
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
     /// The receipt, or `-` for stdin
-    #[arg(required_unless_present = "challenge")]
+    #[arg(required_unless_present_any = ["challenge", "log"])]
     pub receipt: Option<PathBuf>,
     /// Instead of a receipt: have drives prove that they hold a random sample of so many shards
     #[arg(
@@ -379,6 +401,9 @@ pub struct VerifyArgs {
         value_parser = clap::value_parser!(u64).range(1..=net::cluster::SAMPLES_MAX as u64)
     )]
     pub challenge: Option<u64>,
+    /// Instead of a receipt: the whole activity log of --data, a gateway's or a storage peer's, every entry and every checkpoint
+    #[arg(long, conflicts_with_all = ["receipt", "challenge", "log_key"])]
+    pub log: bool,
     /// The log's public key, as `cairn status` prints it; without it the key in the receipt is taken and named
     #[arg(long, value_name = "KEY")]
     pub log_key: Option<String>,

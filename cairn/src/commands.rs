@@ -4,9 +4,11 @@ mod activity;
 mod bench;
 mod challenge;
 mod cluster;
+mod conduct;
 mod gateway;
 mod gc;
 mod get;
+mod join;
 mod key;
 mod ls;
 mod node;
@@ -50,9 +52,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ls(args) => ls::run(global, args).await,
         Command::Activity(command) => activity::run(global, command).await,
         Command::Verify(args) => match (args.challenge, &args.receipt) {
+            (None, None) => verify::log(global).await,
             (None, Some(receipt)) => verify::run(global, receipt, args.log_key.as_deref()),
-            // The parser wants one of the two.
-            (samples, _) => challenge::run(global, samples.unwrap_or(1)).await,
+            // The parser lets nothing stand beside it.
+            (Some(samples), _) => challenge::run(global, samples).await,
         },
         Command::Bench(args) => bench::run(global, args).await,
     }

@@ -14,7 +14,10 @@ use serde::Deserialize;
 use crate::byte_size::ByteSize;
 use crate::cli::{FrontArgs, GatewayArgs, UpArgs};
 use crate::introduction::PeerAt;
-use parse::{address, check_region, check_url, domain, ledger_members, proxy, setting, upload_memory};
+use parse::{
+    address, challenges_per_hour, check_region, check_url, domain, ledger_members, proxy, setting,
+    upload_memory,
+};
 
 mod parse;
 mod root_credential;
@@ -33,6 +36,8 @@ pub struct UpConfig {
     pub join: Option<JoinConfig>,
     /// Most members of the ledger among storage peers, if given: 1, 3 or 5; otherwise what the data directory remembers, or 5.
     pub ledger_members: Option<usize>,
+    /// Challenges of each drive of storage peers in an hour; 0 is none.
+    pub challenges_per_hour: u32,
     /// Data and parity shards, if given; otherwise what the data directory remembers, or 4+2.
     pub code: Option<Code>,
     /// The S3 port; port 0 takes a free one.
@@ -241,6 +246,7 @@ struct ConfigFile {
     drive: Vec<PathBuf>,
     peers: Option<usize>,
     ledger_members: Option<String>,
+    challenges_per_hour: Option<String>,
     code: Option<String>,
     s3: Option<String>,
     admin: Option<String>,
@@ -311,6 +317,7 @@ impl Sources<'_> {
             peers: self.peers(args)?,
             join: None,
             ledger_members: ledger_members(members.as_deref())?,
+            challenges_per_hour: self.challenges(front)?,
             code: code.map(|text| parse_code(&text)).transpose()?,
             s3: address("--s3", s3.as_deref().unwrap_or(S3_DEFAULT))?,
             admin: address("--admin", admin.as_deref().unwrap_or(ADMIN_DEFAULT))?,
@@ -331,6 +338,15 @@ impl Sources<'_> {
             restore_revoked_root_key: front.restore_revoked_root_key,
             drain: DRAIN,
         })
+    }
+
+    fn challenges(&self, front: &FrontArgs) -> Result<u32, ConfigError> {
+        let given = self.text(
+            front.challenges_per_hour.as_ref(),
+            "CAIRN_CHALLENGES_PER_HOUR",
+            self.file.challenges_per_hour.as_ref(),
+        );
+        challenges_per_hour(given.as_deref())
     }
 
     fn text(&self, flag: Option<&String>, variable: &str, file: Option<&String>) -> Option<String> {

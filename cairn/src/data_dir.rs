@@ -1,7 +1,7 @@
 //! The data directory: who may use it, which format it has, what lies where.
 //!
 //! `D/` holds `FORMAT`, `LOCK`, `layout.json`, `drives/`, `ledger/`, `activity/`, `views/`, `keys/` and `control.sock`, with storage peers
-//! `peer.key` and `peers/` too; that of a storage peer `peer.key`, `node.json` and `drives/` (engine/FORMAT.md, section 8). Invariants: whoever
+//! `peer.key` and `peers/` too; that of a storage peer `peer.key`, `node.json`, `activity/`, `control.sock` and `drives/` (engine/FORMAT.md, section 8). Invariants: whoever
 //! holds a [`DataDir`] is the only process that does, by an advisory lock that the system drops when the process ends, however it ends; and
 //! what is a storage peer's is never opened as an owner's, nor the other way.
 
@@ -150,6 +150,11 @@ impl DataDir {
         Self::open_at(root, true)
     }
 
+    /// Whether a storage peer's data directory is at `root`.
+    pub fn is_of_node(root: &Path) -> bool {
+        root.join(NODE_FILE).exists()
+    }
+
     /// Locks the data directory at `root`; refuses a place that has none.
     pub fn open(root: &Path) -> Result<Self, DataDirError> {
         refuse_node(root)?;
@@ -194,7 +199,7 @@ impl DataDir {
         self.root.join("ledger")
     }
 
-    /// The activity log.
+    /// The activity log, of an owner or of a storage peer.
     pub fn activity(&self) -> PathBuf {
         self.root.join("activity")
     }
@@ -334,7 +339,7 @@ fn holder(file: &mut File) -> String {
 }
 
 fn refuse_node(root: &Path) -> Result<(), DataDirError> {
-    if root.join(NODE_FILE).exists() {
+    if DataDir::is_of_node(root) {
         return Err(DataDirError::OfNode {
             dir: root.display().to_string(),
         });
@@ -406,7 +411,7 @@ pub(crate) const KNOWN_PEERS_FILE: &str = "known-peers";
 pub(crate) const MEMBER_DIR: &str = "member";
 const NODE_FILE: &str = "node.json";
 /// What only an owner's directory has.
-const OWNERS_NAMES: [&str; 5] = ["keys", "ledger", "layout.json", "activity", "peers"];
+const OWNERS_NAMES: [&str; 4] = ["keys", "ledger", "layout.json", "peers"];
 const OWN_NAMES: [&str; 11] = [
     LOCK_FILE,
     ".FORMAT.new",

@@ -3,6 +3,7 @@
 //! It has no vault and no S3: what it answers, `net::Node` decides; it may be a member of the ledger. Invariant: the key and the address that it tells
 //! others are durable before it tells them.
 
+mod operator;
 mod settings;
 
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use engine::disk::{Disk, RealDisk};
 use net::cluster::Standing;
 use net::ledger::{Member, MemberConfig, MemberOpenError};
 use net::membership::{PeerEntry, Role};
+use net::node::{NodeRecords, RecordsConfig};
 use net::peer::message::{DriveReport, DriveStanding};
 use net::peer::quic::{Quic, QuicConfig, QuicError};
 use net::peer::{PeerId, PeerKey, Transport};
@@ -21,10 +23,12 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::cli::NodeArgs;
+use crate::control::{ControlError, ControlServer};
 use crate::data_dir::{DataDir, DataDirError, make_private_dir};
 use crate::key_store::{KeyStoreError, peer_key};
 use crate::runtime::{fresh_log_id, now_ms, raise_open_files};
 
+pub use operator::{NodeOperator, answer_closed};
 pub use settings::NodeSettings;
 
 /// Why a storage peer does not start.
@@ -91,6 +95,14 @@ pub enum NodeError {
         "ledger: {0}. The other members have all of it; what lies in member/ is not to be removed while this peer is one of them"
     )]
     Ledger(#[from] MemberOpenError),
+    /// Its activity log does not open.
+    #[error(
+        "{0}. Put activity/ back as it was, or set it aside: a new one is begun, and the old records stay where you put them"
+    )]
+    Records(#[from] net::RecorderError),
+    /// Commands could not reach it.
+    #[error(transparent)]
+    Control(#[from] ControlError),
 }
 
 impl NodeError {
@@ -112,6 +124,8 @@ pub struct StoragePeer {
     quic: Arc<Quic>,
     node: Arc<Node>,
     member: Arc<Member>,
+    records: Arc<NodeRecords>,
+    control: JoinHandle<()>,
     directory: Arc<Directory>,
     serving: JoinHandle<()>,
 }
@@ -166,6 +180,11 @@ impl StoragePeer {
             settings.drives_made = true;
             settings.write(&data)?;
         }
+        // Before anything is answered, so that all of it is written down.
+        let records = open_records(&disk, &data, &key, settings.cluster).await?;
+        node.keep_records(Arc::clone(&records));
+        let operator = Arc::new(NodeOperator::new(Arc::clone(&records)));
+        let control = tokio::spawn(ControlServer::bind(data.root())?.serve(operator));
         let member = open_member(disk, &data, key.id(), Arc::clone(&quic)).await?;
         let own = PeerEntry {
             peer: key.id(),
@@ -187,6 +206,8 @@ impl StoragePeer {
             quic,
             node,
             member,
+            records,
+            control,
             directory: known,
         })
     }
@@ -286,14 +307,24 @@ impl StoragePeer {
         let _ = tokio::time::timeout(TELL_WAIT, self.quic.close()).await;
         // Ends with the listening; what it was answering ends with it.
         let _ = self.serving.await;
+        self.control.abort();
         self.member.close().await;
         self.node.close().await;
+        if let Err(error) = self.records.recorder().close().await {
+            tracing::warn!(%error, "closing the activity log");
+        }
     }
 
-    /// Resolves with a sentence when the log of the ledger has failed: the process then ends.
+    /// Resolves with a sentence when the log of the ledger or of its records has failed: the process then ends.
     pub async fn fenced(&self) -> String {
-        self.member.fenced().await;
-        "a flush of this peer's part of the ledger failed. Check the disk that holds member/, then start again".to_owned()
+        tokio::select! {
+            () = self.member.fenced() => {
+                "a flush of this peer's part of the ledger failed. Check the disk that holds member/, then start again".to_owned()
+            }
+            error = self.records.recorder().fenced() => {
+                format!("{error}. Check the disk that holds activity/, then start again")
+            }
+        }
     }
 }
 
@@ -340,6 +371,22 @@ fn node_config(data: &DataDir, settings: &NodeSettings, directory: Arc<Directory
         directory,
         now_ms: Arc::new(now_ms),
     }
+}
+
+/// What this peer writes down of shard operations, signed with its key.
+pub(crate) async fn open_records(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    key: &PeerKey,
+    cluster: [u8; 16],
+) -> Result<Arc<NodeRecords>, NodeError> {
+    make_private_dir(&data.activity())?;
+    let config = RecordsConfig {
+        cluster,
+        fresh_log_id: Arc::new(fresh_log_id),
+        now_ms: Arc::new(now_ms),
+    };
+    Ok(NodeRecords::open(Arc::clone(disk), &data.activity(), key, config).await?)
 }
 
 /// This peer's part in the ledger.

@@ -13,7 +13,7 @@ use crate::request::{OnStep, Request};
 mod access;
 mod durability;
 mod nodes;
-mod records;
+pub(crate) mod records;
 mod running;
 mod status;
 mod tend;

@@ -109,6 +109,8 @@ pub enum Request {
         /// The record.
         record_id: String,
     },
+    /// `cairn verify --log`.
+    ActivityVerify,
     /// The root key of a vault; after the answer the connection speaks HTTP to the S3 gateway.
     S3 {
         /// The vault; the only one if not given.
@@ -144,6 +146,8 @@ pub struct RecordQuery {
     pub since_ms: Option<u64>,
     /// Only records of this operation.
     pub operation: Option<String>,
+    /// Only records of the operation with this id.
+    pub operation_id: Option<String>,
     /// At most so many, the newest.
     pub limit: u64,
 }

@@ -119,7 +119,7 @@ impl Runtime {
         };
         let opened = Self::open_over(parts, peers.as_ref(), config).await;
         match (opened, peers) {
-            (Ok(runtime), peers) => Ok(runtime.with(peers)),
+            (Ok(runtime), peers) => Ok(runtime.with(peers, config.challenges_per_hour)),
             (Err(error), Some(peers)) => {
                 peers.close().await;
                 Err(error)
@@ -163,7 +163,7 @@ impl Runtime {
         let lease = shared.take_lease(&holder(), now_ms()).await?;
         cluster.end_leases_below(lease).await;
         let log = open_log(&disk, &data, &layout, &keys).await?;
-        let recorder = Recorder::start(log, Arc::clone(&shared)).await?;
+        let recorder = Recorder::start(log, Some(Arc::clone(&shared))).await?;
 
         let runtime = Self {
             options: SessionOptions {
@@ -193,8 +193,9 @@ impl Runtime {
         Ok(runtime)
     }
 
-    /// The same with its storage peers, of which the ledger's word is followed from now on, and whose shards are placed anew when they go.
-    fn with(mut self, peers: Option<PeerNodes>) -> Self {
+    /// The same with its storage peers, of which the ledger's word is followed from now on, who are challenged at this pace, and whose
+    /// shards are placed anew when they go.
+    fn with(mut self, peers: Option<PeerNodes>, challenges_per_hour: u32) -> Self {
         let (Some(peers), OpenLedger::Followed(ledger)) = (peers.map(Arc::new), &self.ledger) else {
             return self;
         };
@@ -207,6 +208,8 @@ impl Runtime {
         self.following = Some(tokio::spawn(following));
         self.cluster
             .start_replacing(self.ledger.shared(), self.lease, ReplaceOptions::default());
+        self.cluster
+            .start_challenging(self.ledger.shared(), challenges_per_hour);
         self.peers = Some(peers);
         self
     }

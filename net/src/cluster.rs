@@ -8,8 +8,10 @@
 //! by a verified read.
 
 mod budget;
+mod cause;
 mod census;
 mod challenge;
+mod challenging;
 mod collect;
 mod delete;
 mod durability;
@@ -53,15 +55,18 @@ use tokio::time::Instant;
 use crate::drives::{DriveConfig, Drives, DrivesConfig, FreshLogId};
 use crate::entry::{DriveId, PackEntry};
 use challenge::Draws;
+use challenging::Answers;
 use layout::{Layout, Way};
 use missing::Missing;
 use place::Place;
 use remote::Operations;
 
 pub use crate::drives::{
-    CompactReport, DeleteError, DeleteReport, DriveFailure, PutSpace, cluster_id_of, drive_id,
+    CompactReport, DeleteError, DeleteReport, DriveFailure, Misdeeds, PutSpace, cluster_id_of, drive_id,
 };
+pub use cause::Cause;
 pub use challenge::{ChallengeReport, SAMPLES_MAX, detection};
+pub use challenging::{CHALLENGES_PER_HOUR, CHALLENGES_PER_HOUR_MAX, Challenged};
 pub use collect::{ListedPack, ListedPage, StoredPack};
 pub use durability::DurabilityReport;
 pub use holdings::{DrainState, Holding, Holdings};
@@ -106,6 +111,8 @@ impl ClusterConfig {
 #[derive(Clone)]
 pub struct Cluster {
     inner: Arc<Inner>,
+    /// What its reads and puts are done for, if somebody said.
+    cause: Option<Cause>,
 }
 
 /// Counters since the start.
@@ -135,6 +142,8 @@ struct Inner {
     operations: Arc<Operations>,
     /// What challenges are drawn from.
     draws: Mutex<Draws>,
+    /// How they were answered lately.
+    answers: Mutex<Answers>,
     /// Since when drives have been lost.
     lost_since: Mutex<BTreeMap<DriveId, Instant>>,
     /// Copies of shards that are being moved to where they are, or deleted.

@@ -6,6 +6,7 @@
 //! the order of the collector that its vault's owner named, or taken back by the very put that wrote it.
 
 mod check;
+mod conduct;
 mod drive;
 mod flusher;
 mod open;
@@ -27,6 +28,8 @@ use crate::offload::Offload;
 use flusher::Flusher;
 use orders::Collectors;
 
+pub(crate) use conduct::Conduct;
+pub use conduct::Misdeeds;
 pub use drive::DriveFailure;
 pub(crate) use drive::{INLINE_BYTES_MAX, LATENCY_UNIT_BYTES, LocalDrive};
 pub use open::{DrivesOpenError, cluster_id_of, drive_id};

@@ -27,6 +27,7 @@ pub mod node;
 mod offload;
 pub mod peer;
 mod queue;
+pub mod recorder;
 mod reserve;
 
 pub use cluster::{Cluster, ClusterConfig, LaneRange, PutError, ReadError, StoredPack, VerifiedRange};
@@ -36,4 +37,5 @@ pub use entry::{DriveId, PackEntry};
 pub use ledger::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
 pub use node::{Directory, Node, NodeConfig, NodeLedger};
 pub use offload::{Offload, WorkTakes};
+pub use recorder::{OpenedLog, PreparedRecord, Recorder, RecorderError};
 pub use reserve::Reserve;

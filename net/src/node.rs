@@ -11,6 +11,7 @@ mod answer;
 mod directory;
 mod ledger;
 mod orders;
+mod records;
 mod restore;
 #[cfg(test)]
 mod tests;
@@ -24,10 +25,11 @@ use futures::future::BoxFuture;
 use crate::drives::{DriveFailure, Drives, DrivesConfig, DrivesOpenError, LocalDrive};
 use crate::entry::DriveId;
 use crate::peer::message::{DriveReport, DriveStanding};
-use crate::peer::{Answer, Call, PeerId, Refusal, Reply, Service};
+use crate::peer::{Answer, Call, OnSent, PeerId, Refusal, Reply, Service};
 
 pub use directory::{Directory, SERVES_FOR};
 pub use ledger::NodeLedger;
+pub use records::{NodeRecords, OPERATIONS, RecordsConfig, newest, open_entry};
 
 /// What a node is opened with.
 #[derive(Clone)]
@@ -45,6 +47,8 @@ pub struct Node {
     drives: Arc<Drives>,
     directory: Arc<Directory>,
     ledger: OnceLock<Arc<NodeLedger>>,
+    /// Where shard operations are written down.
+    records: OnceLock<Arc<NodeRecords>>,
     now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Who owns which vault: whoever signed its first delegation since the start.
     owners: Mutex<BTreeMap<[u8; 16], scopes::PublicKey>>,
@@ -68,6 +72,7 @@ impl Node {
             drives: Drives::open(disk, config.drives).await?,
             directory: config.directory,
             ledger: OnceLock::new(),
+            records: OnceLock::new(),
             now_ms: config.now_ms,
             owners: Mutex::default(),
         }))
@@ -77,6 +82,13 @@ impl Node {
     pub fn join_ledger(&self, ledger: Arc<NodeLedger>) {
         if self.ledger.set(ledger).is_err() {
             tracing::error!("a node takes part in a ledger already");
+        }
+    }
+
+    /// Writes down every shard operation from now on. Once.
+    pub fn keep_records(&self, records: Arc<NodeRecords>) {
+        if self.records.set(records).is_err() {
+            tracing::error!("a node keeps records already");
         }
     }
 
@@ -141,17 +153,26 @@ impl Service for Node {
 
     fn answer(&self, caller: PeerId, call: Call) -> BoxFuture<'_, Reply> {
         Box::pin(async move {
+            let (reply, on_sent) = self.answer_to_send(caller, call).await;
+            // Whoever asks this way takes all of it.
+            if let Some(on_sent) = on_sent {
+                on_sent(reply.body.len() as u64);
+            }
+            reply
+        })
+    }
+
+    fn answer_to_send(&self, caller: PeerId, call: Call) -> BoxFuture<'_, (Reply, Option<OnSent>)> {
+        Box::pin(async move {
             let of_ledger = match self.ledger.get() {
                 Some(ledger) => ledger.answer(caller, &call).await,
                 None => None,
             };
             let answered = match of_ledger {
-                Some(answered) => answered,
-                None if !self.directory.is_gateway(&caller) => Err(Refusal::NotAllowed),
-                None if !self.directory.serves() => Err(Refusal::CutOff),
-                None => self.carry_out(call).await,
+                Some(answered) => answered.map(|reply| (reply, None)),
+                None => self.of_shards(caller, call).await,
             };
-            answered.unwrap_or_else(|refusal| Answer::Refused(refusal).into())
+            answered.unwrap_or_else(|refusal| (Answer::Refused(refusal).into(), None))
         })
     }
 }

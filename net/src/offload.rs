@@ -68,6 +68,12 @@ impl Offload {
         }
     }
 
+    /// Starts a thread beside any runtime, for what waits and writes by turns. No part of a simulation.
+    pub(crate) fn apart(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        thread.spawn(work).map(drop)
+    }
+
     /// Whether several threads may share a piece of work.
     pub(crate) fn is_threaded(&self) -> bool {
         matches!(self, Self::Threads)

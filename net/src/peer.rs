@@ -117,6 +117,9 @@ pub trait Transport: Send + Sync {
     fn call(&self, peer: PeerId, call: Call) -> BoxFuture<'_, Result<Reply, CallError>>;
 }
 
+/// Who is told how many bytes of an answer's body were handed to the connection. Dropped without a word if none were.
+pub type OnSent = Box<dyn FnOnce(u64) + Send>;
+
 /// What answers other peers.
 pub trait Service: Send + Sync {
     /// Whether a peer may call at all. Asked at each of its calls and every few seconds between; anyone may bring a key of his own.
@@ -125,4 +128,9 @@ pub trait Service: Send + Sync {
     /// Answers a call of a peer that has proven its key. Whether it may ask this is for the service to decide. The answer is dropped at
     /// any await once nobody waits for it: what must not be left half done runs on a task of its own.
     fn answer(&self, caller: PeerId, call: Call) -> BoxFuture<'_, Reply>;
+
+    /// As [`Service::answer`], with who wants to hear how much of the answer's body was handed over.
+    fn answer_to_send(&self, caller: PeerId, call: Call) -> BoxFuture<'_, (Reply, Option<OnSent>)> {
+        Box::pin(async move { (self.answer(caller, call).await, None) })
+    }
 }

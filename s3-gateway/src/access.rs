@@ -22,6 +22,7 @@ use crate::errors::Refusal;
 use crate::gate::{Admitted, Question, Target};
 use crate::key::{BucketName, ObjectKey};
 use crate::service::Halt;
+use crate::session::RefusedOperation;
 use crate::sessions::Sessions;
 
 /// What a credential must be allowed to.
@@ -101,7 +102,13 @@ impl Access {
         refusal: Refusal,
     ) -> Halt {
         if let Some(session) = self.sessions.of(admitted.identity.vault()) {
-            session.refused(Some(&admitted.identity), operation, Some(bucket), &refusal.code);
+            let asked = RefusedOperation {
+                operation_id: admitted.operation_id,
+                operation,
+                bucket: Some(bucket),
+                code: &refusal.code,
+            };
+            session.refused(Some(&admitted.identity), asked);
             admitted.mark_recorded();
         }
         refusal.into()

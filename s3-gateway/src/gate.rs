@@ -40,6 +40,7 @@ use crate::hold::{Hold, Holds};
 use crate::host::{Hosts, Peer};
 use crate::key::{BucketName, ObjectKey};
 use crate::operations;
+use crate::session::RefusedOperation;
 
 /// What the gate asks of the open vault: secrets, and a place for what it refused.
 pub trait Gatekeeper: Send + Sync + 'static {
@@ -59,7 +60,7 @@ pub trait Gatekeeper: Send + Sync + 'static {
     fn noted<'a>(&'a self, admitted: &'a Admitted) -> BoxFuture<'a, Result<(), Refusal>>;
 
     /// Notes a refused operation.
-    fn refused(&self, agent: Option<&Identity>, operation: &'static str, bucket: Option<&str>, code: &str);
+    fn refused(&self, agent: Option<&Identity>, asked: RefusedOperation<'_>);
 }
 
 /// What stands behind the gate.
@@ -295,8 +296,15 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
                 let code = &*refused.refusal.code;
                 let bucket = refused.bucket.as_ref().map(BucketName::as_str);
                 let (identity, operation) = (refused.identity.as_ref(), refused.operation);
-                self.keeper
-                    .refused(identity, operation.unwrap_or(operations::REFUSED), bucket, code);
+                self.keeper.refused(
+                    identity,
+                    RefusedOperation {
+                        operation_id: passage.operation_id,
+                        operation: operation.unwrap_or(operations::REFUSED),
+                        bucket,
+                        code,
+                    },
+                );
                 self.traffic.refused.fetch_add(1, Ordering::Relaxed);
                 self.log(passage, operation, identity, &response, Some(code));
                 response
@@ -332,8 +340,15 @@ impl<K: Gatekeeper, N: Inner> Gate<K, N> {
         }
         if let Some(code) = &code {
             let bucket = admitted.target.bucket.as_ref().map(BucketName::as_str);
-            self.keeper
-                .refused(Some(&admitted.identity), admitted.operation, bucket, code);
+            self.keeper.refused(
+                Some(&admitted.identity),
+                RefusedOperation {
+                    operation_id: admitted.operation_id,
+                    operation: admitted.operation,
+                    bucket,
+                    code,
+                },
+            );
         } else if let Err(refusal) = self.keeper.noted(admitted).await {
             // No answer without its record.
             response = refuse(&refusal, about);

@@ -11,7 +11,7 @@ use crate::cors::{self, CrossOrigin};
 use crate::errors::Refusal;
 use crate::gate::{Admitted, Gatekeeper, Question};
 use crate::key::BucketName;
-use crate::session::Caller;
+use crate::session::{Caller, RefusedOperation};
 use crate::sessions::Sessions;
 use crate::settings::CORS;
 
@@ -58,14 +58,14 @@ impl Gatekeeper for Sessions {
         })
     }
 
-    fn refused(&self, agent: Option<&Identity>, operation: &'static str, bucket: Option<&str>, code: &str) {
+    fn refused(&self, agent: Option<&Identity>, asked: RefusedOperation<'_>) {
         // What nobody in particular asked for is written down with the first vault, the process has one log.
         let session = match agent {
             Some(agent) => self.of(agent.vault()),
             None => self.all().into_iter().next(),
         };
         if let Some(session) = session {
-            session.refused(agent, operation, bucket, code);
+            session.refused(agent, asked);
         }
     }
 }

@@ -33,9 +33,9 @@ mod put;
 mod read;
 pub mod rebuild;
 mod record;
-mod recorder;
 mod refusals;
 mod relocate;
+mod spans;
 mod stream;
 mod turns;
 mod uploads;
@@ -53,9 +53,10 @@ pub use customer::CustomerKeyError;
 pub use error::SessionError;
 pub use expire::{Expired, LIFECYCLE_DAY_MS};
 pub use lock::{COMPLIANCE, GOVERNANCE, check_retention_change};
+pub use net::recorder::{OpenedLog, PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
 pub use put::Stored;
 pub use read::ReadStream;
-pub use recorder::{OpenedLog, PreparedRecord, Recorder, RecorderError, SYNC_EVERY};
+pub use record::RefusedOperation;
 pub use stream::{FinishedStream, StreamWriter};
 pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
 pub use vault::index::Usage;
@@ -66,6 +67,7 @@ use engine::erasure::Coder;
 use engine::pack::{Code, LanePool, PackId};
 use engine::slots::Sequence;
 use engine::view::View;
+use net::cluster::Cause;
 use net::{Cluster, Ledger, PackEntry};
 use packer::Packer;
 use pins::Pins;
@@ -157,6 +159,16 @@ impl Caller {
             identity,
             operation_id,
         }
+    }
+
+    /// What is read for it.
+    pub(crate) const fn reading(&self) -> Cause {
+        Cause::reading(self.operation_id)
+    }
+
+    /// What is written for it.
+    pub(crate) const fn writing(&self) -> Cause {
+        Cause::writing(self.operation_id)
     }
 }
 
@@ -361,6 +373,11 @@ impl Session {
 }
 
 impl Inner {
+    /// The cluster, for reads and puts that are done for this.
+    pub(crate) fn cluster_for(&self, cause: Cause) -> Cluster {
+        self.cluster.because(cause)
+    }
+
     /// The packer of a bucket's scope, started on first use.
     pub(crate) fn packer(self: &Arc<Self>, scope: ScopeId, name: &str, epoch: u64) -> Packer {
         let mut packers = self.packers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -36,9 +36,9 @@ async fn recorder(disk: &SimDisk) -> Recorder {
         Path::new("/activity"),
         ORIGIN,
         &SEED,
-        LogConfig::activity(),
+        (LogConfig::activity(), 78),
     );
-    Recorder::start(log.unwrap(), ledger(disk)).await.unwrap()
+    Recorder::start(log.unwrap(), Some(ledger(disk))).await.unwrap()
 }
 
 /// Fills an activity log to the last byte with entries that no checkpoint covers, as a crash leaves it: how many.

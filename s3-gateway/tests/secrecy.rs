@@ -11,7 +11,7 @@ use engine::disk::{Disk, RealDisk};
 use rig::{Opening, Rig, object_key};
 use s3_gateway::session::{
     Attributes, Bucket, CollectOptions, CompletePart, Completion, Condition, CopyChanges, NewCredential,
-    NewObject, NewPart, NewUpload,
+    NewObject, NewPart, NewUpload, RefusedOperation,
 };
 use scopes::{OperationSet, ScopeSet, Window};
 use std::path::{Path, PathBuf};
@@ -194,7 +194,13 @@ async fn everything(rig: &Rig) {
     }
     rig.get(&bucket, &format!("{KEY}/32")).await.unwrap();
     rig.get(&bucket, &format!("{KEY}/absent")).await.unwrap_err();
-    session.refused(Some(&caller.identity), "GetObject", Some(BUCKET), "AccessDenied");
+    let refused = RefusedOperation {
+        operation_id: caller.operation_id,
+        operation: "GetObject",
+        bucket: Some(BUCKET),
+        code: "AccessDenied",
+    };
+    session.refused(Some(&caller.identity), refused);
     rig.delete(&bucket, &format!("{KEY}/5000")).await.unwrap();
     session.checkpoint().await.unwrap();
     session

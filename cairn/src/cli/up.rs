@@ -48,6 +48,10 @@ pub struct FrontArgs {
     /// Most members of the ledger among the storage peers: 1, 3 or 5 [default 5; env CAIRN_LEDGER_MEMBERS]
     #[arg(long, value_name = "N")]
     pub ledger_members: Option<String>,
+    /// Challenges of each drive in an hour: it proves that it still holds a shard that is drawn; 0 for none [default 60; env
+    /// CAIRN_CHALLENGES_PER_HOUR]
+    #[arg(long, value_name = "N")]
+    pub challenges_per_hour: Option<String>,
     /// Data and parity shards of a pack [default 4+2; env CAIRN_CODE]
     #[arg(long, value_name = "K+M")]
     pub code: Option<String>,

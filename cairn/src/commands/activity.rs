@@ -5,6 +5,7 @@ use std::io::Write;
 use serde_json::Value;
 
 use crate::cli::{ActivityCommand, ActivityListArgs, GlobalArgs};
+use crate::commands::join;
 use crate::commands::reach::ask;
 use crate::commands::status::list;
 use crate::exit::Failure;
@@ -15,6 +16,7 @@ use crate::runtime::now_ms;
 pub(super) async fn run(global: &GlobalArgs, command: ActivityCommand) -> Result<(), Failure> {
     match command {
         ActivityCommand::List(args) => records(global, args).await,
+        ActivityCommand::Join(args) => join::run(global, args).await,
         ActivityCommand::Show(args) => {
             let request = Request::ActivityShow {
                 vault: args.vault.vault,
@@ -49,6 +51,7 @@ async fn records(global: &GlobalArgs, args: ActivityListArgs) -> Result<(), Fail
         vault: args.vault.vault,
         since_ms: args.since.map(|span| now_ms().saturating_sub(span.as_ms())),
         operation: args.operation,
+        operation_id: args.operation_id,
         limit: args.limit.unwrap_or(LIMIT_DEFAULT),
     };
     let answer = ask(global, "activity", Request::ActivityList(query)).await?;

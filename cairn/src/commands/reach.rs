@@ -12,6 +12,7 @@ use crate::control::connect;
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
 use crate::key_store::Passphrase;
+use crate::node::{NodeOperator, answer_closed};
 use crate::operator::{Operate, Operator};
 use crate::output::Progress;
 use crate::request::Request;
@@ -25,6 +26,9 @@ pub(super) async fn ask(global: &GlobalArgs, work: &'static str, request: Reques
     let on_step = |step| progress.show(step);
     if let Some(mut connection) = connect(&global.data).await? {
         return connection.ask(&request, &on_step).await;
+    }
+    if DataDir::is_of_node(&global.data) && NodeOperator::knows(&request) {
+        return answer_closed(&global.data, request).await;
     }
     let runtime = open_here(global).await?;
     let operator = operator_of(&runtime)?;

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::byte_size::ByteSize;
 use crate::cli::GlobalArgs;
-use crate::commands::cluster;
 use crate::commands::reach::ask;
+use crate::commands::{cluster, conduct};
 use crate::exit::Failure;
 use crate::output::{Table, print_json, print_line, wrapped};
 use crate::request::Request;
@@ -37,20 +37,12 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
         let which = if numbers.len() == 1 { "drive" } else { "drives" };
         sentence(&format!("{which} {}: {reason}", numbers.join(", ")));
     }
-    for drive in list(&status, "drives") {
-        let of = |name: &str| drive.get(name).and_then(Value::as_u64).unwrap_or(0);
-        if of("bad_answers") > 0 {
-            sentence(&format!(
-                "drive {} GAVE {} since the start that are not what was stored there, or are gone though it says it has them",
-                of("number"),
-                count(of("bad_answers"), "shard")
-            ));
-        }
-    }
+    conduct::misdeeds(&status);
     print_line("");
     cluster::peers(&status);
     figure("packs", &packs(&status));
     cluster::replacing(&status);
+    conduct::challenges(&status);
     figure(
         "space",
         &format!(

@@ -1,14 +1,17 @@
-//! `cairn verify`: checks a receipt, offline. It opens no data directory and asks no server.
+//! `cairn verify`: checks a receipt, offline, for which it opens no data directory and asks no server; or a whole log.
 
 use std::io::Read;
 use std::path::Path;
 
 use activity::{LogKey, RECEIPT_BYTES_MAX, Receipt};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::GlobalArgs;
+use crate::commands::reach::ask;
+use crate::commands::status::count;
 use crate::exit::Failure;
 use crate::output::{print_json, print_line, printable};
+use crate::request::Request;
 
 pub(super) fn run(global: &GlobalArgs, receipt: &Path, log_key: Option<&str>) -> Result<(), Failure> {
     let pinned: Option<LogKey> = match log_key {
@@ -66,6 +69,24 @@ pub(super) fn run(global: &GlobalArgs, receipt: &Path, log_key: Option<&str>) ->
             "key not pinned: compare it with the one that the log's owner gave you, or give --log-key",
         );
     }
+    Ok(())
+}
+
+/// `verify --log`.
+pub(super) async fn log(global: &GlobalArgs) -> Result<(), Failure> {
+    let report = ask(global, "activity", Request::ActivityVerify).await?;
+    if global.json {
+        print_json(&report);
+        return Ok(());
+    }
+    let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
+    print_line(format!(
+        "the log holds: {} under {}",
+        count(number("entries"), "record"),
+        count(number("checkpoints"), "signed checkpoint"),
+    ));
+    let key = report.get("log_key").and_then(Value::as_str).unwrap_or_default();
+    print_line(format!("log key: {key}"));
     Ok(())
 }
 

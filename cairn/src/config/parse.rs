@@ -5,6 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use engine::pack::Code;
+use net::cluster::{CHALLENGES_PER_HOUR, CHALLENGES_PER_HOUR_MAX};
 
 use super::ConfigError;
 
@@ -102,6 +103,23 @@ pub(super) fn ledger_members(text: Option<&str>) -> Result<Option<usize>, Config
             "1, 3 or 5: with an even number one more loss is survived by none of them",
         )),
     }
+}
+
+pub(super) fn challenges_per_hour(text: Option<&str>) -> Result<u32, ConfigError> {
+    let Some(text) = text else {
+        return Ok(CHALLENGES_PER_HOUR);
+    };
+    let given = text
+        .parse()
+        .ok()
+        .filter(|given| *given <= CHALLENGES_PER_HOUR_MAX);
+    given.ok_or_else(|| {
+        setting(
+            "--challenges-per-hour",
+            text,
+            "0 to 36000: for each, a drive reads one shard of up to 2 MiB",
+        )
+    })
 }
 
 pub(super) fn upload_memory(bytes: Option<u64>) -> Result<u64, ConfigError> {

@@ -1,6 +1,6 @@
 //! The activity log, as its owner reads it.
 
-use activity::Receipt;
+use activity::{ActivityReader, AuditError, AuditReport, OperationId, Receipt};
 use s3_gateway::operations;
 use s3_gateway::session::{ActivityQuery, SessionError};
 use serde_json::{Value, json};
@@ -25,6 +25,7 @@ pub(super) async fn list(runtime: &Runtime, query: RecordQuery) -> Result<Value,
     }
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let query = ActivityQuery {
+        operation_id: operation_id(query.operation_id.as_deref())?,
         limit,
         operation: query.operation,
         since_ms: query.since_ms,
@@ -82,6 +83,46 @@ async fn receipt_text(
     })
 }
 
-fn unshowable(error: impl std::fmt::Display) -> OperatorError {
+/// `verify --log`: every entry and every checkpoint of the log.
+pub(super) async fn verify(runtime: &Runtime) -> Result<Value, OperatorError> {
+    runtime.recorder.flush().await.map_err(SessionError::from)?;
+    let reader = runtime.recorder.reader().clone();
+    let audited = tokio::task::spawn_blocking(move || (activity::audit(&reader), reader));
+    let (report, reader) = audited.await.map_err(unshowable)?;
+    audited_json(report, &reader)
+}
+
+/// What an audit found, for programs.
+pub(crate) fn audited_json(
+    report: Result<AuditReport, AuditError>,
+    reader: &ActivityReader,
+) -> Result<Value, OperatorError> {
+    let wrong = |error| {
+        let message = format!("the activity log does not hold: {error}");
+        OperatorError::new(ErrorCode::Failed, message)
+    };
+    let report = report.map_err(wrong)?;
+    Ok(json!({
+        "entries": report.entries,
+        "checkpoints": report.checkpoints,
+        "uncovered": report.uncovered,
+        "root": hex::encode(report.root),
+        "log_key": reader.key().to_string(),
+    }))
+}
+
+/// An operation's id as it was typed.
+pub(crate) fn operation_id(typed: Option<&str>) -> Result<Option<[u8; 16]>, OperatorError> {
+    let wrong = |_| {
+        OperatorError::new(
+            ErrorCode::BadRequest,
+            "--operation-id takes 32 hex digits, as `activity list --json` shows them",
+        )
+    };
+    let read = |typed: &str| typed.parse::<OperationId>().map(|id| id.0);
+    typed.map(read).transpose().map_err(wrong)
+}
+
+pub(crate) fn unshowable(error: impl std::fmt::Display) -> OperatorError {
     OperatorError::new(ErrorCode::Failed, format!("a record cannot be shown: {error}"))
 }

@@ -65,6 +65,7 @@ impl Operator {
             Request::ActivityReceipt { vault, record_id } => {
                 records::receipt(runtime, vault.as_deref(), &record_id).await
             }
+            Request::ActivityVerify => records::verify(runtime).await,
             Request::S3 { vault } => self.key(vault.as_deref(), None),
         }
     }

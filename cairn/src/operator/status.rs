@@ -252,6 +252,19 @@ fn drive_json(drive: &DriveStatus) -> Value {
         "free_bytes": drive.free_bytes,
         "read_p95_us": drive.read_p95_us,
         "bad_answers": drive.bad_answers,
+        "misdeeds": {
+            "altered": drive.misdeeds.altered,
+            "claimed": drive.misdeeds.claimed,
+            "absent": drive.misdeeds.absent,
+        },
+        "challenges": {
+            "seconds": drive.challenged.seconds,
+            "asked": drive.challenged.asked,
+            "proven": drive.challenged.proven,
+            "unanswered": drive.challenged.unanswered,
+            "shards": drive.challenged.shards,
+            "detection_percent": 100.0 * drive.challenged.detection,
+        },
     })
 }
 

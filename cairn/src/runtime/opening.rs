@@ -249,7 +249,13 @@ pub(super) async fn open_log(
     let (disk, dir) = (Arc::clone(disk), data.activity());
     let (origin, seed) = (log_origin(&layout.cluster), activity_seed(keys)?);
     let opened = tokio::task::spawn_blocking(move || {
-        OpenedLog::open(disk, &dir, &origin, &seed, LogConfig::activity())
+        OpenedLog::open(
+            disk,
+            &dir,
+            &origin,
+            &seed,
+            (LogConfig::activity(), fresh_log_id()),
+        )
     });
     let opened = opened
         .await

@@ -9,6 +9,7 @@
 mod blind;
 mod clients;
 mod drives;
+mod evidence;
 mod failed_flush;
 mod front;
 mod keys;

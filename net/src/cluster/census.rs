@@ -53,7 +53,7 @@ async fn count(weak: &Weak<Inner>, ledger: &dyn Ledger) -> bool {
     if inner.closing.load(Ordering::Acquire) {
         return true;
     }
-    let cluster = Cluster { inner };
+    let cluster = Cluster { inner, cause: None };
     match cluster.census(&|| packs_of(ledger)).await {
         Ok(report) => {
             tracing::info!(

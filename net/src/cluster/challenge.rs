@@ -58,6 +58,45 @@ pub fn detection(shards: u64, asked: u64, bad: f64) -> f64 {
     1.0 - missed
 }
 
+/// Draws of many as many as it holds, each as likely as any other, in one pass (Vitter, "Random sampling with a reservoir", 1985,
+/// algorithm R).
+pub(super) struct Reservoir<T> {
+    drawn: Vec<T>,
+    offered: u64,
+    max: usize,
+}
+
+impl<T> Reservoir<T> {
+    pub(super) const fn new(max: usize) -> Self {
+        Self {
+            drawn: Vec::new(),
+            offered: 0,
+            max,
+        }
+    }
+
+    pub(super) fn offer(&mut self, draws: &mut Draws, thing: impl FnOnce() -> T) {
+        self.offered += 1;
+        if self.drawn.len() < self.max {
+            self.drawn.push(thing());
+            return;
+        }
+        let place = usize::try_from(draws.below(self.offered)).unwrap_or(usize::MAX);
+        if let Some(place) = self.drawn.get_mut(place) {
+            *place = thing();
+        }
+    }
+
+    /// What was drawn, in an order that follows from the draws alone.
+    pub(super) fn mixed(mut self, draws: &mut Draws) -> Vec<T> {
+        for end in (1..self.drawn.len()).rev() {
+            let other = usize::try_from(draws.below(end as u64 + 1)).unwrap_or(0);
+            self.drawn.swap(end, other);
+        }
+        self.drawn
+    }
+}
+
 /// Numbers that follow from a seed.
 pub(super) struct Draws(blake3::OutputReader);
 
@@ -66,6 +105,13 @@ impl Draws {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         hasher.update(seed);
         Self(hasher.finalize_xof())
+    }
+
+    /// A seed for other draws.
+    pub(super) fn seed(&mut self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        self.0.fill(&mut seed);
+        seed
     }
 
     /// A number below `end`; 0 if that is 0.
@@ -79,13 +125,14 @@ impl Draws {
 }
 
 /// A shard to be asked for.
-struct Sample {
-    entry: PackEntry,
-    index: usize,
+pub(super) struct Sample {
+    pub(super) entry: PackEntry,
+    pub(super) index: usize,
 }
 
 /// What came of a challenge.
-enum Proof {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
     Holds,
     Fails,
     Unanswered,
@@ -137,7 +184,7 @@ impl Cluster {
 }
 
 /// A slice of a pack's shards, drawn: offset and bytes.
-fn slice_of(entry: &PackEntry, draws: &mut Draws) -> (u32, u32) {
+pub(super) fn slice_of(entry: &PackEntry, draws: &mut Draws) -> (u32, u32) {
     let shard_bytes = entry.summary.geometry.shard_bytes;
     let leaves = u64::from(shard_bytes).div_ceil(LEAF_BYTES as u64);
     let offset = draws.below(leaves) * LEAF_BYTES as u64;
@@ -146,35 +193,27 @@ fn slice_of(entry: &PackEntry, draws: &mut Draws) -> (u32, u32) {
     (offset, shard_bytes.saturating_sub(offset).min(LEAF_BYTES as u32))
 }
 
-/// Draws shards, each as likely as any other, in one pass over the packs (Vitter, "Random sampling with a reservoir", 1985, algorithm R).
+/// Draws shards, each as likely as any other, in one pass over the packs.
 async fn draw(
     packs: &PackStream<'_>,
     samples: usize,
     draws: &mut Draws,
     shards: &mut u64,
 ) -> Result<Vec<Sample>, LedgerError> {
-    let mut drawn: Vec<Sample> = Vec::new();
+    let mut reservoir = Reservoir::new(samples);
     let mut stream = packs().chunks(PAGE_PACKS);
     while let Some(page) = next_page(&mut stream).await? {
         for entry in &page {
             for index in entry.stored() {
-                *shards += 1;
-                let sample = || Sample {
+                reservoir.offer(draws, || Sample {
                     entry: entry.clone(),
                     index,
-                };
-                if drawn.len() < samples {
-                    drawn.push(sample());
-                    continue;
-                }
-                let place = usize::try_from(draws.below(*shards)).unwrap_or(usize::MAX);
-                if let Some(place) = drawn.get_mut(place) {
-                    *place = sample();
-                }
+                });
             }
         }
     }
-    Ok(drawn)
+    *shards = reservoir.offered;
+    Ok(reservoir.drawn)
 }
 
 impl Inner {
@@ -208,7 +247,7 @@ impl Inner {
         }
     }
 
-    async fn prove(&self, sample: &Sample, offset: u32, bytes: u32) -> Proof {
+    pub(super) async fn prove(&self, sample: &Sample, offset: u32, bytes: u32) -> Proof {
         let (entry, index) = (&sample.entry, sample.index);
         let Some(place) = self.place_of(entry, index) else {
             return Proof::Unanswered;
@@ -226,7 +265,7 @@ impl Inner {
                 }
                 match place.has(&[key(entry, index)]).await.as_deref() {
                     Ok([true]) => self.unmask(entry, index),
-                    _ => self.missing.add(entry, [index]),
+                    _ => self.missing.add_absent(entry, [index]),
                 }
                 Proof::Fails
             }

@@ -12,6 +12,7 @@ use super::Inner;
 use super::read::ReadError;
 use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
+use crate::peer::Purpose;
 
 /// Packs looked at in one round.
 const ROUND_PACKS_MAX: usize = 256;
@@ -43,6 +44,17 @@ impl Inner {
         last.filter(|_| full)
     }
 
+    /// Counts shards that went from drives that are there.
+    fn name_losers(&self, entry: &PackEntry, gone: &[usize]) {
+        for index in gone {
+            let place = self.place_of(entry, *index).filter(|place| place.is_present());
+            if let Some(place) = place.filter(|_| self.missing.take_lost(entry.id(), *index)) {
+                tracing::error!(drive = place.number(), pack = %entry.id(), index, "a drive has a shard no more that it had");
+                place.conduct().note_absent();
+            }
+        }
+    }
+
     async fn heal_pack(self: &Arc<Self>, entry: PackEntry) {
         let _gate = self.rebuild_gate.read().await;
         // Under the gate: what a delete order removed is no longer on the list.
@@ -51,9 +63,10 @@ impl Inner {
         let absent = self.absent(&entry).await;
         let (mut gone, there): (Vec<_>, Vec<_>) =
             indexes.into_iter().partition(|index| absent.contains(index));
+        self.name_losers(&entry, &gone);
         for index in there {
             // It may be there because a late put landed, or because a read failed on it: only the hash tells.
-            match self.read_verified(&entry, index).await {
+            match self.read_verified(&entry, index, Purpose::Repair.into()).await {
                 Ok(_) => self.missing.found(entry.id(), index),
                 Err(DriveFailure::Damaged) => gone.push(index),
                 Err(DriveFailure::Absent) => {

@@ -29,6 +29,8 @@ const AGAIN_MAX: Duration = Duration::from_secs(300);
 struct Lack {
     entry: PackEntry,
     indexes: BTreeSet<usize>,
+    /// Those of them that were there and are not: no put of theirs is known to have failed.
+    lost: BTreeSet<usize>,
     /// The last census that this was noted in or after.
     census: u64,
     failures: u32,
@@ -81,6 +83,22 @@ impl Missing {
 
     /// Notes that shards of a pack are missing.
     pub(super) fn add(&self, entry: &PackEntry, indexes: impl IntoIterator<Item = usize>) {
+        self.note(entry, indexes, false);
+    }
+
+    /// Notes that shards of a pack are missing whose drives are there and say that they have them not.
+    pub(super) fn add_absent(&self, entry: &PackEntry, indexes: impl IntoIterator<Item = usize>) {
+        self.note(entry, indexes, true);
+    }
+
+    /// Whether a missing shard was there and went; said once.
+    pub(super) fn take_lost(&self, pack: PackId, index: usize) -> bool {
+        let mut known = self.lock();
+        let lack = known.packs.get_mut(&pack);
+        lack.is_some_and(|lack| lack.lost.remove(&index))
+    }
+
+    fn note(&self, entry: &PackEntry, indexes: impl IntoIterator<Item = usize>, lost: bool) {
         let mut indexes = indexes.into_iter().peekable();
         if indexes.peek().is_none() {
             return;
@@ -108,6 +126,7 @@ impl Missing {
                 ..entry.clone()
             },
             indexes: BTreeSet::new(),
+            lost: BTreeSet::new(),
             census: 0,
             failures: 0,
             not_before: None,
@@ -117,6 +136,11 @@ impl Missing {
             // Something new is a reason to look again at once.
             if lack.indexes.insert(index) {
                 lack.not_before = None;
+                if lost {
+                    lack.lost.insert(index);
+                }
+            } else if !lost {
+                lack.lost.remove(&index);
             }
         }
     }

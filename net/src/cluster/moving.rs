@@ -23,6 +23,7 @@ use super::strays::Reserved;
 use crate::drives::DriveFailure;
 use crate::entry::{DriveId, PackEntry};
 use crate::ledger::{Ledger, LedgerError, Snapshot};
+use crate::peer::Purpose;
 
 /// Entries of a snapshot's page.
 const PAGE: usize = 512;
@@ -239,7 +240,7 @@ impl Mover {
             .iter()
             .partition(|index| inner.holder(entry, **index).is_some());
         for index in there {
-            match inner.read_verified(entry, index).await {
+            match inner.read_verified(entry, index, Purpose::Repair.into()).await {
                 Ok(shard) => {
                     self.note_read(entry, 1);
                     made.copied += 1;
@@ -256,7 +257,7 @@ impl Mover {
         if lost.is_empty() {
             return Ok(made);
         }
-        let gathered = inner.gather(entry, &lost).await?;
+        let gathered = inner.gather(entry, &lost, Purpose::Repair.into()).await?;
         self.note_read(
             entry,
             gathered.shards.iter().flatten().count() + gathered.bad.len(),
@@ -284,7 +285,8 @@ impl Mover {
         let Some(place) = self.inner.place(drive) else {
             return false;
         };
-        let done = match place.mend(header(entry, scope, index, self.lease), shard).await {
+        let header = header(entry, scope, index, self.lease);
+        let done = match place.mend(header, shard, Purpose::Repair.into()).await {
             Ok(()) => self.is_proven(&place, entry, index).await,
             Err(failure) => {
                 tracing::debug!(drive = place.number(), %failure, "a drive did not take a shard that is moved to it");
@@ -301,7 +303,7 @@ impl Mover {
         match self.inner.proves(place, entry, index).await {
             Ok(true) => true,
             Ok(false) | Err(DriveFailure::Absent) => {
-                place.note_bad_answer();
+                place.conduct().note_claimed();
                 tracing::error!(drive = place.number(), pack = %entry.id(), index, "a drive took a shard and has it not");
                 false
             }

@@ -80,6 +80,7 @@ impl Cluster {
             layout_changes: AtomicU64::new(0),
             operations,
             draws: Mutex::new(Draws::new(&seed)),
+            answers: Mutex::default(),
             lost_since: Mutex::default(),
             busy: Mutex::default(),
             strays_left: AtomicU64::new(0),
@@ -100,7 +101,7 @@ impl Cluster {
         });
         watch::poll_peers(&inner, true).await;
         watch::spawn(&inner);
-        Ok(Self { inner })
+        Ok(Self { inner, cause: None })
     }
 
     /// Closes every drive of this machine cleanly. Puts that are not answered by then fail.

@@ -5,16 +5,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
 use engine::placement::{DomainId, DriveWeight};
 
+use super::cause::Cause;
 use super::layout::Standing;
 use super::remote::RemoteDrive;
-use crate::drives::{CompactReport, DriveFailure, LocalDrive, PutSpace, Scrubbed};
+use crate::drives::{CompactReport, Conduct, DriveFailure, LocalDrive, PutSpace, Scrubbed};
 use crate::entry::DriveId;
 use crate::latency::{Latency, UnderWay};
 use crate::peer::message::{HEADERS_MAX, KEYS_MAX, PutMode};
@@ -87,21 +87,12 @@ impl Place {
         }
     }
 
-    fn bad_answer_count(&self) -> &AtomicU64 {
+    /// What it did that it should not.
+    pub(super) fn conduct(&self) -> &Conduct {
         match self {
-            Self::Local(drive) => &drive.bad_answers,
-            Self::Remote(drive) => &drive.bad_answers,
+            Self::Local(drive) => &drive.conduct,
+            Self::Remote(drive) => &drive.conduct,
         }
-    }
-
-    /// Notes that it gave a shard wrong, or has not what it said.
-    pub(super) fn note_bad_answer(&self) {
-        self.bad_answer_count().fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Shards that it gave wrong, or said it had and had not.
-    pub(super) fn bad_answers(&self) -> u64 {
-        self.bad_answer_count().load(Ordering::Relaxed)
     }
 
     /// Its directory; of a peer's drive the peer and the drive's id.
@@ -215,6 +206,7 @@ impl Place {
         header: ShardHeader,
         shard: Bytes,
         space: PutSpace,
+        cause: Cause,
     ) -> Result<(), DriveFailure> {
         let mode = match space {
             PutSpace::Free => PutMode::Free,
@@ -222,16 +214,21 @@ impl Place {
         };
         match self {
             Self::Local(drive) => drive.put(header, shard, space).await,
-            Self::Remote(drive) => drive.put(header, shard, mode, Purpose::Write).await,
+            Self::Remote(drive) => drive.put(header, shard, mode, cause).await,
         }
     }
 
     /// Stores a shard that was made again, in the place of one that does not check if there is one.
-    pub(super) async fn mend(&self, header: ShardHeader, shard: Bytes) -> Result<(), DriveFailure> {
+    pub(super) async fn mend(
+        &self,
+        header: ShardHeader,
+        shard: Bytes,
+        cause: Cause,
+    ) -> Result<(), DriveFailure> {
         match self {
             Self::Local(drive) if drive.holds(&header.key()).is_some() => drive.replace(header, shard).await,
             Self::Local(drive) => drive.put(header, shard, PutSpace::Free).await,
-            Self::Remote(drive) => drive.put(header, shard, PutMode::Replace, Purpose::Repair).await,
+            Self::Remote(drive) => drive.put(header, shard, PutMode::Replace, cause).await,
         }
     }
 
@@ -248,7 +245,7 @@ impl Place {
         &self,
         key: ShardKey,
         (offset, bytes): (u32, u32),
-        purpose: Purpose,
+        cause: Cause,
     ) -> Result<Bytes, DriveFailure> {
         match self {
             Self::Local(drive) => {
@@ -257,7 +254,7 @@ impl Place {
                 let task = offload.run(move || drive.read_range(&key, offset, bytes));
                 task.await.unwrap_or(Err(DriveFailure::Closed))
             }
-            Self::Remote(drive) => drive.read_range(key, offset, bytes, purpose).await,
+            Self::Remote(drive) => drive.read_range(key, offset, bytes, cause).await,
         }
     }
 

@@ -17,11 +17,13 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
+use super::cause::Cause;
 use super::layout::Standing;
 use super::place::Place;
 use super::{Cluster, Inner};
 use crate::drives::{DriveFailure, PutSpace};
 use crate::entry::{DriveId, PackEntry};
+use crate::peer::Purpose;
 
 /// Why a pack was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -154,7 +156,7 @@ impl Cluster {
         let put = Put::new(
             Arc::clone(&self.inner),
             entry.clone(),
-            (scope, space),
+            (scope, space, self.cause_or(Purpose::Write)),
             acknowledge,
         );
         // A task of its own, so that a caller who goes away leaves no half-tracked pack.
@@ -254,6 +256,7 @@ struct Put {
     entry: PackEntry,
     scope: [u8; 16],
     space: PutSpace,
+    cause: Cause,
     durable: BTreeSet<usize>,
     full: usize,
     lease_ended: Option<u64>,
@@ -266,7 +269,7 @@ impl Put {
     fn new(
         inner: Arc<Inner>,
         entry: PackEntry,
-        (scope, space): ([u8; 16], PutSpace),
+        (scope, space, cause): ([u8; 16], PutSpace, Cause),
         acknowledge: oneshot::Sender<Result<(), PutError>>,
     ) -> Self {
         Self {
@@ -274,6 +277,7 @@ impl Put {
             entry,
             scope,
             space,
+            cause,
             durable: BTreeSet::new(),
             full: 0,
             lease_ended: None,
@@ -299,8 +303,11 @@ impl Put {
             }
             let header = header(&self.entry, self.scope, index, self.entry.lease);
             rest_bytes += shard.len();
-            let space = self.space;
-            writes.push(async move { (index, shard.len(), place.put(header, shard, space).await) });
+            let (space, cause) = (self.space, self.cause);
+            writes.push(async move {
+                let bytes = shard.len();
+                (index, bytes, place.put(header, shard, space, cause).await)
+            });
         }
         let mut held = None;
         while let Some((index, bytes, result)) = writes.next().await {

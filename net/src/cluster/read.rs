@@ -17,6 +17,7 @@ use engine::erasure::{Coder, Source};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
+use super::cause::Cause;
 use super::place::Place;
 use super::put::key;
 use super::{Cluster, Inner};
@@ -121,6 +122,7 @@ impl Cluster {
         offset: u32,
         bytes: u32,
     ) -> Result<Bytes, ReadError> {
+        let cause = self.cause_or(Purpose::Read);
         let range = LaneRange { lane, offset, bytes };
         let index = range.check(entry)?;
         self.inner.counters.reads.fetch_add(1, Ordering::Relaxed);
@@ -129,20 +131,23 @@ impl Cluster {
         }
         let Some(place) = self.inner.holder(entry, index) else {
             self.inner.note_absent(entry, index);
-            return self.inner.reconstruct(entry, index, range).await;
+            return self.inner.reconstruct(entry, index, range, cause).await;
         };
         if self.inner.is_doubtful(&place, entry, index)
-            && let Ok(rebuilt) = self.inner.reconstruct(entry, index, range).await
+            && let Ok(rebuilt) = self.inner.reconstruct(entry, index, range, cause).await
         {
             return Ok(rebuilt);
         }
         if let Some(drive) = place.local().filter(|drive| drive.is_quick(bytes)) {
             match drive.read_range(&key(entry, index), offset, bytes) {
                 Ok(read) => return Ok(read),
-                Err(failure) => return self.inner.after_failure(entry, index, range, failure).await,
+                Err(failure) => {
+                    let inner = &self.inner;
+                    return inner.after_failure(entry, index, range, (failure, cause)).await;
+                }
             }
         }
-        self.inner.read_hedged(entry, index, range, &place).await
+        self.inner.read_hedged(entry, index, range, (&place, cause)).await
     }
 
     /// Reads several ranges of one pack, in order: those of this machine's drives in one task of the blocking pool, those of
@@ -256,13 +261,15 @@ impl Inner {
         entry: &PackEntry,
         index: usize,
         range: LaneRange,
-        failure: DriveFailure,
+        (failure, cause): (DriveFailure, Cause),
     ) -> Result<Bytes, ReadError> {
-        if matches!(failure, DriveFailure::Absent | DriveFailure::Damaged) {
-            self.missing.add(entry, [index]);
-            self.own.changes.heal.notify_one();
+        match failure {
+            DriveFailure::Absent => self.missing.add_absent(entry, [index]),
+            DriveFailure::Damaged => self.missing.add(entry, [index]),
+            _ => return self.reconstruct(entry, index, range, cause.again()).await,
         }
-        self.reconstruct(entry, index, range).await
+        self.own.changes.heal.notify_one();
+        self.reconstruct(entry, index, range, cause.again()).await
     }
 
     async fn read_hedged(
@@ -270,23 +277,23 @@ impl Inner {
         entry: &PackEntry,
         index: usize,
         range: LaneRange,
-        place: &Place,
+        (place, cause): (&Place, Cause),
     ) -> Result<Bytes, ReadError> {
         // No more threads for a drive that is stuck, and no waiting for a peer that is frozen, as long as the others will do.
         if place.lags()
-            && let Ok(rebuilt) = self.reconstruct(entry, index, range).await
+            && let Ok(rebuilt) = self.reconstruct(entry, index, range, cause.hedged()).await
         {
             return Ok(rebuilt);
         }
         let after = self.hedge_delay(range.bytes);
-        let mut direct = Box::pin(read_at(place.clone(), entry, index, range, Purpose::Read));
+        let mut direct = Box::pin(read_at(place.clone(), entry, index, range, cause));
         match tokio::time::timeout(after, &mut direct).await {
             Ok((_, Ok(read))) => return Ok(read),
-            Ok((_, Err(failure))) => return self.after_failure(entry, index, range, failure).await,
+            Ok((_, Err(failure))) => return self.after_failure(entry, index, range, (failure, cause)).await,
             Err(_) => {}
         }
         self.counters.hedges.fetch_add(1, Ordering::Relaxed);
-        let others = self.reconstruct(entry, index, range);
+        let others = self.reconstruct(entry, index, range, cause.hedged());
         tokio::pin!(others);
         let rebuilt = tokio::select! {
             biased;
@@ -313,6 +320,7 @@ impl Inner {
         entry: &PackEntry,
         want: usize,
         range: LaneRange,
+        cause: Cause,
     ) -> Result<Bytes, ReadError> {
         let geometry = &entry.summary.geometry;
         let (need, shards) = (geometry.code.data(), geometry.code.shards());
@@ -332,7 +340,7 @@ impl Inner {
         let mut have = implied;
         let mut asked = FuturesUnordered::new();
         let short = need.saturating_sub(implied);
-        let ask = |(index, place)| read_at(place, entry, index, range, Purpose::Hedge);
+        let ask = |(index, place)| read_at(place, entry, index, range, cause);
         asked.extend(
             holders
                 .split_off(holders.len().saturating_sub(short))
@@ -390,11 +398,11 @@ fn read_at(
     entry: &PackEntry,
     index: usize,
     range: LaneRange,
-    purpose: Purpose,
+    cause: Cause,
 ) -> impl Future<Output = (usize, Result<Bytes, DriveFailure>)> + use<> {
     let key = key(entry, index);
     async move {
-        let read = place.read_range(key, (range.offset, range.bytes), purpose);
+        let read = place.read_range(key, (range.offset, range.bytes), cause);
         (index, read.await)
     }
 }

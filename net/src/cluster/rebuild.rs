@@ -12,6 +12,7 @@ use bytes::Bytes;
 use engine::pack::ShardHash;
 
 use super::Inner;
+use super::cause::Cause;
 use super::place::Place;
 use super::put::{header, key};
 use super::read::{ReadError, sources};
@@ -45,7 +46,7 @@ impl Inner {
     pub(super) fn blame(&self, entry: &PackEntry, index: usize) -> Option<BadShard> {
         let place = self.place_of(entry, index)?;
         tracing::error!(drive = place.number(), pack = %entry.id(), index, "a shard is damaged; it is to be replaced");
-        place.note_bad_answer();
+        place.conduct().note_altered();
         self.missing.add(entry, [index]);
         Some(BadShard {
             drive: place.id(),
@@ -57,7 +58,7 @@ impl Inner {
     pub(super) fn unmask(&self, entry: &PackEntry, index: usize) {
         if let Some(place) = self.place_of(entry, index) {
             tracing::error!(drive = place.number(), pack = %entry.id(), index, "a drive does not have the shard that it says it has");
-            place.note_bad_answer();
+            place.conduct().note_claimed();
         }
         self.missing.add(entry, [index]);
     }
@@ -67,6 +68,7 @@ impl Inner {
         self: &Arc<Self>,
         entry: &Arc<PackEntry>,
         without: &[usize],
+        cause: Cause,
     ) -> Result<Gathered, ReadError> {
         let code = entry.summary.geometry.code;
         let mut gathered = Gathered {
@@ -78,7 +80,7 @@ impl Inner {
             if have >= code.data() {
                 break;
             }
-            match self.read_verified(entry, index).await {
+            match self.read_verified(entry, index, cause).await {
                 Ok(shard) => {
                     have += 1;
                     if let Some(place) = gathered.shards.get_mut(index) {
@@ -98,7 +100,7 @@ impl Inner {
             if have >= code.data() {
                 break;
             }
-            let stray = self.stray_of(entry, index).await;
+            let stray = self.stray_of(entry, index, cause).await;
             if let (Some(shard), Some(place)) = (stray, gathered.shards.get_mut(index)) {
                 have += 1;
                 *place = Some(shard);
@@ -111,7 +113,7 @@ impl Inner {
     }
 
     /// A copy of a shard on a drive that the entry does not name, if there is one that has its hash.
-    async fn stray_of(&self, entry: &Arc<PackEntry>, index: usize) -> Option<Bytes> {
+    async fn stray_of(&self, entry: &Arc<PackEntry>, index: usize, cause: Cause) -> Option<Bytes> {
         let layout = self.layout();
         let key = key(entry, index);
         let others = layout
@@ -120,7 +122,7 @@ impl Inner {
             .filter(|place| Some(place.id()) != entry.drive(index));
         for place in others.filter(|place| place.is_present()) {
             if matches!(place.has(&[key]).await.as_deref(), Ok([true]))
-                && let Ok(shard) = self.read_verified_at(place, entry, index).await
+                && let Ok(shard) = self.read_verified_at(place, entry, index, cause).await
             {
                 return Some(shard);
             }
@@ -133,9 +135,10 @@ impl Inner {
         self: &Arc<Self>,
         entry: &Arc<PackEntry>,
         index: usize,
+        cause: Cause,
     ) -> Result<Bytes, DriveFailure> {
         let place = self.place_of(entry, index).ok_or(DriveFailure::Lost)?;
-        self.read_verified_at(&place, entry, index).await
+        self.read_verified_at(&place, entry, index, cause).await
     }
 
     async fn read_verified_at(
@@ -143,9 +146,10 @@ impl Inner {
         place: &Place,
         entry: &PackEntry,
         index: usize,
+        cause: Cause,
     ) -> Result<Bytes, DriveFailure> {
         let whole = (0, entry.summary.geometry.shard_bytes);
-        let reading = place.read_range(key(entry, index), whole, Purpose::Repair);
+        let reading = place.read_range(key(entry, index), whole, cause);
         // A peer that stalls must not keep what waits behind a rebuild waiting.
         let shard = match place.local() {
             Some(_) => reading.await?,
@@ -206,7 +210,8 @@ impl Inner {
         }
         let mut left = missing.to_vec();
         // Gathering may find more shards bad; those are made in the same go.
-        let gathered = self.gather(entry, missing).await?;
+        let cause = Cause::of(self.next_operation(), Purpose::Repair);
+        let gathered = self.gather(entry, missing, cause).await?;
         left.extend(gathered.bad.iter().map(|bad| bad.index));
         let want: Vec<usize> = left.iter().copied().filter(can_write).collect();
         let mut rebuilt = Rebuilt::default();
@@ -222,7 +227,7 @@ impl Inner {
             let header = header(entry, scope, *index, lease);
             Some(async move {
                 let bytes = shard.len() as u64;
-                (*index, bytes, place.mend(header, shard).await)
+                (*index, bytes, place.mend(header, shard, cause).await)
             })
         });
         for (index, bytes, result) in futures::future::join_all(puts).await {

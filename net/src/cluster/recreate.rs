@@ -18,6 +18,7 @@ use super::repair::{PackStream, RepairError, RepairOptions};
 use crate::drives::{Drives, Tried};
 use crate::entry::PackEntry;
 use crate::ledger::LedgerError;
+use crate::peer::Purpose;
 use crate::peer::message::{RestoreMode, Restored};
 
 /// Directories of drives that are there again.
@@ -147,7 +148,7 @@ impl Inner {
     /// Whether as many shards of a pack as it takes to read it are there and have their hashes.
     async fn proves_enough(self: &Arc<Self>, entry: &PackEntry, lacks: &[usize]) -> bool {
         let entry = Arc::new(entry.clone());
-        self.gather(&entry, lacks).await.is_ok()
+        self.gather(&entry, lacks, Purpose::Repair.into()).await.is_ok()
     }
 }
 

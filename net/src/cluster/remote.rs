@@ -6,7 +6,7 @@
 mod peer;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use tokio::time::Instant;
 
 pub(super) use peer::{Changed, Line, Operations, RemotePeer, within};
 
+use super::cause::Cause;
 use super::layout::{PeerConfig, Standing};
 use super::place::CompactStep;
 use crate::capacity::Capacity;
-use crate::drives::{CompactReport, DriveFailure, LATENCY_UNIT_BYTES, Scrubbed};
+use crate::drives::{CompactReport, Conduct, DriveFailure, LATENCY_UNIT_BYTES, Scrubbed};
 use crate::entry::DriveId;
 use crate::latency::{Lag, Latency, UnderWay};
 use crate::peer::message::{DriveReport, DriveStanding, KEYS_MAX, PutMode, RestoreMode, Restored};
@@ -67,8 +68,7 @@ pub(super) struct RemoteDrive {
     pub(super) latency: Latency,
     pub(super) under_way: UnderWay,
     pub(super) lag: Lag,
-    /// Shards that it gave wrong, or said it had and had not.
-    pub(super) bad_answers: AtomicU64,
+    pub(super) conduct: Conduct,
     capacity: Capacity,
     /// How its peer stands in the membership.
     membership: AtomicU8,
@@ -108,7 +108,7 @@ impl RemoteDrive {
             latency: Latency::default(),
             under_way: UnderWay::default(),
             lag: Lag::default(),
-            bad_answers: AtomicU64::new(0),
+            conduct: Conduct::default(),
             capacity: Capacity::default(),
             membership: AtomicU8::new(Standing::Active as u8),
             standing: AtomicU8::new(LOST),
@@ -210,23 +210,31 @@ impl RemoteDrive {
     }
 
     /// Asks for something that has no body, either way.
-    pub(super) async fn ask(&self, purpose: Purpose, request: Request) -> Result<Answer, DriveFailure> {
-        self.call(purpose, request, Bytes::new())
+    pub(super) async fn ask(
+        &self,
+        cause: impl Into<Cause>,
+        request: Request,
+    ) -> Result<Answer, DriveFailure> {
+        self.call(cause.into(), request, Bytes::new())
             .await
             .map(|reply| reply.answer)
     }
 
     /// As [`Self::ask`], for what a drive knows without reading much.
-    pub(super) async fn question(&self, purpose: Purpose, request: Request) -> Result<Answer, DriveFailure> {
-        let answered = tokio::time::timeout(QUESTION_PATIENCE, self.ask(purpose, request)).await;
+    pub(super) async fn question(
+        &self,
+        cause: impl Into<Cause>,
+        request: Request,
+    ) -> Result<Answer, DriveFailure> {
+        let answered = tokio::time::timeout(QUESTION_PATIENCE, self.ask(cause, request)).await;
         answered.unwrap_or(Err(DriveFailure::Io))
     }
 
-    async fn call(&self, purpose: Purpose, request: Request, body: Bytes) -> Result<Reply, DriveFailure> {
+    async fn call(&self, cause: Cause, request: Request, body: Bytes) -> Result<Reply, DriveFailure> {
         if !self.is_present() {
             return Err(DriveFailure::Lost);
         }
-        match self.line.call(purpose, request, body).await {
+        match self.line.call(cause, request, body).await {
             Ok(Reply {
                 answer: Answer::Refused(refusal),
                 ..
@@ -286,14 +294,14 @@ impl RemoteDrive {
         header: ShardHeader,
         shard: Bytes,
         mode: PutMode,
-        purpose: Purpose,
+        cause: Cause,
     ) -> Result<(), DriveFailure> {
         let request = Request::Put {
             drive: self.id,
             header: Box::new(header),
             mode,
         };
-        match self.call(purpose, request, shard).await?.answer {
+        match self.call(cause, request, shard).await?.answer {
             Answer::Done => Ok(()),
             other => Err(self.unexpected(&other)),
         }
@@ -305,7 +313,7 @@ impl RemoteDrive {
         key: ShardKey,
         offset: u32,
         bytes: u32,
-        purpose: Purpose,
+        cause: Cause,
     ) -> Result<Bytes, DriveFailure> {
         let request = Request::Range {
             drive: self.id,
@@ -324,7 +332,7 @@ impl RemoteDrive {
             // A long read counts as several short ones, so that sizes can be compared.
             units: bytes.div_ceil(LATENCY_UNIT_BYTES).max(1),
         };
-        match self.call(purpose, request, Bytes::new()).await? {
+        match self.call(cause, request, Bytes::new()).await? {
             Reply {
                 answer: Answer::Bytes,
                 body,
@@ -345,7 +353,10 @@ impl RemoteDrive {
             offset,
             bytes,
         };
-        match self.call(Purpose::Challenge, request, Bytes::new()).await? {
+        match self
+            .call(Purpose::Challenge.into(), request, Bytes::new())
+            .await?
+        {
             Reply {
                 answer: Answer::Bytes,
                 body,

@@ -19,6 +19,7 @@ use super::{Cluster, Inner};
 use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
 use crate::ledger::{Ledger, LedgerError};
+use crate::peer::Purpose;
 
 /// The packs of a ledger, one stream for each call: repair passes over them several times.
 pub type PackStream<'a> = dyn Fn() -> BoxStream<'a, Result<PackEntry, LedgerError>> + Send + Sync + 'a;
@@ -216,6 +217,19 @@ struct Pass<'a, 's, 'p> {
     progress: &'a mut (dyn FnMut(Progress) + Send + 'p),
 }
 
+impl Inner {
+    /// Notes what a census found missing. What the first one since the start finds on drives that are there, they may never have had.
+    fn note_counted(&self, entry: &PackEntry, absent: Vec<usize>, census: u64) {
+        let is_there = |index: &usize| {
+            let place = self.place_of(entry, *index);
+            census > 1 && place.is_some_and(|place| place.is_present())
+        };
+        let (gone, away): (Vec<_>, Vec<_>) = absent.into_iter().partition(is_there);
+        self.missing.add_absent(entry, gone);
+        self.missing.add(entry, away);
+    }
+}
+
 impl Pass<'_, '_, '_> {
     fn show(&mut self) {
         self.shown.shards_rebuilt = self.report.shards_rebuilt;
@@ -238,7 +252,7 @@ impl Pass<'_, '_, '_> {
                 unreadable += u64::from(absent.len() > entry.summary.geometry.code.parity());
                 if !absent.is_empty() {
                     seen.insert(absent.len());
-                    self.inner.missing.add(entry, absent);
+                    self.inner.note_counted(entry, absent, number);
                 }
             }
         }
@@ -264,7 +278,11 @@ impl Pass<'_, '_, '_> {
             let (mut bad, mut false_claims) = (Vec::new(), Vec::new());
             let absent = self.inner.absent(&entry).await;
             for index in entry.stored().filter(|index| !absent.contains(index)) {
-                match self.inner.read_verified(&entry, index).await {
+                match self
+                    .inner
+                    .read_verified(&entry, index, Purpose::Repair.into())
+                    .await
+                {
                     Err(DriveFailure::Damaged) => {
                         self.inner.blame(&entry, index);
                         bad.push(index);

@@ -63,9 +63,10 @@ impl Cluster {
     }
 }
 
-fn open(weak: &Weak<Inner>) -> Option<Cluster> {
+/// The cluster, unless it was closed.
+pub(super) fn open(weak: &Weak<Inner>) -> Option<Cluster> {
     let inner = weak.upgrade()?;
-    (!inner.closing.load(Ordering::Acquire)).then_some(Cluster { inner })
+    (!inner.closing.load(Ordering::Acquire)).then_some(Cluster { inner, cause: None })
 }
 
 impl Reasons {

@@ -9,8 +9,10 @@ use std::sync::atomic::Ordering;
 use engine::placement::DomainId;
 
 use super::Cluster;
+use super::challenging::Challenged;
 use super::layout::Standing;
 use super::place::Place;
+use crate::drives::Misdeeds;
 use crate::entry::DriveId;
 use crate::peer::PeerId;
 
@@ -26,7 +28,7 @@ pub enum DriveState {
 }
 
 /// Figures of one drive. All sizes in bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DriveStatus {
     /// Its place in the layout, from 0.
     pub number: usize,
@@ -54,6 +56,10 @@ pub struct DriveStatus {
     pub free_bytes: u64,
     /// Shards since the start that it gave wrong, or said it had and had not.
     pub bad_answers: u64,
+    /// The same by kind, with those that it lost.
+    pub misdeeds: Misdeeds,
+    /// How it answered challenges lately.
+    pub challenged: Challenged,
     /// What 95 of 100 recent reads stay under, in microseconds; 0 before the first.
     pub read_p95_us: u64,
 }
@@ -70,7 +76,7 @@ pub struct PeerStatus {
 }
 
 /// Figures of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClusterStatus {
     /// Every drive of the layout.
     pub drives: Vec<DriveStatus>,
@@ -140,6 +146,7 @@ impl Cluster {
             (true, true) => DriveState::Full,
             (true, false) => DriveState::Present,
         };
+        let misdeeds = place.conduct().counts();
         let p95 = place.latency().p95().unwrap_or_default();
         let mut status = DriveStatus {
             number: place.number(),
@@ -154,7 +161,9 @@ impl Cluster {
             garbage_bytes: 0,
             allocated_bytes: 0,
             free_bytes: 0,
-            bad_answers: place.bad_answers(),
+            bad_answers: misdeeds.altered + misdeeds.claimed,
+            misdeeds,
+            challenged: self.challenged(&place.id()),
             read_p95_us: u64::try_from(p95.as_micros()).unwrap_or(u64::MAX),
         };
         match place {

@@ -11,6 +11,7 @@ use super::Cluster;
 use super::read::{LaneRange, ReadError};
 use crate::drives::DriveFailure;
 use crate::entry::{DriveId, PackEntry};
+use crate::peer::Purpose;
 
 /// A shard that did not have its hash, and the drive that gave it. It is replaced soon, if the others can make it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +40,12 @@ impl Cluster {
         range: LaneRange,
     ) -> Result<VerifiedRange, ReadError> {
         let index = range.check(entry)?;
+        let cause = self.cause_or(Purpose::Read).again();
         self.inner.counters.reads.fetch_add(1, Ordering::Relaxed);
         let entry = Arc::new(entry.clone());
         let mut bad = Vec::new();
         let permit = self.inner.verified_reads.acquire().await;
-        let shard = match self.inner.read_verified(&entry, index).await {
+        let shard = match self.inner.read_verified(&entry, index, cause).await {
             Ok(shard) => shard,
             Err(failure) => {
                 match failure {
@@ -51,7 +53,7 @@ impl Cluster {
                     DriveFailure::Absent => self.inner.missing.add(&entry, [index]),
                     _ => {}
                 }
-                let gathered = self.inner.gather(&entry, &[index]).await?;
+                let gathered = self.inner.gather(&entry, &[index], cause).await?;
                 bad.extend(gathered.bad);
                 let mut computed = self.inner.compute(&entry, gathered.shards, vec![index]).await?;
                 computed.pop().ok_or(ReadError::Wrong { index })?

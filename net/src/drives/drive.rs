@@ -14,6 +14,7 @@ use engine::log::ReadError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::conduct::Conduct;
 use super::flusher::{Flusher, Job};
 use super::{DriveConfig, PutSpace};
 use crate::capacity::Capacity;
@@ -64,8 +65,7 @@ pub(crate) struct LocalDrive {
     pub(crate) default: bool,
     pub(crate) latency: Latency,
     pub(crate) under_way: UnderWay,
-    /// Shards that it gave wrong, or said it had and had not.
-    pub(crate) bad_answers: AtomicU64,
+    pub(crate) conduct: Conduct,
     full: AtomicBool,
     free_bytes: AtomicU64,
     capacity: Capacity,
@@ -88,7 +88,7 @@ impl LocalDrive {
             default: place.default,
             latency: Latency::default(),
             under_way: UnderWay::default(),
-            bad_answers: AtomicU64::new(0),
+            conduct: Conduct::default(),
             full: AtomicBool::new(false),
             free_bytes: AtomicU64::new(0),
             capacity: Capacity::default(),

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
 use engine::pack::ShardHash;
 
+use super::records::{self, Note, Noted};
 use super::{Node, refusal};
 use crate::drives::{DriveFailure, INLINE_BYTES_MAX, LocalDrive, PutSpace};
 use crate::entry::DriveId;
 use crate::peer::message::PutMode;
-use crate::peer::{Answer, Call, Refusal, Reply, Request};
+use crate::peer::{Answer, Call, OnSent, PeerId, Refusal, Reply, Request};
 
 /// Runs what may block on a drive: of one drive no more at one time than it has turns, so that one that is stuck takes no thread from the
 /// others.
@@ -39,7 +40,71 @@ pub(super) async fn blocking<T: Send + 'static>(
 const TURN_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Node {
-    pub(super) async fn carry_out(&self, call: Call) -> Result<Reply, Refusal> {
+    /// What a gateway asks of the drives, written down where shards are put, given, proven or deleted.
+    pub(super) async fn of_shards(
+        &self,
+        caller: PeerId,
+        call: Call,
+    ) -> Result<(Reply, Option<OnSent>), Refusal> {
+        if !self.directory.is_gateway(&caller) {
+            // It could fill the log with what nobody lets it do.
+            return Err(Refusal::NotAllowed);
+        }
+        let mut noted = match (self.records.get(), self.note(caller, &call)) {
+            (Some(records), Some(note)) => Some(records.begin(note).await?),
+            _ => None,
+        };
+        let put_bytes = call.body.len() as u64;
+        let is_put = matches!(call.request, Request::Put { .. });
+        let answered = match self.directory.serves() {
+            true => self.carry_out(call, noted.as_mut()).await,
+            false => Err(Refusal::CutOff),
+        };
+        let Some(noted) = noted else {
+            return answered.map(|reply| (reply, None));
+        };
+        match answered {
+            Ok(reply) if reply.answer == Answer::Bytes => {
+                let asked = reply.body.len() as u64;
+                let on_sent: OnSent = Box::new(move |sent| noted.sent(asked, sent));
+                Ok((reply, Some(on_sent)))
+            }
+            ended => {
+                let bytes = if is_put { put_bytes } else { 0 };
+                Ok((noted.ended(ended, bytes).await?, None))
+            }
+        }
+    }
+
+    /// What a record of the call begins with; none if it is about no shard's bytes.
+    fn note(&self, caller: PeerId, call: &Call) -> Option<Note> {
+        let about = |drive, key| {
+            let present = self.drives.of(drive)?.present()?;
+            let info = present.info(key)?;
+            Some((info.vault, Some(info.scope)))
+        };
+        let (operation, of, result) = match &call.request {
+            Request::Put { header, .. } => {
+                let hash = header.summary.hash(usize::from(header.index));
+                let of = Some((header.vault, Some(header.scope)));
+                (records::PUT_SHARD, of, hash.map(|hash| hash.0))
+            }
+            Request::Range { drive, key, .. } => (records::GET_RANGE, about(drive, key), None),
+            Request::Challenge { drive, key, .. } => (records::PROVE_SHARD, about(drive, key), None),
+            Request::Delete => (records::DELETE_SHARDS, None, None),
+            Request::Restore { .. } => (records::RESTORE_DRIVE, None, None),
+            _ => return None,
+        };
+        Some(Note {
+            caller,
+            context: call.context,
+            operation,
+            of,
+            result,
+        })
+    }
+
+    async fn carry_out(&self, call: Call, noted: Option<&mut Noted>) -> Result<Reply, Refusal> {
         let answer = match call.request {
             Request::Drives => self.drives_now().await,
             Request::Put { drive, header, mode } => {
@@ -82,7 +147,7 @@ impl Node {
             }
             Request::Headers { drive, keys } => Answer::Headers(headers(self.drive(&drive)?, keys).await?),
             Request::Delegate => self.delegate(&call.body)?,
-            Request::Delete => self.delete(&call.body).await?,
+            Request::Delete => self.delete(&call.body, noted).await?,
             Request::Challenge {
                 drive,
                 key,

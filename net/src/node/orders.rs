@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use scopes::{CollectorDelegation, DeleteOrder, Unverified};
 
 use super::Node;
+use super::records::Noted;
 use crate::peer::{Answer, Refusal};
 
 /// Most vaults whose owners are remembered.
@@ -43,7 +44,7 @@ impl Node {
     }
 
     /// Deletes what an order names, if the vault's collector signed it. On a task of its own: an order that was taken is carried out.
-    pub(super) async fn delete(&self, envelope: &[u8]) -> Result<Answer, Refusal> {
+    pub(super) async fn delete(&self, envelope: &[u8], noted: Option<&mut Noted>) -> Result<Answer, Refusal> {
         let unverified = Unverified::<DeleteOrder>::decode(envelope).map_err(|_| Refusal::BadOrder)?;
         let signer = *unverified.claimed_signer();
         let order = unverified.verify(&signer).map_err(|_| Refusal::BadOrder)?;
@@ -55,6 +56,9 @@ impl Node {
                 tracing::debug!(%error, "a delete order does not hold");
                 Refusal::BadOrder
             })?;
+        if let Some(noted) = noted {
+            noted.concerns(order.statement().vault.0);
+        }
         let drives = Arc::clone(&self.drives);
         let deleting = tokio::spawn(async move {
             let found = drives.deletable(order.statement()).await;

@@ -1,6 +1,7 @@
 //! A node asked directly, and six of them over QUIC.
 
 mod orders;
+mod records;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Who a peer is: one ed25519 key, for QUIC and for everything that the peer signs.
 //!
 //! It decides nothing about what a peer may do. Invariant: a [`PeerId`] is a key that [`PublicKey::ed25519`] accepts, so it has
-//! one spelling, and the secret of a [`PeerKey`] leaves it only as the DER that TLS signs with, wiped after use.
+//! one spelling, and the secret of a [`PeerKey`] leaves it only for what signs as this peer, TLS and the peer's log, wiped after use.
 
 use std::fmt;
 use std::str::FromStr;
@@ -92,6 +92,11 @@ impl PeerKey {
     /// The public half.
     pub fn id(&self) -> PeerId {
         PeerId(self.0.public_key())
+    }
+
+    /// The secret, for what else this peer signs.
+    pub(crate) fn seed(&self) -> Zeroizing<[u8; 32]> {
+        self.0.seed()
     }
 
     /// The secret as TLS libraries take it.

@@ -16,7 +16,7 @@ use engine::pack::PackId;
 use futures::future::BoxFuture;
 
 use super::quic::{Addresses, Quic, QuicConfig};
-use super::{Answer, Call, Context, PeerId, PeerKey, Purpose, Reply, Request, Service};
+use super::{Answer, Call, Context, OnSent, PeerId, PeerKey, Purpose, Reply, Request, Service};
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -73,6 +73,8 @@ struct Desk {
     open: AtomicBool,
     calls: AtomicUsize,
     last: Mutex<Option<(PeerId, Call)>>,
+    /// How much of its answers' bodies was handed over, one after another.
+    sent: Arc<Mutex<Vec<u64>>>,
 }
 
 impl Service for Desk {
@@ -96,6 +98,15 @@ impl Service for Desk {
                 Request::List { .. } => std::future::pending().await,
                 _ => Answer::Done.into(),
             }
+        })
+    }
+
+    fn answer_to_send(&self, caller: PeerId, call: Call) -> BoxFuture<'_, (Reply, Option<OnSent>)> {
+        let sent = Arc::clone(&self.sent);
+        Box::pin(async move {
+            let reply = self.answer(caller, call).await;
+            let on_sent: OnSent = Box::new(move |bytes| sent.lock().unwrap().push(bytes));
+            (reply, Some(on_sent))
         })
     }
 }

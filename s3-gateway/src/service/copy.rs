@@ -145,7 +145,10 @@ impl Job {
         };
         let mut hasher = Hasher::new(true, self.compute);
         let mut observe = |bytes: &[u8]| hasher.update(bytes);
-        let stream = asked.session.restream(from, what, to.0, &mut observe).await?;
+        let stream = asked
+            .session
+            .restream(&asked.caller, from, what, to.0, &mut observe)
+            .await?;
         let digests = hasher.finish();
         let new = NewObject {
             attributes: self.attributes,

@@ -13,7 +13,7 @@ use super::{Answer, Asked, Halt, Key, Operations, SessionBucket};
 use crate::access;
 use crate::errors::Refusal;
 use crate::gate::{Question, Target};
-use crate::session::{Condition, Deleted, Doomed, ETagMatch, SessionError};
+use crate::session::{Caller, Condition, Deleted, Doomed, ETagMatch, RefusedOperation, SessionError};
 use crate::settings::POLICY;
 
 impl Operations {
@@ -102,12 +102,13 @@ impl Operations {
         for error in &errors {
             // Each key is an operation of its own; those that were deleted have their records.
             let (identity, code) = (&asked.admitted.identity, error.code.as_deref());
-            asked.session.refused(
-                Some(identity),
-                "DeleteObject",
-                Some(&bucket.name),
-                code.unwrap_or_default(),
-            );
+            let refused = RefusedOperation {
+                operation_id: Caller::new(identity.clone()).operation_id,
+                operation: "DeleteObject",
+                bucket: Some(&bucket.name),
+                code: code.unwrap_or_default(),
+            };
+            asked.session.refused(Some(identity), refused);
         }
         if quiet {
             deleted.clear();

@@ -198,7 +198,7 @@ async fn select(
         },
         (Some(number), None) => {
             let number = multipart::part_number(number)?;
-            let manifest = asked.session.manifest(bucket, stored).await?;
+            let manifest = asked.session.manifest(&asked.caller, bucket, stored).await?;
             let range = part_range(object, &manifest, number)?;
             Ok(Selection {
                 content_range: content_range(&range, total),

@@ -79,7 +79,8 @@ pub(super) async fn receive(
     let mut writer: StreamWriter = match part_of {
         Some(upload) => asked.session.part_stream(bucket, upload, key).await?,
         None => asked.session.stream(bucket, key).await?,
-    };
+    }
+    .because(asked.caller.writing());
     if let Some(mut body) = body {
         let mut look = tokio::time::interval_at(Instant::now() + SETTLE_EVERY, SETTLE_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);

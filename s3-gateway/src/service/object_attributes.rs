@@ -118,7 +118,7 @@ async fn parts(
     let marker = input.part_number_marker.unwrap_or(0);
     let after = usize::try_from(marker)
         .map_err(|_| Refusal::invalid_argument("part-number-marker is not a part number"))?;
-    let manifest = asked.session.manifest(bucket, stored).await?;
+    let manifest = asked.session.manifest(&asked.caller, bucket, stored).await?;
     let Manifest::Inline(all) = &manifest else {
         return Err(Refusal::new(500, "InternalError", "The parts cannot be listed").into());
     };

@@ -52,7 +52,7 @@ impl Operations {
         let mut observe = |bytes: &[u8]| hasher.update(bytes);
         let stream = asked
             .session
-            .restream((&from, &stored), what, &bucket, &mut observe)
+            .restream(&asked.caller, (&from, &stored), what, &bucket, &mut observe)
             .await?;
         let digests = hasher.finish();
         let new = NewPart {

@@ -2,9 +2,9 @@
 //!
 //! Invariant: what is shown was in the log under a signed checkpoint, after everything answered before the question.
 
-use super::recorder::BODY_HEAD_BYTES;
 use super::{Session, SessionError};
 use activity::{Receipt, Record, RecordId, commitment};
+use net::recorder::BODY_HEAD_BYTES;
 
 /// Which records to show: the newest that fit.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,8 @@ pub struct ActivityQuery {
     pub limit: usize,
     /// Only operations of this name.
     pub operation: Option<String>,
+    /// Only records of the operation with this id.
+    pub operation_id: Option<[u8; 16]>,
     /// Only from this time on, ms since 1970.
     pub since_ms: Option<u64>,
 }
@@ -54,11 +56,11 @@ impl Session {
             if query.since_ms.is_some_and(|since| time_ms < since) {
                 break;
             }
-            if query
+            let is_named = query
                 .operation
                 .as_ref()
-                .is_none_or(|wanted| *wanted == record.operation)
-            {
+                .is_none_or(|name| *name == record.operation);
+            if is_named && query.operation_id.is_none_or(|id| id == record.operation_id.0) {
                 found.push(OpenedRecord { index, record });
             }
         }

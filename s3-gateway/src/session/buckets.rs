@@ -204,6 +204,7 @@ impl Inner {
             claim_bytes_max: CLAIM_HEAD_BYTES + bucket.encode().len(),
             claim: Some(Box::new(move |_| head.claim(claimed))),
             room: super::budget::Room::none(),
+            cause: caller.writing(),
         };
         let packed = self
             .packer(self.vault_scope(), VAULT_WIDE_NAME, FIRST_EPOCH)

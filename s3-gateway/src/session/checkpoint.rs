@@ -12,6 +12,7 @@ use crate::operations;
 use activity::Purpose;
 use bytes::Bytes;
 use engine::slots::{Address, EntryKind, Sequence};
+use net::cluster::Cause;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -69,6 +70,7 @@ impl Inner {
                 head.claim(ClaimValue::Checkpoint(claimed))
             })),
             room: tail.room,
+            cause: Cause::upkeep(),
         };
         let packed = self
             .packer(place.scope, &place.name, place.epoch)

@@ -90,6 +90,7 @@ impl Session {
     /// As for reads and writes.
     pub async fn restream(
         &self,
+        caller: &Caller,
         from: (&Bucket, &Stored),
         what: Restream,
         to: &Bucket,
@@ -99,7 +100,9 @@ impl Session {
             Some(upload) => self.part_stream(to, upload, what.to_key.as_ref()).await?,
             None => self.stream(to, what.to_key.as_ref()).await?,
         };
-        let mut pieces = self.inner.read_object(from.0, from.1, what.range, what.from_key);
+        writer = writer.because(caller.writing());
+        let how = (what.from_key, caller.reading());
+        let mut pieces = self.inner.read_object(from.0, from.1, what.range, how);
         while let Some(piece) = pieces.next().await {
             let piece = piece?;
             observe(&piece);
@@ -153,7 +156,7 @@ impl Inner {
                 pins: Vec::new(),
             }
         } else {
-            self.restreamed(&from, &stored, &bucket).await?
+            self.restreamed(&caller, (&from, &stored), &bucket).await?
         };
         if shared {
             becoming.parts = match &stored.object.manifest {
@@ -205,8 +208,8 @@ impl Inner {
     /// A source's bytes as parts of the target's scope: each part a new stream, so that part boundaries stay.
     async fn restreamed(
         self: &Arc<Self>,
-        from: &Bucket,
-        stored: &Stored,
+        caller: &Caller,
+        (from, stored): (&Bucket, &Stored),
         to: &Bucket,
     ) -> Result<Becoming, SessionError> {
         if stored.object.customer.is_some() {
@@ -214,7 +217,9 @@ impl Inner {
         }
         // Held to the end, so that the collector moves no later part away while an earlier one is read.
         let source = Source::Object(Box::new(stored.clone()));
-        let (manifest, _hold) = self.hold(from.scope, source, &(0..u64::MAX)).await?;
+        let (manifest, _hold) = self
+            .hold(from.scope, source, &(0..u64::MAX), caller.reading())
+            .await?;
         let Manifest::Inline(parts) = manifest else {
             return Err(SessionError::Internal {
                 what: "a manifest more than two levels deep",
@@ -231,14 +236,19 @@ impl Inner {
             pins: Vec::new(),
         };
         for part in parts {
-            let mut writer = super::StreamWriter::new(self, to, None, None)?;
+            let mut writer = super::StreamWriter::new(self, to, None, None)?.because(caller.writing());
             let total = part.plaintext_bytes;
             let (number, md5, checksum) = (part.number, part.md5, part.checksum.clone());
-            let mut pieces = self.read_raw(from.scope, Manifest::Inline(vec![part]), 0..total);
+            let mut pieces = self.read_raw(
+                from.scope,
+                Manifest::Inline(vec![part]),
+                0..total,
+                caller.reading(),
+            );
             while let Some(piece) = pieces.next().await {
                 writer.write(piece?).await?;
             }
-            let (mut copied, mut pins) = self.settle(to, writer.finish().await?).await?;
+            let (mut copied, mut pins) = self.settle(to, writer.finish().await?, caller.writing()).await?;
             (copied.number, copied.md5, copied.checksum) = (number, md5, checksum);
             becoming.parts.push(copied);
             becoming.pins.append(&mut pins);

@@ -6,6 +6,7 @@
 use super::pins::ReadHold;
 use super::{Inner, SessionError, Stored};
 use engine::pack::PackId;
+use net::cluster::Cause;
 use scopes::ScopeId;
 use std::collections::HashSet;
 use std::ops::Range;
@@ -39,17 +40,18 @@ impl Inner {
         scope: ScopeId,
         source: Source,
         range: &Range<u64>,
+        cause: Cause,
     ) -> Result<(Manifest, ReadHold), SessionError> {
         let mut stored = match source {
             Source::Object(stored) => *stored,
             Source::Manifest(manifest) => {
-                let manifest = self.resolve(scope, manifest).await?;
+                let manifest = self.resolve(scope, manifest, cause).await?;
                 let held = self.try_hold(scope, packs_of(&manifest, range), None)?;
                 return Ok((manifest, held.ok_or(SessionError::Conflict { attempts: 1 })?));
             }
         };
         for _ in 0..LOOKUPS_MAX {
-            let manifest = match self.resolve(scope, stored.object.manifest.clone()).await {
+            let manifest = match self.resolve(scope, stored.object.manifest.clone(), cause).await {
                 Err(SessionError::Conflict { .. }) => None,
                 resolved => Some(resolved?),
             };

@@ -7,7 +7,7 @@ use super::budget::Room;
 use super::pins::Pin;
 use super::{Inner, SessionError};
 use engine::pack::{CHUNK_BYTES_MAX, PackBuilder, Placed, SHARD_BYTES_MAX};
-use net::cluster::PutSpace;
+use net::cluster::{Cause, PutSpace};
 use scopes::ScopeId;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -49,6 +49,21 @@ pub(crate) struct Submission {
     pub(crate) claim_bytes_max: usize,
     /// The budget that the chunks hold; given back when the pack is durable.
     pub(crate) room: Room,
+    /// What it is written for.
+    pub(crate) cause: Cause,
+}
+
+impl Submission {
+    /// Chunks without a claim.
+    pub(crate) const fn of_runs(runs: Vec<Run>, room: Room, cause: Cause) -> Self {
+        Self {
+            runs,
+            claim: None,
+            claim_bytes_max: 0,
+            room,
+            cause,
+        }
+    }
 }
 
 /// What a submission gets: the pack and where in it the chunks lie.
@@ -72,6 +87,8 @@ struct Open {
     trailer: TrailerBuilder,
     claim_bytes: usize,
     rooms: Room,
+    /// That of the first submission: a pack goes under one operation, whoever shares it.
+    cause: Option<Cause>,
     waiting: Vec<(Vec<Vec<Extent>>, Reply)>,
 }
 
@@ -160,6 +177,7 @@ impl Open {
             trailer: TrailerBuilder::new(name),
             claim_bytes: name.len() + 16,
             rooms: Room::none(),
+            cause: None,
             waiting: Vec::new(),
         }
     }
@@ -192,6 +210,7 @@ impl Open {
             self.trailer.push(&claim(&extents));
         }
         self.claim_bytes = claim_bytes;
+        self.cause.get_or_insert(submission.cause);
         self.rooms
             .merge(std::mem::replace(&mut submission.room, Room::none()));
         self.waiting.push((extents, reply));
@@ -204,6 +223,7 @@ impl Open {
             trailer,
             waiting,
             rooms,
+            cause,
             ..
         } = self;
         let result = write(
@@ -211,7 +231,7 @@ impl Open {
             (scope, epoch),
             builder,
             Some(trailer),
-            inner.space_of(scope),
+            (inner.space_of(scope), cause.unwrap_or(Cause::upkeep())),
         )
         .await;
         drop(rooms);
@@ -269,7 +289,7 @@ pub(crate) async fn write(
     (scope, epoch): (ScopeId, u64),
     builder: PackBuilder,
     trailer: Option<TrailerBuilder>,
-    space: PutSpace,
+    (space, cause): (PutSpace, Cause),
 ) -> Result<Pin, SessionError> {
     let sealed = match trailer.filter(|trailer| trailer.claims() > 0) {
         Some(trailer) => Some(trailer.seal(&inner.keyring, scope, epoch, &mut super::fill_random)?),
@@ -285,7 +305,8 @@ pub(crate) async fn write(
     drop(coding);
     let entry = inner.cluster.plan(&pack, inner.vault.0, inner.lease)?;
     let pin = inner.pins.pin(entry.clone());
-    inner.cluster.put_planned(pack, &entry, scope.0, space).await?;
+    let cluster = inner.cluster_for(cause);
+    cluster.put_planned(pack, &entry, scope.0, space).await?;
     Ok(pin)
 }
 
@@ -294,9 +315,9 @@ pub(crate) async fn write_own(
     inner: &Arc<Inner>,
     (scope, epoch): (ScopeId, u64),
     (builder, mut extents): (PackBuilder, Vec<Extent>),
-    space: PutSpace,
+    why: (PutSpace, Cause),
 ) -> Result<Packed, SessionError> {
-    let pin = write(inner, (scope, epoch), builder, None, space).await?;
+    let pin = write(inner, (scope, epoch), builder, None, why).await?;
     let id = pin.entry().summary.id;
     extents.iter_mut().for_each(|extent| extent.resolve_this_pack(id));
     Ok(Packed {

@@ -14,6 +14,7 @@ use crate::key::ObjectKey;
 use activity::Purpose;
 use bytes::Bytes;
 use engine::slots::Sequence;
+use net::cluster::Cause;
 use std::sync::Arc;
 use vault::claim::ClaimValue;
 use vault::commit::{Commit, Succession};
@@ -228,18 +229,17 @@ impl Inner {
                 let (of_part, runs): (Vec<usize>, Vec<Run>) = open.into_iter().unzip();
                 let room = room.take().unwrap_or(super::budget::Room::none());
                 let packed = packer
-                    .submit(Submission {
-                        runs,
-                        claim: None,
-                        claim_bytes_max: 0,
-                        room,
-                    })
+                    .submit(Submission::of_runs(runs, room, caller.writing()))
                     .await?;
                 place(&mut becoming.parts, &of_part, &packed.extents);
                 becoming.pins.push(packed.pin);
             }
             let manifest = self
-                .long_manifest(bucket, std::mem::take(&mut becoming.parts), &mut becoming.pins)
+                .long_manifest(
+                    (bucket, caller.writing()),
+                    std::mem::take(&mut becoming.parts),
+                    &mut becoming.pins,
+                )
                 .await?;
             becoming.object.manifest = manifest;
         }
@@ -272,6 +272,7 @@ impl Inner {
                 claim: Some(claim),
                 claim_bytes_max,
                 room,
+                cause: caller.writing(),
             })
             .await?;
         if inline {
@@ -289,13 +290,13 @@ impl Inner {
     /// Writes a long parts list as a stream of its own.
     async fn long_manifest(
         self: &Arc<Self>,
-        bucket: &Bucket,
+        (bucket, cause): (&Bucket, Cause),
         parts: Vec<Part>,
         pins: &mut Vec<Pin>,
     ) -> Result<Manifest, SessionError> {
         let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         let (stream, mut written) = self
-            .write_stream(bucket, Bytes::from(Manifest::encode_parts(&parts)))
+            .write_stream(bucket, Bytes::from(Manifest::encode_parts(&parts)), cause)
             .await?;
         pins.append(&mut written);
         Ok(Manifest::Indirect {
@@ -309,10 +310,11 @@ impl Inner {
         self: &Arc<Self>,
         bucket: &Bucket,
         bytes: Bytes,
+        cause: Cause,
     ) -> Result<(Part, Vec<Pin>), SessionError> {
-        let mut writer = StreamWriter::new(self, bucket, None, None)?;
+        let mut writer = StreamWriter::new(self, bucket, None, None)?.because(cause);
         writer.write(bytes).await?;
-        self.settle(bucket, writer.finish().await?).await
+        self.settle(bucket, writer.finish().await?, cause).await
     }
 
     /// Puts a finished stream's tail into a pack, without a claim.
@@ -320,17 +322,13 @@ impl Inner {
         self: &Arc<Self>,
         bucket: &Bucket,
         body: FinishedStream,
+        cause: Cause,
     ) -> Result<(Part, Vec<Pin>), SessionError> {
         let mut parts = vec![body.part(0, None, None)];
         let mut pins = body.pins;
         if !body.tail.chunks.is_empty() {
             let packer = self.packer(bucket.scope, &bucket.name, bucket.epoch);
-            let submission = Submission {
-                runs: vec![body.tail],
-                claim: None,
-                claim_bytes_max: 0,
-                room: body.room,
-            };
+            let submission = Submission::of_runs(vec![body.tail], body.room, cause);
             let packed = packer.submit(submission).await?;
             place(&mut parts, &[0], &packed.extents);
             pins.push(packed.pin);

@@ -8,13 +8,15 @@ use super::customer::CustomerKeyError;
 use super::hold::Source;
 use super::pins::ReadHold;
 use super::record::Note;
+use super::spans::Spans;
 use super::{Bucket, Caller, Inner, Session, SessionError, Stored, decode_pack};
 use crate::errors::Refusal;
 use activity::Purpose;
 use bytes::{Bytes, BytesMut};
 use engine::pack::PackId;
 use futures::stream::{self, BoxStream, StreamExt};
-use net::{LaneRange, PackEntry};
+use net::cluster::Cause;
+use net::{Cluster, LaneRange, PackEntry};
 use scopes::ScopeId;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -60,6 +62,7 @@ impl Session {
             source: Source::Object(Box::new(stored.clone())),
             range,
             key,
+            cause: caller.reading(),
             recorded: Some(recorded),
         };
         start.stream()
@@ -69,10 +72,16 @@ impl Session {
     ///
     /// # Errors
     /// When the drives cannot be read.
-    pub async fn manifest(&self, bucket: &Bucket, stored: &Stored) -> Result<Manifest, SessionError> {
+    pub async fn manifest(
+        &self,
+        caller: &Caller,
+        bucket: &Bucket,
+        stored: &Stored,
+    ) -> Result<Manifest, SessionError> {
+        let source = Source::Object(Box::new(stored.clone()));
         let (manifest, _hold) = self
             .inner
-            .hold(bucket.scope, Source::Object(Box::new(stored.clone())), &(0..0))
+            .hold(bucket.scope, source, &(0..0), caller.reading())
             .await?;
         Ok(manifest)
     }
@@ -84,24 +93,26 @@ impl Inner {
         self: &Arc<Self>,
         scope: ScopeId,
         part: Part,
+        cause: Cause,
     ) -> Result<Vec<u8>, SessionError> {
         let total = part.plaintext_bytes;
         let mut all = Vec::new();
-        let mut pieces = self.read_raw(scope, Manifest::Inline(vec![part]), 0..total);
+        let mut pieces = self.read_raw(scope, Manifest::Inline(vec![part]), 0..total, cause);
         while let Some(piece) = pieces.next().await {
             all.extend_from_slice(&piece?);
         }
         Ok(all)
     }
 
-    /// A byte range without a record: for what the gateway reads on its own behalf.
+    /// A byte range without a record of its own.
     pub(crate) fn read_raw(
         self: &Arc<Self>,
         scope: ScopeId,
         manifest: Manifest,
         range: Range<u64>,
+        cause: Cause,
     ) -> ReadStream {
-        self.read_source(scope, Source::Manifest(manifest), range, None)
+        self.read_source(scope, Source::Manifest(manifest), range, (None, cause))
     }
 
     /// A byte range of an object without a record, as it is now if the collector moved it meanwhile.
@@ -110,10 +121,10 @@ impl Inner {
         bucket: &Bucket,
         stored: &Stored,
         range: Range<u64>,
-        key: Option<CustomerKey>,
+        (key, cause): (Option<CustomerKey>, Cause),
     ) -> ReadStream {
         let source = Source::Object(Box::new(stored.clone()));
-        self.read_source(bucket.scope, source, range, key)
+        self.read_source(bucket.scope, source, range, (key, cause))
     }
 
     fn read_source(
@@ -121,7 +132,7 @@ impl Inner {
         scope: ScopeId,
         source: Source,
         range: Range<u64>,
-        key: Option<CustomerKey>,
+        (key, cause): (Option<CustomerKey>, Cause),
     ) -> ReadStream {
         let start = Start {
             inner: Arc::clone(self),
@@ -129,6 +140,7 @@ impl Inner {
             source,
             range,
             key,
+            cause,
             recorded: None,
         };
         start.stream()
@@ -147,13 +159,17 @@ impl Inner {
             inner: Arc::clone(self),
             scope,
             key: None,
+            cause: Cause::upkeep(),
             known: Some(Arc::clone(packs)),
             _hold: None,
         };
         let chunks = manifest.chunks(0..total).map_err(|_| HOLES)?;
         let mut listed = Vec::new();
         // Not looked up again: the view waits for this very read.
-        for piece in fetcher.fetch_as_known(&chunks.collect::<Vec<_>>()).await? {
+        for piece in fetcher
+            .fetch_as_known(&chunks.collect::<Vec<_>>(), fetcher.cause)
+            .await?
+        {
             listed.extend_from_slice(&piece);
         }
         Manifest::decode_parts(&listed).map_err(|_| HOLES)
@@ -164,12 +180,13 @@ impl Inner {
         self: &Arc<Self>,
         scope: ScopeId,
         manifest: Manifest,
+        cause: Cause,
     ) -> Result<Manifest, SessionError> {
         let stream = match manifest {
             Manifest::Inline(_) => return Ok(manifest),
             Manifest::Indirect { stream, .. } => *stream,
         };
-        let listed = Box::pin(self.read_part(scope, stream)).await?;
+        let listed = Box::pin(self.read_part(scope, stream, cause)).await?;
         Manifest::decode_parts(&listed).map_err(|_| SessionError::Internal {
             what: "a manifest that does not decode",
         })
@@ -188,6 +205,7 @@ struct Start {
     range: Range<u64>,
     /// The customer's, where the object takes one.
     key: Option<CustomerKey>,
+    cause: Cause,
     recorded: Option<Recorded>,
 }
 
@@ -202,7 +220,10 @@ impl Start {
     }
 
     async fn open(self) -> Result<Reader, SessionError> {
-        let (manifest, hold) = self.inner.hold(self.scope, self.source, &self.range).await?;
+        let (manifest, hold) = self
+            .inner
+            .hold(self.scope, self.source, &self.range, self.cause)
+            .await?;
         // Checked once here, so that a bad manifest is an error before the first byte.
         let mut chunks = manifest.chunks(self.range.clone()).map_err(|_| HOLES)?;
         let window: Vec<ChunkAt> = chunks.by_ref().take(WINDOW_CHUNKS).collect();
@@ -213,6 +234,7 @@ impl Start {
             inner: self.inner,
             scope: self.scope,
             key: self.key,
+            cause: self.cause,
             known: None,
             _hold: Some(hold),
         });
@@ -334,6 +356,8 @@ struct Fetcher {
     scope: ScopeId,
     /// The customer's, where the object takes one.
     key: Option<CustomerKey>,
+    /// What is read for.
+    cause: Cause,
     /// Pack entries that come before those of the view.
     known: Option<Arc<HashMap<PackId, PackEntry>>>,
     /// Keeps the packs from the collector until the last fetch has ended.
@@ -349,23 +373,28 @@ impl Fetcher {
     /// have been moved since.
     async fn fetch(&self, window: Vec<ChunkAt>) -> Result<VecDeque<Bytes>, SessionError> {
         let before = self.inner.applied();
-        match self.fetch_as_known(&window).await {
+        match self.fetch_as_known(&window, self.cause).await {
             Err(error) => {
                 if self.inner.catch_up().await.is_err() || self.inner.applied() == before {
                     return Err(error);
                 }
-                self.fetch_as_known(&window).await
+                self.fetch_as_known(&window, self.cause.again()).await
             }
             fetched => fetched,
         }
     }
 
-    async fn fetch_as_known(&self, window: &[ChunkAt]) -> Result<VecDeque<Bytes>, SessionError> {
+    async fn fetch_as_known(
+        &self,
+        window: &[ChunkAt],
+        cause: Cause,
+    ) -> Result<VecDeque<Bytes>, SessionError> {
+        let cluster = self.inner.cluster_for(cause);
         let mut ready = VecDeque::with_capacity(window.len());
         for same_pack in window.chunk_by(|a, b| a.pack == b.pack) {
             let Some(first) = same_pack.first() else { continue };
             let entry = self.entry(&first.pack)?;
-            ready.extend(self.fetch_pack(&entry, same_pack).await?);
+            ready.extend(self.fetch_pack(&cluster, &entry, same_pack).await?);
         }
         Ok(ready)
     }
@@ -381,7 +410,12 @@ impl Fetcher {
         decode_pack(&row.entry)
     }
 
-    async fn fetch_pack(&self, entry: &PackEntry, chunks: &[ChunkAt]) -> Result<Vec<Bytes>, SessionError> {
+    async fn fetch_pack(
+        &self,
+        cluster: &Cluster,
+        entry: &PackEntry,
+        chunks: &[ChunkAt],
+    ) -> Result<Vec<Bytes>, SessionError> {
         let lanes = entry.summary.geometry.code.data() as u8;
         let mut spans = Spans::default();
         for chunk in chunks {
@@ -390,7 +424,7 @@ impl Fetcher {
             })?;
             spans.add(lane, offset, chunk.sealed_bytes);
         }
-        let read = self.inner.cluster.read_lanes(entry, &spans.ranges).await?;
+        let read = cluster.read_lanes(entry, &spans.ranges).await?;
         let mut buffers: Vec<BytesMut> = read.into_iter().map(into_mut).collect();
         let mut pieces = Vec::with_capacity(chunks.len());
         for (chunk, span) in chunks.iter().zip(&spans.of_chunk) {
@@ -398,15 +432,15 @@ impl Fetcher {
                 .get_mut(*span)
                 .and_then(|buffer| split_chunk(buffer, chunk.sealed_bytes));
             let sealed = sealed.ok_or(SessionError::Internal { what: "a short read" })?;
-            pieces.push(self.open(entry, lanes, chunk, sealed).await?);
+            pieces.push(self.open(cluster, (entry, lanes), chunk, sealed).await?);
         }
         Ok(pieces)
     }
 
     async fn open(
         &self,
-        entry: &PackEntry,
-        lanes: u8,
+        cluster: &Cluster,
+        (entry, lanes): (&PackEntry, u8),
         chunk: &ChunkAt,
         mut sealed: BytesMut,
     ) -> Result<Bytes, SessionError> {
@@ -428,7 +462,7 @@ impl Fetcher {
                     offset,
                     bytes: chunk.sealed_bytes,
                 };
-                let verified = self.inner.cluster.read_lane_verified(entry, range).await?;
+                let verified = cluster.read_lane_verified(entry, range).await?;
                 sealed = into_mut(verified.bytes);
                 opener
                     .open_chunk(chunk.index, chunk.last, &mut sealed)
@@ -457,32 +491,4 @@ fn into_mut(bytes: Bytes) -> BytesMut {
 /// Takes a chunk's bytes off the front of its span's buffer; chunks of a span come in order and without gaps.
 fn split_chunk(buffer: &mut BytesMut, bytes: u32) -> Option<BytesMut> {
     (buffer.len() >= bytes as usize).then(|| buffer.split_to(bytes as usize))
-}
-
-/// Chunks joined into as few lane ranges as their order allows.
-#[derive(Default)]
-struct Spans {
-    ranges: Vec<LaneRange>,
-    /// For each chunk, in order: its range.
-    of_chunk: Vec<usize>,
-}
-
-impl Spans {
-    fn add(&mut self, lane: u8, offset: u32, bytes: u32) {
-        let joined = self
-            .ranges
-            .iter_mut()
-            .enumerate()
-            .rev()
-            .find(|(_, range)| range.lane == lane);
-        if let Some((index, range)) = joined
-            && range.offset.checked_add(range.bytes) == Some(offset)
-        {
-            self.of_chunk.push(index);
-            range.bytes += bytes;
-            return;
-        }
-        self.of_chunk.push(self.ranges.len());
-        self.ranges.push(LaneRange { lane, offset, bytes });
-    }
 }

@@ -14,7 +14,7 @@ use batch::Batch;
 use doubts::Doubts;
 use engine::pack::PackId;
 use engine::slots::{EntryKind, Sequence};
-use net::cluster::{ListedPage, StoredPack};
+use net::cluster::{Cause, ListedPage, StoredPack};
 use net::{Cluster, LaneRange, Ledger, PackEntry};
 use pages::CheckpointPages;
 use scopes::ScopeId;
@@ -244,12 +244,17 @@ impl Drives<'_> {
         let id = entry.summary.id;
         let sealed = self
             .cluster
+            .because(Cause::upkeep())
             .read_lane(entry, range.lane, range.offset, range.bytes)
             .await?;
         let trailer = match Trailer::open(self.keyring, scope, id, &sealed) {
             Ok(trailer) => trailer,
             Err(_) => {
-                let verified = self.cluster.read_lane_verified(entry, range).await?;
+                let verified = self
+                    .cluster
+                    .because(Cause::upkeep())
+                    .read_lane_verified(entry, range)
+                    .await?;
                 Trailer::open(self.keyring, scope, id, &verified.bytes).map_err(|_| {
                     SessionError::Internal {
                         what: "a trailer that does not open",
@@ -430,6 +435,7 @@ impl Rebuild {
             let mut sealed = self
                 .parts
                 .cluster
+                .because(Cause::upkeep())
                 .read_lane(entry, lane, offset, chunk.sealed_bytes)
                 .await?
                 .to_vec();
@@ -444,6 +450,7 @@ impl Rebuild {
                     sealed = self
                         .parts
                         .cluster
+                        .because(Cause::upkeep())
                         .read_lane_verified(entry, range)
                         .await?
                         .bytes

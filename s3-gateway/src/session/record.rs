@@ -3,7 +3,6 @@
 //! Decides nothing about when a record is kept; `commit.rs` sends it with an append, `read.rs` and refusals straight to the
 //! activity log. Invariant: the body opens only with the vault's root key; what stands outside it says nothing of names.
 
-use super::recorder::{BODY_HEAD_BYTES, PreparedRecord};
 use super::refusals::Verdict;
 use super::{Caller, Inner, Session, SessionError, fill_random, now_ms};
 use crate::operations;
@@ -12,6 +11,7 @@ use activity::{
 };
 use bytes::Bytes;
 use engine::slots::RecordPart;
+use net::recorder::{BODY_HEAD_BYTES, PreparedRecord};
 use scopes::Identity;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -37,6 +37,19 @@ pub(crate) struct Note {
     pub(crate) purpose: Purpose,
     /// BLAKE3 of the manifest that was written or read, which names the packs by hash.
     pub(crate) result: Option<[u8; 32]>,
+}
+
+/// An operation that was refused.
+#[derive(Debug, Clone, Copy)]
+pub struct RefusedOperation<'a> {
+    /// Its id, under which it may have written shards already.
+    pub operation_id: [u8; 16],
+    /// S3's name of it, or what stands for one that is not known.
+    pub operation: &'static str,
+    /// The bucket, if one is named.
+    pub bucket: Option<&'a str>,
+    /// S3's error code.
+    pub code: &'a str,
 }
 
 /// Who a record says did it.
@@ -80,13 +93,7 @@ impl Session {
     /// Writes down a refused operation, without waiting: it is dropped when the activity log is behind, for a refusal must not
     /// be a way to slow down others. Without a verified identity only so many a second are written down one by one, and the
     /// others as one number.
-    pub fn refused(
-        &self,
-        identity: Option<&Identity>,
-        operation: &'static str,
-        scope: Option<&str>,
-        code: &str,
-    ) {
+    pub fn refused(&self, identity: Option<&Identity>, asked: RefusedOperation<'_>) {
         let inner = &self.inner;
         if identity.is_none_or(Identity::is_anonymous) {
             match inner.refusals.judge(Instant::now()) {
@@ -95,17 +102,15 @@ impl Session {
                 Verdict::Counted => return,
             }
         }
-        let mut operation_id = [0; 16];
-        fill_random(&mut operation_id);
         let name = identity.map_or_else(|| "anonymous".to_owned(), Identity::agent);
         let agent = Agent {
             name,
             is_gateway: false,
-            operation_id,
+            operation_id: asked.operation_id,
         };
         let note = Note {
-            status: code.to_owned().into(),
-            ..Note::of(operation, scope, Purpose::Read)
+            status: asked.code.to_owned().into(),
+            ..Note::of(asked.operation, asked.bucket, Purpose::Read)
         };
         match inner.prepare(&agent, note) {
             Ok(record) => inner.recorder.append_lossy(record),

@@ -15,7 +15,7 @@ use super::stream::chunks_of_pack;
 use super::{Bucket, Inner, SessionError, fill_random};
 use engine::pack::{PackBuilder, PackId};
 use engine::slots::{Address, EntryKind, Sequence};
-use net::cluster::PutSpace;
+use net::cluster::{Cause, PutSpace};
 use runs::Shards;
 use scopes::ScopeId;
 use std::collections::HashMap;
@@ -289,7 +289,8 @@ impl<'a> Filling<'a> {
                     chunks: std::mem::take(&mut run.chunks),
                 };
                 let own = own.pack(self.inner)?;
-                let packed = packer::write_own(self.inner, (scope, epoch), own, PutSpace::Headroom).await?;
+                let why = (PutSpace::Headroom, Cause::upkeep());
+                let packed = packer::write_own(self.inner, (scope, epoch), own, why).await?;
                 *known = Some(packed.extents.into_iter().flatten().collect());
                 pins.push(packed.pin);
             }
@@ -375,7 +376,7 @@ impl Inner {
             (bucket.scope, bucket.epoch),
             builder,
             Some(trailer),
-            PutSpace::Headroom,
+            (PutSpace::Headroom, Cause::upkeep()),
         )
         .await?;
         let id = pin.entry().summary.id;

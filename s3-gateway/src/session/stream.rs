@@ -11,6 +11,7 @@ use super::{Bucket, Inner, Session, SessionError, fill_random, packer};
 use bytes::Bytes;
 use engine::pack::{CHUNK_BYTES_MAX, PackBuilder, SHARD_BYTES_MAX};
 use futures::stream::{FuturesOrdered, StreamExt};
+use net::cluster::Cause;
 use scopes::ScopeId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +52,7 @@ pub struct StreamWriter {
     in_flight: FuturesOrdered<JoinHandle<Written>>,
     pins: Vec<Pin>,
     extents: Vec<Extent>,
+    cause: Cause,
 }
 
 /// A stream that ended well: what is durable already, and the tail that shares a pack with others.
@@ -130,7 +132,14 @@ impl StreamWriter {
             in_flight: FuturesOrdered::new(),
             pins: Vec::new(),
             extents: Vec::new(),
+            cause: Cause::upkeep(),
         })
+    }
+
+    /// Written for this; without it, for nobody's operation.
+    #[must_use]
+    pub fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 
     /// Takes the next bytes of the stream. Waits when the upload budget or the drives are behind.
@@ -263,21 +272,17 @@ impl StreamWriter {
         let gathered = self.gather.take();
         let room = std::mem::replace(&mut self.room, Room::none());
         if few {
-            let submission = Submission {
-                runs: vec![gathered.into_run()],
-                claim: None,
-                claim_bytes_max: 0,
-                room,
-            };
+            let submission = Submission::of_runs(vec![gathered.into_run()], room, self.cause);
             let packer = self.inner.packer(self.scope, &self.name, self.epoch);
             self.in_flight
                 .push_back(tokio::spawn(async move { packer.submit(submission).await }));
             return Ok(());
         }
         let (inner, scope, epoch) = (Arc::clone(&self.inner), self.scope, self.epoch);
+        let why = (inner.space_of(scope), self.cause);
         self.in_flight.push_back(tokio::spawn(async move {
             let own = gathered.pack(&inner)?;
-            let packed = packer::write_own(&inner, (scope, epoch), own, inner.space_of(scope)).await?;
+            let packed = packer::write_own(&inner, (scope, epoch), own, why).await?;
             drop(room);
             Ok(packed)
         }));

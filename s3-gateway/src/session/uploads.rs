@@ -203,6 +203,7 @@ impl Inner {
             claim: Some(claim),
             claim_bytes_max,
             room,
+            cause: caller.writing(),
         };
         let packer = self.packer(bucket.scope, &bucket.name, bucket.epoch);
         Ok((packer.submit(submission).await?.pin, guard))
@@ -302,6 +303,7 @@ impl Inner {
             claim: Some(claim),
             claim_bytes_max,
             room: body.room,
+            cause: caller.writing(),
         };
         let packed = self
             .packer(bucket.scope, &bucket.name, bucket.epoch)

@@ -18,6 +18,7 @@ use s3_gateway::errors::Refusal;
 use s3_gateway::gate::CrossOrigin;
 use s3_gateway::gate::{Admitted, ForwardBody, Gate, GateConfig, Gatekeeper, Inner, Question};
 use s3_gateway::host::{Hosts, Peer};
+use s3_gateway::session::RefusedOperation;
 use scopes::{Credential, CredentialName, Identity, OperationSet, ScopeSet, VaultId};
 use sha2::{Digest as _, Sha256};
 use time::UtcDateTime;
@@ -73,8 +74,8 @@ impl Gatekeeper for Book {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn refused(&self, _: Option<&Identity>, _: &'static str, _: Option<&str>, code: &str) {
-        self.refused.lock().unwrap().push(code.to_owned());
+    fn refused(&self, _: Option<&Identity>, asked: RefusedOperation<'_>) {
+        self.refused.lock().unwrap().push(asked.code.to_owned());
     }
 }
 

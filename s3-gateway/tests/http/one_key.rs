@@ -14,6 +14,7 @@ use s3_gateway::gate::{
     Admitted, CrossOrigin, ForwardBody, Gate, GateConfig, Gatekeeper, Inner, Question, Target,
 };
 use s3_gateway::host::{Hosts, Peer};
+use s3_gateway::session::RefusedOperation;
 use scopes::{Identity, VaultId};
 
 use crate::client::{Ask, REGION};
@@ -40,7 +41,7 @@ impl Gatekeeper for Clerk {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn refused(&self, _: Option<&Identity>, _: &'static str, _: Option<&str>, _: &str) {}
+    fn refused(&self, _: Option<&Identity>, _: RefusedOperation<'_>) {}
 }
 
 /// Remembers which names reached it, in both forms: as they were admitted, and as the rewritten request spells them.

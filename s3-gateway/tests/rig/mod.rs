@@ -183,10 +183,10 @@ pub async fn parts_with(
         &root.join("activity"),
         "cairn.test/log",
         &[5; 32],
-        opening.activity_log,
+        (opening.activity_log, 77),
     )
     .map_err(|error| text(&error))?;
-    let recorder = Recorder::start(log, Arc::clone(&shared))
+    let recorder = Recorder::start(log, Some(Arc::clone(&shared)))
         .await
         .map_err(|error| text(&error))?;
     let owner = Wallet::from_seed(&[1; 32]);

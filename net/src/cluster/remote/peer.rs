@@ -11,9 +11,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{QUESTION_PATIENCE, RemoteDrive};
+use crate::cluster::cause::Cause;
 use crate::cluster::layout::Standing;
 use crate::peer::message::{DRIVES_MAX, DriveReport};
-use crate::peer::{Answer, Call, CallError, Context, PeerId, Purpose, Reply, Request, Transport};
+use crate::peer::{Answer, Call, CallError, PeerId, Purpose, Reply, Request, Transport};
 
 /// How long a peer may take to say how its drives are, or to hear which leases have ended.
 const POLL_PATIENCE: Duration = Duration::from_secs(2);
@@ -57,17 +58,12 @@ pub(in crate::cluster) struct Line {
 impl Line {
     pub(in crate::cluster) async fn call(
         &self,
-        purpose: Purpose,
+        cause: impl Into<Cause>,
         request: Request,
         body: Bytes,
     ) -> Result<Reply, CallError> {
-        let context = Context {
-            operation: self.operations.next(),
-            attempt: 0,
-            purpose,
-        };
         let call = Call {
-            context,
+            context: cause.into().context(&self.operations),
             request,
             body,
         };

@@ -7,6 +7,7 @@ use engine::pack::PackId;
 use super::slow::{Fault, with_faulty_drive};
 use super::*;
 use crate::drives::DriveFailure;
+use crate::peer::Purpose;
 
 fn lookup(
     stored: &[Stored],
@@ -29,7 +30,10 @@ async fn a_failing_read_neither_deletes_nor_blames_a_shard() {
     let index = (0..6)
         .find(|index| entry.drives[*index] == super::local(&cluster, 2).id)
         .unwrap();
-    let failed = cluster.inner.read_verified(&entry, index).await;
+    let failed = cluster
+        .inner
+        .read_verified(&entry, index, Purpose::Repair.into())
+        .await;
     assert_eq!(failed, Err(DriveFailure::Io));
     assert_reads(&cluster, &stored[0]).await;
     for (range, chunk) in &stored[0].chunks {

@@ -2,6 +2,7 @@
 //! a peer, hold it or change what it says.
 
 mod away;
+mod challenged;
 mod joining;
 mod liars;
 mod moving;

@@ -10,12 +10,12 @@ use quinn::{RecvStream, SendStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::GIVEN_UP;
 use super::serving::Shared;
-use super::{GIVEN_UP, send_frame};
 use crate::peer::frame::{self, FrameError, Prelude};
 use crate::peer::identity::PeerId;
 use crate::peer::message::{Answer, Refusal, decode_call, encode_answer};
-use crate::peer::{Call, Reply};
+use crate::peer::{Call, OnSent, Reply};
 
 /// What a call holds until its answer is on its way.
 struct Room {
@@ -33,9 +33,9 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) async fn run(self, mut send: SendStream, mut receive: RecvStream) {
         let patience = self.shared.config.peer_patience;
-        let (reply, room) = match self.read(&mut receive, patience).await {
+        let ((reply, on_sent), room) = match self.read(&mut receive, patience).await {
             Ok((call, room)) => match self.answer(call, &send).await {
-                Some(reply) => (reply, Some(room)),
+                Some(answered) => (answered, Some(room)),
                 None => {
                     let _ = send.reset(GIVEN_UP);
                     return;
@@ -44,11 +44,16 @@ impl Stream {
             Err(refusal) => {
                 // What was not read yet is not wanted any more.
                 let _ = receive.stop(GIVEN_UP);
-                (Answer::Refused(refusal).into(), None)
+                ((Answer::Refused(refusal).into(), None), None)
             }
         };
         let caller = self.caller;
-        match timeout(patience, write(&mut send, reply)).await {
+        let mut sent = 0;
+        let written = timeout(patience, write(&mut send, reply, &mut sent)).await;
+        if let Some(on_sent) = on_sent {
+            on_sent(sent);
+        }
+        match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return tracing::debug!(%caller, %error, "an answer was not taken"),
             Err(_) => {
@@ -65,11 +70,11 @@ impl Stream {
     }
 
     /// The service's answer; none if the caller went away or was put out, or the service takes too long.
-    async fn answer(&self, call: Call, send: &SendStream) -> Option<Reply> {
+    async fn answer(&self, call: Call, send: &SendStream) -> Option<(Reply, Option<OnSent>)> {
         if !self.shared.service.admits(&self.caller) {
-            return Some(Answer::Refused(Refusal::NotAllowed).into());
+            return Some((Answer::Refused(Refusal::NotAllowed).into(), None));
         }
-        let answering = self.shared.service.answer(self.caller, call);
+        let answering = self.shared.service.answer_to_send(self.caller, call);
         tokio::select! {
             answered = timeout(self.shared.config.answer_patience, answering) => {
                 if answered.is_err() {
@@ -128,7 +133,8 @@ impl Stream {
     }
 }
 
-async fn write(send: &mut SendStream, mut reply: Reply) -> Result<(), FrameError> {
+/// `sent` counts the bytes of the body that the connection has taken, also when the write is broken off.
+async fn write(send: &mut SendStream, mut reply: Reply, sent: &mut u64) -> Result<(), FrameError> {
     let mut head = encode_answer(&reply.answer);
     let prelude = match Prelude::of(&head, &reply.body) {
         Ok(prelude) => prelude,
@@ -139,7 +145,16 @@ async fn write(send: &mut SendStream, mut reply: Reply) -> Result<(), FrameError
             Prelude::of(&head, &reply.body)?
         }
     };
-    send_frame(send, prelude, &head, &reply.body).await?;
+    let start = frame::start(prelude, &head);
+    let (start_bytes, mut taken) = (start.len(), 0);
+    let mut chunks = [start, reply.body];
+    let mut left = chunks.as_mut_slice();
+    while !left.is_empty() {
+        let wrote = send.write_chunks(left).await.map_err(std::io::Error::from)?;
+        taken += wrote.bytes;
+        *sent = taken.saturating_sub(start_bytes) as u64;
+        left = left.get_mut(wrote.chunks..).unwrap_or_default();
+    }
     // Only a stream that was reset cannot be ended.
     let _ = send.finish();
     Ok(())

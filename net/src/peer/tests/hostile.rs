@@ -72,6 +72,37 @@ async fn answers_that_nobody_takes_are_bounded_and_keep_no_other_peer_waiting() 
 }
 
 #[tokio::test]
+async fn of_an_answer_that_is_given_up_no_more_counts_than_was_handed_over() {
+    let book = Book::default();
+    let narrow = QuicConfig {
+        peer_patience: Duration::from_millis(500),
+        ..config()
+    };
+    let other = Peer::start(2, &book, narrow);
+    let one = Peer::start(1, &book, config());
+    let whole = one.quic.call(other.quic.id(), range(1, LONG)).await;
+    assert_eq!(whole.unwrap().body.len(), LONG as usize);
+    let connection = raw::connect(&one.quic, other.quic.id()).await;
+    let mut untaken = Vec::new();
+    for _ in 0..20 {
+        untaken.push(raw::ask(&connection, &range(1, LONG)).await);
+    }
+    let sent = Arc::clone(&other.desk.sent);
+    let given_up = async {
+        while sent.lock().unwrap().iter().all(|sent| *sent == u64::from(LONG)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, given_up)
+        .await
+        .expect("some are given up");
+    let sent = sent.lock().unwrap().clone();
+    assert_eq!(sent[0], u64::from(LONG), "the one that was taken");
+    assert!(sent.iter().all(|sent| *sent <= u64::from(LONG)), "{sent:?}");
+    drop(untaken);
+}
+
+#[tokio::test]
 async fn calls_that_are_announced_and_never_sent_keep_no_other_peer_waiting() {
     let book = Book::default();
     let other = Peer::start(2, &book, config());

@@ -1,6 +1,7 @@
 //! Peers that answer something else than what they hold.
 
 use super::*;
+use crate::peer::Purpose;
 
 #[tokio::test]
 async fn a_peer_that_returns_altered_bytes_is_named_and_no_verified_read_takes_them() {
@@ -93,7 +94,11 @@ async fn altered_bytes_go_into_no_rebuilt_shard() {
     for index in [0, 5] {
         let entry = Arc::new(stored[0].entry.clone());
         assert!(
-            cluster.inner.read_verified(&entry, index).await.is_ok(),
+            cluster
+                .inner
+                .read_verified(&entry, index, Purpose::Repair.into())
+                .await
+                .is_ok(),
             "shard {index}"
         );
     }

@@ -8,6 +8,7 @@ use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, Wallet, Window};
 use super::moving::{FAST, World, but, holder_of};
 use super::*;
 use crate::cluster::packs_of;
+use crate::peer::Purpose;
 
 /// A world whose first pack's holder has been drained, and who that is.
 async fn drained(seed: u64) -> (World, usize) {
@@ -154,7 +155,7 @@ async fn what_a_move_is_under_way_to_or_another_gateway_may_be_moving_is_left_al
     let shard = world
         .cluster
         .inner
-        .read_verified(&Arc::new(entry.clone()), index)
+        .read_verified(&Arc::new(entry.clone()), index, Purpose::Repair.into())
         .await
         .unwrap();
     let wanderer = crate::cluster::put::header(&entry, SCOPE, index, LEASE + 1);
@@ -162,7 +163,7 @@ async fn what_a_move_is_under_way_to_or_another_gateway_may_be_moving_is_left_al
         .find(|number| entry.drives[(index + 1) % 6] == Rig::drive_id(*number))
         .unwrap();
     let place = world.cluster.inner.place(Rig::drive_id(elsewhere)).unwrap();
-    place.mend(wanderer, shard).await.unwrap();
+    place.mend(wanderer, shard, Purpose::Repair.into()).await.unwrap();
     let wandering = (entry.id().0, copy.0.index, Rig::drive_id(elsewhere));
     assert!(!settled(&world, LEASE).await.contains(&wandering));
     assert!(settled(&world, LEASE + 1).await.contains(&wandering));

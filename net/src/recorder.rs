@@ -1,7 +1,7 @@
-//! The owner of the activity log: one thread that appends records, follows the ledger for those that travelled with an append,
-//! and signs a checkpoint behind every flush. A record that needs no waiting is appended without the thread (`writing`).
+//! The owner of an activity log, a gateway's or a node's: one thread that appends records, follows the ledger for those that travelled
+//! with an append, if there is one, and signs a checkpoint behind every flush. A record that needs no waiting is appended without the thread (`writing`).
 //!
-//! The thread's work is in `owner`. Knows records only as commitments and sealed bodies. Invariants: records that came through the ledger stand in the log in
+//! The thread's work is in `owner`. Knows records only as commitments and bodies. Invariants: records that came through the ledger stand in the log in
 //! ledger order, each once; a record's ledger copy is let go of only when the log holds it durably; what was appended is
 //! durable within [`SYNC_EVERY`].
 
@@ -13,7 +13,6 @@ use bytes::Bytes;
 use engine::disk::{Disk, is_full};
 use engine::log::LogConfig;
 use engine::slots::Sequence;
-use net::{Ledger, Reserve};
 use owner::Owner;
 use scopes::Wallet;
 use std::path::Path;
@@ -21,12 +20,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use writing::Writing;
+
+use crate::ledger::Ledger;
+use crate::offload::Offload;
+use crate::reserve::Reserve;
 
 /// How long an appended record may wait for its flush and checkpoint.
 pub const SYNC_EVERY: Duration = Duration::from_millis(250);
 /// How long a read waits for a log that has fallen behind, before it is refused.
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
+pub const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Records that wait for the thread.
 const QUEUE_MAX: usize = 8_192;
 /// Ledger appends taken over in one go.
@@ -48,14 +52,14 @@ pub enum RecorderError {
     Behind,
 }
 
-/// One record for the log: what is public of it and its sealed body.
+/// One record for the log: what is public of it and its body.
 #[derive(Debug)]
 pub struct PreparedRecord {
     /// The record's id, random.
     pub record_id: [u8; 16],
     /// SHA-256(blind ‖ record).
     pub commitment: [u8; 32],
-    /// Vault id 16, record id 16, then the sealed blind and record.
+    /// Vault id 16, record id 16, then blind and record: sealed in a gateway's log, as they are in a node's.
     pub body: Bytes,
 }
 
@@ -88,7 +92,7 @@ pub struct OpenedLog {
 }
 
 impl OpenedLog {
-    /// Opens (or begins) the log under `dir`. Reads all of its index; not for a runtime's own threads.
+    /// Opens the log under `dir`, or begins one with the random `fresh_log_id`. Reads all of its index; not for a runtime's own threads.
     ///
     /// # Errors
     /// When the log is damaged or cannot be read.
@@ -97,15 +101,13 @@ impl OpenedLog {
         dir: &Path,
         origin: &str,
         signing_seed: &[u8; 32],
-        config: LogConfig,
+        (config, fresh_log_id): (LogConfig, u64),
     ) -> Result<Self, RecorderError> {
         let signer = Arc::new(Wallet::from_seed(signing_seed));
-        let mut id = [0; 8];
-        super::fill_random(&mut id);
         let open = || {
             let identity = LogIdentity::new(origin, Wallet::from_seed(signing_seed))
                 .map_err(|e| (RecorderError::Open(e.to_string()), false))?;
-            ActivityLog::open_with(Arc::clone(&disk), dir, identity, u64::from_le_bytes(id), config)
+            ActivityLog::open_with(Arc::clone(&disk), dir, identity, fresh_log_id, config)
                 .map_err(|e| (RecorderError::Open(e.to_string()), is_for_space(&e)))
         };
         let mut reserve = Reserve::find(
@@ -130,12 +132,12 @@ impl OpenedLog {
 }
 
 impl Recorder {
-    /// Starts the thread of a log that was opened. Takes over from `ledger` every record the log does not hold yet before it
-    /// returns.
+    /// Starts the thread of a log that was opened. Takes over from `ledger`, if there is one, every record the log does not hold yet
+    /// before it returns.
     ///
     /// # Errors
     /// When the log cannot be caught up with `ledger`.
-    pub async fn start(opened: OpenedLog, ledger: Arc<dyn Ledger>) -> Result<Self, RecorderError> {
+    pub async fn start(opened: OpenedLog, ledger: Option<Arc<dyn Ledger>>) -> Result<Self, RecorderError> {
         let OpenedLog {
             log,
             reserve,
@@ -147,13 +149,13 @@ impl Recorder {
         let (fence_set, fence) = watch::channel(None);
         let (started, ready) = oneshot::channel();
         // A rebuilt ledger begins above what this log remembers, and says so.
-        let let_go = ledger.status().records_through;
+        let let_go = ledger
+            .as_ref()
+            .map_or(0, |ledger| ledger.status().records_through);
         let fed = Sequence(reader.ledger_sequence_through().max(let_go));
         let writing = Writing::new(log, reserve);
         let owner = Owner::new(writing.clone(), ledger, fed, fence_set);
-        std::thread::Builder::new()
-            .name("activity".to_owned())
-            .spawn(move || owner.run(queue, started))
+        Offload::apart("activity", move || owner.run(queue, started))
             .map_err(|e| RecorderError::Open(e.to_string()))?;
         ready
             .await
@@ -173,7 +175,7 @@ impl Recorder {
     }
 
     /// The key that signs records and checkpoints.
-    pub(crate) fn signer(&self) -> &Wallet {
+    pub fn signer(&self) -> &Wallet {
         &self.signer
     }
 
@@ -194,14 +196,37 @@ impl Recorder {
         self.send(Command::Append(record, Some(reply)), answer).await
     }
 
+    /// Whether the log takes records now.
+    pub fn takes(&self) -> bool {
+        self.writing.takes()
+    }
+
+    /// Waits until the log takes records, so that what cannot be undone is begun only then.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn ready(&self) -> Result<(), RecorderError> {
+        let began = Instant::now();
+        while !self.takes() {
+            if let Some(error) = self.fence.borrow().clone() {
+                return Err(error);
+            }
+            if began.elapsed() >= WAIT_MAX {
+                return Err(RecorderError::Behind);
+            }
+            tokio::time::sleep(SYNC_EVERY / 4).await;
+        }
+        Ok(())
+    }
+
     /// Appends a record if the log has room for it now. For refusals, which must not become a way to slow others down, and
     /// for reads that ended early, which nobody waits for.
-    pub(crate) fn append_lossy(&self, record: PreparedRecord) {
+    pub fn append_lossy(&self, record: PreparedRecord) {
         let Err(record) = self.writing.append_now(record) else {
             return;
         };
         if self.commands.try_send(Command::Append(record, None)).is_err() {
-            tracing::warn!("the activity log is behind; a refusal or an ended read was not recorded");
+            tracing::warn!("the activity log is behind; a refusal or what ended early was not recorded");
         }
     }
 
@@ -263,7 +288,7 @@ fn is_for_space(error: &activity::OpenError) -> bool {
 }
 
 /// Bytes of a record body in front of the sealed part: vault id 16, record id 16.
-pub(crate) const BODY_HEAD_BYTES: usize = 32;
+pub const BODY_HEAD_BYTES: usize = 32;
 
 /// The record id in a body's clear head; zeros if the body is too short to have one.
 fn record_id_of(body: &[u8]) -> [u8; 16] {

@@ -6,10 +6,11 @@
 
 use activity::{ActivityLog, AppendError, NewEntry, RecordId};
 use engine::log::LogError;
-use net::Reserve;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+
+use crate::reserve::Reserve;
 
 use super::owner::Trouble;
 use super::{PreparedRecord, SYNC_EVERY};
@@ -56,6 +57,15 @@ impl Writing {
             return Err(record);
         }
         written.append_once(&record, 0).map_err(|_| record)
+    }
+
+    /// Whether it takes records: it is there, its disk has space, and its thread keeps up.
+    pub(super) fn takes(&self) -> bool {
+        // Whoever has it is appending or flushing.
+        let Ok(written) = self.0.try_lock() else {
+            return true;
+        };
+        written.log.is_some() && !written.full && !written.waits_since(3 * SYNC_EVERY)
     }
 
     /// Ends it: nothing is appended any more, whatever happened in the middle of an append.

@@ -7,16 +7,18 @@ use super::writing::Writing;
 use super::{Command, FEED_MAX, PreparedRecord, QUEUE_MAX, RecorderError, Reply, SYNC_EVERY, record_id_of};
 use engine::log::LogError;
 use engine::slots::Sequence;
-use net::{Ledger, LedgerError, Tail};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::ledger::{Ledger, LedgerError, Tail};
+
 /// What the thread owns.
 pub(super) struct Owner {
     writing: Writing,
-    ledger: Arc<dyn Ledger>,
+    /// None for a node, whose records travel with no append.
+    ledger: Option<Arc<dyn Ledger>>,
     /// Every append up to here was taken over.
     fed: Sequence,
     /// The ledger was not told yet what it may let go of.
@@ -71,7 +73,7 @@ impl Drop for Owner {
 impl Owner {
     pub(super) fn new(
         writing: Writing,
-        ledger: Arc<dyn Ledger>,
+        ledger: Option<Arc<dyn Ledger>>,
         fed: Sequence,
         fence: watch::Sender<Option<RecorderError>>,
     ) -> Self {
@@ -227,18 +229,21 @@ impl Owner {
 
     /// Takes over the records of every ledger append that is new.
     async fn feed(&mut self) -> Result<(), Trouble> {
+        let Some(ledger) = self.ledger.clone() else {
+            return Ok(());
+        };
         loop {
             let from = self.fed;
-            if self.ledger.position() <= from {
+            if ledger.position() <= from {
                 return Ok(());
             }
-            let tail = self.ledger.tail(from, FEED_MAX).await;
+            let tail = ledger.tail(from, FEED_MAX).await;
             let appends = match tail.map_err(Trouble::failed)? {
                 Tail::Appends(appends) => appends,
                 // The ledger lets no record go beyond `records_through`, so what it compacted above that carried none. Below it,
                 // this is a log that lost its end.
                 Tail::Compacted => {
-                    let status = self.ledger.status();
+                    let status = ledger.status();
                     if from.0 >= status.records_through && from.0 < status.tail_above {
                         self.fed = Sequence(status.tail_above);
                         continue;
@@ -292,8 +297,8 @@ impl Owner {
         if self.writing.lock()?.sync()? {
             self.owes_ledger = true;
         }
-        if self.owes_ledger {
-            match self.ledger.records_through(self.fed).await {
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| self.owes_ledger) {
+            match ledger.records_through(self.fed).await {
                 Ok(()) => self.owes_ledger = false,
                 // It keeps them a little longer.
                 Err(LedgerError::Full | LedgerError::Unreachable) => {}
