@@ -226,8 +226,9 @@ async fn one_flipped_bit_in_each_of_a_thousand_shards_is_found_and_mended() {
     let scrub = rig.scrub().await;
     println!("{on_read} mended after reads, {scrub:?}");
     assert!(on_read > 100, "{on_read}");
-    // A shard that two healers met at the same time is counted by both.
-    assert!(on_read + scrub.shards_rebuilt >= FLIPS);
+    // Some are mended between the two, in the background. A shard that two healers met at the same time is counted by both.
+    let mended = rig.cluster.status().rebuilt;
+    assert!(mended >= FLIPS, "{mended}");
     assert_eq!((scrub.unrepaired, scrub.orphans), (0, 0));
     assert_eq!(rig.scrub().await.shards_bad, 0);
     let census = rig.census().await;
