@@ -91,6 +91,23 @@ async fn of_swaps_at_one_slot_each_round_has_one_winner_while_leaders_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_lost_everything_is_told_it_again_by_the_leader_that_knew_it_before() {
+    let rig = Rig::begun(3).await;
+    let lease = rig.lease().await;
+    for number in 0..20u64 {
+        applied(&rig.append(put(lease, number, number as u8, &[1; 100])).await);
+    }
+    let before = rig.settled().await;
+    let leads = leader(&rig).unwrap();
+    let loses = (leads + 1) % 3;
+    rig.stop(loses).await;
+    rig.disks[loses].unlink(std::path::Path::new("/ledger"));
+    rig.start(loses).await;
+    assert_eq!(rig.settled().await, before);
+    assert_eq!(leader(&rig), Some(leads));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_starts_again_has_everything_and_goes_on() {
     let rig = Rig::begun(3).await;
     let lease = rig.lease().await;
