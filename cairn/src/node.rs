@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use engine::disk::{Disk, RealDisk};
 use net::cluster::Standing;
-use net::ledger::{Member, MemberConfig, MemberOpenError};
+use net::ledger::{LedgerSizes, Member, MemberConfig, MemberOpenError};
 use net::membership::{PeerEntry, Role};
 use net::node::{NodeRecords, RecordsConfig};
 use net::peer::message::{DriveReport, DriveStanding};
@@ -404,6 +404,7 @@ async fn open_member(
         fresh_log_id: Arc::new(fresh_log_id),
         offload: Offload::default(),
         heartbeat: MemberConfig::HEARTBEAT,
+        sizes: LedgerSizes::usual(),
     };
     Ok(Member::open(disk, config).await?)
 }

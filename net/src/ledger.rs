@@ -14,6 +14,7 @@ pub mod local;
 mod replay;
 mod replica;
 mod replicated;
+mod sizes;
 mod snapshot;
 mod state;
 mod tail;
@@ -37,6 +38,7 @@ pub use frames::Lineage;
 pub use local::{LedgerConfig, LocalLedger};
 pub use replay::LedgerOpenError;
 pub use replicated::{AgreementOpenError, Member, MemberConfig, MemberOpenError};
+pub use sizes::LedgerSizes;
 pub use snapshot::Snapshot;
 
 /// Why the ledger did not answer.

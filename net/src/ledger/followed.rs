@@ -27,7 +27,7 @@ use super::local::clip;
 use super::replay::LedgerOpenError;
 use super::replica::Replica;
 use super::wire::{APPENDS_MAX, AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
-use super::{Ledger, LedgerError, LedgerStatus, Snapshot, Tail};
+use super::{Ledger, LedgerError, LedgerSizes, LedgerStatus, Snapshot, Tail};
 use crate::drives::FreshLogId;
 use crate::membership::PeerEntry;
 use crate::offload::Offload;
@@ -68,6 +68,8 @@ pub struct FollowedConfig {
     pub fresh_log_id: FreshLogId,
     /// Where blocking work is done.
     pub offload: Offload,
+    /// How big its log gets.
+    pub sizes: LedgerSizes,
 }
 
 /// An append that waits for its call.
@@ -124,9 +126,16 @@ impl FollowedLedger {
     /// The copy does not open. It may be removed: it is taken anew then.
     pub async fn open(disk: Arc<dyn Disk>, config: FollowedConfig) -> Result<Self, LedgerOpenError> {
         let opening = config.clone();
-        let opened = config
-            .offload
-            .run(move || Replica::open(disk, &opening.dir, opening.fresh_log_id, opening.offload));
+        let opened = config.offload.run(move || {
+            let FollowedConfig {
+                dir,
+                fresh_log_id,
+                offload,
+                sizes,
+                ..
+            } = opening;
+            Replica::open(disk, &dir, fresh_log_id, offload, sizes)
+        });
         let opened = opened.await.map_err(std::io::Error::other)?;
         let replica = Arc::new(opened?);
         let (appends, waiting) = mpsc::channel(APPENDS_MAX * CALLS_MAX);
@@ -327,13 +336,8 @@ impl Inner {
 
     /// Waits until the copy has applied `sequence`.
     async fn applied(&self, sequence: Sequence) -> Result<(), LedgerError> {
-        let mut changed = self.replica.changed();
-        let applied = changed.wait_for(|newest| *newest >= sequence);
-        match tokio::time::timeout(PATIENCE * 2, applied).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(LedgerError::Closed),
-            Err(_) => Err(LedgerError::Unreachable),
-        }
+        let applied = tokio::time::timeout(PATIENCE * 2, self.replica.reached(sequence));
+        applied.await.map_err(|_| LedgerError::Unreachable)
     }
 
     /// Whether nobody else can have written since the members were last heard: the lease taken here is the only one that lives.

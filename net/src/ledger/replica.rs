@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
-use engine::log::LogConfig;
 use engine::slots::{Address, Append, Decision, EntryKind, LEASE_SCOPE, Sequence};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::apply::{Agreed, Leader};
 use super::flusher::lease_operation;
@@ -20,7 +19,7 @@ use super::local::REQUEST_BYTES;
 use super::replay::LedgerOpenError;
 use super::state::Request;
 use super::transfer::Incoming;
-use super::{Ledger, LedgerConfig, LedgerError, LocalLedger};
+use super::{Ledger, LedgerError, LedgerSizes, LocalLedger};
 use crate::drives::FreshLogId;
 use crate::membership::{PEERS_MAX, PeerEntry};
 use crate::offload::Offload;
@@ -35,11 +34,14 @@ pub(super) struct Replica {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     offload: Offload,
+    sizes: LedgerSizes,
     fresh_log_id: FreshLogId,
     copy: RwLock<(u64, LocalLedger)>,
     /// The number of the next copy that is received: never one that an attempt before had, which may be writing still.
     next: AtomicU64,
     durable: watch::Sender<Sequence>,
+    /// Told with it, for those who wait for a sequence.
+    moved: Notify,
     fenced: watch::Sender<bool>,
 }
 
@@ -50,24 +52,24 @@ impl Replica {
         dir: &Path,
         fresh_log_id: FreshLogId,
         offload: Offload,
+        sizes: LedgerSizes,
     ) -> Result<Self, LedgerOpenError> {
         disk.create_dir_all(dir)?;
         let number = read_current(&*disk, dir)?;
         remove_others(&disk, dir, |other| other != number)?;
-        let config = LedgerConfig {
-            offload: offload.clone(),
-            ..LedgerConfig::new(fresh_log_id())
-        };
+        let config = sizes.of_copy(fresh_log_id(), offload.clone());
         let (copy, _) = LocalLedger::open(Arc::clone(&disk), &copy_dir(dir, number), config)?;
         let durable = watch::Sender::new(copy.position());
         Ok(Self {
             disk,
             dir: dir.to_owned(),
             offload,
+            sizes,
             fresh_log_id,
             copy: RwLock::new((number, copy)),
             next: AtomicU64::new(number + 1),
             durable,
+            moved: Notify::new(),
             fenced: watch::Sender::new(false),
         })
     }
@@ -80,6 +82,24 @@ impl Replica {
     /// Follows the newest applied sequence.
     pub(super) fn changed(&self) -> watch::Receiver<Sequence> {
         self.durable.subscribe()
+    }
+
+    fn note_moved(&self, newest: Sequence) {
+        self.durable.send_replace(newest);
+        self.moved.notify_waiters();
+    }
+
+    /// Returns once a sequence has been applied. Whoever waits hears of it in the order in which they began to; those who wait for a watch hear of it
+    /// in an order that tokio draws.
+    pub(super) async fn reached(&self, sequence: Sequence) {
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            if *self.durable.borrow() >= sequence {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// Resolves when a flush of a copy has failed.
@@ -148,7 +168,7 @@ impl Replica {
         let copy = self.copy();
         let asked = copy.ask(REQUEST_BYTES, |reply| Request::Apply { agreed, reply });
         let applied = self.noted(asked.await);
-        self.durable.send_replace(copy.position());
+        self.note_moved(copy.position());
         applied
     }
 
@@ -210,13 +230,7 @@ impl Replica {
     pub(super) fn receive(&self) -> Result<Incoming, LedgerError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = copy_dir(&self.dir, number);
-        Incoming::begin(
-            &self.disk,
-            &dir,
-            LogConfig::ledger(),
-            (self.fresh_log_id)(),
-            number,
-        )
+        Incoming::begin(&self.disk, &dir, self.sizes.slots, (self.fresh_log_id)(), number)
     }
 
     /// Puts a received copy in the place of the one in use.
@@ -227,7 +241,7 @@ impl Replica {
             .run(move || this.take_over(received))
             .await
             .map_err(|_| LedgerError::Closed)??;
-        self.durable.send_replace(self.copy().position());
+        self.note_moved(self.copy().position());
         old.close().await;
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
         // What stays goes at the next start.
@@ -244,10 +258,7 @@ impl Replica {
             tracing::error!(%error, "a received ledger does not open");
             LedgerError::Read(std::io::ErrorKind::InvalidData)
         };
-        let config = LedgerConfig {
-            offload: self.offload.clone(),
-            ..LedgerConfig::new((self.fresh_log_id)())
-        };
+        let config = self.sizes.of_copy((self.fresh_log_id)(), self.offload.clone());
         let (fresh, _) = LocalLedger::open(Arc::clone(&self.disk), &dir, config).map_err(failed)?;
         // Whoever sent it may have an older one, or none.
         let (lineage, position) = (fresh.shared().table().lineage, fresh.position());

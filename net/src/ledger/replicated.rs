@@ -10,6 +10,7 @@
 mod agreement;
 mod aside;
 mod candidacy;
+mod chance;
 mod codec;
 mod leading;
 mod machine;

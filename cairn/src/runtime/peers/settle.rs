@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use engine::disk::Disk;
 use net::cluster::Standing;
 use net::ledger::wire::{LedgerCall, LedgerRefusal, LedgerReply};
-use net::ledger::{FollowedConfig, FollowedLedger};
+use net::ledger::{FollowedConfig, FollowedLedger, LedgerSizes};
 use net::membership::{PeerEntry, Role};
 use net::peer::{Answer, Call, PeerId, Refusal, Request};
 
@@ -132,6 +132,7 @@ async fn follow(
         members: ids(peers),
         fresh_log_id: Arc::new(fresh_log_id),
         offload: net::Offload::default(),
+        sizes: LedgerSizes::usual(),
     };
     Ok(FollowedLedger::open(Arc::clone(disk), config).await?)
 }

@@ -16,6 +16,7 @@ async fn gateway(rig: &Rig, number: usize, disk: &SimDisk) -> FollowedLedger {
         members: (0..3).map(peer).collect(),
         fresh_log_id: Arc::new(|| 5),
         offload: Offload::default(),
+        sizes: LedgerSizes::usual(),
     };
     FollowedLedger::open(disk, config).await.unwrap()
 }

@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::disk::Disk;
-use engine::log::{FrameInfo, Log, LogConfig, LogError, LogReader, OpenError, Position, ReadError};
+use engine::log::{FrameInfo, Log, LogError, LogReader, OpenError, Position, ReadError};
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader, StorageIOError, Vote};
 use tokio::sync::watch;
 
+use super::super::LedgerSizes;
 use super::codec;
 use super::raft::{Entry, LogId, Raft, StorageError};
 use crate::offload::Offload;
@@ -37,8 +38,6 @@ const KIND_PURGE: u8 = 19;
 /// Frame kind of the log id up to which entries are known to be agreed on.
 const KIND_AGREED: u8 = 20;
 
-/// Bytes set aside for a full disk.
-const RESERVE_BYTES: u64 = 16 << 20;
 /// Bytes of entries that one reading returns, unless one alone is longer.
 const READ_BYTES_MAX: usize = 1 << 20;
 
@@ -77,6 +76,7 @@ impl Agreement {
         dir: &Path,
         log_id: u64,
         offload: Offload,
+        sizes: &LedgerSizes,
     ) -> Result<Self, AgreementOpenError> {
         let mut index = Index::default();
         let mut failed = None;
@@ -88,8 +88,13 @@ impl Agreement {
                 failed = Some(AgreementOpenError::Frame { position, source });
             }
         };
-        let (log, _) = Log::open(Arc::clone(&disk), dir, LogConfig::agreement(), log_id, &mut visit)?;
-        let mut reserve = Reserve::find(disk, dir, "what the ledger's members agree on", RESERVE_BYTES);
+        let (log, _) = Log::open(Arc::clone(&disk), dir, sizes.agreement, log_id, &mut visit)?;
+        let mut reserve = Reserve::find(
+            disk,
+            dir,
+            "what the ledger's members agree on",
+            sizes.reserve_bytes,
+        );
         reserve.refill();
         if let Some(error) = failed {
             return Err(error);

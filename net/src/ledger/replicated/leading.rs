@@ -33,10 +33,13 @@ pub(super) async fn while_leading<T>(
     work: impl Future<Output = T>,
 ) -> Result<T, LedgerRefusal> {
     let term = term_led(raft).ok_or_else(|| not_leader(raft))?;
+    // Another channel than `deposed` waits for: of several who wait for one, tokio draws who hears first.
+    let mut metrics = raft.metrics();
+    let deposed = metrics.wait_for(|now| now.state != ServerState::Leader || now.current_term != term);
     tokio::select! {
         biased;
         done = work => Ok(done),
-        () = deposed(raft, term) => Err(not_leader(raft)),
+        _ = deposed => Err(not_leader(raft)),
     }
 }
 

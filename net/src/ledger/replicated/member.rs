@@ -16,10 +16,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::super::replay::LedgerOpenError;
 use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
-use super::super::{Ledger, LocalLedger, Tail};
+use super::super::{Ledger, LedgerSizes, LocalLedger, Tail};
 use super::agreement::{Agreement, AgreementOpenError};
 use super::aside::Aside;
 use super::candidacy::{self, Candidacy};
+use super::chance::with_seed;
 use super::leading::not_leader;
 use super::machine::Machine;
 use super::network::{Network, TellReply, Told};
@@ -58,12 +59,14 @@ pub struct MemberConfig {
     pub peer: PeerId,
     /// The way to the other members.
     pub transport: Arc<dyn Transport>,
-    /// The ids of new logs.
+    /// The ids of new logs, and the seed of its chance: random numbers.
     pub fresh_log_id: FreshLogId,
     /// Where blocking work is done.
     pub offload: Offload,
     /// How often a leader is heard of; after seven to eight times as long without a word of it another is elected.
     pub heartbeat: Duration,
+    /// How big its logs get.
+    pub sizes: LedgerSizes,
 }
 
 impl MemberConfig {
@@ -127,11 +130,13 @@ impl Member {
     /// See [`MemberOpenError`].
     pub async fn open(disk: Arc<dyn Disk>, config: MemberConfig) -> Result<Arc<Self>, MemberOpenError> {
         let opening = config.clone();
+        let own = number(&config.peer);
         let opened = config.offload.run(move || {
             let MemberConfig {
                 dir,
                 fresh_log_id,
                 offload,
+                sizes,
                 ..
             } = opening;
             let log_id = fresh_log_id();
@@ -140,8 +145,10 @@ impl Member {
                 &dir.join("slots"),
                 fresh_log_id,
                 offload.clone(),
+                sizes,
             )?;
-            let agreement = Agreement::open(disk, &dir.join("agreement"), log_id, offload)?;
+            let dir = dir.join("agreement");
+            let agreement = Agreement::open(disk, &dir, log_id, offload, &sizes)?;
             Ok::<_, MemberOpenError>((Arc::new(replica), agreement))
         });
         let (replica, agreement) = opened
@@ -152,16 +159,15 @@ impl Member {
             transport: Arc::clone(&config.transport),
             replica: Arc::clone(&replica),
         };
-        let own = number(&config.peer);
         let applied = machine.applied();
-        let raft = RaftOf::new(
+        let starting = RaftOf::new(
             own,
             Arc::new(raft_config(config.heartbeat)?),
             network.clone(),
             agreement.clone(),
             machine,
-        )
-        .await;
+        );
+        let raft = with_seed((config.fresh_log_id)(), starting).await;
         let raft = raft.map_err(|error| MemberOpenError::Raft(error.to_string()))?;
         let (proposals, waiting) = mpsc::channel(PROPOSALS_MAX);
         let aside = Arc::new(Aside::new(raft.clone(), config.heartbeat));
@@ -176,13 +182,16 @@ impl Member {
         tokio::spawn(desk.run(waiting));
         let sending = Arc::<Sending>::default();
         let candidacy = Arc::new(Candidacy::new(config.heartbeat));
+        let upkeep = upkeep(
+            raft.clone(),
+            agreement.clone(),
+            Arc::clone(&sending),
+            config.sizes,
+        );
         let watch = candidacy::watch(raft.clone(), network, Arc::clone(&aside), Arc::clone(&candidacy));
         Ok(Arc::new(Self {
             own: config.peer,
-            beside: [
-                tokio::spawn(upkeep(raft.clone(), agreement.clone(), Arc::clone(&sending))),
-                tokio::spawn(watch),
-            ],
+            beside: [tokio::spawn(upkeep), tokio::spawn(watch)],
             raft,
             aside,
             candidacy,
@@ -212,9 +221,26 @@ impl Member {
     pub async fn fenced(&self) {
         let mut agreement = self.agreement.fenced();
         tokio::select! {
+            biased;
             _ = agreement.wait_for(|fenced| *fenced) => {}
             () = self.replica.fenced() => {}
         }
+    }
+
+    /// Whether its part in the agreement has ended, as on a disk without any room: it takes part again once it was opened anew.
+    pub fn has_stopped(&self) -> bool {
+        self.raft.metrics().borrow().running_state.is_err()
+    }
+
+    /// The newest term that it knows of, and who leads in it as far as it knows.
+    pub fn led_by(&self) -> (u64, Option<PeerId>) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let leader = metrics
+            .current_leader
+            .and_then(|leader| membership.get_node(&leader)?.0);
+        (metrics.current_term, leader)
     }
 
     /// Stops taking part, and ends both logs cleanly.
@@ -411,8 +437,7 @@ impl Member {
     }
 
     async fn tail(&self, from: Sequence, max: usize, wait: Duration) -> Result<LedgerReply, LedgerRefusal> {
-        let mut changed = self.replica.changed();
-        let newer = changed.wait_for(|newest| *newest > from);
+        let newer = self.replica.reached(Sequence(from.0.saturating_add(1)));
         // In time or not: an empty page says that there is none.
         let _ = tokio::time::timeout(wait, newer).await;
         let copy = self.replica.copy();

@@ -366,6 +366,7 @@ impl RaftNetwork<Raft> for Line {
         loop {
             let telling = self.tell(&told, option.hard_ttl().min(TELL_PATIENCE));
             let reply = tokio::select! {
+                biased;
                 closed = &mut cancel => return Err(closed.into()),
                 reply = telling => reply,
             };

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::chance::Tasks;
 use super::machine::SnapshotOf;
 use crate::peer::PeerId;
 
@@ -16,6 +17,7 @@ openraft::declare_raft_types!(
         Node = Voter,
         Entry = openraft::Entry<Raft>,
         SnapshotData = SnapshotOf,
+        AsyncRuntime = Tasks,
 );
 
 /// A command, encoded once by the leader and passed on as it is.

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
 use super::{Member, MemberConfig};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerSizes};
 use crate::offload::Offload;
 use crate::peer::message::{decode_answer, decode_call, encode_answer, encode_call};
 use crate::peer::{Answer, Call, CallError, PeerId, PeerKey, Reply, Request, Transport};
@@ -154,6 +154,7 @@ impl Rig {
             fresh_log_id: Arc::new(|| IDS.fetch_add(1, Ordering::Relaxed)),
             offload: Offload::default(),
             heartbeat: Duration::from_millis(60),
+            sizes: LedgerSizes::usual(),
         };
         let member = Member::open(disk, config).await.unwrap();
         self.wire.members.lock().unwrap().insert(peer(number), member);

@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
 
+use super::super::LedgerSizes;
 use super::agreement::Agreement;
 use super::member::{MemberOpenError, RaftOf};
 use super::sending::Sending;
-
-/// What was agreed on is kept for members that lag, up to so many bytes and entries.
-const KEPT_BYTES_MAX: u64 = 192 << 20;
-const KEPT_ENTRIES_MAX: u64 = 200_000;
 
 pub(super) fn raft_config(heartbeat: Duration) -> Result<Config, MemberOpenError> {
     let heartbeat = u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX / 8);
@@ -38,7 +35,7 @@ pub(super) fn raft_config(heartbeat: Duration) -> Result<Config, MemberOpenError
 }
 
 /// Lets go of the oldest entries once there are too many, when the copy that they were applied to is flushed.
-pub(super) async fn upkeep(raft: RaftOf, agreement: Agreement, sending: Arc<Sending>) {
+pub(super) async fn upkeep(raft: RaftOf, agreement: Agreement, sending: Arc<Sending>, sizes: LedgerSizes) {
     let mut led_by = None;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -62,11 +59,11 @@ pub(super) async fn upkeep(raft: RaftOf, agreement: Agreement, sending: Arc<Send
             return;
         }
         let (bytes, entries, newest) = agreement.kept();
-        if bytes <= KEPT_BYTES_MAX && entries <= KEPT_ENTRIES_MAX {
+        if bytes <= sizes.kept_bytes && entries <= sizes.kept_entries {
             continue;
         }
-        let by_bytes = agreement.index_before(KEPT_BYTES_MAX / 2).unwrap_or(0);
-        let upto = by_bytes.max(newest.saturating_sub(KEPT_ENTRIES_MAX / 2));
+        let by_bytes = agreement.index_before(sizes.kept_bytes / 2).unwrap_or(0);
+        let upto = by_bytes.max(newest.saturating_sub(sizes.kept_entries / 2));
         // Both are carried out in order by the Raft's own task; one that has stopped does neither.
         let _ = raft.trigger().snapshot().await;
         let _ = raft.trigger().purge_log(upto).await;

@@ -31,9 +31,16 @@ impl StoreBuilder<Raft, Agreement, Machine> for Builder {
             &PathBuf::from("/slots"),
             fresh_log_id(),
             Offload::default(),
+            LedgerSizes::usual(),
         );
         let machine = Machine::new(Arc::new(replica.unwrap())).unwrap();
-        let agreement = Agreement::open(disk, &PathBuf::from("/agreement"), 7, Offload::default());
+        let agreement = Agreement::open(
+            disk,
+            &PathBuf::from("/agreement"),
+            7,
+            Offload::default(),
+            &LedgerSizes::usual(),
+        );
         Ok(((), agreement.unwrap(), machine))
     }
 }
@@ -56,7 +63,14 @@ fn entry(term: u64, index: u64) -> Entry {
 
 fn open(disk: &SimDisk) -> Agreement {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    Agreement::open(disk, &PathBuf::from("/agreement"), 7, Offload::default()).unwrap()
+    Agreement::open(
+        disk,
+        &PathBuf::from("/agreement"),
+        7,
+        Offload::default(),
+        &LedgerSizes::usual(),
+    )
+    .unwrap()
 }
 
 async fn all(agreement: &mut Agreement) -> Vec<Entry> {

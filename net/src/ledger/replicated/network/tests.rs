@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use openraft::{CommittedLeaderId, EntryPayload};
 
 use super::*;
+use crate::ledger::LedgerSizes;
 use crate::offload::Offload;
 use crate::peer::{CallError, PeerKey, Reply};
 
@@ -37,7 +38,14 @@ impl Told {
     fn new() -> Self {
         let willing = Arc::new(Willing::default());
         let disk = Arc::new(SimDisk::unrecorded(1));
-        let replica = Replica::open(disk, Path::new("/copy"), Arc::new(|| 7), Offload::default());
+        let sizes = LedgerSizes::usual();
+        let replica = Replica::open(
+            disk,
+            Path::new("/copy"),
+            Arc::new(|| 7),
+            Offload::default(),
+            sizes,
+        );
         let network = Network {
             transport: Arc::clone(&willing) as Arc<dyn Transport>,
             replica: Arc::new(replica.unwrap()),
