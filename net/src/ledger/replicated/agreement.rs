@@ -11,7 +11,7 @@ mod tests;
 use std::fmt::Debug;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::disk::Disk;
@@ -57,6 +57,14 @@ pub enum AgreementOpenError {
     },
 }
 
+/// What the copy holds durably, or holds as soon as it is flushed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    pub(super) upto: Option<LogId>,
+    /// Another copy was to take its place and did not.
+    pub(super) has_failed: bool,
+}
+
 /// See the module. Clones share it.
 #[derive(Clone)]
 pub(super) struct Agreement {
@@ -65,6 +73,8 @@ pub(super) struct Agreement {
     reader: LogReader,
     offload: Offload,
     fenced: watch::Sender<bool>,
+    /// What the copy holds; set once there is one.
+    holds: Arc<OnceLock<watch::Receiver<Held>>>,
     /// So that what frees space can still be agreed on when the disk is full.
     reserve: Arc<Mutex<Reserve>>,
 }
@@ -107,7 +117,34 @@ impl Agreement {
             offload,
             fenced: watch::Sender::new(false),
             reserve: Arc::new(Mutex::new(reserve)),
+            holds: Arc::default(),
         })
+    }
+
+    /// Names the copy to which entries are applied: none is let go that it does not hold. Once.
+    pub(super) fn set_copy(&self, holds: watch::Receiver<Held>) {
+        if self.holds.set(holds).is_err() {
+            tracing::error!("a log of what the members agreed on has a copy already");
+        }
+    }
+
+    /// Waits until the copy holds everything up to an entry. openraft lets entries go as soon as a received copy is to take their place, and not only once
+    /// it has: a crash between the two would leave neither.
+    async fn held(&self, upto: LogId) -> Result<(), StorageError> {
+        let Some(mut holds) = self.holds.get().cloned() else {
+            return Ok(());
+        };
+        let held = holds
+            .wait_for(|held| held.has_failed || held.upto >= Some(upto))
+            .await;
+        match held {
+            Ok(held) if !held.has_failed => Ok(()),
+            _ => {
+                let why =
+                    std::io::Error::other("the copy that was to hold what is let go was not taken over");
+                Err(StorageIOError::write_logs(&why).into())
+            }
+        }
     }
 
     /// Becomes true once a flush has failed: the process ends then.
@@ -346,6 +383,7 @@ impl RaftLogStorage<Raft> for Agreement {
     }
 
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.held(log_id).await?;
         let (vote, agreed, oldest_needed) = {
             let mut index = self.index();
             index.purge(log_id);

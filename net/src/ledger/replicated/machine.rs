@@ -17,6 +17,7 @@ use super::super::LedgerError;
 use super::super::apply::{Agreed, Change};
 use super::super::replica::Replica;
 use super::super::transfer::{Incoming, Outgoing};
+use super::agreement::Held;
 use super::codec;
 use super::raft::{Entry, LogId, Raft, StorageError, Voter};
 
@@ -62,6 +63,7 @@ pub(super) struct Machine {
     replica: Arc<Replica>,
     applied: Arc<Mutex<Applied>>,
     told: watch::Sender<Option<LogId>>,
+    held: watch::Sender<Held>,
 }
 
 impl Machine {
@@ -73,6 +75,10 @@ impl Machine {
         };
         Ok(Self {
             told: watch::Sender::new(applied.id),
+            held: watch::Sender::new(Held {
+                upto: applied.id,
+                has_failed: false,
+            }),
             applied: Arc::new(Mutex::new(applied)),
             replica,
         })
@@ -83,6 +89,16 @@ impl Machine {
         self.told.subscribe()
     }
 
+    /// Follows what the copy holds.
+    pub(super) fn holds(&self) -> watch::Receiver<Held> {
+        self.held.subscribe()
+    }
+
+    fn tell(&self, upto: Option<LogId>) {
+        self.told.send_replace(upto);
+        self.held.send_modify(|held| held.upto = upto);
+    }
+
     async fn meta(&self) -> SnapshotMeta<u64, Voter> {
         let applied = self.applied.lock().await;
         SnapshotMeta {
@@ -90,6 +106,44 @@ impl Machine {
             last_membership: applied.members.clone(),
             snapshot_id: applied.id.map(|id| id.to_string()).unwrap_or_default(),
         }
+    }
+
+    async fn install(
+        &self,
+        meta: &SnapshotMeta<u64, Voter>,
+        snapshot: Box<SnapshotOf>,
+    ) -> Result<(), StorageError> {
+        let failed = |error: std::io::Error| StorageIOError::write_snapshot(Some(meta.signature()), &error);
+        let mut applied = self.applied.lock().await;
+        let received = match *snapshot {
+            SnapshotOf::Received(received) => received,
+            SnapshotOf::Copy(other) => {
+                let copied = copy(&other, &self.replica).await;
+                Some(Box::new(
+                    copied.map_err(|error| failed(std::io::Error::other(error)))?,
+                ))
+            }
+        };
+        if let Some(received) = received {
+            let holds = self.replica.blocking(move || Ok((received.mark()?, received)));
+            let (mark, received) = holds
+                .await
+                .map_err(|error| failed(std::io::Error::other(error)))?;
+            let state = mark.map(|mark| Applied::decode(&mark.state)).transpose();
+            let state = state.map_err(|error| failed(std::io::Error::other(error)))?;
+            if state.unwrap_or_default().id < meta.last_log_id {
+                let why = std::io::Error::other("a received copy holds less than was said of it");
+                return Err(failed(why).into());
+            }
+            let replaced = self.replica.replace(*received).await;
+            replaced.map_err(|error| failed(std::io::Error::other(error)))?;
+        }
+        let mark = self.replica.mark();
+        let state = mark.map(|mark| Applied::decode(&mark.state)).transpose();
+        let state = state.map_err(|error| failed(std::io::Error::other(error)))?;
+        *applied = state.unwrap_or_default();
+        self.tell(applied.id);
+        Ok(())
     }
 
     async fn flushed(&self) -> Result<(), StorageError> {
@@ -142,7 +196,7 @@ impl RaftStateMachine<Raft> for Machine {
             outcomes.extend(done.map_err(|error| StorageIOError::write_state_machine(&error))?);
         }
         *applied = next;
-        self.told.send_replace(applied.id);
+        self.tell(applied.id);
         Ok(outcomes)
     }
 
@@ -159,37 +213,11 @@ impl RaftStateMachine<Raft> for Machine {
         meta: &SnapshotMeta<u64, Voter>,
         snapshot: Box<SnapshotOf>,
     ) -> Result<(), StorageError> {
-        let failed = |error: std::io::Error| StorageIOError::write_snapshot(Some(meta.signature()), &error);
-        let mut applied = self.applied.lock().await;
-        let received = match *snapshot {
-            SnapshotOf::Received(received) => received,
-            SnapshotOf::Copy(other) => {
-                let copied = copy(&other, &self.replica).await;
-                Some(Box::new(
-                    copied.map_err(|error| failed(std::io::Error::other(error)))?,
-                ))
-            }
-        };
-        if let Some(received) = received {
-            let holds = self.replica.blocking(move || Ok((received.mark()?, received)));
-            let (mark, received) = holds
-                .await
-                .map_err(|error| failed(std::io::Error::other(error)))?;
-            let state = mark.map(|mark| Applied::decode(&mark.state)).transpose();
-            let state = state.map_err(|error| failed(std::io::Error::other(error)))?;
-            if state.unwrap_or_default().id < meta.last_log_id {
-                let why = std::io::Error::other("a received copy holds less than was said of it");
-                return Err(failed(why).into());
-            }
-            let replaced = self.replica.replace(*received).await;
-            replaced.map_err(|error| failed(std::io::Error::other(error)))?;
+        let installed = self.install(meta, snapshot).await;
+        if installed.is_err() {
+            self.held.send_modify(|held| held.has_failed = true);
         }
-        let mark = self.replica.mark();
-        let state = mark.map(|mark| Applied::decode(&mark.state)).transpose();
-        let state = state.map_err(|error| failed(std::io::Error::other(error)))?;
-        *applied = state.unwrap_or_default();
-        self.told.send_replace(applied.id);
-        Ok(())
+        installed
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot<Raft>>, StorageError> {

@@ -160,6 +160,7 @@ impl Member {
             replica: Arc::clone(&replica),
         };
         let applied = machine.applied();
+        agreement.set_copy(machine.holds());
         let starting = RaftOf::new(
             own,
             Arc::new(raft_config(config.heartbeat)?),

@@ -103,6 +103,34 @@ async fn what_was_cut_off_stays_off_and_what_replaces_it_is_read_back() {
 }
 
 #[tokio::test]
+async fn nothing_is_let_go_before_the_copy_holds_it() {
+    let disk = SimDisk::unrecorded(8);
+    let agreement = open(&disk);
+    let held = watch::Sender::new(Held::default());
+    agreement.set_copy(held.subscribe());
+    let mut purging = agreement.clone();
+    purging
+        .blocking_append((1..=9).map(|index| entry(1, index)))
+        .await
+        .unwrap();
+    let mut purge = Box::pin(purging.purge(id(1, 6)));
+    assert!(futures::poll!(&mut purge).is_pending());
+    // A crash now finds all of it.
+    let state = open(&disk).get_log_state().await.unwrap();
+    assert_eq!(
+        (state.last_purged_log_id, all(&mut open(&disk)).await.len()),
+        (None, 9)
+    );
+    held.send_modify(|held| held.upto = Some(id(1, 6)));
+    purge.await.unwrap();
+    assert_eq!(agreement.purged(), Some(id(1, 6)));
+    // A copy that does not come holds nothing up for ever.
+    held.send_modify(|held| held.has_failed = true);
+    assert!(agreement.clone().purge(id(1, 7)).await.is_err());
+    assert_eq!(agreement.purged(), Some(id(1, 6)));
+}
+
+#[tokio::test]
 async fn a_purge_gives_space_back_and_keeps_vote_and_place() {
     let disk = SimDisk::unrecorded(4);
     let mut agreement = open(&disk);
