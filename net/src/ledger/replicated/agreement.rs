@@ -68,6 +68,8 @@ pub(super) struct Held {
 /// See the module. Clones share it.
 #[derive(Clone)]
 pub(super) struct Agreement {
+    /// This member.
+    own: u64,
     log: Arc<Mutex<Log>>,
     index: Arc<Mutex<Index>>,
     reader: LogReader,
@@ -85,6 +87,7 @@ impl Agreement {
         disk: Arc<dyn Disk>,
         dir: &Path,
         log_id: u64,
+        own: u64,
         offload: Offload,
         sizes: &LedgerSizes,
     ) -> Result<Self, AgreementOpenError> {
@@ -111,6 +114,7 @@ impl Agreement {
         }
         let reader = log.reader();
         Ok(Self {
+            own,
             log: Arc::new(Mutex::new(log)),
             index: Arc::new(Mutex::new(index)),
             reader,
@@ -307,7 +311,14 @@ impl RaftLogStorage<Raft> for Agreement {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<u64>>, StorageError> {
-        Ok(self.index().vote)
+        // A leader that starts again would go on in its term: openraft lets it say at once how far everything is agreed on, which it no longer knows, for that
+        // is not flushed. It has to be elected again, in a term whose first entry comes behind all that it answered for.
+        let led = |vote: Vote<u64>| vote.committed && vote.leader_id.node_id == self.own;
+        let vote = self.index().vote;
+        Ok(vote.map(|vote| match led(vote) {
+            true => Vote::new(vote.leader_id.term, vote.leader_id.node_id),
+            false => vote,
+        }))
     }
 
     /// Not flushed: it only tells how far may be applied before the leader says it again.

@@ -148,7 +148,7 @@ impl Member {
                 sizes,
             )?;
             let dir = dir.join("agreement");
-            let agreement = Agreement::open(disk, &dir, log_id, offload, &sizes)?;
+            let agreement = Agreement::open(disk, &dir, log_id, own, offload, &sizes)?;
             Ok::<_, MemberOpenError>((Arc::new(replica), agreement))
         });
         let (replica, agreement) = opened

@@ -38,6 +38,7 @@ impl StoreBuilder<Raft, Agreement, Machine> for Builder {
             disk,
             &PathBuf::from("/agreement"),
             7,
+            1,
             Offload::default(),
             &LedgerSizes::usual(),
         );
@@ -67,6 +68,7 @@ fn open(disk: &SimDisk) -> Agreement {
         disk,
         &PathBuf::from("/agreement"),
         7,
+        1,
         Offload::default(),
         &LedgerSizes::usual(),
     )
@@ -128,6 +130,16 @@ async fn nothing_is_let_go_before_the_copy_holds_it() {
     held.send_modify(|held| held.has_failed = true);
     assert!(agreement.clone().purge(id(1, 7)).await.is_err());
     assert_eq!(agreement.purged(), Some(id(1, 6)));
+}
+
+#[tokio::test]
+async fn a_leader_that_starts_again_has_to_be_elected_again() {
+    let disk = SimDisk::unrecorded(9);
+    let mut agreement = open(&disk);
+    agreement.save_vote(&Vote::new_committed(5, 1)).await.unwrap();
+    // What it promised stays: nobody else gets its vote for that term.
+    let again = open(&disk).read_vote().await.unwrap();
+    assert_eq!(again, Some(Vote::new(5, 1)));
 }
 
 #[tokio::test]
