@@ -259,6 +259,11 @@ impl FollowedLedger {
                     Outcome::Conflict {
                         current: Some(entry), ..
                     } => self.inner.applied(entry.sequence).await?,
+                    // What was removed says no sequence, and this copy may show it yet.
+                    Outcome::Conflict { current: None, .. } => {
+                        let index = self.inner.reading.index(&self.inner).await?;
+                        self.inner.applied(index).await?;
+                    }
                     _ => {}
                 }
                 Ok(outcome)
