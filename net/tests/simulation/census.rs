@@ -13,7 +13,7 @@ use crate::world::{Conduct, World, drive_of};
 
 /// How many shards of the ledger's packs are not on their drives, whole and right; none if the ledger or a peer is away, or lies.
 pub async fn lacks(world: &World) -> Option<usize> {
-    let ledger = world.ledger_here()?;
+    let ledger = world.authority()?;
     let count = world.peers().len();
     let mut lacks = 0;
     let mut packs = packs_of(&ledger);

@@ -23,11 +23,11 @@ use scopes::{DeleteOrder, Signed, VaultId, Wallet};
 use crate::census;
 use crate::fleet::Fleet;
 use crate::wire::ask_directly;
-use crate::world::{Conduct, LEDGER, VAULT, World, drive_dir};
+use crate::world::{Conduct, End, VAULT, World, drive_dir, lock};
 
 pub struct Faults {
     fleet: Arc<Fleet>,
-    world: Arc<World>,
+    pub world: Arc<World>,
     /// Peers whose shards may be gone or wrong.
     spent: Vec<usize>,
 }
@@ -42,7 +42,7 @@ impl Faults {
         }
     }
 
-    fn fault(&self, what: &str, number: usize) {
+    pub fn fault(&self, what: &str, number: usize) {
         self.world.trace.step(what, &[number as u64]);
     }
 
@@ -54,7 +54,7 @@ impl Faults {
             .is_ok()
     }
 
-    fn any_peer(&self) -> usize {
+    pub fn any_peer(&self) -> usize {
         let count = self.world.peers().len();
         self.world.random.index(count)
     }
@@ -64,10 +64,14 @@ impl Faults {
         let world = Arc::clone(&self.world);
         while !world.trace.is_over() {
             tokio::time::sleep(world.random.ms(200, 2_500)).await;
-            match world.random.below(100) {
+            let kinds = if world.is_replicated() { 120 } else { 100 };
+            match world.random.below(kinds) {
                 0..20 => self.cut_way(),
                 20..32 => self.crash_peer(self.any_peer()),
-                32..40 => self.crash_gateway(),
+                32..40 => {
+                    let gateways = world.gateways().len();
+                    self.crash_gateway(world.random.index(gateways));
+                }
                 40..46 => self.crash_ledger(),
                 46..54 => self.behave(Conduct::Slow),
                 54..60 => self.fill_disk(),
@@ -81,13 +85,14 @@ impl Faults {
                     world.lossy.store(bad * 8, Ordering::Relaxed);
                     world.late.store(bad * 15, Ordering::Relaxed);
                 }
-                _ => self.destroy().await,
+                90..100 => self.destroy().await,
+                number => self.of_ledger(number - 100),
             }
         }
     }
 
     /// Carries something out after a while, whatever happens to the run meanwhile.
-    fn later(&self, after: Duration, work: impl Future<Output = ()> + Send + 'static) {
+    pub fn later(&self, after: Duration, work: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
             work.await;
@@ -98,15 +103,19 @@ impl Faults {
         let world = &self.world;
         let gateway = world.random.index(world.gateways().len());
         let peers = world.peers().len();
-        let ends: Vec<usize> = match world.random.below(4) {
-            0 => vec![LEDGER],
+        let ends: Vec<End> = match world.random.below(4) {
+            0 if !world.is_replicated() => vec![End::Ledger],
             // A gateway on the wrong side of a wall.
-            1 => (0..peers).filter(|_| world.random.chance(400)).collect(),
-            _ => vec![self.any_peer()],
+            0 | 1 => {
+                let behind = (0..peers).filter(|_| world.random.chance(400));
+                behind.map(End::Peer).collect()
+            }
+            _ => vec![End::Peer(self.any_peer())],
         };
+        let gateway = End::Gateway(gateway);
         for end in ends {
             world.cut().insert((gateway, end));
-            self.fault("cut", end);
+            self.fault("cut", end.code() as usize);
             let healed = Arc::clone(world);
             self.later(world.random.ms(300, 8_000), async move {
                 healed.cut().remove(&(gateway, end));
@@ -114,7 +123,7 @@ impl Faults {
         }
     }
 
-    fn crash_peer(&self, number: usize) {
+    pub fn crash_peer(&self, number: usize) {
         self.crash_peer_for(number, 0, self.world.crash_choice());
     }
 
@@ -148,8 +157,7 @@ impl Faults {
         }
     }
 
-    fn crash_gateway(&self) {
-        let number = self.world.random.index(self.world.gateways().len());
+    pub fn crash_gateway(&self, number: usize) {
         if self.fleet.gateway(number).is_none() {
             return;
         }
@@ -161,8 +169,12 @@ impl Faults {
         });
     }
 
+    /// Its process, where it has one; else a few of the peers that keep it.
     fn crash_ledger(&self) {
         let world = Arc::clone(&self.world);
+        if world.is_replicated() {
+            return self.crash_members();
+        }
         if world.ledger_here().is_none() {
             return;
         }
@@ -187,12 +199,21 @@ impl Faults {
     fn fill_disk(&self) {
         let number = self.any_peer();
         self.fault("full", number);
-        let disk = self.world.peers()[number].disk.clone();
-        disk.fail_write_enospc(Path::new("/node"));
+        let (disk, world_is_replicated) = (
+            self.world.peers()[number].disk.clone(),
+            self.world.is_replicated(),
+        );
+        match (world_is_replicated, self.world.random.below(3)) {
+            // Some room is left, and what is removed makes more.
+            (true, 0) => disk.set_capacity(disk.used_bytes() + self.world.random.below(200 << 10)),
+            (true, 1) => disk.fail_write_enospc(Path::new("/")),
+            _ => disk.fail_write_enospc(Path::new("/node")),
+        }
         let world = Arc::clone(&self.world);
         self.later(world.random.ms(500, 8_000), async move {
             let there = world.peers()[number].disk.clone();
             there.end_full();
+            there.set_capacity(1 << 40);
         });
     }
 
@@ -211,7 +232,7 @@ impl Faults {
     /// A peer joins, or one drains for a while: at most one at a time.
     fn move_in_or_out(&self) {
         let (world, number) = (Arc::clone(&self.world), self.any_peer());
-        let mut members = world.members();
+        let mut members = world.standings();
         if let Some(waiting) = members.iter().position(Option::is_none) {
             members[waiting] = Some(Standing::Active);
             return self.fault("joins", waiting);
@@ -224,7 +245,7 @@ impl Faults {
         self.fault("drains", number);
         let stays = Arc::clone(&world);
         self.later(world.random.ms(3_000, 20_000), async move {
-            stays.members()[number] = Some(Standing::Active);
+            stays.standings()[number] = Some(Standing::Active);
         });
     }
 
@@ -316,7 +337,7 @@ impl Faults {
     /// Somebody whom the owner did not name orders every peer to delete everything.
     async fn forge(&self) {
         let world = &self.world;
-        let Some(ledger) = world.ledger_here() else { return };
+        let Some(ledger) = world.authority() else { return };
         let packs: Vec<_> = packs_of(&ledger).collect().await;
         let ids: Vec<[u8; 32]> = packs.iter().flatten().map(|entry| entry.id().0).collect();
         let stranger = Wallet::from_seed(&[66; 32]);
@@ -374,7 +395,12 @@ impl Faults {
             peer.conduct = Conduct::Honest;
             peer.skew_ms.store(0, Ordering::Relaxed);
             peer.disk.heal();
+            peer.disk.set_capacity(1 << 40);
         }
+        for disk in lock(&world.agreed.gateway_disks).iter() {
+            disk.heal();
+        }
+        lock(&world.agreed.unwanted).clear();
         world.trace.step("calm", &[]);
     }
 }

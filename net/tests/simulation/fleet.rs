@@ -1,9 +1,11 @@
 //! The gateways of a run, and the clients that use them.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::gateway::{Death, Gateway, Unavailable};
 use crate::keeper;
+use crate::operator::Operator;
 use crate::records::Histories;
 use crate::world::World;
 
@@ -65,9 +67,34 @@ impl Fleet {
             .trace
             .step("gateway serves", &[number as u64, gateway.lease]);
         self.seats()[number].gateway = Some(Arc::clone(&gateway));
+        let (fleet, failing) = (Arc::downgrade(self), Arc::clone(&gateway));
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = failing.died.wait() => {}
+                () = failing.ledger.fenced() => {
+                    if let Some(fleet) = fleet.upgrade() {
+                        fleet.replace(&failing);
+                    }
+                }
+            }
+        });
         let follower = Arc::clone(&gateway);
         tokio::spawn(async move { follower.follow().await });
         if number == 0 {
+            if let Some(ledger) = gateway.followed.clone() {
+                let (operator, died) = (
+                    Operator::new(&self.world, life, ledger),
+                    Arc::clone(&gateway.died),
+                );
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = died.wait() => {}
+                        () = operator.keep() => {}
+                    }
+                });
+            }
             tokio::spawn(async move {
                 let keeping = keeper::keep(Arc::clone(&gateway));
                 tokio::select! {
@@ -80,7 +107,7 @@ impl Fleet {
     }
 
     pub fn crash(&self, number: usize) {
-        self.world.gateways()[number] = 0;
+        self.world.crash_gateway(number);
         let (gateway, died) = {
             let mut seats = self.seats();
             let seat = &mut seats[number];
@@ -88,6 +115,22 @@ impl Fleet {
         };
         died.come();
         drop(gateway);
+    }
+
+    /// Ends the process of a gateway that cannot go on, and starts another in its place.
+    fn replace(self: &Arc<Self>, gateway: &Arc<Gateway>) {
+        let number = gateway.number;
+        let is_it = self.gateway(number).is_some_and(|now| Arc::ptr_eq(&now, gateway));
+        if !is_it {
+            return;
+        }
+        self.world.trace.step("gateway ends", &[number as u64]);
+        self.crash(number);
+        let (fleet, after) = (Arc::clone(self), self.world.random.ms(500, 9_000));
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            fleet.start(number).await;
+        });
     }
 
     /// One client: one operation after the other, through any gateway that serves.
@@ -107,6 +150,10 @@ impl Fleet {
                 () = gateway.died.wait() => Err(Unavailable("the gateway died".to_owned())),
                 done = self.operate(&gateway, key, what) => done,
             };
+            // One whose lease another's has ended never writes again.
+            if gateway.has_ended.load(Ordering::Relaxed) {
+                self.replace(&gateway);
+            }
             match done {
                 Ok(()) => world.trace.step("done", &[number as u64, key, what]),
                 Err(Unavailable(why)) => {

@@ -8,22 +8,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::codec::{DecodeError, Reader, Writer};
 use engine::disk::SimDisk;
 use engine::erasure::Coder;
 use engine::pack::{Pack, PackBuilder, PackId};
-use engine::slots::{Address, Append, Entry, EntryKind, Expectation, Outcome, Sequence, Write};
-use net::cluster::Peers;
+use engine::slots::{Append, Entry, EntryKind, Expectation, Outcome, Sequence, Write};
+use net::cluster::{PeerConfig, Peers};
+use net::ledger::FollowedLedger;
 use net::ledger::local::pack_address;
+use net::membership::PeerEntry;
 use net::{Cluster, ClusterConfig, LaneRange, Ledger, PackEntry};
 use tokio::sync::Notify;
 
 use crate::history::{Action, Version};
 use crate::lease;
 use crate::ledger::FarLedger;
+use crate::members::has_begun;
+use crate::object::{Object, content, slot};
+use crate::operator::Operator;
 use crate::records::Histories;
 use crate::wire::Wire;
-use crate::world::{SCOPE, VAULT, World};
+use crate::world::{End, SCOPE, VAULT, World};
 
 /// How often an append without an answer is sent, and an overwrite that met another is tried.
 const ATTEMPTS: usize = 4;
@@ -34,56 +38,6 @@ pub struct Unavailable(pub String);
 
 fn unavailable(why: impl std::fmt::Debug) -> Unavailable {
     Unavailable(format!("{why:?}"))
-}
-
-/// What an object's slot says.
-#[derive(Debug, Clone)]
-struct Object {
-    version: u64,
-    pack: PackId,
-    parts: Vec<LaneRange>,
-}
-
-impl Object {
-    fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::new();
-        writer.u64(self.version);
-        writer.fixed(&self.pack.0);
-        writer.list_with(&self.parts, |writer, part| {
-            writer.u8(part.lane);
-            writer.u32(part.offset);
-            writer.u32(part.bytes);
-        });
-        writer.into_vec()
-    }
-
-    fn decode(value: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(value);
-        let (version, pack) = (reader.u64()?, PackId(reader.fixed()?));
-        let parts = reader.list_with(64, |reader| {
-            let (lane, offset, bytes) = (reader.u8()?, reader.u32()?, reader.u32()?);
-            Ok::<_, DecodeError>(LaneRange { lane, offset, bytes })
-        })?;
-        Ok(Self { version, pack, parts })
-    }
-}
-
-/// The bytes that a part of an object has to have.
-fn content(key: u64, version: u64, part: usize, bytes: usize) -> Vec<u8> {
-    let seed = (key << 48) ^ (version << 8) ^ part as u64;
-    let words = (0..bytes.div_ceil(8) as u64)
-        .map(|at| crate::random::mix(seed.wrapping_mul(0x9e37_79b9) ^ (at << 40)));
-    let mut content: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
-    content.truncate(bytes);
-    content
-}
-
-fn slot(key: u64) -> Address {
-    Address {
-        scope: SCOPE,
-        kind: EntryKind::ObjectCurrent,
-        slot: u128::from(key).to_le_bytes(),
-    }
 }
 
 /// The end of one start of a gateway. Whoever waits for it hears of it in the order in which they began to.
@@ -110,6 +64,12 @@ impl Death {
     }
 }
 
+/// The storage peers that a copy of the ledger knows; none if that does not read.
+async fn known_to(ledger: &FollowedLedger) -> Option<Vec<PeerConfig>> {
+    let known = ledger.known_peers().await.ok()?;
+    Some(known.iter().filter_map(PeerEntry::config).collect())
+}
+
 /// One start of a gateway.
 pub struct Gateway {
     pub world: Arc<World>,
@@ -117,6 +77,10 @@ pub struct Gateway {
     pub lease: u64,
     pub cluster: Cluster,
     pub ledger: Arc<dyn Ledger>,
+    /// The same, where the peers keep it together.
+    pub followed: Option<FollowedLedger>,
+    /// Another gateway's lease has ended its own.
+    pub has_ended: AtomicBool,
     pub died: Arc<Death>,
     pub histories: Arc<Histories>,
     /// Packs that no entry can name any more.
@@ -136,19 +100,33 @@ impl Gateway {
         died: Arc<Death>,
         histories: Arc<Histories>,
     ) -> Option<Arc<Self>> {
-        let ledger: Arc<dyn Ledger> = Arc::new(FarLedger {
-            world: Arc::clone(&world),
-            gateway: number,
-            life,
-        });
-        let lease = lease::take(&world, number, life, &*ledger).await?;
-        let peers = Peers {
-            transport: Arc::new(Wire {
+        let followed = match world.is_replicated() {
+            true => Some(world.follow_ledger(number, life).await?),
+            false => None,
+        };
+        let ledger: Arc<dyn Ledger> = match &followed {
+            Some(followed) => Arc::new(followed.clone()),
+            None => Arc::new(FarLedger {
                 world: Arc::clone(&world),
                 gateway: number,
                 life,
             }),
-            peers: world.layout(),
+        };
+        if let Some(followed) = followed.clone().filter(|_| !has_begun(&world)) {
+            Operator::new(&world, life, followed).begin().await;
+        }
+        let lease = lease::take(&world, number, life, &*ledger).await?;
+        let layout = match &followed {
+            Some(followed) => known_to(followed).await?,
+            None => world.layout(),
+        };
+        let peers = Peers {
+            transport: Arc::new(Wire {
+                world: Arc::clone(&world),
+                caller: End::Gateway(number),
+                life,
+            }),
+            peers: layout,
         };
         let config = ClusterConfig {
             own: world.drives(Vec::new(), false),
@@ -174,6 +152,8 @@ impl Gateway {
             lease,
             cluster,
             ledger,
+            followed,
+            has_ended: AtomicBool::new(false),
             died,
             histories,
             dead: Mutex::default(),
@@ -184,7 +164,10 @@ impl Gateway {
     pub async fn follow(&self) {
         let mut known = Vec::new();
         while !self.died.has_come() {
-            let layout = self.world.layout();
+            let layout = match &self.followed {
+                Some(followed) => known_to(followed).await.unwrap_or_else(|| known.clone()),
+                None => self.world.layout(),
+            };
             if layout != known {
                 if let Err(error) = self.cluster.set_peers(&layout).await {
                     self.world.trace.wrong(format!("a layout does not hold: {error}"));
@@ -200,6 +183,14 @@ impl Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(pack);
+    }
+
+    fn saw(&self, key: u64, began: u64, ended: u64, seen: Version) {
+        self.world.trace.note(&format!(
+            "gateway {} saw {seen:?} of {key}, {began} to {ended}",
+            self.number
+        ));
+        self.histories.saw(key, began, ended, seen);
     }
 
     async fn look(&self, key: u64) -> Result<Found, Unavailable> {
@@ -267,7 +258,8 @@ impl Gateway {
         let ticket = self.histories.begin(key, began, Action::Swap(from, to));
         let (outcome, in_doubt) = self.append(append).await;
         match outcome {
-            Some(Outcome::Applied { .. }) => {
+            Some(Outcome::Applied { sequence }) => {
+                self.world.agreed.answered(sequence, operation);
                 self.histories.end(ticket, self.world.moment());
                 if to.is_some() {
                     self.world.acked.notify_waiters();
@@ -284,10 +276,11 @@ impl Gateway {
                 self.histories.forget(ticket);
                 let now = current.map(|entry| self.understand(&entry)).transpose()?;
                 let seen = now.as_ref().map(|(_, object)| object.version);
-                self.histories.saw(key, began, self.world.moment(), seen);
+                self.saw(key, began, self.world.moment(), seen);
                 Ok(Err(now))
             }
             Some(other @ Outcome::LeaseEnded { .. }) => {
+                self.has_ended.store(true, Ordering::Relaxed);
                 self.histories.forget(ticket);
                 Err(unavailable(other))
             }
@@ -323,7 +316,7 @@ impl Gateway {
             let began = self.world.moment();
             found = self.look(key).await?;
             let seen = found.as_ref().map(|(_, object)| object.version);
-            self.histories.saw(key, began, self.world.moment(), seen);
+            self.saw(key, began, self.world.moment(), seen);
         }
         let version = self.world.number();
         let Some((pack, object)) = self.pack(key, version) else {
@@ -355,7 +348,7 @@ impl Gateway {
         let began = self.world.moment();
         let mut found = self.look(key).await?;
         let seen = found.as_ref().map(|(_, object)| object.version);
-        self.histories.saw(key, began, self.world.moment(), seen);
+        self.saw(key, began, self.world.moment(), seen);
         for _ in 0..ATTEMPTS {
             if found.is_none() {
                 return Ok(());
@@ -387,8 +380,7 @@ impl Gateway {
             let pack = PackEntry::decode(&entry.value).map_err(unavailable)?;
             match self.read(key, &object, &pack).await {
                 Ok(()) => {
-                    self.histories
-                        .saw(key, began, self.world.moment(), Some(object.version));
+                    self.saw(key, began, self.world.moment(), Some(object.version));
                     return Ok(Some(object.version));
                 }
                 Err(error) => last = error,
@@ -441,6 +433,7 @@ impl Gateway {
     /// Every object at one moment, with its version.
     pub async fn list(&self, keys: u64) -> Result<Vec<Version>, Unavailable> {
         let began = self.world.moment();
+        self.ledger.read_index().await.map_err(unavailable)?;
         let mut snapshot = self.ledger.snapshot().await.map_err(unavailable)?;
         let mut listed = vec![None; keys as usize];
         loop {
@@ -458,7 +451,7 @@ impl Gateway {
         }
         let ended = self.world.moment();
         for (key, version) in listed.iter().enumerate() {
-            self.histories.saw(key as u64, began, ended, *version);
+            self.saw(key as u64, began, ended, *version);
         }
         Ok(listed)
     }

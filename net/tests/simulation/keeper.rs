@@ -99,6 +99,7 @@ impl Collector {
                 break;
             }
         }
+        // It brings the copy up to what everybody was answered for, which the snapshot rests on as well.
         let Ok(leases) = lease::all(&*gateway.ledger).await else {
             return;
         };

@@ -9,10 +9,11 @@ use engine::slots::{
 };
 use net::{Ledger, LedgerError};
 
-use crate::world::World;
+use crate::world::{MORNING_MS, World};
 
 /// The leases that a ledger knows.
 pub async fn all(ledger: &dyn Ledger) -> Result<Vec<(u64, LeaseEntry)>, LedgerError> {
+    ledger.read_index().await?;
     let mut snapshot = ledger.snapshot().await?;
     let mut leases = Vec::new();
     loop {
@@ -34,6 +35,15 @@ pub async fn all(ledger: &dyn Ledger) -> Result<Vec<(u64, LeaseEntry)>, LedgerEr
 pub async fn take(world: &Arc<World>, gateway: usize, life: u64, ledger: &dyn Ledger) -> Option<u64> {
     let holder = format!("gateway {gateway}");
     while world.gateway_life(gateway) == life {
+        if world.agreed.is_exclusive {
+            match ledger.take_lease(&holder, MORNING_MS).await {
+                Ok(lease) => return Some(lease),
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            }
+        }
         let Ok(leases) = all(ledger).await else { continue };
         let lease = leases.iter().map(|(number, _)| *number).max().unwrap_or(0) + 1;
         let write = |number, state| Write {

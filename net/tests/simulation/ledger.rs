@@ -1,18 +1,21 @@
-//! The ledger as a gateway sees it: a process elsewhere, reached over a way that loses and delays.
+//! A ledger that is a process elsewhere, as a gateway sees it: reached over a way that loses and delays.
 //!
-//! A replicated ledger takes its place behind the same trait. A call without an answer is an error; what it asked may have been done, or
+//! In most worlds the ledger that the peers keep together takes its place (`members`), behind the same trait. A call without an answer is an error; what it asked may have been done, or
 //! be done later.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::disk::Disk;
+use engine::log::LogConfig;
 use engine::slots::{Address, Append, Entry, Outcome, Sequence};
 use futures::future::BoxFuture;
-use net::ledger::LedgerStatus;
+use net::ledger::{LedgerConfig, LedgerStatus};
 use net::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
 use tokio::sync::watch;
 
-use crate::world::{LEDGER, World};
+use crate::world::{End, World, lock, small};
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,7 +38,7 @@ impl FarLedger {
         F: Future<Output = Result<T, LedgerError>> + Send,
     {
         let world = Arc::clone(&self.world);
-        let way = (self.gateway, LEDGER);
+        let way = (End::Gateway(self.gateway), End::Ledger);
         if world.gateway_life(self.gateway) != self.life {
             return Err(LedgerError::Closed);
         }
@@ -46,7 +49,7 @@ impl FarLedger {
             if !world.comes_through(way) {
                 return None;
             }
-            world.trace.step(name, &[way.0 as u64]);
+            world.trace.step(name, &[way.0.code()]);
             let done = work(ledger).await;
             tokio::time::sleep(world.delay()?).await;
             let is_same = world.ledger_life() == life && world.ledger_here().is_some();
@@ -55,7 +58,7 @@ impl FarLedger {
             }
             world
                 .trace
-                .step("ledger answers", &[way.0 as u64, u64::from(done.is_ok())]);
+                .step("ledger answers", &[way.0.code(), u64::from(done.is_ok())]);
             Some(done)
         });
         match tokio::time::timeout(PATIENCE, asked).await {
@@ -66,6 +69,36 @@ impl FarLedger {
             }
             Err(_) => Err(LedgerError::Closed),
         }
+    }
+}
+
+impl World {
+    pub fn start_ledger(self: &Arc<Self>) {
+        let disk: Arc<dyn Disk> = Arc::new(lock(&self.ledger).disk.clone());
+        let config = LedgerConfig {
+            log: small(LogConfig::ledger()),
+            segments_min: 2,
+            reserve_bytes: 64 << 10,
+            offload: self.offload(4),
+            ..LedgerConfig::new(self.random.next() | 1)
+        };
+        match LocalLedger::open(disk, Path::new("/ledger"), config) {
+            Ok((opened, _)) => {
+                let mut ledger = lock(&self.ledger);
+                ledger.life += 1;
+                ledger.ledger = Some(opened);
+            }
+            Err(error) => self.trace.wrong(format!("the ledger does not start: {error}")),
+        }
+    }
+
+    pub fn crash_ledger(&self) {
+        let choice = self.crash_choice();
+        let mut ledger = lock(&self.ledger);
+        ledger.disk = ledger.disk.crashed(choice);
+        let gone = ledger.ledger.take();
+        drop(ledger);
+        drop(gone);
     }
 }
 

@@ -72,6 +72,7 @@ async fn simulate(seed: u64, steps: u64, shown: bool) -> Outcome {
     {
         world.trace.wrong(why);
     }
+    world.end();
     Outcome {
         verdict: world.trace.verdict(),
         hash,
@@ -84,6 +85,11 @@ async fn simulate(seed: u64, steps: u64, shown: bool) -> Outcome {
 async fn come_back(fleet: &Arc<Fleet>) {
     let world = &fleet.world;
     let began = Instant::now();
+    if world.agreed.is_exclusive {
+        // Whoever was started last may write.
+        fleet.crash(0);
+        fleet.start(0).await;
+    }
     let mut lacks = None;
     while began.elapsed() < WHOLE_WITHIN {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -104,6 +110,10 @@ async fn come_back(fleet: &Arc<Fleet>) {
     tokio::time::sleep(NOTICED_WITHIN).await;
     let gateways = world.gateways().len();
     for number in 0..gateways {
+        if world.agreed.is_exclusive {
+            fleet.crash(number);
+            fleet.start(number).await;
+        }
         let Some(gateway) = fleet.gateway(number) else {
             world
                 .trace
@@ -125,5 +135,11 @@ async fn come_back(fleet: &Arc<Fleet>) {
                 )),
             }
         }
+    }
+    if let Some(followed) = fleet.gateway(0).and_then(|gateway| gateway.followed.clone()) {
+        if let Err(why) = world.agree(&followed).await {
+            world.trace.wrong(why);
+        }
+        world.check_answers();
     }
 }

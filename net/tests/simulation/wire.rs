@@ -1,4 +1,4 @@
-//! The way between gateways and storage peers, and what goes wrong on it: loss, delay, order, requests that come twice, cut ways, and
+//! The ways between gateways and storage peers, and what goes wrong on them: loss, delay, order, requests that come twice, cut ways, and
 //! peers that lie.
 
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use net::peer::{Answer, Call, CallError, PeerId, Refusal, Reply, Request, Servic
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::world::{Conduct, World};
+use crate::world::{Conduct, End, World};
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The calls of one start of a gateway.
+/// The calls of one start of a gateway or a peer.
 pub struct Wire {
     pub world: Arc<World>,
-    pub gateway: usize,
+    pub caller: End,
     pub life: u64,
 }
 
@@ -77,8 +77,13 @@ fn twist(conduct: Conduct, asked: &Request, mut reply: Reply) -> Reply {
 
 impl Wire {
     /// Brings a request to a peer and its answer back; none if either got lost.
-    async fn deliver(world: Arc<World>, way: (usize, usize), call: Call) -> Option<Result<Reply, CallError>> {
-        let (gateway, number) = way;
+    async fn deliver(
+        world: Arc<World>,
+        caller: End,
+        number: usize,
+        call: Call,
+    ) -> Option<Result<Reply, CallError>> {
+        let way = (caller, End::Peer(number));
         let peer = world.peer_ids[number];
         tokio::time::sleep(world.delay()?).await;
         if !world.comes_through(way) {
@@ -96,7 +101,7 @@ impl Wire {
         };
         world
             .trace
-            .step(name, &[gateway as u64, number as u64, call.body.len() as u64]);
+            .step(name, &[caller.code(), number as u64, call.body.len() as u64]);
         if conduct == Conduct::Slow {
             tokio::time::sleep(world.random.ms(500, 6_000)).await;
         }
@@ -114,11 +119,7 @@ impl Wire {
             request,
             body,
         };
-        let reply = twist(
-            conduct,
-            &asked,
-            node.answer(world.gateway_ids[gateway], answering).await,
-        );
+        let reply = twist(conduct, &asked, node.answer(world.id_of(caller), answering).await);
         drop(node);
         let head = encode_answer(&reply.answer);
         tokio::time::sleep(world.delay()?).await;
@@ -130,10 +131,9 @@ impl Wire {
         if !world.comes_through(way) {
             return None;
         }
-        world.trace.step(
-            "answer",
-            &[gateway as u64, number as u64, reply.body.len() as u64],
-        );
+        world
+            .trace
+            .step("answer", &[caller.code(), number as u64, reply.body.len() as u64]);
         let body = reply.body;
         let answer = decode_answer(&head, body.len());
         Some(answer.map(|answer| Reply { answer, body }).map_err(|_| {
@@ -147,14 +147,13 @@ impl Wire {
         let Some(number) = world.peer_ids.iter().position(|known| *known == peer) else {
             return Err(CallError::NoAddress(peer));
         };
-        if world.gateway_life(self.gateway) != self.life {
+        if world.life_of(self.caller) != self.life {
             let why = "the caller is gone".to_owned();
             return Err(CallError::Unreachable { peer, why });
         }
-        let way = (self.gateway, number);
         if !world.is_calm() && world.random.chance(10) {
             // The same once more, as a path that repeats packets would have it: whoever answers must not mind.
-            let again = Self::deliver(Arc::clone(world), way, call.clone());
+            let again = Self::deliver(Arc::clone(world), self.caller, number, call.clone());
             let after = world.random.ms(0, 3_000);
             tokio::spawn(async move {
                 tokio::time::sleep(after).await;
@@ -162,7 +161,7 @@ impl Wire {
             });
         }
         let (sender, answer) = oneshot::channel();
-        let delivered = Self::deliver(Arc::clone(world), way, call);
+        let delivered = Self::deliver(Arc::clone(world), self.caller, number, call);
         let task = tokio::spawn(async move {
             if let Some(reply) = delivered.await {
                 let _ = sender.send(reply);

@@ -1,23 +1,25 @@
-//! The world of one run: storage peers on simulated disks, the ledger's process, and what lies between them and the gateways.
+//! The world of one run: storage peers on simulated disks, the ledger among them or in a process of its own, and what lies between them and
+//! the gateways.
 //!
 //! It decides no fault; `faults` does. Nothing in it survives a crash but the disks.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use engine::disk::{CrashChoice, Disk, SimDisk};
+use engine::disk::{CrashChoice, SimDisk};
 use engine::log::LogConfig;
 use engine::pack::Code;
 use net::cluster::{PeerConfig, Standing};
-use net::ledger::LedgerConfig;
+use net::ledger::Member;
 use net::peer::{PeerId, PeerKey};
-use net::{Directory, DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
+use net::{DriveConfig, DrivesConfig, LocalLedger, Node, NodeConfig, Offload};
 use scopes::{Wallet, Window};
 use tokio::sync::Notify;
 
+use crate::members::{Agreed, watch};
 use crate::random::Random;
 use crate::trace::Trace;
 
@@ -47,7 +49,9 @@ pub enum Conduct {
 pub struct Peer {
     pub disk: SimDisk,
     pub node: Option<Arc<Node>>,
-    /// Which start of it this is.
+    /// Its part in the ledger.
+    pub member: Option<Arc<Member>>,
+    /// A number of each start of it, and of each time between two.
     pub life: u64,
     pub conduct: Conduct,
     /// By how much its clock is off.
@@ -61,9 +65,28 @@ pub struct Ledger {
     pub life: u64,
 }
 
-/// The two ends of a way; the ledger's end is [`LEDGER`].
-pub type Way = (usize, usize);
-pub const LEDGER: usize = usize::MAX;
+/// One end of a way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    Gateway(usize),
+    Peer(usize),
+    /// The process of a ledger that has one.
+    Ledger,
+}
+
+impl End {
+    /// For the trace.
+    pub fn code(self) -> u64 {
+        match self {
+            Self::Gateway(number) => number as u64,
+            Self::Peer(number) => 100 + number as u64,
+            Self::Ledger => 999,
+        }
+    }
+}
+
+/// Who calls whom.
+pub type Way = (End, End);
 
 pub struct World {
     pub random: Random,
@@ -72,12 +95,15 @@ pub struct World {
     /// How many peers fail together.
     pub per_site: usize,
     pub peers: Mutex<Vec<Peer>>,
-    /// How each of them stands; none while it has not joined. Every gateway follows it.
-    pub members: Mutex<Vec<Option<Standing>>>,
+    /// How each of them is to stand; none while it has not joined.
+    pub standings: Mutex<Vec<Option<Standing>>>,
     /// What the peers and the gateways are called.
     pub peer_ids: Vec<PeerId>,
     pub gateway_ids: Vec<PeerId>,
+    /// The ledger's process, where the peers do not keep it together.
     pub ledger: Mutex<Ledger>,
+    /// The ledger that the peers keep together.
+    pub agreed: Agreed,
     /// Ways on which nothing comes through.
     pub cut: Mutex<BTreeSet<Way>>,
     /// Of 1000 messages, how many get lost, and how many come late.
@@ -95,7 +121,7 @@ pub struct World {
     moments: AtomicU64,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -133,7 +159,7 @@ pub fn window() -> Window {
     }
 }
 
-fn small(log: LogConfig) -> LogConfig {
+pub fn small(log: LogConfig) -> LogConfig {
     LogConfig {
         segment_bytes: 96 << 10,
         preallocate_bytes: 16 << 10,
@@ -164,7 +190,7 @@ impl World {
             code,
             per_site: 1 + usize::from(sites_of_two),
             peers: Mutex::new(Vec::new()),
-            members: Mutex::new(vec![Some(Standing::Active); peers as usize]),
+            standings: Mutex::new(vec![Some(Standing::Active); peers as usize]),
             peer_ids: (0..peers as usize).map(peer_id).collect(),
             gateway_ids: (0..gateways).map(gateway_id).collect(),
             ledger: Mutex::new(Ledger {
@@ -172,6 +198,7 @@ impl World {
                 ledger: None,
                 life: 0,
             }),
+            agreed: Agreed::new(&random, peers as usize, gateways),
             cut: Mutex::default(),
             lossy: AtomicU64::new(random.below(4) * 5),
             late: AtomicU64::new(random.below(4) * 10),
@@ -185,23 +212,33 @@ impl World {
         });
         world.trace.step(
             "world",
-            &[peers, u64::from(data), u64::from(parity), gateways as u64],
+            &[
+                peers,
+                u64::from(data),
+                u64::from(parity),
+                gateways as u64,
+                world.agreed.members_max as u64,
+            ],
         );
         if world.per_site == 1 && peers as usize > code.shards() + 1 && world.random.chance(500) {
-            lock(&world.members)[peers as usize - 1] = None;
+            lock(&world.standings)[peers as usize - 1] = None;
         }
-        world.start_ledger();
+        if !world.is_replicated() {
+            world.start_ledger();
+        }
         for number in 0..peers as usize {
             let disk = SimDisk::unrecorded(world.random.next());
             lock(&world.peers).push(Peer {
                 disk,
                 node: None,
+                member: None,
                 life: 0,
                 conduct: Conduct::Honest,
                 skew_ms: Arc::new(AtomicU64::new(0)),
             });
             world.start_peer(number, true).await;
         }
+        tokio::spawn(watch(Arc::downgrade(&world)));
         world
     }
 
@@ -221,14 +258,14 @@ impl World {
         lock(&self.gateways)
     }
 
-    pub fn members(&self) -> MutexGuard<'_, Vec<Option<Standing>>> {
-        lock(&self.members)
+    pub fn standings(&self) -> MutexGuard<'_, Vec<Option<Standing>>> {
+        lock(&self.standings)
     }
 
     /// The layout of now.
     pub fn layout(&self) -> Vec<PeerConfig> {
-        let members = self.members();
-        let standing = members
+        let standings = self.standings();
+        let standing = standings
             .iter()
             .enumerate()
             .filter_map(|(peer, standing)| Some((peer, (*standing)?)));
@@ -251,6 +288,32 @@ impl World {
     /// Which start of this gateway runs; 0 while none does.
     pub fn gateway_life(&self, number: usize) -> u64 {
         self.gateways()[number]
+    }
+
+    /// Which start of a gateway or a peer runs.
+    pub fn life_of(&self, end: End) -> u64 {
+        match end {
+            End::Gateway(number) => self.gateway_life(number),
+            End::Peer(number) => self.peers()[number].life,
+            End::Ledger => self.ledger_life(),
+        }
+    }
+
+    /// What a gateway or a peer is called.
+    pub fn id_of(&self, end: End) -> PeerId {
+        match end {
+            End::Gateway(number) => self.gateway_ids[number],
+            End::Peer(number) => self.peer_ids[number],
+            End::Ledger => unreachable!("the ledger's process calls nobody"),
+        }
+    }
+
+    /// Ends all processes: they hold the world, which holds them.
+    pub fn end(&self) {
+        let peers = std::mem::take(&mut *self.peers());
+        drop(peers);
+        drop(lock(&self.ledger).ledger.take());
+        self.agreed.end();
     }
 
     /// A number that was not given before.
@@ -291,7 +354,7 @@ impl World {
     }
 
     /// Where flushers and readers of this world work: on the world's only thread, each piece of work for a while.
-    fn offload(self: &Arc<Self>, most_ms: u64) -> Offload {
+    pub fn offload(self: &Arc<Self>, most_ms: u64) -> Offload {
         let world = Arc::downgrade(self);
         Offload::Tasks(Arc::new(move || {
             let Some(world) = world.upgrade() else {
@@ -306,7 +369,7 @@ impl World {
         }))
     }
 
-    fn fresh_log_id(self: &Arc<Self>) -> net::FreshLogId {
+    pub fn fresh_log_id(self: &Arc<Self>) -> net::FreshLogId {
         let world = Arc::downgrade(self);
         Arc::new(move || world.upgrade().map_or(1, |world| world.random.next() | 1))
     }
@@ -322,12 +385,13 @@ impl World {
     }
 
     pub async fn start_peer(self: &Arc<Self>, number: usize, create: bool) {
-        let (disk, skew) = {
+        let (disk, skew, life) = {
             let mut peers = self.peers();
             let peer = &mut peers[number];
             peer.life += 1;
-            (peer.disk.clone(), Arc::clone(&peer.skew_ms))
+            (peer.disk.clone(), Arc::clone(&peer.skew_ms), peer.life)
         };
+        let directory = self.directory(&disk);
         let dir = drive_dir();
         let drives = DrivesConfig {
             id_seed: seed_of(number),
@@ -335,13 +399,19 @@ impl World {
         };
         let config = NodeConfig {
             drives,
-            directory: Arc::new(Directory::of_gateways(self.gateway_ids.iter().copied().collect())),
+            directory: Arc::clone(&directory),
             now_ms: Arc::new(move || MORNING_MS.wrapping_add(skew.load(Ordering::Relaxed))),
         };
-        match Node::open(Arc::new(disk), config).await {
-            Ok(node) => self.peers()[number].node = Some(node),
-            Err(error) => self.trace.wrong(format!("peer {number} does not start: {error}")),
-        }
+        let node = match Node::open(Arc::new(disk.clone()), config).await {
+            Ok(node) => node,
+            Err(error) => return self.trace.wrong(format!("peer {number} does not start: {error}")),
+        };
+        let member = match self.is_replicated() {
+            true => self.open_member(number, life, &node, disk, directory).await,
+            false => None,
+        };
+        let mut peers = self.peers();
+        (peers[number].node, peers[number].member) = (Some(node), member);
     }
 
     pub fn crash_choice(&self) -> CrashChoice {
@@ -357,37 +427,10 @@ impl World {
         let mut peers = self.peers();
         let peer = &mut peers[number];
         peer.disk = peer.disk.crashed(choice);
-        let node = peer.node.take();
+        peer.life += 1;
+        let gone = (peer.node.take(), peer.member.take());
         drop(peers);
         // What is still in its tasks works on the disk of before, which nobody sees any more.
-        drop(node);
-    }
-
-    pub fn start_ledger(self: &Arc<Self>) {
-        let disk: Arc<dyn Disk> = Arc::new(lock(&self.ledger).disk.clone());
-        let config = LedgerConfig {
-            log: small(LogConfig::ledger()),
-            segments_min: 2,
-            reserve_bytes: 64 << 10,
-            offload: self.offload(4),
-            ..LedgerConfig::new(self.random.next() | 1)
-        };
-        match LocalLedger::open(disk, Path::new("/ledger"), config) {
-            Ok((opened, _)) => {
-                let mut ledger = lock(&self.ledger);
-                ledger.life += 1;
-                ledger.ledger = Some(opened);
-            }
-            Err(error) => self.trace.wrong(format!("the ledger does not start: {error}")),
-        }
-    }
-
-    pub fn crash_ledger(&self) {
-        let choice = self.crash_choice();
-        let mut ledger = lock(&self.ledger);
-        ledger.disk = ledger.disk.crashed(choice);
-        let gone = ledger.ledger.take();
-        drop(ledger);
         drop(gone);
     }
 }
