@@ -206,7 +206,7 @@ impl FollowedLedger {
         };
         // Whoever began to wait before and did not come to the end waits anew.
         let interrupted = self.inner.replica.note_waiting()?;
-        let (reply, tries) = self.inner.ask_counted(&call, PATIENCE).await?;
+        let (reply, tries, _) = self.inner.ask_counted(&call, PATIENCE).await?;
         let LedgerReply::Lease { number, other_holder } = reply else {
             return Err(LedgerError::Unreachable);
         };
@@ -279,18 +279,18 @@ impl Inner {
 
     /// Asks whoever leads until one answers. What was asked must have one effect however often it is.
     async fn ask_leader(&self, call: &LedgerCall, patience: Duration) -> Result<LedgerReply, LedgerError> {
-        self.ask_counted(call, patience).await.map(|(reply, _)| reply)
+        self.ask_counted(call, patience).await.map(|(reply, ..)| reply)
     }
 
-    /// The same, and how many times somebody was asked.
+    /// The same, how many times somebody was asked, and whether one of these may yet be carried out because nobody said what became of it.
     async fn ask_counted(
         &self,
         call: &LedgerCall,
         patience: Duration,
-    ) -> Result<(LedgerReply, u32), LedgerError> {
+    ) -> Result<(LedgerReply, u32, bool), LedgerError> {
         let trying = async {
             let mut turn = 0usize;
-            let mut tries = 0u32;
+            let (mut tries, mut is_open) = (0u32, false);
             loop {
                 let next = self.members().next(turn);
                 let Some(member) = next else {
@@ -302,7 +302,7 @@ impl Inner {
                 match ask(&self.transport, member, call, ANSWER_PATIENCE).await {
                     Ok(reply) => {
                         self.members().leader = Some(member);
-                        return (reply, tries);
+                        return (reply, tries, is_open);
                     }
                     Err(AskError::Member(LedgerRefusal::NotLeader { leader })) => {
                         let known = leader.filter(|leader| *leader != member);
@@ -319,6 +319,7 @@ impl Inner {
                     Err(AskError::Member(LedgerRefusal::Busy)) => tokio::time::sleep(REST).await,
                     Err(why) => {
                         tracing::debug!(%member, %why, "a member of the ledger does not answer");
+                        is_open = true;
                         self.members().lost(member);
                         tokio::time::sleep(REST / 4).await;
                     }
@@ -409,11 +410,21 @@ async fn send(weak: std::sync::Weak<Inner>, mut waiting: mpsc::Receiver<Waiting>
 async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
     let appends = batch.iter().map(|waiting| waiting.append.clone()).collect();
     let call = LedgerCall::Append { urgent, appends };
-    match inner.ask_leader(&call, PATIENCE).await {
-        Ok(LedgerReply::Outcomes(outcomes)) if outcomes.len() == batch.len() => {
+    match inner.ask_counted(&call, PATIENCE).await {
+        Ok((LedgerReply::Outcomes(outcomes), _, is_open)) if outcomes.len() == batch.len() => {
             for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+                // One that is refused now may be applied when an earlier call arrives.
+                let is_refused = matches!(
+                    &outcome,
+                    AppendReply::Full | AppendReply::Decided(Outcome::Conflict { .. })
+                );
+                let known = if is_open && is_refused {
+                    Err(LedgerError::Unreachable)
+                } else {
+                    Ok(outcome)
+                };
                 // Whoever no longer waits is no error.
-                let _ = waiting.reply.send(Ok(outcome));
+                let _ = waiting.reply.send(known);
             }
         }
         other => {

@@ -151,7 +151,9 @@ impl Wire {
             let why = "the caller is gone".to_owned();
             return Err(CallError::Unreachable { peer, why });
         }
-        if !world.is_calm() && world.random.chance(10) {
+        // What asks the ledger to append is no call that may come twice by itself, and QUIC brings none twice.
+        let may_repeat = call.request != Request::Ledger;
+        if may_repeat && !world.is_calm() && world.random.chance(10) {
             // The same once more, as a path that repeats packets would have it: whoever answers must not mind.
             let again = Self::deliver(Arc::clone(world), self.caller, number, call.clone());
             let after = world.random.ms(0, 3_000);
