@@ -81,6 +81,16 @@ fn names_are_durable_only_after_their_directory_is_synced() {
 }
 
 #[test]
+fn what_a_directory_holds_that_was_removed_and_made_again_stays_when_the_removal_becomes_durable() {
+    let disk = SimDisk::unrecorded(10);
+    drop(disk_with_file(&disk));
+    disk.remove_dir_all(Path::new("/d")).unwrap();
+    drop(disk_with_file(&disk));
+    disk.sync_dir(Path::new("/")).unwrap();
+    assert!(disk.crashed(CrashChoice::DropAll).exists(&path("a")));
+}
+
+#[test]
 fn a_sync_after_a_failed_one_does_not_save_what_the_failed_one_lost() {
     let disk = SimDisk::new(4);
     let file = disk_with_file(&disk);

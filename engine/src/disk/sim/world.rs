@@ -362,6 +362,8 @@ fn name_of(op: &Op) -> &Path {
 fn touches(op: &Op, dir: &Path) -> bool {
     match op {
         Op::Rename { from, to } => from.parent() == Some(dir) || to.parent() == Some(dir),
+        // Of a directory that was removed and made again, what it holds now is durable only behind its removal.
+        Op::RemoveDir { dir: removed } => removed == dir || removed.parent() == Some(dir),
         other => name_of(other).parent() == Some(dir),
     }
 }
