@@ -154,11 +154,14 @@ impl World {
         };
         let mut opened = Member::open(Arc::new(disk.clone()), config.clone()).await;
         if let Err(error) = &opened
-            && error.to_string().contains("injected")
+            && ["injected", "no storage space"]
+                .iter()
+                .any(|why| error.to_string().contains(why))
         {
             // The process ends, and is started again once its disk is well.
             self.trace.step("member does not start", &[number as u64]);
             disk.heal();
+            disk.set_capacity(1 << 40);
             opened = Member::open(Arc::new(disk), config).await;
         }
         let member = match opened {
@@ -195,7 +198,16 @@ impl World {
             offload: self.offload(4),
             sizes: self.sizes(),
         };
-        let ledger = match FollowedLedger::open(Arc::new(disk), config).await {
+        let mut opened = FollowedLedger::open(Arc::new(disk.clone()), config.clone()).await;
+        if let Err(error) = &opened
+            && error.to_string().contains("no storage space")
+        {
+            // The process ends, and is started again once there is room.
+            self.trace.step("copy does not open", &[gateway as u64]);
+            disk.heal();
+            opened = FollowedLedger::open(Arc::new(disk), config).await;
+        }
+        let ledger = match opened {
             Ok(ledger) => ledger,
             Err(error) => {
                 let what = format!("gateway {gateway} does not open its copy of the ledger: {error}");

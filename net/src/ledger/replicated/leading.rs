@@ -4,11 +4,15 @@
 //! more. Invariant: whoever waits for what only a leader brings about stops waiting when this member leads no more.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::ServerState;
+use tokio::sync::{Notify, watch};
 
 use super::super::wire::LedgerRefusal;
 use super::member::RaftOf;
+use super::raft::LogId;
 
 /// The term in which this member leads, as far as it knows.
 pub(super) fn term_led(raft: &RaftOf) -> Option<u64> {
@@ -25,6 +29,38 @@ pub(super) async fn deposed(raft: &RaftOf, term: u64) {
     let _ = metrics
         .wait_for(|now| now.state != ServerState::Leader || now.vote.leader_id.term != term)
         .await;
+}
+
+/// How far this member has applied. Whoever waits for an entry hears of it in the order in which they began to; those who wait for openraft's word
+/// hear of it in an order that tokio draws.
+#[derive(Clone)]
+pub(super) struct Progress {
+    pub(super) applied: watch::Receiver<Option<LogId>>,
+    pub(super) moved: Arc<Notify>,
+}
+
+impl Progress {
+    async fn reached(&self, upto: Option<LogId>) {
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            if *self.applied.borrow() >= upto {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+/// How long it may take to apply what is agreed on, before somebody else is asked.
+const APPLY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Returns once more than half of the members have confirmed that this one leads, and it has applied what was agreed on before.
+pub(super) async fn confirmed(raft: &RaftOf, progress: &Progress) -> Result<(), LedgerRefusal> {
+    let read = raft.get_read_log_id().await;
+    let (upto, _) = read.map_err(|_| not_leader(raft))?;
+    let applied = tokio::time::timeout(APPLY_PATIENCE, progress.reached(upto));
+    applied.await.map_err(|_| not_leader(raft))
 }
 
 /// Waits for `work`, which only a leader does, for as long as this member leads.

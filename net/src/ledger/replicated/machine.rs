@@ -11,7 +11,7 @@ use openraft::storage::RaftStateMachine;
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError, StoredMembership,
 };
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use super::super::LedgerError;
 use super::super::apply::{Agreed, Change};
@@ -19,6 +19,7 @@ use super::super::replica::Replica;
 use super::super::transfer::{Incoming, Outgoing};
 use super::agreement::Held;
 use super::codec;
+use super::leading::Progress;
 use super::raft::{Entry, LogId, Raft, StorageError, Voter};
 
 type Members = StoredMembership<u64, Voter>;
@@ -63,6 +64,7 @@ pub(super) struct Machine {
     replica: Arc<Replica>,
     applied: Arc<Mutex<Applied>>,
     told: watch::Sender<Option<LogId>>,
+    moved: Arc<Notify>,
     held: watch::Sender<Held>,
 }
 
@@ -75,6 +77,7 @@ impl Machine {
         };
         Ok(Self {
             told: watch::Sender::new(applied.id),
+            moved: Arc::default(),
             held: watch::Sender::new(Held {
                 upto: applied.id,
                 has_failed: false,
@@ -85,8 +88,11 @@ impl Machine {
     }
 
     /// Follows the newest entry that was applied.
-    pub(super) fn applied(&self) -> watch::Receiver<Option<LogId>> {
-        self.told.subscribe()
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            applied: self.told.subscribe(),
+            moved: Arc::clone(&self.moved),
+        }
     }
 
     /// Follows what the copy holds.
@@ -96,6 +102,7 @@ impl Machine {
 
     fn tell(&self, upto: Option<LogId>) {
         self.told.send_replace(upto);
+        self.moved.notify_waiters();
         self.held.send_modify(|held| held.upto = upto);
     }
 

@@ -21,7 +21,7 @@ use super::agreement::{Agreement, AgreementOpenError};
 use super::aside::Aside;
 use super::candidacy::{self, Candidacy};
 use super::chance::with_seed;
-use super::leading::not_leader;
+use super::leading::{Progress, confirmed, not_leader};
 use super::machine::Machine;
 use super::network::{Network, TellReply, Told};
 use super::propose::{Desk, Proposal};
@@ -97,6 +97,7 @@ pub enum MemberOpenError {
 pub struct Member {
     pub(super) own: PeerId,
     pub(super) raft: RaftOf,
+    pub(super) progress: Progress,
     aside: Arc<Aside>,
     candidacy: Arc<Candidacy>,
     pub(super) replica: Arc<Replica>,
@@ -159,7 +160,7 @@ impl Member {
             transport: Arc::clone(&config.transport),
             replica: Arc::clone(&replica),
         };
-        let applied = machine.applied();
+        let progress = machine.progress();
         agreement.set_copy(machine.holds());
         let starting = RaftOf::new(
             own,
@@ -177,7 +178,7 @@ impl Member {
             raft.clone(),
             Arc::clone(&replica),
             agreement.clone(),
-            applied,
+            progress.clone(),
             Arc::clone(&aside),
         );
         tokio::spawn(desk.run(waiting));
@@ -194,6 +195,7 @@ impl Member {
             own: config.peer,
             beside: [tokio::spawn(upkeep), tokio::spawn(watch)],
             raft,
+            progress,
             aside,
             candidacy,
             replica,
@@ -429,8 +431,7 @@ impl Member {
 
     pub(super) async fn read_index(&self) -> Result<LedgerReply, LedgerRefusal> {
         self.not_aside()?;
-        let read = self.raft.ensure_linearizable().await;
-        read.map_err(|_| not_leader(&self.raft))?;
+        confirmed(&self.raft, &self.progress).await?;
         Ok(LedgerReply::Index {
             lineage: self.replica.lineage(),
             sequence: self.replica.copy().position(),

@@ -78,7 +78,7 @@ impl Member {
 
     pub(super) async fn peers(&self) -> Result<LedgerReply, LedgerRefusal> {
         self.not_aside()?;
-        self.sharing.leads(&self.raft).await?;
+        self.sharing.leads(&self.raft, &self.progress).await?;
         Ok(LedgerReply::Peers(self.known_peers().await?))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use engine::codec::Writer;
 use engine::slots::{Append, AppliedAppend, Decision, Outcome, Sequence, Write};
 use openraft::raft::ClientWriteResult;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::super::Ledger;
 use super::super::apply::Leader;
@@ -21,9 +21,9 @@ use super::super::wire::{AppendReply, LedgerRefusal};
 use super::agreement::Agreement;
 use super::aside::{Aside, Why};
 use super::codec::{APPENDS_MAX, COMMAND_BYTES_MAX};
-use super::leading::{deposed, not_leader, term_led};
+use super::leading::{Progress, confirmed, deposed, not_leader, term_led};
 use super::member::RaftOf;
-use super::raft::{Command, LogId, Raft};
+use super::raft::{Command, Raft};
 use crate::peer::PeerId;
 
 /// Bytes of appends in one entry, unless one alone is longer.
@@ -116,7 +116,7 @@ pub(super) struct Desk {
     raft: RaftOf,
     replica: Arc<Replica>,
     agreement: Agreement,
-    applied: watch::Receiver<Option<LogId>>,
+    progress: Progress,
     aside: Arc<Aside>,
     leading: Option<Leader>,
     /// The newest sequence that was decided.
@@ -130,7 +130,7 @@ impl Desk {
         raft: RaftOf,
         replica: Arc<Replica>,
         agreement: Agreement,
-        applied: watch::Receiver<Option<LogId>>,
+        progress: Progress,
         aside: Arc<Aside>,
     ) -> Self {
         Self {
@@ -138,7 +138,7 @@ impl Desk {
             raft,
             replica,
             agreement,
-            applied,
+            progress,
             aside,
             leading: None,
             decided: Sequence(0),
@@ -174,7 +174,7 @@ impl Desk {
             term: term_led(&self.raft)?,
             member: self.own,
         };
-        let applied = (*self.applied.borrow())?.leader_id;
+        let applied = (*self.progress.applied.borrow())?.leader_id;
         ((applied.term, applied.node_id) == (leader.term, leader.member)).then_some(leader)
     }
 
@@ -280,8 +280,8 @@ impl Desk {
             match self.under_way.back_mut() {
                 Some(last) => last.waiting.extend(waiting),
                 // Nothing that is agreed on will say that this member still leads: it is asked.
-                None => match self.raft.ensure_linearizable().await {
-                    Ok(_) => self.answer(waiting).await,
+                None => match confirmed(&self.raft, &self.progress).await {
+                    Ok(()) => self.answer(waiting).await,
                     Err(_) => {
                         self.leading = None;
                         let refusal = self.not_leader();

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::super::wire::LedgerRefusal;
-use super::leading::{not_leader, term_led};
+use super::leading::{Progress, confirmed, not_leader, term_led};
 use super::member::RaftOf;
 
 /// The members are asked at most so often.
@@ -32,7 +32,7 @@ pub(super) struct Sharing(Mutex<State>);
 
 impl Sharing {
     /// Returns once this member has led after the call began, and has applied what was agreed on before it.
-    pub(super) async fn leads(self: &Arc<Self>, raft: &RaftOf) -> Answer {
+    pub(super) async fn leads(self: &Arc<Self>, raft: &RaftOf, progress: &Progress) -> Answer {
         // Nobody waits for a turn at a member that only refers to another.
         term_led(raft).ok_or_else(|| not_leader(raft))?;
         let (asker, answer) = oneshot::channel();
@@ -42,17 +42,16 @@ impl Sharing {
             !std::mem::replace(&mut state.is_asking, true)
         };
         if begins {
-            tokio::spawn(Arc::clone(self).ask(raft.clone()));
+            tokio::spawn(Arc::clone(self).ask(raft.clone(), progress.clone()));
         }
         answer.await.unwrap_or(Err(LedgerRefusal::Failed))
     }
 
-    async fn ask(self: Arc<Self>, raft: RaftOf) {
+    async fn ask(self: Arc<Self>, raft: RaftOf, progress: Progress) {
         while let Some(due) = self.due() {
             tokio::time::sleep_until(due).await;
             let askers = self.take();
-            let led = raft.ensure_linearizable().await;
-            let answer = led.map(|_| ()).map_err(|_| not_leader(&raft));
+            let answer = confirmed(&raft, &progress).await;
             for asker in askers {
                 // Whoever no longer waits is no error.
                 let _ = asker.send(answer);
