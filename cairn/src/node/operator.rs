@@ -16,7 +16,7 @@ use super::{NodeSettings, open_records};
 use crate::data_dir::DataDir;
 use crate::exit::Failure;
 use crate::key_store::peer_key;
-use crate::operator::records::{audited_json, operation_id, unshowable};
+use crate::operator::records::{audited_json, operation_id, shown, unshowable};
 use crate::operator::{ErrorCode, Operate, OperatorError, S3Stream};
 use crate::request::{OnStep, RecordQuery, Request};
 
@@ -156,12 +156,7 @@ fn show(reader: &activity::ActivityReader, record_id: &str) -> Result<Value, Ope
     let verified = receipt(reader, record_id)?
         .verify(Some(reader.key()))
         .map_err(unshowable)?;
-    Ok(json!({
-        "record": serde_json::to_value(&verified.record).map_err(unshowable)?,
-        "index": verified.index,
-        "tree_size": verified.tree_size,
-        "log_key": verified.key.to_string(),
-    }))
+    shown(&verified)
 }
 
 /// The most records one answer holds.

@@ -1,6 +1,6 @@
 //! The activity log, as its owner reads it.
 
-use activity::{ActivityReader, AuditError, AuditReport, OperationId, Receipt};
+use activity::{ActivityReader, AuditError, AuditReport, OperationId, Receipt, Verified};
 use s3_gateway::operations;
 use s3_gateway::session::{ActivityQuery, SessionError};
 use serde_json::{Value, json};
@@ -48,6 +48,11 @@ pub(super) async fn show(
     let verified = Receipt::parse(text.as_bytes())
         .and_then(|receipt| receipt.verify(Some(runtime.recorder.reader().key())))
         .map_err(unshowable)?;
+    shown(&verified)
+}
+
+/// What `activity show` says of a record whose receipt holds.
+pub(crate) fn shown(verified: &Verified) -> Result<Value, OperatorError> {
     Ok(json!({
         "record": serde_json::to_value(&verified.record).map_err(unshowable)?,
         "index": verified.index,
