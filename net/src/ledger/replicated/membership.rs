@@ -2,7 +2,8 @@
 //!
 //! Invariants: a ledger is begun once; a peer votes only after it has everything; what was begun to be changed is carried on whoever waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::slots::{Sequence, Write};
@@ -83,13 +84,14 @@ impl Member {
     }
 
     /// Who the members are, as the leader says: others may have been members once.
-    pub(super) async fn members(&self) -> Result<LedgerReply, LedgerRefusal> {
+    pub(super) async fn members(self: &Arc<Self>) -> Result<LedgerReply, LedgerRefusal> {
         self.read_index().await?;
         let metrics = self.raft.metrics().borrow().clone();
         let membership = metrics.membership_config.membership();
         let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
         // While one membership gives way to another neither is told: whoever asks for one asks again.
-        if membership.get_joint_config().len() > 1 {
+        if let [_, next, ..] = membership.get_joint_config().as_slice() {
+            tokio::spawn(Arc::clone(self).finish_change(next.clone()));
             return Err(LedgerRefusal::Busy);
         }
         Ok(LedgerReply::Members {
@@ -97,6 +99,18 @@ impl Member {
             voters: membership.voter_ids().filter_map(peer).collect(),
             learners: membership.learner_ids().filter_map(peer).collect(),
         })
+    }
+
+    /// Carries a change to its end that the leader which began it did not: nobody else would, for who the members are is not told before.
+    async fn finish_change(self: Arc<Self>, next: BTreeSet<u64>) {
+        // One that is under way ends by itself.
+        let Ok(_alone) = self.changing.try_lock() else {
+            return;
+        };
+        let changing = self.raft.change_membership(next, false);
+        if let Ok(Err(error)) = while_leading(&self.raft, changing).await {
+            tracing::warn!(%error, "a change of the ledger's members was not carried to its end");
+        }
     }
 
     /// Has a peer follow, and waits until it has everything up to the entry that says so. By openraft's own waiting one that lacks a few
@@ -143,7 +157,7 @@ impl Member {
                 learnt.map_err(|_| LedgerRefusal::Busy)???;
             }
         }
-        let ids: std::collections::BTreeSet<u64> = wanted.into_keys().collect();
+        let ids: BTreeSet<u64> = wanted.into_keys().collect();
         let changing = self.raft.change_membership(ids, false);
         let changed = while_leading(&self.raft, changing).await?;
         changed.map_err(|_| not_leader(&self.raft))?;
