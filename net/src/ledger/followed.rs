@@ -261,8 +261,7 @@ impl FollowedLedger {
                     } => self.inner.applied(entry.sequence).await?,
                     // What was removed says no sequence, and this copy may show it yet.
                     Outcome::Conflict { current: None, .. } => {
-                        let index = self.inner.reading.index(&self.inner).await?;
-                        self.inner.applied(index).await?;
+                        self.inner.caught_up().await?;
                     }
                     _ => {}
                 }
@@ -418,11 +417,9 @@ async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
                     &outcome,
                     AppendReply::Full | AppendReply::Decided(Outcome::Conflict { .. })
                 );
-                let known = if is_open && is_refused {
-                    Err(LedgerError::Unreachable)
-                } else {
-                    Ok(outcome)
-                };
+                let known = (!is_open || !is_refused)
+                    .then_some(outcome)
+                    .ok_or(LedgerError::Unreachable);
                 // Whoever no longer waits is no error.
                 let _ = waiting.reply.send(known);
             }
@@ -459,9 +456,7 @@ impl Ledger for FollowedLedger {
                 let answered = Sequence(self.inner.answered.load(Ordering::Acquire));
                 return Ok(answered.max(self.position()));
             }
-            let index = self.inner.reading.index(&self.inner).await?;
-            self.inner.applied(index).await?;
-            Ok(index)
+            self.inner.caught_up().await
         })
     }
 

@@ -53,3 +53,12 @@ impl Reading {
         state.asking.then(|| std::mem::take(&mut state.waiting))
     }
 }
+
+impl Inner {
+    /// Waits until the copy has applied everything that was answered to anybody before this call.
+    pub(super) async fn caught_up(self: &Arc<Self>) -> Result<Sequence, LedgerError> {
+        let index = self.reading.index(self).await?;
+        self.applied(index).await?;
+        Ok(index)
+    }
+}
