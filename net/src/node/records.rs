@@ -51,6 +51,8 @@ const ABANDONED: &str = "Abandoned";
 const CUT_SHORT: &str = "CutShort";
 const BLIND_BYTES: usize = 32;
 const CONTEXT: &str = "cairn v1 node record ids and blinds";
+/// How long an operation waits for a log that does not take records.
+const BEGIN_PATIENCE: Duration = Duration::from_millis(500);
 /// How long until a gap that could not be written down is tried again.
 const GAP_AGAIN: Duration = Duration::from_secs(2);
 
@@ -135,10 +137,16 @@ impl NodeRecords {
     /// Waits until the log takes records, then begins one. Deletions wait for nothing: they make the room that a full log wants.
     pub(super) async fn begin(self: &Arc<Self>, note: Note) -> Result<Noted, Refusal> {
         if note.operation != DELETE_SHARDS {
-            self.recorder.ready().await.map_err(|error| {
-                tracing::warn!(%error, "a shard operation was refused");
-                Refusal::Busy
-            })?;
+            // Not for long: whoever waits has a turn that the ledger's words and the questions after the drives need as well.
+            let ready = tokio::time::timeout(BEGIN_PATIENCE, self.recorder.ready()).await;
+            if !matches!(ready, Ok(Ok(()))) {
+                tracing::warn!("a shard operation was refused: the activity log does not take its record");
+                return Err(match note.operation {
+                    // It is stored elsewhere then.
+                    PUT_SHARD => Refusal::Full,
+                    _ => Refusal::Busy,
+                });
+            }
         }
         Ok(Noted {
             records: Arc::clone(self),

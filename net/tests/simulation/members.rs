@@ -155,7 +155,7 @@ impl World {
         };
         let mut opened = Member::open(Arc::new(disk.clone()), config.clone()).await;
         if let Err(error) = &opened
-            && ["injected", "no storage space"]
+            && ["injected", "no storage space", "disk is full"]
                 .iter()
                 .any(|why| error.to_string().contains(why))
         {
