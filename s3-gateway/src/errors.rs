@@ -387,12 +387,12 @@ impl From<&SessionError> for Refusal {
             SessionError::NotWritable { .. }
             | SessionError::TooClose { .. }
             | SessionError::LedgerAway
-            | SessionError::Fenced => Self::new(503, "ServiceUnavailable", said),
+            | SessionError::Fenced
+            // As MinIO without a read quorum: drives come back.
+            | SessionError::Unreadable { .. } => Self::new(503, "ServiceUnavailable", said),
             SessionError::Behind | SessionError::Busy => Self::new(503, "SlowDown", said),
             SessionError::DiskFull => Self::new(507, "XCairnStorageFull", said),
             SessionError::QuotaExceeded { .. } => Self::new(403, "QuotaExceeded", said),
-            // Drives come back, also of peers that were cut off for a moment; what MinIO answers without a read quorum.
-            SessionError::Unreadable { .. } => Self::new(503, "ServiceUnavailable", said),
             SessionError::Limit { .. } => Self::invalid_argument(said),
             SessionError::Internal { .. } => {
                 Self::new(500, "InternalError", "We encountered an internal error. Please try again.")
