@@ -388,7 +388,6 @@ impl From<&SessionError> for Refusal {
             | SessionError::TooClose { .. }
             | SessionError::LedgerAway
             | SessionError::Fenced
-            // As MinIO without a read quorum: drives come back.
             | SessionError::Unreadable { .. } => Self::new(503, "ServiceUnavailable", said),
             SessionError::Behind | SessionError::Busy => Self::new(503, "SlowDown", said),
             SessionError::DiskFull => Self::new(507, "XCairnStorageFull", said),
