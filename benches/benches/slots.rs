@@ -13,7 +13,7 @@ fn main() {
     let mut stage = Stage::new("slots");
     let mut machine = SlotMachine::<u64>::new();
     let lease = 1;
-    let granted = machine.lease_append(lease, "bench", 0, [0; 16], [1; 16]);
+    let granted = machine.lease_append(lease, ("bench", 0), [0; 16], |_| true);
     assert!(apply(&mut machine, &granted).is_some());
     let value = Bytes::from(noise(400));
     let mut number = 0_u64;

@@ -7,6 +7,7 @@
 //! Invariants: an append is applied whole or not at all; sequences grow by one; the same operations in the same order
 //! give the same state on every machine.
 
+mod accepted;
 mod address;
 mod append;
 mod decision;
@@ -17,13 +18,17 @@ mod outcome;
 mod tests;
 mod window;
 
+pub use accepted::AcceptedLeases;
 pub use address::{ADDRESS_BYTES, Address, EntryKind, Sequence};
 pub use append::{
     APPEND_BYTES_MAX, Append, AppendLimit, AppliedAppend, EXPECTATIONS_MAX, Expectation, RecordPart,
     ValueRange, WRITES_MAX, Write,
 };
 pub use decision::{BadAppend, Current, CurrentValue, Decision, ReplayError, Superseded};
-pub use lease::{HOLDER_BYTES_MAX, LEASE_SCOPE, LeaseEntry, LeaseState, lease_address, lease_number};
+pub use lease::{
+    HOLDER_BYTES_MAX, LEASE_SCOPE, LIVE_LEASES_MAX, LeaseEntry, LeaseProgress, LeaseState, Leases,
+    lease_address, lease_number,
+};
 pub use machine::{Entries, SlotMachine};
 pub use outcome::{Entry, Outcome};
 pub use window::WINDOW_APPENDS;

@@ -12,8 +12,8 @@ use engine::codec::{Reader, Writer};
 use engine::erasure::Coder;
 use engine::pack::{Code, Pack, PackBuilder, PackGeometry, PackSummary};
 use engine::slots::{
-    Address, Append, AppliedAppend, Entry, EntryKind, Expectation, LeaseEntry, LeaseState, Outcome,
-    RecordPart, Sequence, Write, lease_address,
+    Address, Append, AppliedAppend, Entry, EntryKind, Expectation, LeaseEntry, LeaseProgress, LeaseState,
+    Outcome, RecordPart, Sequence, Write, lease_address,
 };
 
 fn assert_golden(name: &str, bytes: &[u8]) {
@@ -179,9 +179,24 @@ fn a_lease_entry_is_pinned() {
         state: LeaseState::Live,
         holder: "gateway".to_owned(),
         granted_ms: 1_700_000_000_123,
+        progress: None,
     };
     assert_golden("lease-entry.hex", &lease.encode());
     assert_eq!(LeaseEntry::decode(&lease.encode()).unwrap(), lease);
+    let lost = LeaseEntry {
+        state: LeaseState::Lost,
+        progress: Some(LeaseProgress {
+            horizon: Sequence(0x1234),
+            records: Sequence(0x1200),
+        }),
+        ..lease.clone()
+    };
+    assert_golden("lease-entry-2.hex", &lost.encode());
+    assert_eq!(LeaseEntry::decode(&lost.encode()).unwrap(), lost);
+    // The first version knows no lost lease, and the entry has no room for the progress.
+    let mut first = lost.encode();
+    first[0] = 1;
+    assert!(LeaseEntry::decode(&first).is_err());
     let mut writer = Writer::new();
     lease_address(3).encode(&mut writer);
     assert_golden("lease-address.hex", writer.as_slice());

@@ -18,6 +18,7 @@ mod durability;
 mod heal;
 mod holdings;
 mod layout;
+mod leases;
 mod missing;
 mod moving;
 mod open;
@@ -158,7 +159,7 @@ struct Inner {
     missing: Missing,
     /// The delegations of the vaults' collectors, for peers that have not heard of them.
     delegations: Mutex<BTreeMap<[u8; 16], Bytes>>,
-    lowest_lease: AtomicU64,
+    leases: RwLock<leases::KnownLeases>,
     /// Packs being rebuilt or read whole at one time: each may hold k + m shards in memory.
     whole_packs: Arc<Semaphore>,
     /// The same for clients' reads, which must not wait behind rebuilds.

@@ -17,10 +17,11 @@ mod scrub;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use engine::disk::Disk;
 use engine::log::LogConfig;
+use engine::slots::AcceptedLeases;
 use tokio::sync::Notify;
 
 use crate::entry::DriveId;
@@ -166,7 +167,8 @@ pub(crate) struct Drives {
     /// One flusher for each physical device, by device number.
     flushers: Mutex<BTreeMap<u64, Arc<Flusher>>>,
     collectors: Mutex<Collectors>,
-    lowest_lease: AtomicU64,
+    /// Under which leases shards are taken, as far as any of the drives has heard.
+    accepted: RwLock<AcceptedLeases>,
     pub(crate) changes: Arc<Changes>,
 }
 
@@ -190,12 +192,25 @@ impl Drives {
         self.disk.available_bytes(&drive.dir).unwrap_or(0)
     }
 
-    /// Refuses puts under leases below `lowest` on every drive from now on. A drive that is lost hears of it when it is opened
-    /// again.
-    pub(crate) async fn end_leases_below(&self, lowest: u64) {
-        self.lowest_lease.fetch_max(lowest, Ordering::Relaxed);
-        let ending = self.drives.iter().map(|drive| drive.end_leases_below(lowest));
+    /// Refuses puts under leases that `said` does not accept on every drive from now on. A drive that is lost hears of it when it is
+    /// opened again.
+    pub(crate) async fn end_leases(&self, said: &AcceptedLeases) {
+        let accepted = self.hear_of_leases(said);
+        let ending = self.drives.iter().map(|drive| drive.end_leases(accepted.clone()));
         futures::future::join_all(ending).await;
+    }
+
+    /// Under which leases shards are taken.
+    pub(crate) fn accepted_leases(&self) -> AcceptedLeases {
+        let accepted = self.accepted.read();
+        accepted.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what was said of leases; what is known with it.
+    fn hear_of_leases(&self, said: &AcceptedLeases) -> AcceptedLeases {
+        let mut accepted = self.accepted.write().unwrap_or_else(PoisonError::into_inner);
+        *accepted = accepted.and(said);
+        accepted.clone()
     }
 }
 

@@ -10,6 +10,7 @@ mod fetch;
 mod flusher;
 mod followed;
 mod frames;
+pub mod lease;
 pub mod local;
 mod replay;
 mod replica;
@@ -26,7 +27,7 @@ pub mod wire;
 use std::io;
 
 use engine::log::ReadError;
-use engine::slots::{Address, Append, AppliedAppend, BadAppend, Entry, EntryKind, Outcome, Sequence};
+use engine::slots::{Address, Append, AppliedAppend, BadAppend, Entry, EntryKind, Leases, Outcome, Sequence};
 use futures::future::BoxFuture;
 use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::watch;
@@ -124,6 +125,8 @@ pub struct LedgerStatus {
     pub tail_above: u64,
     /// The lowest lease that is not ended.
     pub lowest_lease: u64,
+    /// The highest lease ever granted.
+    pub highest_lease: u64,
     /// Whether a flush failed.
     pub fenced: bool,
     /// Whether the disk was full at the last append that needed space.
@@ -167,8 +170,17 @@ pub trait Ledger: Send + Sync {
     /// Lets records up to `sequence` go: the activity log holds them durably.
     fn records_through(&self, sequence: Sequence) -> BoxFuture<'_, Result<(), LedgerError>>;
 
-    /// Takes a new lease (highest ever + 1). This ends all older ones. `holder` is for people.
+    /// The leases, as of [`Self::position`] or later.
+    fn leases(&self) -> Leases;
+
+    /// Whether a lease is, or was, one of whoever asks: of this process, an earlier one on its data, or one on this machine.
+    fn is_own_lease(&self, number: u64) -> BoxFuture<'_, Result<bool, LedgerError>>;
+
+    /// Takes a new lease (highest ever + 1). This ends those that the same gateway held before. `holder` is for people.
     fn take_lease<'a>(&'a self, holder: &'a str, now_ms: u64) -> BoxFuture<'a, Result<u64, LedgerError>>;
+
+    /// Ends the lease that was taken here: nothing is written under it any more, and nothing read without asking.
+    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// Resolves when a flush has failed. The process then ends.
     fn fenced(&self) -> BoxFuture<'_, ()>;

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::shard::{
-    DELETE_TAG_BYTES, KIND_DELETE, KIND_LEASE, KIND_SHARD, ShardHeader, ShardKey, ShardTag, decode_delete,
+    DELETE_TAG_BYTES, KIND_DELETE, KIND_LEASES, KIND_LOWEST_LEASE, KIND_SHARD, ShardHeader, ShardKey,
+    ShardTag, decode_delete,
 };
 use super::view::Location;
 use super::{DriveError, DriveWriter};
@@ -161,8 +162,8 @@ impl DriveWriter {
         }
     }
 
-    /// The newest segment's number must not be used again, so one must follow it before it is removed: the lease floor,
-    /// written once more, begins it.
+    /// The newest segment's number must not be used again, so one must follow it before it is removed: the leases that are accepted,
+    /// written once more, begin it.
     fn begin_another(&mut self, number: u32) -> Result<(), DriveError> {
         if self
             .log
@@ -170,9 +171,7 @@ impl DriveWriter {
             .last()
             .is_some_and(|newest| newest.number == number)
         {
-            let lowest = self.drive().lowest_lease();
-            let at = self.append(KIND_LEASE, &lowest.to_le_bytes(), &[])?;
-            self.books.lease = Some(at);
+            self.write_leases()?;
             self.sync_in_place()?;
         }
         Ok(())
@@ -225,10 +224,13 @@ impl DriveWriter {
                 }
                 Ok(())
             }
-            KIND_LEASE if self.books.lease == Some(frame.position) => {
-                let at = self.append(KIND_LEASE, &frame.tag, &[])?;
-                self.books.lease = Some(at);
-                Ok(())
+            KIND_LEASES | KIND_LOWEST_LEASE
+                if self
+                    .books
+                    .leases
+                    .is_some_and(|(position, _)| position == frame.position) =>
+            {
+                self.write_leases()
             }
             _ => Ok(()),
         }

@@ -9,13 +9,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::shard::{
-    KIND_DELETE, KIND_LEASE, KIND_SHARD, ShardKey, ShardTag, decode_delete, decode_lease, tag_checksum,
+    KIND_DELETE, KIND_LEASES, KIND_LOWEST_LEASE, KIND_SHARD, ShardKey, ShardTag, decode_delete,
+    decode_leases, tag_checksum,
 };
 use super::view::{Location, Shared};
-use super::writer::Books;
+use super::writer::{Books, lease_frame_bytes};
 use super::{DriveError, DriveIdentity, DriveWriter};
 use crate::disk::{Disk, OpenMode};
 use crate::log::{self, FrameInfo, Log, LogConfig, OpenError, Position};
+use crate::slots::AcceptedLeases;
 
 /// What opening a drive found.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +36,7 @@ pub(super) struct Gathered {
     pub(super) shards: BTreeMap<ShardKey, Location>,
     pub(super) superseded: BTreeSet<(ShardKey, Position)>,
     pub(super) books: Books,
-    pub(super) lowest_lease: u64,
+    pub(super) accepted: AcceptedLeases,
     malformed: u64,
 }
 
@@ -70,11 +72,13 @@ impl Gathered {
                 self.books.add_delete(position, target);
                 true
             }),
-            KIND_LEASE => decode_lease(&frame.tag).is_ok_and(|lowest| {
-                if lowest >= self.lowest_lease {
-                    self.lowest_lease = lowest;
-                    self.books.lease = Some(position);
+            KIND_LOWEST_LEASE | KIND_LEASES => decode_leases(frame.kind, &frame.tag).is_ok_and(|said| {
+                let accepted = self.accepted.and(&said);
+                // The last frame that says all that is known is the one to keep.
+                if accepted == said {
+                    self.books.leases = Some((position, lease_frame_bytes(frame.tag.len())));
                 }
+                self.accepted = accepted;
                 true
             }),
             _ => false,
@@ -122,7 +126,7 @@ impl DriveWriter {
             shards,
             superseded,
             mut books,
-            lowest_lease,
+            accepted,
             malformed,
         } = gathered;
         for location in shards.values() {
@@ -140,9 +144,9 @@ impl DriveWriter {
             (got, identity_file),
             log.reader(),
             shards,
-            lowest_lease,
+            accepted.clone(),
         );
-        let mut writer = Self::new((log, file), Arc::new(shared), books, superseded, lowest_lease);
+        let mut writer = Self::new((log, file), Arc::new(shared), books, superseded, accepted);
         match writer.settle_superseded() {
             // A full drive still serves reads; the older copies are settled before the next delete.
             Ok(()) | Err(DriveError::Full { .. }) => {}

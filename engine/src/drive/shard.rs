@@ -11,10 +11,13 @@ use crate::codec::{DecodeError, Reader, Writer};
 use crate::disk::DIRECT_ALIGN;
 use crate::log::Position;
 use crate::pack::{PackId, PackSummary};
+use crate::slots::AcceptedLeases;
 
 pub(super) const KIND_SHARD: u8 = 16;
 pub(super) const KIND_DELETE: u8 = 17;
-pub(super) const KIND_LEASE: u8 = 18;
+/// Read only: what an older build wrote of leases.
+pub(super) const KIND_LOWEST_LEASE: u8 = 18;
+pub(super) const KIND_LEASES: u8 = 19;
 
 /// Bytes of a shard frame's tag.
 pub const SHARD_TAG_BYTES: usize = 80;
@@ -165,11 +168,21 @@ pub(super) fn decode_delete(tag: &[u8]) -> Result<(ShardKey, Position), DecodeEr
     Ok(decoded)
 }
 
-pub(super) fn decode_lease(tag: &[u8]) -> Result<u64, DecodeError> {
+pub(super) fn encode_leases(accepted: &AcceptedLeases) -> Vec<u8> {
+    let mut out = Writer::new();
+    accepted.encode(&mut out);
+    out.into_vec()
+}
+
+/// What a frame of either kind says of leases.
+pub(super) fn decode_leases(kind: u8, tag: &[u8]) -> Result<AcceptedLeases, DecodeError> {
     let mut reader = Reader::new(tag);
-    let lease = reader.u64()?;
+    let accepted = match kind {
+        KIND_LOWEST_LEASE => AcceptedLeases::at_least(reader.u64()?),
+        _ => AcceptedLeases::decode(&mut reader)?,
+    };
     reader.finish()?;
-    Ok(lease)
+    Ok(accepted)
 }
 
 fn put_key(out: &mut Writer, key: &ShardKey) {

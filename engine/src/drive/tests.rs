@@ -10,6 +10,7 @@ use super::*;
 use crate::disk::{Disk, SimDisk};
 use crate::log::{LogConfig, LogKind, OnDamage};
 use crate::pack::{Code, PackGeometry, PackSummary, ShardHash};
+use crate::slots::AcceptedLeases;
 
 const DIR: &str = "/drives/0";
 const IDENTITY: DriveIdentity = DriveIdentity {
@@ -186,9 +187,10 @@ fn ended_leases_are_refused_also_after_compaction_and_opening_again() {
     let disk = SimDisk::unrecorded(1);
     let mut writer = fresh(&disk);
     put(&mut writer, 1);
-    writer.end_leases_below(6).unwrap();
+    writer.end_leases(&AcceptedLeases::new(9, [6, 8])).unwrap();
     writer.commit().unwrap();
-    assert_eq!(writer.drive().lowest_lease(), 6);
+    let accepted = AcceptedLeases::new(9, [6, 8]);
+    assert_eq!(writer.drive().accepted_leases(), accepted);
     writer.delete(key(1)).unwrap();
     writer.compact(0.000_1, u64::MAX).unwrap();
     drop(writer);
@@ -199,7 +201,40 @@ fn ended_leases_are_refused_also_after_compaction_and_opening_again() {
         refused,
         Err(DriveError::LeaseEnded { lease: 5, lowest: 6 })
     ));
+    for ended in [0, 7] {
+        let header = ShardHeader {
+            lease: ended,
+            ..header.clone()
+        };
+        let refused = writer.put(&header, &content);
+        assert!(matches!(refused, Err(DriveError::LeaseEnded { .. })), "{ended}");
+    }
+    // Older word brings none back.
+    writer.end_leases(&AcceptedLeases::new(8, [5, 6, 7])).unwrap();
+    assert_eq!(writer.drive().accepted_leases(), accepted);
+    assert_eq!(writer.drive().highest_lease(), 8);
     writer.put(&ShardHeader { lease: 6, ..header }, &content).unwrap();
+}
+
+#[test]
+fn what_an_older_build_wrote_of_leases_is_still_known() {
+    let disk = SimDisk::unrecorded(1);
+    let mut writer = fresh(&disk);
+    let lowest = 6u64.to_le_bytes();
+    writer
+        .append(super::shard::KIND_LOWEST_LEASE, &lowest, &[])
+        .unwrap();
+    writer.close().unwrap();
+    let (mut writer, _) = open(&disk).unwrap();
+    let drive = writer.drive();
+    assert_eq!(drive.accepted_leases(), AcceptedLeases::at_least(6));
+    assert_eq!(drive.highest_lease(), 6);
+    let (header, content) = plain(2);
+    let refused = writer.put(&header, &content);
+    assert!(matches!(
+        refused,
+        Err(DriveError::LeaseEnded { lease: 5, lowest: 6 })
+    ));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::shard::{SHARD_TAG_BYTES, ShardHeader, ShardKey, tag_checksum};
 use super::{DriveError, DriveIdentity, LostReason};
 use crate::disk::{Disk, FileIdentity, OpenMode};
 use crate::log::{LogReader, Position, ReadError};
+use crate::slots::AcceptedLeases;
 
 /// How often a read looks a shard up again when compaction moved it meanwhile.
 const MOVES_MAX: usize = 8;
@@ -96,7 +97,7 @@ pub(super) struct Shared {
     pub(super) allocated: AtomicU64,
     pub(super) live: AtomicU64,
     pub(super) garbage: AtomicU64,
-    pub(super) lowest_lease: AtomicU64,
+    accepted: RwLock<AcceptedLeases>,
     /// The highest that a shard here was ever put under.
     pub(super) highest_lease: AtomicU64,
 }
@@ -107,7 +108,7 @@ impl Shared {
         (identity, identity_file): (DriveIdentity, FileIdentity),
         reader: LogReader,
         shards: BTreeMap<ShardKey, Location>,
-        lowest_lease: u64,
+        accepted: AcceptedLeases,
     ) -> Self {
         let live = shards.values().map(Location::frame_bytes).sum();
         let highest_lease = shards.values().map(|location| location.lease).max();
@@ -122,8 +123,15 @@ impl Shared {
             allocated: AtomicU64::new(0),
             live: AtomicU64::new(live),
             garbage: AtomicU64::new(0),
-            lowest_lease: AtomicU64::new(lowest_lease),
+            accepted: RwLock::new(accepted),
             highest_lease: AtomicU64::new(highest_lease.unwrap_or(0)),
+        }
+    }
+
+    pub(super) fn set_accepted(&self, accepted: &AcceptedLeases) {
+        let mut known = self.accepted.write().unwrap_or_else(PoisonError::into_inner);
+        if *known != *accepted {
+            known.clone_from(accepted);
         }
     }
 
@@ -330,15 +338,16 @@ impl Drive {
         Ok(self.shared.disk.available_bytes(&self.shared.dir)?)
     }
 
-    /// The lowest lease that puts may carry.
-    pub fn lowest_lease(&self) -> u64 {
-        self.shared.lowest_lease.load(Ordering::Acquire)
+    /// The leases that puts may carry.
+    pub fn accepted_leases(&self) -> AcceptedLeases {
+        let accepted = self.shared.accepted.read();
+        accepted.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The highest lease that the drive has seen, in a shard or as the lowest that it accepts.
+    /// The highest lease that the drive has seen, in a shard or in what it was told of leases.
     pub fn highest_lease(&self) -> u64 {
         let put = self.shared.highest_lease.load(Ordering::Acquire);
-        put.max(self.lowest_lease())
+        put.max(self.accepted_leases().highest_known())
     }
 
     /// Which drive this is.

@@ -1,4 +1,4 @@
-//! The drive's one writer: staged puts and deletes, commit, lease floor.
+//! The drive's one writer: staged puts and deletes, commit, the leases that are accepted.
 //!
 //! Not a thread; the flusher that owns it decides when to commit. Invariant: the view changes only after the log is
 //! synced and the drive was seen to be in place; any doubt about what is durable loses the drive.
@@ -7,15 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::shard::{KIND_DELETE, KIND_LEASE, KIND_SHARD, encode_delete, tag_checksum};
+use super::shard::{KIND_DELETE, KIND_LEASES, KIND_SHARD, encode_delete, encode_leases, tag_checksum};
 use super::view::{Location, Shared};
 use super::{Drive, DriveError, LostReason, STAGED_MAX, ShardHeader, ShardKey};
 use crate::disk::DiskFile;
 use crate::log::{Log, LogError, Position, SegmentInfo, Tail};
+use crate::slots::AcceptedLeases;
 
-/// Bytes of a delete frame and of a lease frame in the log.
+/// Bytes of a delete frame in the log.
 const DELETE_FRAME_BYTES: u64 = 112;
-const LEASE_FRAME_BYTES: u64 = 72;
+
+/// Bytes in the log of a frame about leases with a tag of so many bytes.
+pub(super) const fn lease_frame_bytes(tag_bytes: usize) -> u64 {
+    64 + (tag_bytes as u64).next_multiple_of(8)
+}
 
 /// What is needed of each segment, with sums over all of them, so that a commit costs what it changes.
 #[derive(Default)]
@@ -26,8 +31,8 @@ pub(super) struct Books {
     /// Delete frames by (their segment, the segment of the frame they delete, which is another one and there).
     deletes: BTreeMap<(u32, u32), u64>,
     delete_frames: u64,
-    /// The lease frame that holds the lowest lease.
-    pub(super) lease: Option<Position>,
+    /// The frame that says which leases are accepted, and its bytes.
+    pub(super) leases: Option<(Position, u64)>,
 }
 
 impl Books {
@@ -72,18 +77,16 @@ impl Books {
             .range((info.number, 0)..=(info.number, u32::MAX))
             .map(|(_, count)| count * DELETE_FRAME_BYTES)
             .sum();
-        let lease = self
-            .lease
-            .filter(|at| at.segment() == info.number)
-            .map_or(0, |_| LEASE_FRAME_BYTES);
+        let of_leases = self.leases.filter(|(at, _)| at.segment() == info.number);
+        let leases = of_leases.map_or(0, |(_, bytes)| bytes);
         let live = self.live.get(&info.number).copied().unwrap_or(0);
-        (used, used.saturating_sub(live + deletes + lease))
+        (used, used.saturating_sub(live + deletes + leases))
     }
 
     /// Of so many bytes of owner frames in all segments, those of live shards and those that nothing needs.
     fn live_and_garbage(&self, used_bytes: u64) -> (u64, u64) {
-        let lease = self.lease.map_or(0, |_| LEASE_FRAME_BYTES);
-        let needed = self.live_bytes + self.delete_frames * DELETE_FRAME_BYTES + lease;
+        let leases = self.leases.map_or(0, |(_, bytes)| bytes);
+        let needed = self.live_bytes + self.delete_frames * DELETE_FRAME_BYTES + leases;
         (self.live_bytes, used_bytes.saturating_sub(needed))
     }
 }
@@ -96,7 +99,7 @@ pub struct DriveWriter {
     /// Frames of shards that have a later frame too, as an interrupted compaction leaves them.
     pub(super) superseded: BTreeSet<(ShardKey, Position)>,
     staged: BTreeMap<ShardKey, Option<Location>>,
-    lowest_lease: u64,
+    accepted: AcceptedLeases,
     /// The identity file, locked: a drive has one writer.
     _locked: Box<dyn DiskFile>,
 }
@@ -107,7 +110,7 @@ impl DriveWriter {
         shared: Arc<Shared>,
         books: Books,
         superseded: BTreeSet<(ShardKey, Position)>,
-        lowest_lease: u64,
+        accepted: AcceptedLeases,
     ) -> Self {
         Self {
             log,
@@ -115,7 +118,7 @@ impl DriveWriter {
             books,
             superseded,
             staged: BTreeMap::new(),
-            lowest_lease,
+            accepted,
             _locked: locked,
         }
     }
@@ -136,12 +139,7 @@ impl DriveWriter {
                 got: shard.len(),
             });
         };
-        if header.lease < self.lowest_lease {
-            return Err(DriveError::LeaseEnded {
-                lease: header.lease,
-                lowest: self.lowest_lease,
-            });
-        }
+        self.check_lease(header.lease)?;
         if self.current(&key).is_some() {
             return Ok(());
         }
@@ -183,15 +181,36 @@ impl DriveWriter {
         Ok(true)
     }
 
-    /// From now on puts under lower leases are refused; durable after the next commit.
-    pub fn end_leases_below(&mut self, lowest: u64) -> Result<(), DriveError> {
+    /// From now on puts under leases that `accepted` does not accept are refused, beside those that were refused before; durable after the
+    /// next commit.
+    pub fn end_leases(&mut self, accepted: &AcceptedLeases) -> Result<(), DriveError> {
         self.shared.check_not_lost()?;
-        if lowest > self.lowest_lease {
-            let at = self.append(KIND_LEASE, &lowest.to_le_bytes(), &[])?;
-            self.lowest_lease = lowest;
-            self.books.lease = Some(at);
+        let accepted = self.accepted.and(accepted);
+        if accepted == self.accepted {
+            return Ok(());
         }
+        let before = std::mem::replace(&mut self.accepted, accepted);
+        // What is not written down is not known either: it is told again.
+        self.write_leases().inspect_err(|_| self.accepted = before)
+    }
+
+    /// Writes down which leases are accepted, in the place of what stands in the log of them.
+    pub(super) fn write_leases(&mut self) -> Result<(), DriveError> {
+        let tag = encode_leases(&self.accepted);
+        let at = self.append(KIND_LEASES, &tag, &[])?;
+        self.books.leases = Some((at, lease_frame_bytes(tag.len())));
         Ok(())
+    }
+
+    /// Whether a put under `lease` is taken.
+    pub fn check_lease(&self, lease: u64) -> Result<(), DriveError> {
+        if self.accepted.accepts(lease) {
+            return Ok(());
+        }
+        Err(DriveError::LeaseEnded {
+            lease,
+            lowest: self.accepted.lowest(),
+        })
     }
 
     /// Puts and deletes that wait for a commit.
@@ -220,9 +239,7 @@ impl DriveWriter {
             }
         }
         drop(shards);
-        self.shared
-            .lowest_lease
-            .store(self.lowest_lease, Ordering::Release);
+        self.shared.set_accepted(&self.accepted);
         self.refresh_usage();
         Ok(())
     }

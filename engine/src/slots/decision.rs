@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{Address, AppendLimit, Entry, Outcome, Sequence};
+use super::{Address, AppendLimit, Entry, LIVE_LEASES_MAX, Outcome, Sequence};
 use crate::codec::DecodeError;
 
 /// An append that no state could apply: a fault of the one who asks, not a conflict.
@@ -33,6 +33,14 @@ pub enum BadAppend {
     HighestLease {
         /// The write.
         index: usize,
+    },
+    /// More leases would live than may.
+    #[error(
+        "{live} leases would live at one time, at most {LIVE_LEASES_MAX}: end one that nobody needs first"
+    )]
+    LiveLeases {
+        /// How many.
+        live: usize,
     },
 }
 

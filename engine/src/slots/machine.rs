@@ -12,6 +12,7 @@
 //! full, about 100 bytes for a `V` of 16.
 
 mod ahead;
+mod grant;
 
 use std::collections::btree_map;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -23,7 +24,7 @@ use super::lease::{LeaseChange, Leases};
 use super::window::{Digest, Window, digest};
 use super::{
     Address, Append, AppliedAppend, BadAppend, Current, CurrentValue, Decision, Entry, Expectation,
-    LeaseEntry, LeaseState, ReplayError, Sequence, Superseded, Write, lease_address,
+    LIVE_LEASES_MAX, ReplayError, Sequence, Superseded, Write,
 };
 
 #[derive(Debug)]
@@ -98,6 +99,12 @@ impl<V: Clone> SlotMachine<V> {
             return Ok(Decision::Repeated {
                 sequence: Sequence(sequence),
             });
+        }
+        if !changes.is_empty() {
+            let live = self.ahead_leases.live_after(&changes);
+            if live > LIVE_LEASES_MAX && live > self.ahead_leases.live().len() {
+                return Err(BadAppend::LiveLeases { live });
+            }
         }
         let granted_here =
             |change: &LeaseChange| matches!(change, LeaseChange::Grant(n, _) if *n == append.lease);
@@ -411,59 +418,9 @@ impl<V> SlotMachine<V> {
         Entries(self.live.range((from, Bound::Unbounded)))
     }
 
-    /// The live leases in order of number.
-    pub fn leases(&self) -> impl Iterator<Item = (u64, &LeaseEntry)> {
-        self.leases.live().iter().map(|(number, entry)| (*number, entry))
-    }
-
-    /// The lowest live lease; one above the highest ever if none is.
-    pub fn lowest_live_lease(&self) -> u64 {
-        self.leases.lowest_live()
-    }
-
-    /// The highest lease number ever granted; 0 if none was.
-    pub fn highest_lease(&self) -> u64 {
-        self.leases.highest()
-    }
-
-    /// The append by which a gateway takes lease `number` and ends every lease that is live. `number` is one above
-    /// [`Self::highest_lease`], or higher (a rebuilt ledger starts above every lease that a shard frame names).
-    pub fn lease_append(
-        &self,
-        number: u64,
-        holder: &str,
-        now_ms: u64,
-        operation: [u8; 16],
-        vault: [u8; 16],
-    ) -> Append {
-        let taken = LeaseEntry {
-            state: LeaseState::Live,
-            holder: holder.to_owned(),
-            granted_ms: now_ms,
-        };
-        let ended = self.leases().filter(|(live, _)| *live != number);
-        let ended = ended.map(|(live, entry)| {
-            (
-                live,
-                LeaseEntry {
-                    state: LeaseState::Ended,
-                    ..entry.clone()
-                },
-            )
-        });
-        let writes = ended.chain([(number, taken)]).map(|(number, entry)| Write {
-            address: lease_address(number),
-            value: Some(Bytes::from(entry.encode())),
-        });
-        let expectations = vec![Expectation::Absent(lease_address(number))];
-        Append {
-            operation,
-            lease: number,
-            vault,
-            expectations,
-            writes: writes.collect(),
-            record: None,
-        }
+    /// The leases.
+    pub fn leases(&self) -> &Leases {
+        &self.leases
     }
 }
 

@@ -39,7 +39,7 @@ fn append(operation: u64, expectations: Vec<Expectation>, writes: Vec<Write>) ->
 /// A machine whose values are the bytes themselves, with lease 1 taken by append 1.
 fn machine() -> SlotMachine<Bytes> {
     let mut machine = SlotMachine::new();
-    let take = machine.lease_append(1, "gateway a", 1000, [1; 16], VAULT);
+    let take = machine.lease_append(1, ("gateway a", 1000), [1; 16], |_| true);
     assert_eq!(
         run(&mut machine, &take),
         Outcome::Applied {
@@ -167,13 +167,18 @@ fn an_ended_lease_writes_nothing_and_its_number_does_not_come_back() {
         run(&mut machine, &append(2, vec![], vec![write(place, Some(1))])),
         applied(2)
     );
-    let take = machine.lease_append(7, "gateway b", 2000, [2; 16], VAULT);
+    let take = machine.lease_append(7, ("gateway b", 2000), [2; 16], |_| true);
     assert_eq!(run(&mut machine, &take), applied(3));
-    assert_eq!((machine.lowest_live_lease(), machine.highest_lease()), (7, 7));
+    assert_eq!(
+        (machine.leases().lowest_live(), machine.leases().highest()),
+        (7, 7)
+    );
     assert_eq!(
         machine
             .leases()
-            .map(|(number, entry)| (number, entry.granted_ms))
+            .live()
+            .iter()
+            .map(|(number, entry)| (*number, entry.granted_ms))
             .collect::<Vec<_>>(),
         [(7, 2000)]
     );
@@ -195,7 +200,7 @@ fn an_ended_lease_writes_nothing_and_its_number_does_not_come_back() {
         applied(2)
     );
     for number in [0, 1, 6] {
-        let again = machine.lease_append(number, "late", 3000, [3; 16], VAULT);
+        let again = machine.lease_append(number, ("late", 3000), [3; 16], |_| true);
         assert_eq!(run(&mut machine, &again), refused, "lease {number}");
     }
     // With none live, the lowest live is the next.
@@ -203,6 +208,7 @@ fn an_ended_lease_writes_nothing_and_its_number_does_not_come_back() {
         state: LeaseState::Ended,
         holder: String::new(),
         granted_ms: 0,
+        progress: None,
     };
     let end = Write {
         address: lease_address(7),
@@ -213,7 +219,71 @@ fn an_ended_lease_writes_nothing_and_its_number_does_not_come_back() {
         ..append(4, vec![], vec![end])
     };
     assert_eq!(run(&mut machine, &end), applied(4));
-    assert_eq!((machine.lowest_live_lease(), machine.highest_lease()), (8, 7));
+    assert_eq!(
+        (machine.leases().lowest_live(), machine.leases().highest()),
+        (8, 7)
+    );
+}
+
+#[test]
+fn a_lease_ends_those_of_its_own_holder_and_goes_on_with_their_records() {
+    let mut machine = machine();
+    let of = |holder: &'static str| move |entry: &LeaseEntry| entry.holder_name() == holder;
+    let take = |machine: &mut SlotMachine<Bytes>, number, holder: &'static str| {
+        let name = holder.split(' ').next().unwrap();
+        let take = machine.lease_append(number, (holder, 5), [number as u8; 16], of(name));
+        run(machine, &take)
+    };
+    assert_eq!(take(&mut machine, 2, "b first"), applied(2));
+    assert_eq!(take(&mut machine, 3, "c first"), applied(3));
+    let live = |machine: &SlotMachine<Bytes>| machine.leases().live().keys().copied().collect::<Vec<_>>();
+    assert_eq!(live(&machine), [1, 2, 3]);
+    assert_eq!(run(&mut machine, &append(9, vec![], vec![])), applied(4));
+    assert_eq!(take(&mut machine, 4, "b again"), applied(5));
+    assert_eq!(live(&machine), [1, 3, 4]);
+    let accepted = machine.leases().accepted();
+    assert_eq!(accepted, AcceptedLeases::new(5, [1, 3, 4]));
+    let again = &machine.leases().live()[&4];
+    assert_eq!((again.horizon(), again.records()), (Sequence(4), Sequence(1)));
+    assert_eq!(
+        machine.leases().records_through(1, Sequence(3)),
+        Sequence(1),
+        "what the second holder's first lease left is not let go"
+    );
+    assert_eq!(machine.leases().records_through(4, Sequence(3)), Sequence(0));
+    // One that will not come back: its records wait until somebody has taken them.
+    let lose = |state| {
+        let entry = LeaseEntry {
+            state,
+            ..machine.leases().live()[&3].clone()
+        };
+        Write {
+            address: lease_address(3),
+            value: Some(entry.encode().into()),
+        }
+    };
+    let (lost, ended) = (lose(LeaseState::Lost), lose(LeaseState::Ended));
+    assert_eq!(run(&mut machine, &append(10, vec![], vec![lost])), applied(6));
+    assert_eq!(live(&machine), [1, 4]);
+    assert!(machine.leases().has_ended(3) && machine.leases().lost().contains_key(&3));
+    assert_eq!(run(&mut machine, &append(11, vec![], vec![ended])), applied(7));
+    assert!(machine.leases().lost().is_empty());
+}
+
+#[test]
+fn no_more_leases_live_than_may() {
+    let mut machine = machine();
+    for number in 2..=LIVE_LEASES_MAX as u64 {
+        let take = machine.lease_append(number, ("one", 5), [number as u8; 16], |_| false);
+        assert_eq!(run(&mut machine, &take), applied(number));
+    }
+    let (live, next) = (LIVE_LEASES_MAX + 1, LIVE_LEASES_MAX as u64 + 1);
+    let take = machine.lease_append(next, ("more", 5), [0xff; 16], |_| false);
+    assert_eq!(machine.decide(&take), Err(BadAppend::LiveLeases { live }));
+    let take = machine.lease_append(next, ("again", 5), [0xff; 16], |entry| {
+        entry.holder_name() == "gateway"
+    });
+    assert_eq!(run(&mut machine, &take), applied(next));
 }
 
 #[test]
@@ -340,7 +410,7 @@ fn what_is_taken_back_leaves_the_machine_as_if_it_had_never_been_decided() {
     let changes = [
         append(2, vec![], vec![write(object(1), None), write(object(2), Some(2))]),
         append(3, vec![], vec![write(object(2), None)]),
-        machine.lease_append(2, "gateway b", 2000, [7; 16], VAULT),
+        machine.lease_append(2, ("gateway b", 2000), [7; 16], |_| true),
     ];
     let decide = |machine: &mut SlotMachine<Bytes>| {
         let decide = |change| machine.decide(change).unwrap();

@@ -1,9 +1,8 @@
-//! Deleting packs on a collector's signed order, ending leases, and giving space back: on every drive of the layout.
+//! Deleting packs on a collector's signed order, and giving space back: on every drive of the layout.
 //!
 //! It decides nothing about what is garbage; the collector does. Who may order what is checked where the drives are, by each peer
 //! for itself. Invariant: no rebuild puts a deleted shard back.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -54,18 +53,6 @@ impl Cluster {
         }))
     }
 
-    /// Refuses puts under leases below `lowest` on every drive from now on.
-    pub async fn end_leases_below(&self, lowest: u64) {
-        let inner = &self.inner;
-        inner.lowest_lease.fetch_max(lowest, Ordering::Relaxed);
-        let layout = inner.layout();
-        let peers = layout.peers().iter().map(|peer| peer.end_leases_below(lowest));
-        tokio::join!(
-            inner.own.end_leases_below(lowest),
-            futures::future::join_all(peers)
-        );
-    }
-
     /// Compacts drives' segments of which at least the part `min_garbage` (0 to 1) is garbage, drive by drive, until
     /// nothing more is to be gained or about `budget_bytes` were copied.
     pub async fn compact(&self, min_garbage: f64, budget_bytes: u64) -> CompactReport {
@@ -101,7 +88,7 @@ impl Cluster {
         }
     }
 
-    /// The highest lease that the drives have seen, in a shard or as the lowest that they accept: a new ledger's leases
+    /// The highest lease that the drives have seen, in a shard or in what they were told of leases: a new ledger's leases
     /// begin above it. Of peers' drives as many are taken for liars as a pack has parity shards: a lease under which packs were
     /// acknowledged is known to more than that.
     pub fn highest_lease(&self) -> u64 {

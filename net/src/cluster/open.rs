@@ -89,7 +89,7 @@ impl Cluster {
             code: config.code,
             missing: Missing::default(),
             delegations: Mutex::default(),
-            lowest_lease: AtomicU64::new(0),
+            leases: RwLock::default(),
             whole_packs: Arc::new(Semaphore::new(WHOLE_PACKS_MAX)),
             verified_reads: Arc::new(Semaphore::new(WHOLE_PACKS_MAX)),
             background_bytes: Arc::new(Semaphore::new(BACKGROUND_BYTES_MAX)),

@@ -221,7 +221,7 @@ impl Inner {
         let scope = self.scope_of(entry).await.ok_or(ReadError::too_few(entry, 0))?;
         let computed = self.compute(entry, gathered.shards, want.clone()).await?;
         // A rebuilt shard of a live pack is put under a lease that drives still accept.
-        let lease = entry.lease.max(self.lowest_lease.load(Ordering::Relaxed));
+        let lease = self.known_leases().for_shard_of(entry.lease);
         let puts = want.iter().zip(computed).filter_map(|(index, shard)| {
             let place = self.place_of(entry, *index)?;
             let header = header(entry, scope, *index, lease);

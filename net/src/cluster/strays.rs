@@ -91,14 +91,15 @@ impl Cluster {
         own_lease: u64,
         lookup: &(dyn Fn(&PackId) -> Option<PackEntry> + Sync),
     ) -> HeldStrays {
-        let live = self.inner.lowest_lease.load(Ordering::Relaxed);
+        let known = self.inner.known_leases();
         let mut found = BTreeSet::new();
         for pack in packs {
             let Some(entry) = lookup(&pack.id) else { continue };
             for (index, claims) in &pack.claims {
                 let named = entry.drive(usize::from(*index));
                 // Under the lease of its own pack it is no other gateway's move.
-                let settled = |lease: u64| lease < live || lease == own_lease || lease == entry.lease;
+                let settled =
+                    |lease: u64| !known.accepted.accepts(lease) || lease == own_lease || lease == entry.lease;
                 let strays = claims
                     .iter()
                     .filter(|(drive, lease)| Some(*drive) != named && settled(*lease));

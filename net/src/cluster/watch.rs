@@ -61,7 +61,7 @@ pub(super) async fn poll_peers(inner: &Arc<Inner>, ask_again: bool) {
                     Err(_) => return,
                 },
             };
-            let changed = peer.poll(inner.lowest_lease.load(Ordering::Relaxed)).await;
+            let changed = peer.poll(&inner.known_leases().accepted).await;
             if changed.lost {
                 // What it still holds, only a census tells.
                 inner.own.changes.lost_shards();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::drive::{Compaction, Drive, DriveError, LostReason, ShardHeader, ShardKey};
 use engine::log::ReadError;
+use engine::slots::AcceptedLeases;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -204,10 +205,14 @@ impl LocalDrive {
             .await
     }
 
-    /// Refuses puts under leases below `lowest` from now on.
-    pub(crate) async fn end_leases_below(&self, lowest: u64) -> Result<(), DriveFailure> {
-        self.ask(0, |drive, reply| Job::EndLeases { drive, lowest, reply })
-            .await
+    /// Refuses puts under leases that `accepted` does not accept from now on.
+    pub(crate) async fn end_leases(&self, accepted: AcceptedLeases) -> Result<(), DriveFailure> {
+        self.ask(0, |drive, reply| Job::EndLeases {
+            drive,
+            accepted,
+            reply,
+        })
+        .await
     }
 
     /// One step of compaction: segments of which at least the part `min_garbage` (0 to 1) is garbage.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::disk::Disk;
 use engine::drive::{Compaction, DriveError, DriveWriter, ShardHeader, ShardKey};
+use engine::slots::AcceptedLeases;
 use tokio::sync::oneshot;
 
 use commit::Helpers;
@@ -52,10 +53,10 @@ pub(super) enum Job {
         key: ShardKey,
         reply: Reply<()>,
     },
-    /// Refuses puts under leases below `lowest` from now on.
+    /// Refuses puts under leases that are not accepted from now on.
     EndLeases {
         drive: usize,
-        lowest: u64,
+        accepted: AcceptedLeases,
         reply: Reply<()>,
     },
     /// Compacts one bounded step.
@@ -279,11 +280,7 @@ impl Turns {
                 }
                 self.with(drive, reply, |writer| {
                     // Before the delete: what cannot be put must not take away what is there.
-                    let lowest = writer.drive().lowest_lease();
-                    if header.lease < lowest {
-                        let lease = header.lease;
-                        return Err(DriveError::LeaseEnded { lease, lowest });
-                    }
+                    writer.check_lease(header.lease)?;
                     writer.delete(header.key())?;
                     writer.put(&header, &shard)
                 });
@@ -291,8 +288,12 @@ impl Turns {
             Job::Delete { drive, key, reply } => {
                 self.with(drive, reply, |writer| writer.delete(key).map(drop))
             }
-            Job::EndLeases { drive, lowest, reply } => {
-                self.with(drive, reply, |writer| writer.end_leases_below(lowest));
+            Job::EndLeases {
+                drive,
+                accepted,
+                reply,
+            } => {
+                self.with(drive, reply, |writer| writer.end_leases(&accepted));
             }
             Job::Attach { drive, writer } => {
                 let owned = Owned {

@@ -6,8 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use engine::disk::{Disk, OpenMode};
 use engine::drive::{DriveError, DriveIdentity, DriveWriter};
@@ -143,7 +142,7 @@ impl Drives {
             drives,
             flushers: Mutex::new(BTreeMap::new()),
             collectors: Mutex::new(BTreeMap::new()),
-            lowest_lease: AtomicU64::new(0),
+            accepted: RwLock::default(),
             changes: Arc::new(Changes::new((config.fresh_log_id)())),
             config,
         });
@@ -198,10 +197,9 @@ impl Drives {
                 "a drive's log is damaged; the shards there are missing"
             );
         }
-        let lowest = self.lowest_lease.load(Ordering::Relaxed);
-        if lowest > 0 {
-            writer.end_leases_below(lowest)?;
-        }
+        // What one drive has heard, all of them have.
+        let accepted = self.hear_of_leases(&writer.drive().accepted_leases());
+        writer.end_leases(&accepted)?;
         let file = self.disk.open(&DriveIdentity::path(&drive.dir), OpenMode::Read)?;
         let flusher = self.flusher(file.identity()?.device)?;
         let shared = writer.drive();

@@ -1,13 +1,15 @@
 //! Deleting shards on a collector's signed order.
 //!
 //! It decides nothing about what is garbage; the collector does. Invariant: a shard goes only on an order signed by the
-//! key that the vault's owner named, of a number above every earlier one, and only if the shard's own header names that vault.
+//! key that the vault's owner named for a lease that has not ended, of a number above every earlier one of that key, and only if the
+//! shard's own header names that vault.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use engine::drive::ShardKey;
 use engine::pack::PackId;
+use engine::slots::LIVE_LEASES_MAX;
 use scopes::{CollectorDelegation, DeleteOrder, Signed};
 
 use super::Drives;
@@ -17,17 +19,21 @@ use crate::entry::DriveId;
 const SHARDS_MAX: u8 = 64;
 
 /// Who may order deletions in each vault.
-pub(super) type Collectors = BTreeMap<[u8; 16], Collector>;
+pub(super) type Collectors = BTreeMap<[u8; 16], OfVault>;
 
-/// The collector trusted for a vault.
-pub(super) struct Collector {
-    delegation: CollectorDelegation,
+/// The collectors trusted for a vault: one of each gateway that serves it.
+#[derive(Default)]
+pub(super) struct OfVault {
+    /// By the lease that each was named for.
+    delegations: BTreeMap<u64, CollectorDelegation>,
     /// The highest order number carried out, of each key that was ever the collector's: an earlier one may come back.
     seen: BTreeMap<String, u64>,
 }
 
 /// Most collectors of one vault whose order numbers are remembered: one for each start of a gateway.
 const SEEN_MAX: usize = 4_096;
+/// Most delegations of one vault: those of leases that have ended and nobody told of are let go first.
+const DELEGATIONS_MAX: usize = 2 * LIVE_LEASES_MAX;
 
 /// Why a delete order was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -72,33 +78,39 @@ impl Drives {
         self.collectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts delete orders of a vault from the collector that its owner named, unless a later delegation is known. The caller
-    /// checked the delegation's signature against the owner's key.
+    /// Accepts delete orders of a vault from the collector that its owner named, unless the lease that it was named for has ended. The
+    /// caller checked the delegation's signature against the owner's key.
     pub(crate) fn trust_collector(&self, delegation: &Signed<CollectorDelegation>) -> bool {
         let delegation = delegation.statement();
-        let mut collectors = self.collectors();
-        let known = collectors.entry(delegation.vault.0).or_insert_with(|| Collector {
-            delegation: delegation.clone(),
-            seen: BTreeMap::new(),
-        });
-        if delegation.number < known.delegation.number {
+        let accepted = self.accepted_leases();
+        if !accepted.accepts(delegation.number) {
             return false;
         }
-        known.delegation = delegation.clone();
+        let mut collectors = self.collectors();
+        let known = collectors.entry(delegation.vault.0).or_default();
+        known.delegations.retain(|number, _| accepted.accepts(*number));
+        known.delegations.insert(delegation.number, delegation.clone());
+        if known.delegations.len() > DELEGATIONS_MAX {
+            known.delegations.pop_first();
+        }
         true
     }
 
     /// Checks signer and number of an order and that its delegation is in force, and notes the number.
     pub(crate) fn admit(&self, order: &Signed<DeleteOrder>, now_ms: Option<u64>) -> Result<(), DeleteError> {
         let statement = order.statement();
+        let accepted = self.accepted_leases();
         let mut collectors = self.collectors();
         let Some(known) = collectors.get_mut(&statement.vault.0) else {
             return Err(DeleteError::NotTheCollector);
         };
-        let collector = known.delegation.collector;
+        let collector = statement.collector;
         let name = collector.to_string();
-        let in_force = now_ms.is_none_or(|now| known.delegation.window.contains(now));
-        if *order.signer() != collector || statement.collector != collector || !in_force {
+        let names = |delegation: &CollectorDelegation| {
+            let in_force = now_ms.is_none_or(|now| delegation.window.contains(now));
+            delegation.collector == collector && in_force && accepted.accepts(delegation.number)
+        };
+        if *order.signer() != collector || !known.delegations.values().any(names) {
             return Err(DeleteError::NotTheCollector);
         }
         if let Some(seen) = known.seen.get(&name).copied()

@@ -233,13 +233,14 @@ impl Flusher {
     fn lease(&mut self, holder: &str, now_ms: u64, above: u64, reply: Reply<u64>) -> Result<Turn, Fence> {
         let (number, append) = {
             let table = self.shared.table();
-            let number = table.machine.highest_lease().max(above).saturating_add(1);
+            let number = table.machine.leases().highest().max(above).saturating_add(1);
             let operation = lease_operation(number, now_ms, holder);
             (
                 number,
+                // One process at a time has this ledger.
                 table
                     .machine
-                    .lease_append(number, holder, now_ms, operation, [0; 16]),
+                    .lease_append(number, (holder, now_ms), operation, |_| true),
             )
         };
         let mut turn = Turn::default();

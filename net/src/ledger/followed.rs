@@ -8,6 +8,7 @@
 mod follow;
 mod members;
 mod reading;
+mod sending;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::disk::Disk;
-use engine::slots::{Address, Append, Entry, Outcome, Sequence};
+use engine::slots::{Address, Append, Entry, Leases, Outcome, Sequence};
 use futures::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::fetch::{AskError, ask};
@@ -27,13 +28,14 @@ use super::local::clip;
 use super::replay::LedgerOpenError;
 use super::replica::Replica;
 use super::wire::{APPENDS_MAX, AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
-use super::{Ledger, LedgerError, LedgerSizes, LedgerStatus, Snapshot, Tail};
+use super::{Ledger, LedgerError, LedgerSizes, LedgerStatus, Snapshot, Tail, lease};
 use crate::drives::FreshLogId;
 use crate::membership::PeerEntry;
 use crate::offload::Offload;
 use crate::peer::{PeerId, Transport};
 use members::Members;
 use reading::Reading;
+use sending::{CALLS_MAX, Waiting};
 
 /// How long an operation tries to find a leader that answers.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,13 +45,6 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_millis(100);
 /// How long a whole copy may take at a start.
 const COPY_PATIENCE: Duration = Duration::from_secs(120);
-/// Bytes of appends in one call.
-const CALL_BYTES_MAX: usize = 1 << 20;
-/// Calls with appends that may be under way: what comes meanwhile makes the next.
-const CALLS_MAX: usize = 1;
-/// From the beginning of a call with several appends to the next one: who writes alone waits for nobody, and what many write makes few
-/// entries, each of which every member flushes.
-const CALLS_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of appends that may wait.
 const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Who holds the only lease answers reads so long after the members were last heard, on its own clock.
@@ -72,14 +67,6 @@ pub struct FollowedConfig {
     pub sizes: LedgerSizes,
 }
 
-/// An append that waits for its call.
-struct Waiting {
-    append: Append,
-    urgent: bool,
-    reply: oneshot::Sender<Result<AppendReply, LedgerError>>,
-    _room: OwnedSemaphorePermit,
-}
-
 /// See the module. Clones share it; dropping the last ends what runs beside it.
 #[derive(Clone)]
 pub struct FollowedLedger {
@@ -99,8 +86,10 @@ struct Inner {
     answered: AtomicU64,
     /// Records up to this sequence need not be kept.
     let_go: watch::Sender<Sequence>,
-    /// The lease that was taken here, 0 before.
+    /// The lease that was taken here and not ended, 0 without one.
     lease: AtomicU64,
+    /// The lease that was taken here last, 0 before.
+    taken: AtomicU64,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -150,13 +139,14 @@ impl FollowedLedger {
             answered: AtomicU64::new(0),
             let_go: watch::Sender::new(Sequence(0)),
             lease: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             tasks: Mutex::default(),
         });
         let tasks = vec![
             tokio::spawn(follow::follow(Arc::downgrade(&inner))),
             tokio::spawn(follow::keep_heard(Arc::downgrade(&inner))),
             tokio::spawn(follow::let_go(Arc::downgrade(&inner), inner.let_go.subscribe())),
-            tokio::spawn(send(Arc::downgrade(&inner), waiting)),
+            tokio::spawn(sending::send(Arc::downgrade(&inner), waiting)),
         ];
         *inner.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
         Ok(Self { inner })
@@ -197,7 +187,7 @@ impl FollowedLedger {
         self.inner.ask_leader(call, PATIENCE).await
     }
 
-    /// Takes a lease above `above`. If another peer held one, this waits until that peer knows that it has ended.
+    /// Takes a lease above `above`. If another peer holds one, this waits until that peer knows that it is not alone any more.
     pub async fn take_lease_above(&self, holder: &str, now_ms: u64, above: u64) -> Result<u64, LedgerError> {
         let call = LedgerCall::TakeLease {
             holder: clip(holder).to_owned(),
@@ -226,6 +216,7 @@ impl FollowedLedger {
         };
         self.inner.applied(index).await?;
         self.inner.replica.note_waited();
+        self.inner.taken.store(number, Ordering::Release);
         self.inner.lease.store(number, Ordering::Release);
         Ok(number)
     }
@@ -365,74 +356,6 @@ impl Inner {
     }
 }
 
-/// Gathers appends into calls, a few of them under way at one time.
-async fn send(weak: std::sync::Weak<Inner>, mut waiting: mpsc::Receiver<Waiting>) {
-    let calls = Arc::new(Semaphore::new(CALLS_MAX));
-    let mut kept: Option<Waiting> = None;
-    loop {
-        let first = match kept.take() {
-            Some(first) => first,
-            None => match waiting.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
-        let Ok(turn) = Arc::clone(&calls).acquire_owned().await else {
-            return;
-        };
-        let urgent = first.urgent;
-        let mut bytes = first.append.encoded_bytes_at_most();
-        let mut batch = vec![first];
-        while batch.len() < APPENDS_MAX
-            && let Ok(next) = waiting.try_recv()
-        {
-            bytes += next.append.encoded_bytes_at_most();
-            if next.urgent != urgent || bytes > CALL_BYTES_MAX {
-                kept = Some(next);
-                break;
-            }
-            batch.push(next);
-        }
-        let Some(inner) = weak.upgrade() else { return };
-        tokio::spawn(async move {
-            let (began, are_several) = (Instant::now(), batch.len() > 1);
-            carry(&inner, urgent, batch).await;
-            drop(inner);
-            if are_several {
-                tokio::time::sleep_until(began + CALLS_EVERY).await;
-            }
-            drop(turn);
-        });
-    }
-}
-
-async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
-    let appends = batch.iter().map(|waiting| waiting.append.clone()).collect();
-    let call = LedgerCall::Append { urgent, appends };
-    match inner.ask_counted(&call, PATIENCE).await {
-        Ok((LedgerReply::Outcomes(outcomes), _, is_open)) if outcomes.len() == batch.len() => {
-            for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-                // One that is refused now may be applied when an earlier call arrives.
-                let is_refused = matches!(
-                    &outcome,
-                    AppendReply::Full | AppendReply::Decided(Outcome::Conflict { .. })
-                );
-                let known = (!is_open || !is_refused)
-                    .then_some(outcome)
-                    .ok_or(LedgerError::Unreachable);
-                // Whoever no longer waits is no error.
-                let _ = waiting.reply.send(known);
-            }
-        }
-        other => {
-            let error = other.err().unwrap_or(LedgerError::Unreachable);
-            for waiting in batch {
-                let _ = waiting.reply.send(Err(error.clone()));
-            }
-        }
-    }
-}
-
 impl Ledger for FollowedLedger {
     fn must_ask(&self) -> bool {
         !self.inner.is_sole_holder()
@@ -484,6 +407,29 @@ impl Ledger for FollowedLedger {
             newer
         });
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn leases(&self) -> Leases {
+        self.inner.replica.copy().leases()
+    }
+
+    fn is_own_lease(&self, number: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            let own = self.inner.taken.load(Ordering::Acquire);
+            let (own, other) = (
+                self.inner.replica.holder_of(own).await?,
+                self.inner.replica.holder_of(number).await?,
+            );
+            Ok(own.is_some() && own == other)
+        })
+    }
+
+    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(async move {
+            // Before it ends: whoever takes the next one need not wait for this gateway.
+            let _ = (self.inner.lease).compare_exchange(number, 0, Ordering::AcqRel, Ordering::Relaxed);
+            lease::end(self, number).await
+        })
     }
 
     fn take_lease<'a>(&'a self, holder: &'a str, now_ms: u64) -> BoxFuture<'a, Result<u64, LedgerError>> {

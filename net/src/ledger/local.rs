@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use engine::disk::Disk;
 use engine::log::{Log, LogConfig, Position, ReadError, Recovery};
-use engine::slots::{Address, Append, AppliedAppend, Entry, EntryKind, Outcome, Sequence};
+use engine::slots::{Address, Append, AppliedAppend, Entry, EntryKind, Leases, Outcome, Sequence};
 use futures::future::BoxFuture;
 use tokio::sync::{oneshot, watch};
 
@@ -21,7 +21,7 @@ use super::replay::{LedgerOpenError, replay};
 use super::snapshot::{Snapshot, read_value};
 use super::state::{Request, Shared, Table};
 use super::tail::{PAGE_BYTES_MAX, Place, memory_bytes};
-use super::{Ledger, LedgerError, LedgerStatus, Tail};
+use super::{Ledger, LedgerError, LedgerStatus, Tail, lease};
 use crate::offload::{Offload, Worker};
 
 /// How a local ledger is kept.
@@ -393,6 +393,19 @@ impl Ledger for LocalLedger {
         Box::pin(self.take_lease_above(holder, now_ms, 0))
     }
 
+    fn leases(&self) -> Leases {
+        self.shared().table().machine.leases().clone()
+    }
+
+    fn is_own_lease(&self, _number: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        // One process at a time has this ledger, and nobody else.
+        Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(lease::end(self, number))
+    }
+
     fn fenced(&self) -> BoxFuture<'_, ()> {
         let mut fenced = self.shared().fenced.subscribe();
         Box::pin(async move {
@@ -417,7 +430,8 @@ impl Ledger for LocalLedger {
             carried_bytes: shared.counters.carried_bytes.load(Ordering::Relaxed),
             records_through: table.records_through,
             tail_above,
-            lowest_lease: table.machine.lowest_live_lease(),
+            lowest_lease: table.machine.leases().lowest_live(),
+            highest_lease: table.machine.leases().highest(),
             fenced: *shared.fenced.borrow(),
             full: shared.counters.full.load(Ordering::Relaxed),
         }

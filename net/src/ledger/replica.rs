@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
-use engine::slots::{Address, Append, Decision, EntryKind, LEASE_SCOPE, Sequence};
+use engine::slots::{Address, Append, Decision, EntryKind, LEASE_SCOPE, LeaseEntry, Sequence, lease_address};
 use tokio::sync::{Notify, watch};
 
 use super::apply::{Agreed, Leader};
@@ -23,6 +23,7 @@ use super::{Ledger, LedgerError, LedgerSizes, LocalLedger};
 use crate::drives::FreshLogId;
 use crate::membership::{PEERS_MAX, PeerEntry};
 use crate::offload::Offload;
+use crate::peer::PeerId;
 
 /// The file that names the copy in use.
 const CURRENT: &str = "current";
@@ -117,9 +118,17 @@ impl Replica {
     pub(super) fn only_lease(&self) -> Option<u64> {
         let copy = self.copy();
         let table = copy.shared().table();
-        let mut leases = table.machine.leases();
+        let mut leases = table.machine.leases().live().keys();
         let (first, second) = (leases.next(), leases.next());
-        first.filter(|_| second.is_none()).map(|(number, _)| number)
+        first.filter(|_| second.is_none()).copied()
+    }
+
+    /// Who holds a lease, or held it; `None` of one that was never granted.
+    pub(super) async fn holder_of(&self, number: u64) -> Result<Option<String>, LedgerError> {
+        let entry = self.copy().get(lease_address(number)).await?;
+        let read = entry.map(|entry| LeaseEntry::decode(&entry.value)).transpose();
+        let read = read.map_err(|_| LedgerError::Read(std::io::ErrorKind::InvalidData))?;
+        Ok(read.map(|entry| entry.holder_name().to_owned()))
     }
 
     /// The peers whose entries stand in it, all of them: whoever is left out would be taken for one that is gone.
@@ -205,24 +214,26 @@ impl Replica {
         (table.staged_by == Some(leader)).then(|| table.machine.decide(append).map_err(LedgerError::from))
     }
 
-    /// The append that grants a lease above every other and above `above`, ending all that are live, its number, and whether one of
-    /// those was held by another peer than `caller`, with whose name the holder's text begins.
+    /// The append that grants a lease above every other and above `above`, ending those that are live and were held by `caller` too, with whose
+    /// name the holder's text begins, or by no peer, as that of a rebuild; its number, and whether one was live that `caller` did not hold.
     pub(super) fn lease_append(
         &self,
         holder: &str,
-        caller: &str,
+        caller: PeerId,
         now_ms: u64,
         above: u64,
     ) -> (u64, bool, Append) {
         let copy = self.copy();
         let table = copy.shared().table();
-        let number = table.machine.highest_lease().max(above).saturating_add(1);
-        let mut live = table.machine.leases();
-        let other_holder = live.any(|(_, entry)| !entry.holder.starts_with(caller));
+        let number = table.machine.leases().highest().max(above).saturating_add(1);
+        let held_by = |entry: &LeaseEntry| entry.holder_name().parse::<PeerId>().ok();
+        let mut live = table.machine.leases().live().values();
+        let other_holder = live.any(|entry| held_by(entry) != Some(caller));
         let operation = lease_operation(number, now_ms, holder);
+        let ends = |entry: &LeaseEntry| held_by(entry).is_none_or(|peer| peer == caller);
         let append = table
             .machine
-            .lease_append(number, holder, now_ms, operation, [0; 16]);
+            .lease_append(number, (holder, now_ms), operation, ends);
         (number, other_holder, append)
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::drive::{ShardHeader, ShardKey};
 use engine::pack::ShardHash;
+use engine::slots::AcceptedLeases;
 
 use super::records::{self, Note, Noted};
 use super::{Node, refusal};
@@ -161,7 +162,8 @@ impl Node {
                     body,
                 });
             }
-            Request::EndLeases { lowest } => self.end_leases(lowest).await?,
+            Request::EndLeases { lowest } => self.end_leases(&AcceptedLeases::at_least(lowest)).await?,
+            Request::Leases { accepted } => self.end_leases(&accepted).await?,
             Request::Scrub { drive, after, max } => self.scrub(&drive, after, max).await?,
             Request::Compact {
                 drive,
@@ -192,13 +194,14 @@ impl Node {
     }
 
     /// Ends leases, but not all that there could ever be: numbers are taken one by one.
-    async fn end_leases(&self, lowest: u64) -> Result<Answer, Refusal> {
+    async fn end_leases(&self, accepted: &AcceptedLeases) -> Result<Answer, Refusal> {
         let present = self.drives.drives.iter().filter_map(|drive| drive.present());
         let highest = present.map(|drive| drive.highest_lease()).max().unwrap_or(0);
-        if lowest > highest.saturating_add(LEASES_AT_ONCE_MAX) {
+        let too_many = accepted.highest_known() > highest.saturating_add(LEASES_AT_ONCE_MAX);
+        if too_many || !self.drives.accepted_leases().and(accepted).is_bounded() {
             return Err(Refusal::Malformed);
         }
-        self.drives.end_leases_below(lowest).await;
+        self.drives.end_leases(accepted).await;
         Ok(Answer::Done)
     }
 

@@ -53,6 +53,7 @@ pub async fn take(world: &Arc<World>, gateway: usize, life: u64, ledger: &dyn Le
                     state,
                     holder: holder.clone(),
                     granted_ms: 0,
+                    progress: None,
                 }
                 .encode()
                 .into(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use engine::disk::Disk;
 use engine::log::LogConfig;
-use engine::slots::{Address, Append, Entry, Outcome, Sequence};
+use engine::slots::{Address, Append, Entry, Leases, Outcome, Sequence};
 use futures::future::BoxFuture;
 use net::ledger::{LedgerConfig, LedgerStatus};
 use net::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
@@ -152,6 +152,23 @@ impl Ledger for FarLedger {
         let holder = holder.to_owned();
         Box::pin(self.ask("lease", move |ledger| async move {
             ledger.take_lease(&holder, now_ms).await
+        }))
+    }
+
+    fn leases(&self) -> Leases {
+        let here = self.world.ledger_here();
+        here.map(|ledger| ledger.leases()).unwrap_or_default()
+    }
+
+    fn is_own_lease(&self, number: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(self.ask("own lease", move |ledger| async move {
+            ledger.is_own_lease(number).await
+        }))
+    }
+
+    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(self.ask("end lease", move |ledger| async move {
+            ledger.end_lease(number).await
         }))
     }
 

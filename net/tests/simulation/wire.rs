@@ -46,7 +46,7 @@ fn kind(request: &Request) -> &'static str {
         Request::Delete => "delete",
         Request::Challenge { .. } => "challenge",
         Request::Headers { .. } => "headers",
-        Request::EndLeases { .. } => "end leases",
+        Request::EndLeases { .. } | Request::Leases { .. } => "end leases",
         Request::Scrub { .. } => "scrub",
         Request::Compact { .. } => "compact",
         Request::Trim { .. } => "trim",

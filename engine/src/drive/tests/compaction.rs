@@ -150,7 +150,7 @@ fn the_running_sums_are_what_the_segments_add_up_to() {
             writer.delete(key(round / 2)).unwrap();
         }
         if round % 7 == 0 {
-            writer.end_leases_below(round / 20).unwrap();
+            writer.end_leases(&AcceptedLeases::at_least(round / 20)).unwrap();
         }
         if round % 11 == 0 {
             writer.compact(0.3, 2000).unwrap();

@@ -106,7 +106,7 @@ proptest! {
         batches in proptest::collection::vec(proptest::collection::vec(any_append(), 1..6), 1..12),
     ) {
         let mut machine = machine();
-        let take = SlotMachine::<Bytes>::new().lease_append(1, "gateway a", 1000, [1; 16], VAULT);
+        let take = SlotMachine::<Bytes>::new().lease_append(1, ("gateway a", 1000), [1; 16], |_| true);
         let mut model = Model::default();
         model.run(&take);
         let mut log = vec![take.applied(Sequence(1))];
@@ -138,7 +138,7 @@ proptest! {
         }
         prop_assert_eq!(dump(&again), dump(&machine));
         prop_assert_eq!(again.sequence(), machine.sequence());
-        prop_assert_eq!(again.lowest_live_lease(), 1);
+        prop_assert_eq!(again.leases().lowest_live(), 1);
         // Both know each append of the log as done, under its number, and so decide nothing and stage nothing.
         for done in &log {
             let AppliedAppend { sequence, operation, lease, vault, writes, record } = done.clone();

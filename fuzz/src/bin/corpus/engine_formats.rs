@@ -215,6 +215,7 @@ pub(super) fn ledger_entry() -> Seeds {
         state: LeaseState::Live,
         holder: "gateway at home".to_owned(),
         granted_ms: 1_781_079_242_000,
+        progress: None,
     };
     let ended = LeaseEntry {
         state: LeaseState::Ended,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::slots::AcceptedLeases;
 use tokio::time::Instant;
 
 use super::{QUESTION_PATIENCE, RemoteDrive};
@@ -79,8 +80,8 @@ pub(in crate::cluster) struct RemotePeer {
     pub(in crate::cluster) polling: Arc<tokio::sync::Mutex<()>>,
     /// Why it did not answer when it was asked last.
     pub(in crate::cluster) why_silent: RwLock<Option<String>>,
-    /// The lowest lease that it said it accepts.
-    told: AtomicU64,
+    /// What it was told of leases.
+    told: Mutex<AcceptedLeases>,
     census: Mutex<Census>,
 }
 
@@ -110,7 +111,7 @@ impl RemotePeer {
             drives: RwLock::new(Arc::new([])),
             polling: Arc::default(),
             why_silent: RwLock::default(),
-            told: AtomicU64::new(0),
+            told: Mutex::default(),
             census: Mutex::default(),
         }
     }
@@ -143,8 +144,8 @@ impl RemotePeer {
     }
 
     /// Asks the peer how its drives are. One that comes back refuses ended leases first.
-    pub(in crate::cluster) async fn poll(&self, lowest_lease: u64) -> Changed {
-        let drives = match tokio::time::timeout(POLL_PATIENCE, self.ask_reports(lowest_lease)).await {
+    pub(in crate::cluster) async fn poll(&self, accepted: &AcceptedLeases) -> Changed {
+        let drives = match tokio::time::timeout(POLL_PATIENCE, self.ask_reports(accepted)).await {
             Ok(Ok(drives)) => {
                 self.note_silence(None);
                 drives
@@ -187,11 +188,11 @@ impl RemotePeer {
         due
     }
 
-    async fn ask_reports(&self, lowest_lease: u64) -> Result<Vec<DriveReport>, String> {
+    async fn ask_reports(&self, accepted: &AcceptedLeases) -> Result<Vec<DriveReport>, String> {
         let some_lost = self.drives().iter().any(|drive| !drive.is_present());
-        let not_told = self.told.load(Ordering::Acquire) < lowest_lease;
-        if (some_lost || not_told) && lowest_lease > 0 {
-            self.tell_of_ended_leases(lowest_lease).await?;
+        let told = self.told();
+        if (some_lost || told.and(accepted) != told) && accepted.highest_known() > 0 {
+            self.tell_of_ended_leases(accepted).await?;
         }
         match self.simple(Request::Drives).await? {
             Answer::Drives(drives) if drives.len() <= DRIVES_MAX => Ok(drives),
@@ -229,24 +230,33 @@ impl RemotePeer {
         }
     }
 
-    /// Refuses puts under leases below `lowest` from now on.
-    pub(in crate::cluster) async fn end_leases_below(&self, lowest: u64) {
+    /// Refuses puts under leases that are not accepted from now on.
+    pub(in crate::cluster) async fn end_leases(&self, accepted: &AcceptedLeases) {
         // A question from before may not count it as present after this.
         let _alone = self.polling.lock().await;
         // One that is lost hears of it before it counts as present.
         if !self.drives().iter().any(|drive| drive.is_present()) {
             return;
         }
-        match tokio::time::timeout(POLL_PATIENCE, self.tell_of_ended_leases(lowest)).await {
+        match tokio::time::timeout(POLL_PATIENCE, self.tell_of_ended_leases(accepted)).await {
             Ok(Ok(())) => {}
             Ok(Err(why)) => self.lost(&why),
             Err(_) => self.lost("no answer in time"),
         }
     }
 
-    async fn tell_of_ended_leases(&self, lowest: u64) -> Result<(), String> {
-        self.simple(Request::EndLeases { lowest }).await?;
-        self.told.fetch_max(lowest, Ordering::AcqRel);
+    async fn tell_of_ended_leases(&self, accepted: &AcceptedLeases) -> Result<(), String> {
+        let accepted = accepted.clone();
+        self.simple(Request::Leases {
+            accepted: accepted.clone(),
+        })
+        .await?;
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        *told = told.and(&accepted);
         Ok(())
+    }
+
+    fn told(&self) -> AcceptedLeases {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -1,6 +1,7 @@
 //! Gateways that follow three members: what they read and write while members and gateways come and go.
 
 use super::super::replicated::tests::{End, LINEAGE, Rig, address, peer, put, swap};
+use super::sending::CALLS_EVERY;
 use super::*;
 use engine::disk::SimDisk;
 use engine::slots::Expectation;
@@ -64,8 +65,13 @@ async fn a_gateway_reads_what_it_wrote_and_finds_it_again_after_a_restart() {
     let index = ledger.read_index().await.unwrap();
     assert!(ledger.position() >= index);
     assert_eq!(value(&ledger, 1).await, Some(b"newer".to_vec()));
-    let late = ledger.append(put(lease, 900, 2, b"late")).await.unwrap();
+    // Its earlier start's lease goes on until it takes another.
+    applied(ledger.append(put(lease, 900, 2, b"late")).await.unwrap());
+    let again = ledger.take_lease("a gateway", 7).await.unwrap();
+    assert_eq!(again, next + 1);
+    let late = ledger.append(put(lease, 901, 2, b"late")).await.unwrap();
     assert_eq!(late, Outcome::LeaseEnded { lowest_live: next });
+    applied(other.append(put(next, 902, 1, b"newest")).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -220,4 +226,62 @@ async fn what_many_write_goes_in_calls_some_time_apart() {
     let most = took.as_millis() / CALLS_EVERY.as_millis() + 1;
     assert!(calls > 0, "nothing was written together");
     assert!(u128::from(calls) <= most, "{calls} calls in {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_gateways_write_side_by_side_and_each_reads_what_the_other_was_answered() {
+    let rig = Rig::begun(3).await;
+    let one = gateway(&rig, 20, &SimDisk::unrecorded(9)).await;
+    let first = one.take_lease("one", 5).await.unwrap();
+    applied(one.append(put(first, 1, 1, b"alone")).await.unwrap());
+    let is_alone = tokio::time::timeout(Duration::from_secs(20), async {
+        while one.must_ask() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    is_alone.await.unwrap();
+    let other = gateway(&rig, 21, &SimDisk::unrecorded(10)).await;
+    let began = Instant::now();
+    let second = other.take_lease("other", 6).await.unwrap();
+    assert!(
+        began.elapsed() > SOLE_HOLDER_FOR,
+        "the one that was alone may still believe it"
+    );
+    assert_eq!(
+        one.leases().live().keys().copied().collect::<Vec<_>>(),
+        [first, second]
+    );
+    assert!(one.is_own_lease(first).await.unwrap() && !one.is_own_lease(second).await.unwrap());
+    let gateways = [(&one, first), (&other, second)];
+    let mut at = None;
+    for number in 0..60u64 {
+        let (ledger, lease) = gateways[(number % 2) as usize];
+        let expected = match at {
+            None => Expectation::Absent(address(2)),
+            Some(at) => Expectation::At(address(2), at),
+        };
+        let value = number.to_le_bytes();
+        let swap = swap(put(lease, 10 + number, 2, &value), expected);
+        at = Some(Sequence(applied(ledger.append(swap).await.unwrap())));
+        // The other one sees it at once, and what it expected before is in its way.
+        let (ledger, lease) = gateways[(1 - number % 2) as usize];
+        assert!(ledger.must_ask());
+        ledger.read_index().await.unwrap();
+        let entry = ledger.get(address(2)).await.unwrap().unwrap();
+        assert_eq!((entry.value.to_vec(), Some(entry.sequence)), (value.to_vec(), at));
+        let late = super::super::replicated::tests::swap(put(lease, 500 + number, 2, b"late"), expected);
+        let refused = ledger.append(late).await.unwrap();
+        assert!(matches!(refused, Outcome::Conflict { .. }), "{refused:?}");
+    }
+    // One that stops leaves the other alone again.
+    other.end_lease(second).await.unwrap();
+    assert!(other.must_ask());
+    let late = other.append(put(second, 900, 2, b"late")).await.unwrap();
+    assert_eq!(late, Outcome::LeaseEnded { lowest_live: first });
+    let is_alone = tokio::time::timeout(Duration::from_secs(20), async {
+        while one.must_ask() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    is_alone.await.unwrap();
 }

@@ -347,8 +347,7 @@ impl Desk {
             } => {
                 let holder = format!("{caller} {holder}");
                 let (number, other_holder, append) =
-                    self.replica
-                        .lease_append(clip(&holder), &caller.to_string(), now_ms, above);
+                    self.replica.lease_append(clip(&holder), caller, now_ms, above);
                 let base = self.decided;
                 match self.replica.decide(leader, &append) {
                     Some(Ok(Decision::Apply { sequence })) => {

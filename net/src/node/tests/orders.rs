@@ -1,3 +1,4 @@
+use engine::slots::AcceptedLeases;
 use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, Wallet, Window};
 
 use super::*;
@@ -90,7 +91,7 @@ async fn shards_are_deleted_only_on_the_order_of_whom_the_vaults_first_owner_nam
 }
 
 #[tokio::test]
-async fn an_earlier_delegation_brings_no_collector_back_and_a_later_one_forgets_no_order() {
+async fn each_live_leases_collector_is_obeyed_and_that_of_an_ended_lease_does_not_come_back() {
     let node = node(&SimDisk::unrecorded(10), 1, true).await;
     let pack = pack(1);
     let (first, second) = (Wallet::from_seed(&[2; 32]), Wallet::from_seed(&[3; 32]));
@@ -106,16 +107,30 @@ async fn an_earlier_delegation_brings_no_collector_back_and_a_later_one_forgets_
         Answer::Deleted { .. }
     ));
     assert_eq!(delegate(&second, 2).await, Answer::Done);
-    assert_eq!(delete(order(&first, VAULT, &pack, 8)).await, bad);
+    for (by, number) in [(&second, 5), (&first, 8), (&second, 6)] {
+        let deleted = delete(order(by, VAULT, &pack, number)).await;
+        assert!(matches!(deleted, Answer::Deleted { .. }), "{number}");
+    }
+    let accepted = AcceptedLeases::new(3, [2]);
+    assert_eq!(ask(&node, Request::Leases { accepted }).await, Answer::Done);
+    assert_eq!(
+        delete(order(&first, VAULT, &pack, 9)).await,
+        bad,
+        "its lease has ended"
+    );
     assert_eq!(delegate(&first, 1).await, bad, "an earlier delegation");
+    assert!(matches!(
+        delete(order(&second, VAULT, &pack, 7)).await,
+        Answer::Deleted { .. }
+    ));
     assert_eq!(
         delegate(&first, 3).await,
         Answer::Done,
         "the first one again, by a later word"
     );
-    assert_eq!(delete(order(&first, VAULT, &pack, 7)).await, bad, "a replay");
+    assert_eq!(delete(order(&first, VAULT, &pack, 8)).await, bad, "a replay");
     assert!(matches!(
-        delete(order(&first, VAULT, &pack, 8)).await,
+        delete(order(&first, VAULT, &pack, 9)).await,
         Answer::Deleted { .. }
     ));
     node.close().await;

@@ -3,6 +3,7 @@
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::drive::{ShardHeader, ShardKey};
 use engine::pack::SHARD_BYTES_MAX;
+use engine::slots::AcceptedLeases;
 use scopes::STATEMENT_BYTES_MAX;
 
 use super::{HEADERS_MAX, KEYS_MAX, bad, put_header, put_key, read_header, read_key};
@@ -74,10 +75,15 @@ pub enum Request {
         /// At most [`HEADERS_MAX`].
         keys: Vec<ShardKey>,
     },
-    /// Refuse puts under lower leases from now on, on every drive.
+    /// Refuse puts under lower leases from now on, on every drive: as an older build asks.
     EndLeases {
         /// The lowest that is still accepted.
         lowest: u64,
+    },
+    /// Refuse puts under other leases than these from now on, on every drive, beside those that are refused already.
+    Leases {
+        /// Those that are accepted.
+        accepted: AcceptedLeases,
     },
     /// Read the drive's next shards and check them.
     Scrub {
@@ -221,6 +227,10 @@ impl Request {
                 writer.u8(10);
                 writer.u64(*lowest);
             }
+            Self::Leases { accepted } => {
+                writer.u8(17);
+                accepted.encode(writer);
+            }
             Self::Scrub { drive, after, max } => {
                 writer.u8(11);
                 writer.fixed(drive);
@@ -318,6 +328,9 @@ impl Request {
             },
             15 => Self::Agree,
             16 => Self::Ledger,
+            17 => Self::Leases {
+                accepted: AcceptedLeases::decode(reader)?,
+            },
             got => return Err(bad("request", got.into())),
         })
     }

@@ -1,5 +1,6 @@
 use engine::drive::ShardHeader;
 use engine::pack::{Code, PackGeometry, PackSummary, ShardHash};
+use engine::slots::AcceptedLeases;
 use proptest::prelude::*;
 
 use super::*;
@@ -79,6 +80,12 @@ fn requests() -> Vec<(Request, usize)> {
         (Request::Delegate, 1),
         (headers, 0),
         (Request::EndLeases { lowest: 9 }, 0),
+        (
+            Request::Leases {
+                accepted: AcceptedLeases::new(9, [3, 8]),
+            },
+            0,
+        ),
         (scrub, 0),
         (compact, 0),
         (Request::Trim { drive }, 0),

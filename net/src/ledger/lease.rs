@@ -1,0 +1,76 @@
+//! Changing the entry of a lease that is there: its progress, its end.
+//!
+//! It takes none: members and the flusher of a local ledger do, by the number. Invariant: an entry changes only from what was read, so that a
+//! lease that somebody ended meanwhile stays ended.
+
+use bytes::Bytes;
+use engine::slots::{Append, Expectation, LeaseEntry, LeaseState, Outcome, Write, lease_address};
+
+use super::{Ledger, LedgerError};
+
+/// How often an entry that changes meanwhile is read again.
+const TRIES_MAX: usize = 16;
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// The entry is as it was wanted.
+    Done,
+    /// The lease under which it was to be changed has ended.
+    Ended,
+}
+
+/// Changes the entry of lease `number` under lease `own`, which lives; `change` says what from, and `None` for nothing to do.
+///
+/// # Errors
+/// The ledger did not answer, or has no such lease.
+pub async fn change(
+    ledger: &dyn Ledger,
+    own: u64,
+    number: u64,
+    change: impl Fn(&LeaseEntry) -> Option<LeaseEntry>,
+) -> Result<Changed, LedgerError> {
+    let address = lease_address(number);
+    for _ in 0..TRIES_MAX {
+        let entry = ledger.get(address).await?.ok_or(NO_LEASE)?;
+        let read = LeaseEntry::decode(&entry.value).map_err(|_| NO_LEASE)?;
+        let Some(wanted) = change(&read) else {
+            return Ok(Changed::Done);
+        };
+        let value = Bytes::from(wanted.encode());
+        let mut hasher = blake3::Hasher::new_derive_key("cairn v1 lease change operation");
+        hasher
+            .update(&own.to_le_bytes())
+            .update(&number.to_le_bytes())
+            .update(&entry.sequence.0.to_le_bytes())
+            .update(&value);
+        let mut operation = [0; 16];
+        hasher.finalize_xof().fill(&mut operation);
+        let append = Append {
+            operation,
+            lease: own,
+            vault: [0; 16],
+            expectations: vec![Expectation::At(address, entry.sequence)],
+            writes: vec![Write {
+                address,
+                value: Some(value),
+            }],
+            record: None,
+        };
+        match ledger.append_urgent(append).await? {
+            Outcome::Applied { .. } => return Ok(Changed::Done),
+            Outcome::LeaseEnded { .. } => return Ok(Changed::Ended),
+            Outcome::Conflict { .. } => {}
+        }
+    }
+    Err(LedgerError::Unreachable)
+}
+
+/// Ends lease `number` under itself.
+pub(super) async fn end(ledger: &dyn Ledger, number: u64) -> Result<(), LedgerError> {
+    let live = |entry: &LeaseEntry| (entry.state == LeaseState::Live).then(|| entry.ended());
+    change(ledger, number, number, live).await.map(drop)
+}
+
+/// There is no entry of a lease that was granted, or it does not read.
+const NO_LEASE: LedgerError = LedgerError::Read(std::io::ErrorKind::InvalidData);
