@@ -32,6 +32,8 @@ pub struct Layout {
     pub peers: Vec<PeerPlace>,
     /// Most members of the ledger among storage peers.
     pub ledger_members: usize,
+    /// Whether this gateway came to a cluster that another one had begun, and keeps an activity log under a name of its own.
+    pub own_log: bool,
     /// Whether the first start got as far as making them.
     pub drives_made: bool,
 }
@@ -162,6 +164,7 @@ impl Layout {
             code,
             drives: file.drives.iter().map(|drive| root.join(drive)).collect(),
             ledger_members: file.ledger_members.unwrap_or(LEDGER_MEMBERS),
+            own_log: file.own_log,
             drives_made: file.drives_made,
         }))
     }
@@ -193,6 +196,8 @@ impl Layout {
             drives: Vec::new(),
             peers: Vec::new(),
             ledger_members: LEDGER_MEMBERS,
+            // A log that was brought along goes on.
+            own_log: cluster.is_some() && !data.activity().exists(),
             drives_made: false,
         };
         layout.write(data)?;
@@ -214,6 +219,7 @@ impl Layout {
             drives: drives.map(Path::to_path_buf).collect(),
             peers: self.peers.iter().map(|peer| PeerRow::of(peer, &root)).collect(),
             ledger_members: Some(self.ledger_members).filter(|members| *members != LEDGER_MEMBERS),
+            own_log: self.own_log,
             drives_made: self.drives_made,
         };
         let mut bytes = serde_json::to_vec_pretty(&file).map_err(|_| damaged(&data.layout()))?;
@@ -363,6 +369,7 @@ mod tests {
             drives,
             peers: Vec::new(),
             ledger_members: LEDGER_MEMBERS,
+            own_log: false,
             drives_made: false,
         }
     }

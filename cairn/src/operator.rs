@@ -12,6 +12,7 @@ use crate::request::{OnStep, Request};
 
 mod access;
 mod durability;
+mod gateways;
 mod nodes;
 pub(crate) mod records;
 mod running;

@@ -34,6 +34,11 @@ pub enum Request {
         /// Its failure domain, if it is told.
         domain: Option<String>,
     },
+    /// `cairn node admit --gateway`.
+    GatewayAdmit {
+        /// The gateway's id.
+        gateway: String,
+    },
     /// `cairn node drain`.
     NodeDrain {
         /// The peer's id, or the beginning of it.

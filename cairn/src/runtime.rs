@@ -5,13 +5,14 @@
 //! a runtime holds the data directory's lock, so that there is one at a time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::disk::{Disk, RealDisk};
 use engine::view::View;
 use net::Cluster;
 use net::cluster::ReplaceOptions;
 use net::membership::{PeerEntry, Role};
+use s3_gateway::gateways::Gateways;
 use s3_gateway::session::{Recorder, Session, SessionOptions, SessionParts};
 use s3_gateway::sessions::Sessions;
 use scopes::{CollectorDelegation, Signed, VaultId, Wallet, Window};
@@ -58,6 +59,8 @@ pub struct Runtime {
     pub recorder: Recorder,
     /// The open vaults.
     pub sessions: Sessions,
+    /// The gateways that serve the cluster together.
+    pub gateways: Arc<Gateways>,
     /// This process's lease.
     pub lease: u64,
     /// When it was opened.
@@ -101,6 +104,10 @@ impl Runtime {
             if layout.drives_made {
                 let dir = data.root().display().to_string();
                 return Err(DataDirError::KeysAbsent { dir }.into());
+            }
+            if layout.own_log {
+                let dir = data.keys().display().to_string();
+                return Err(RuntimeError::KeysOfOthers { dir });
             }
             keys.create(FIRST_VAULT)?;
         }
@@ -154,16 +161,18 @@ impl Runtime {
             cluster.close().await;
             return Err(RuntimeError::TooFewPeers { here, drives });
         }
-        // A copy that follows may be behind.
+        // A copy that follows may be behind; another gateway may take a lease at any time, and the drives hear of it after the ledger.
+        let drives = cluster.highest_lease();
         shared.read_index().await?;
-        let (drives, newest) = (cluster.highest_lease(), shared.status().lowest_lease);
+        let newest = shared.status().highest_lease;
         if drives > newest {
             return Err(RuntimeError::LedgerBehind { drives, newest });
         }
         let lease = shared.take_lease(&holder(), now_ms()).await?;
-        cluster.end_leases_below(lease).await;
+        cluster.end_leases(lease, &shared.leases().accepted()).await;
         let log = open_log(&disk, &data, &layout, &keys).await?;
         let recorder = Recorder::start(log, Some(Arc::clone(&shared))).await?;
+        let gateways = Gateways::new(shared, Arc::clone(&cluster), recorder.clone(), lease);
 
         let runtime = Self {
             options: SessionOptions {
@@ -180,6 +189,7 @@ impl Runtime {
             following: None,
             recorder,
             sessions: Sessions::new(Vec::new()),
+            gateways,
             lease,
             since: Instant::now(),
             tending: tokio::sync::Mutex::new(()),
@@ -190,6 +200,7 @@ impl Runtime {
             runtime.open_vault(keyfile, view).await?;
         }
         runtime.note_rebuild().await?;
+        runtime.gateways.start();
         Ok(runtime)
     }
 
@@ -204,10 +215,16 @@ impl Runtime {
             ledger.clone(),
             Arc::clone(&self.cluster),
             Arc::clone(&self.data),
+            Arc::clone(&self.gateways),
         );
         self.following = Some(tokio::spawn(following));
-        self.cluster
-            .start_replacing(self.ledger.shared(), self.lease, ReplaceOptions::default());
+        let gateways = Arc::clone(&self.gateways);
+        self.cluster.start_replacing(
+            self.ledger.shared(),
+            self.lease,
+            ReplaceOptions::default(),
+            Arc::new(move || gateways.does_background_work()),
+        );
         self.cluster
             .start_challenging(self.ledger.shared(), challenges_per_hour);
         self.peers = Some(peers);
@@ -309,13 +326,30 @@ impl Runtime {
                 tracing::warn!(%error, vault = %session.vault(), "closing a vault");
             }
         }
-        if let Err(error) = self.recorder.close().await {
-            tracing::warn!(%error, "closing the activity log");
-        }
+        let recorded = self.recorder.close().await;
         self.cluster.close().await;
+        match recorded {
+            Ok(()) => self.end_lease().await,
+            // Its records are in the ledger alone: the next start takes them.
+            Err(error) => tracing::warn!(%error, "closing the activity log"),
+        }
         self.ledger.close().await;
         if let Some(peers) = &self.peers {
             peers.close().await;
+        }
+    }
+
+    /// Ends the lease where others may go on: nothing is under way under it any more.
+    async fn end_lease(&self) {
+        if matches!(self.ledger, OpenLedger::Local(_)) {
+            return;
+        }
+        let ledger = self.ledger.shared();
+        match tokio::time::timeout(END_WAIT, ledger.end_lease(self.lease)).await {
+            Ok(Ok(())) => {}
+            // The next start ends it, or `node remove`.
+            Ok(Err(error)) => tracing::warn!(%error, "the lease was not ended"),
+            Err(_) => tracing::warn!("the lease was not ended: the ledger does not answer"),
         }
     }
 
@@ -328,6 +362,7 @@ impl Runtime {
             recorder: self.recorder.clone(),
             view,
             lease: self.lease,
+            gateways: Arc::clone(&self.gateways),
             collector: delegate_collector(keyfile, self.lease)?,
             options: self.options.clone(),
         };
@@ -396,5 +431,7 @@ pub(crate) fn raise_open_files() {
     }
 }
 
+/// How long the end of the lease may take at a stop.
+const END_WAIT: Duration = Duration::from_secs(3);
 const FIRST_VAULT: &str = "main";
 const OPEN_FILES: u64 = 65_536;

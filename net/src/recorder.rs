@@ -1,9 +1,9 @@
 //! The owner of an activity log, a gateway's or a node's: one thread that appends records, follows the ledger for those that travelled
 //! with an append, if there is one, and signs a checkpoint behind every flush. A record that needs no waiting is appended without the thread (`writing`).
 //!
-//! The thread's work is in `owner`. Knows records only as commitments and bodies. Invariants: records that came through the ledger stand in the log in
-//! ledger order, each once; a record's ledger copy is let go of only when the log holds it durably; what was appended is
-//! durable within [`SYNC_EVERY`].
+//! The thread's work is in `owner`. Knows records only as commitments and bodies. Invariants: records of a gateway's own leases that came
+//! through the ledger stand in its log in ledger order, each once, those of a gateway that was lost behind them as they were adopted; a record's ledger
+//! copy is let go of only when the log of its gateway holds it durably; what was appended is durable within [`SYNC_EVERY`].
 
 mod owner;
 mod writing;
@@ -17,6 +17,7 @@ use owner::Owner;
 use scopes::Wallet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -69,6 +70,8 @@ type Reply = Option<oneshot::Sender<Result<(), RecorderError>>>;
 enum Command {
     Append(PreparedRecord, Reply),
     Flush(oneshot::Sender<Result<(), RecorderError>>),
+    /// Takes over the records of a lease that was lost, after this sequence.
+    Adopt(u64, Sequence, oneshot::Sender<Result<(), RecorderError>>),
     Close(oneshot::Sender<Result<(), RecorderError>>),
 }
 
@@ -77,6 +80,8 @@ enum Command {
 pub struct Recorder {
     commands: mpsc::Sender<Command>,
     writing: Writing,
+    /// Every record of this gateway's up to this sequence is durable here.
+    taken: Arc<AtomicU64>,
     reader: ActivityReader,
     fence: watch::Receiver<Option<RecorderError>>,
     signer: Arc<Wallet>,
@@ -154,7 +159,8 @@ impl Recorder {
             .map_or(0, |ledger| ledger.status().records_through);
         let fed = Sequence(reader.ledger_sequence_through().max(let_go));
         let writing = Writing::new(log, reserve);
-        let owner = Owner::new(writing.clone(), ledger, fed, fence_set);
+        let taken = Arc::new(AtomicU64::new(0));
+        let owner = Owner::new(writing.clone(), ledger, fed, Arc::clone(&taken), fence_set);
         Offload::apart("activity", move || owner.run(queue, started))
             .map_err(|e| RecorderError::Open(e.to_string()))?;
         ready
@@ -163,6 +169,7 @@ impl Recorder {
         Ok(Self {
             commands,
             writing,
+            taken,
             reader,
             fence,
             signer,
@@ -237,6 +244,20 @@ impl Recorder {
     pub async fn flush(&self) -> Result<(), RecorderError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Flush(reply), answer).await
+    }
+
+    /// Every record of this gateway's operations up to this sequence is durable in the log; 0 without a ledger.
+    pub fn taken(&self) -> Sequence {
+        Sequence(self.taken.load(Ordering::Acquire))
+    }
+
+    /// Takes over, durably, the records of a lease whose holder was lost, those after `after`; those that the log has are left alone.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn adopt(&self, lease: u64, after: Sequence) -> Result<(), RecorderError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Adopt(lease, after, reply), answer).await
     }
 
     /// Flushes and closes the log; later appends fail.

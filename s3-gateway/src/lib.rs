@@ -20,6 +20,7 @@ mod encoded_word;
 pub mod errors;
 mod form;
 pub mod gate;
+pub mod gateways;
 mod hold;
 pub mod host;
 mod keeper;

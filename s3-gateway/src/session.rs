@@ -62,6 +62,7 @@ pub use uploads::{NewPart, NewUpload, PartsPage, StoredPart};
 pub use vault::index::Usage;
 pub use versions::{Deleted, Doomed, Sighting};
 
+use crate::gateways::Gateways;
 use budget::Budget;
 use engine::erasure::Coder;
 use engine::pack::{Code, LanePool, PackId};
@@ -72,8 +73,8 @@ use net::{Cluster, Ledger, PackEntry};
 use packer::Packer;
 use pins::Pins;
 use scopes::{CollectorDelegation, Identity, ScopeId, Signed, VaultId, Wallet};
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
@@ -129,6 +130,8 @@ pub struct SessionParts {
     pub view: Arc<dyn View>,
     /// The gateway's lease.
     pub lease: u64,
+    /// The gateways that serve the vault together.
+    pub gateways: Arc<Gateways>,
     /// The key that signs delete orders, and the owner's delegation to it.
     pub collector: (Wallet, Signed<CollectorDelegation>),
     /// Settings.
@@ -216,6 +219,7 @@ pub(crate) struct Inner {
     pub(crate) index: Index,
     view: Arc<dyn View>,
     pub(crate) lease: u64,
+    pub(crate) gateways: Arc<Gateways>,
     pub(crate) code: Code,
     pub(crate) quota_bytes: Option<u64>,
     pub(crate) lifecycle_day_ms: u64,
@@ -224,7 +228,9 @@ pub(crate) struct Inner {
     pub(crate) coder: Arc<Coder>,
     pub(crate) coding: Semaphore,
     /// The newest sequence in the view.
-    pub(crate) applied: AtomicU64,
+    pub(crate) applied: Arc<AtomicU64>,
+    /// The newest append in the view that says more than how far a gateway is.
+    pub(crate) news: AtomicU64,
     pub(crate) applying: tokio::sync::Mutex<()>,
     /// Whether the view is being filled again and shows only a part.
     pub(crate) reloading: AtomicBool,
@@ -241,6 +247,8 @@ pub(crate) struct Inner {
     /// Objects that the last checkpoint tells of; `u64::MAX` until one is written.
     pub(crate) checkpoint_objects: AtomicU64,
     pub(crate) collector: Wallet,
+    /// Packs that no entry names any more, and the sequence that each gateway has to be past before they go.
+    pub(crate) departing: Mutex<BTreeMap<PackId, Sequence>>,
     /// The number of the next delete order: above every earlier one's, also of earlier processes.
     pub(crate) next_order: AtomicU64,
     /// Lane buffers used again from pack to pack.
@@ -260,6 +268,7 @@ impl Session {
         let vault = parts.keyring.vault();
         parts.cluster.trust_collector(&parts.collector.1);
         let index = Index::new(Arc::clone(&parts.view), parts.keyring.clone())?;
+        let applied = Arc::new(AtomicU64::new(index.applied_through()?.0));
         let inner = Arc::new(Inner {
             vault,
             name: parts.name,
@@ -268,14 +277,16 @@ impl Session {
             cluster: parts.cluster,
             recorder: parts.recorder,
             lease: parts.lease,
+            gateways: parts.gateways,
             code: parts.options.code,
             quota_bytes: parts.options.quota_bytes,
             lifecycle_day_ms: parts.options.lifecycle_day_ms,
-            pins: Pins::default(),
+            pins: Pins::new(Arc::clone(&applied)),
             budget: Budget::new(parts.options.upload_memory_bytes, parts.options.code),
             coder: Arc::new(Coder::new(parts.options.code)),
             coding: Semaphore::new(CODING_MAX),
-            applied: AtomicU64::new(index.applied_through()?.0),
+            news: AtomicU64::new(applied.load(Ordering::Relaxed)),
+            applied,
             applying: tokio::sync::Mutex::new(()),
             reloading: AtomicBool::new(false),
             view_in_memory: AtomicBool::new(false),
@@ -287,6 +298,7 @@ impl Session {
             turns: turns::Turns::new(),
             checkpoint_objects: AtomicU64::new(u64::MAX),
             collector: parts.collector.0,
+            departing: Mutex::default(),
             next_order: AtomicU64::new(now_ms() << 16),
             lanes: LanePool::new(LANE_BUFFERS_MAX),
             claims: Mutex::new(InFlight::default()),
@@ -300,6 +312,7 @@ impl Session {
         if inner.recorder.was_unclean() {
             inner.record_gap_in_time().await?;
         }
+        inner.gateways.add(&inner);
         commit::follow(&inner);
         collect::start(&inner);
         expire::start(&inner);
@@ -332,7 +345,7 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError::LedgerAway`].
-    pub(crate) async fn freshen(&self) -> Result<(), SessionError> {
+    pub async fn freshen(&self) -> Result<(), SessionError> {
         self.inner.freshen().await
     }
 

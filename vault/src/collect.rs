@@ -5,7 +5,7 @@
 //! Packs that no entry names at all are not in the index; whoever lists the drives finds those.
 //!
 //! Invariants. Nothing is dead by elapsed time. A pack in the index is dead when no entry refers to it, nobody has it
-//! pinned, its lease is not above the live one, and the newest checkpoint settles every claim that it holds: a rebuild
+//! pinned, the gateway that wrote it has ended or has nothing under way from before its entry, and the newest checkpoint settles every claim that it holds: a rebuild
 //! must not lose an empty object or a copy because its claim went. Packs of the vault-wide scope are never moved, as
 //! the next checkpoint replaces them.
 
@@ -58,8 +58,19 @@ impl Thresholds {
 pub struct Holds<'a> {
     /// Packs that operations under way stand on.
     pub pinned: &'a HashSet<PackId>,
-    /// The gateway's own lease. Every lease below it has ended; packs of one above it are not touched.
-    pub live_lease: u64,
+    /// The highest lease that was ever granted; packs of one above it are not touched.
+    pub highest_lease: u64,
+    /// The other gateways' leases that live, each with the sequence before which nothing that runs there relies on the ledger: a pack whose
+    /// entry is newer may be named once more by an append that is on its way.
+    pub horizons: &'a BTreeMap<u64, Sequence>,
+}
+
+impl Holds<'_> {
+    /// Whether no append can name a pack of this lease and entry that does not already.
+    fn is_settled(&self, lease: u64, sequence: Sequence) -> bool {
+        let horizon = self.horizons.get(&lease);
+        lease <= self.highest_lease && horizon.is_none_or(|horizon| sequence <= *horizon)
+    }
 }
 
 /// A pack that the plan is about.
@@ -118,7 +129,7 @@ pub fn plan(index: &Index, holds: Holds<'_>, thresholds: Thresholds) -> Result<C
     };
     let mut small: BTreeMap<ScopeId, Worst> = BTreeMap::new();
     index.packs(&mut |pack| {
-        if holds.pinned.contains(&pack.id) || pack.lease > holds.live_lease {
+        if holds.pinned.contains(&pack.id) || !holds.is_settled(pack.lease, pack.sequence) {
             return true;
         }
         if pack.references == 0 {

@@ -45,13 +45,13 @@ pub struct NodeArgs {
 /// `node …`: what is done about storage peers, by the gateway's data directory.
 #[derive(Clone, Debug, Subcommand)]
 pub enum NodeCommand {
-    /// Take a storage peer into the cluster, or change its failure domain
+    /// Take a storage peer or another gateway into the cluster, or change a peer's failure domain
     Admit(AdmitArgs),
     /// Move everything off a storage peer, so that it can be removed; waits until that is done
     ///
     /// May be interrupted: it goes on, and the same command shows how far it is.
     Drain(DrainArgs),
-    /// Let a storage peer go for good
+    /// Let a storage peer or another gateway go for good
     Remove(RemoveArgs),
 }
 
@@ -59,11 +59,14 @@ pub enum NodeCommand {
 #[derive(Args, Clone, Debug)]
 pub struct AdmitArgs {
     /// ed25519:…@ADDRESS:PORT, as the storage peer prints it when it starts
-    #[arg(value_name = "PEER@ADDR")]
-    pub peer: PeerAt,
+    #[arg(value_name = "PEER@ADDR", required_unless_present = "gateway")]
+    pub peer: Option<PeerAt>,
     /// What it fails together with, by name [what it was started with unless given]
     #[arg(long, value_name = "NAME", value_parser = domain_name)]
     pub domain: Option<String>,
+    /// Another gateway instead, ed25519:… as its `cairn gateway --cluster` prints: it may serve the same vaults beside this one
+    #[arg(long, value_name = "PEER_ID", conflicts_with_all = ["peer", "domain"])]
+    pub gateway: Option<PeerId>,
 }
 
 /// `node drain`.
@@ -80,10 +83,10 @@ pub struct DrainArgs {
 /// `node remove`.
 #[derive(Args, Clone, Debug)]
 pub struct RemoveArgs {
-    /// The storage peer: its id, or the beginning of it
+    /// The storage peer, or another gateway: its id, or the beginning of it
     #[arg(value_name = "PEER_ID")]
     pub peer: String,
-    /// It is lost, with everything on it: its shards are made anew from the others
+    /// It is lost, with everything on it: its shards are made anew from the others. A gateway: it will not come back, and its lease ends
     #[arg(long)]
     pub lost: bool,
 }

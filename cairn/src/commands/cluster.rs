@@ -63,6 +63,39 @@ pub(super) fn peers(status: &Value) {
     print_line("");
 }
 
+/// Prints the gateways that serve the cluster, if there are several, and which of them others wait for.
+pub(super) fn gateways(status: &Value) {
+    let gateways = list(status, "gateways");
+    if gateways.len() < 2 {
+        return;
+    }
+    let mut table = Table::new(&["gateway", ">lease", "background work", "heard of"]);
+    for gateway in gateways {
+        let id = text(gateway, "peer_id");
+        let short = id.strip_prefix(PEER_PREFIX).unwrap_or(id);
+        let this = if flag(gateway, "this") { " (this)" } else { "" };
+        let lease = gateway.get("lease").and_then(Value::as_u64).unwrap_or(0);
+        table.row([
+            format!("{}{this}", short.chars().take(ID_CHARS).collect::<String>()),
+            lease.to_string(),
+            word(gateway, "background_work", "yes", "-"),
+            word(gateway, "silent", "not for a minute", "yes"),
+        ]);
+    }
+    table.print(2);
+    for gateway in gateways
+        .iter()
+        .filter(|gateway| flag(gateway, "holds_collection_back"))
+    {
+        let id = text(gateway, "peer_id");
+        sentence(&format!(
+            "the collector waits for the gateway {id}: what it may be reading is not deleted. Start it again or let its long requests end; if it will \
+             not come back, `cairn node remove --lost {id}`"
+        ));
+    }
+    print_line("");
+}
+
 /// How much of an id is shown: enough to type it.
 const ID_CHARS: usize = 12;
 

@@ -23,11 +23,11 @@ pub(super) async fn run(global: &GlobalArgs, args: &GatewayArgs) -> Result<(), F
     };
     let is_waiting = layout.peers.is_empty();
     if is_waiting && args.join.is_empty() {
-        invite(global, &invitation);
+        invite(global, &invitation, args.cluster.is_some());
         return Ok(());
     }
     let served = up::serve(global, data, config).await;
-    if is_waiting && served.is_err() {
+    if is_waiting && !layout.own_log && served.is_err() {
         // What its peers may have been started without.
         print_note(format!(
             "storage peers of this gateway run with\n  cairn node --join {invitation} --listen ADDRESS:PORT"
@@ -37,7 +37,7 @@ pub(super) async fn run(global: &GlobalArgs, args: &GatewayArgs) -> Result<(), F
 }
 
 /// Says what storage peers are started with. It ends then: without them there is nothing to serve.
-fn invite(global: &GlobalArgs, invitation: &Invitation) {
+fn invite(global: &GlobalArgs, invitation: &Invitation, joins: bool) {
     if global.json {
         print_json_line(&json!({
             "peer_id": invitation.gateways.first().map(ToString::to_string),
@@ -47,6 +47,17 @@ fn invite(global: &GlobalArgs, invitation: &Invitation) {
         return;
     }
     let at = global.data.display();
+    if let (true, Some(gateway)) = (joins, invitation.gateways.first()) {
+        print_line("Where a gateway serves this cluster, let this one in:");
+        print_line(format!("\n  cairn node admit --gateway {gateway}\n"));
+        print_line(format!(
+            "copy its keys/ to {at}/keys, and start this one with every storage peer:"
+        ));
+        print_line(format!(
+            "\n  cairn gateway --data {at} --join ed25519:…@ADDRESS:7400 --join …"
+        ));
+        return;
+    }
     print_line("This gateway has no storage peers yet. Start each, on its machine, with");
     print_line(format!(
         "\n  cairn node --join {invitation} \\\n    --listen ADDRESS:7400 --domain SITE\n"

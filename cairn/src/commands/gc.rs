@@ -21,7 +21,13 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     if complete {
         return Ok(());
     }
-    let message = "shards on lost drives or in unreadable packs were left: run it again after `cairn repair`";
+    let held_back = report.get("held_back").and_then(Value::as_bool).unwrap_or(false);
+    let message = match held_back {
+        true => {
+            "another gateway may be reading what was left: `cairn status` says which. Run it again when that one is through"
+        }
+        false => "shards on lost drives or in unreadable packs were left: run it again after `cairn repair`",
+    };
     Err(Failure::Incomplete(message.to_owned()))
 }
 

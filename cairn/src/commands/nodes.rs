@@ -12,8 +12,16 @@ use crate::request::Request;
 
 pub(super) async fn run(global: &GlobalArgs, command: &NodeCommand) -> Result<(), Failure> {
     let (work, request) = match command {
-        NodeCommand::Admit(AdmitArgs { peer, domain }) => {
-            let (peer, domain) = (peer.to_string(), domain.clone());
+        NodeCommand::Admit(AdmitArgs {
+            gateway: Some(gateway),
+            ..
+        }) => {
+            let gateway = gateway.to_string();
+            ("admit", Request::GatewayAdmit { gateway })
+        }
+        NodeCommand::Admit(AdmitArgs { peer, domain, .. }) => {
+            let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+            let domain = domain.clone();
             ("admit", Request::NodeAdmit { peer, domain })
         }
         NodeCommand::Drain(DrainArgs { peer, undo }) => {
@@ -34,6 +42,9 @@ pub(super) async fn run(global: &GlobalArgs, command: &NodeCommand) -> Result<()
     let number = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or(0);
     let id = text("peer_id");
     match command {
+        NodeCommand::Admit(AdmitArgs { gateway: Some(_), .. }) => print_line(format!(
+            "{id} may serve this cluster, once the storage peers have heard of it: in a few seconds"
+        )),
         NodeCommand::Admit(_) => {
             let domain = match text("domain") {
                 "" => "its own failure domain".to_owned(),

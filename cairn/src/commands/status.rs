@@ -40,6 +40,7 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     conduct::misdeeds(&status);
     print_line("");
     cluster::peers(&status);
+    cluster::gateways(&status);
     figure("packs", &packs(&status));
     cluster::replacing(&status);
     conduct::challenges(&status);

@@ -21,6 +21,8 @@ pub(super) struct LayoutFile {
     pub(super) peers: Vec<PeerRow>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ledger_members: Option<usize>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) own_log: bool,
     pub(super) drives_made: bool,
 }
 

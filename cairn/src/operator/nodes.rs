@@ -13,6 +13,7 @@ use net::peer::PeerId;
 use serde_json::{Value, json};
 
 use crate::introduction::PeerAt;
+use crate::operator::gateways;
 use crate::operator::tend::{alone, failed, step};
 use crate::operator::{ErrorCode, OperatorError};
 use crate::request::{OnStep, Step};
@@ -190,8 +191,7 @@ pub(super) async fn remove(runtime: &Runtime, peer: &str, lost: bool) -> Result<
     let entry = named(peers, peer, true)?;
     let id = entry.peer;
     if entry.role == Role::Gateway {
-        set_standing(runtime, peers, ledger, entry, Standing::Gone).await?;
-        return Ok(json!({"peer_id": id.to_string(), "standing": standing_name(Standing::Gone)}));
+        return gateways::remove(runtime, (peers, ledger), entry, lost).await;
     }
     let left = drained(runtime, &id).await?.left;
     if entry.standing != Standing::Gone {
@@ -278,7 +278,7 @@ fn time_left(seconds: Option<u64>) -> String {
     seconds.map_or_else(String::new, |seconds| format!("about {seconds} s left"))
 }
 
-fn cluster_of(runtime: &Runtime) -> Result<(&PeerNodes, &FollowedLedger), OperatorError> {
+pub(super) fn cluster_of(runtime: &Runtime) -> Result<(&PeerNodes, &FollowedLedger), OperatorError> {
     match (&runtime.peers, &runtime.ledger) {
         (Some(peers), OpenLedger::Followed(ledger)) => Ok((peers, ledger)),
         _ => Err(refused(
@@ -309,7 +309,7 @@ fn named(peers: &PeerNodes, typed: &str, or_gateway: bool) -> Result<PeerEntry, 
     }
 }
 
-async fn set_standing(
+pub(super) async fn set_standing(
     runtime: &Runtime,
     peers: &PeerNodes,
     ledger: &FollowedLedger,
@@ -320,7 +320,7 @@ async fn set_standing(
 }
 
 /// Writes a peer's entry and has it taken over here.
-async fn set_peer(
+pub(super) async fn set_peer(
     runtime: &Runtime,
     peers: &PeerNodes,
     ledger: &FollowedLedger,
@@ -355,6 +355,6 @@ fn answers(runtime: &Runtime, peer: &PeerId) -> bool {
     found.is_some_and(|known| known.why_silent.is_none())
 }
 
-fn refused(message: String) -> OperatorError {
+pub(super) fn refused(message: String) -> OperatorError {
     OperatorError::new(ErrorCode::BadRequest, message)
 }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::introduction::PeerAt;
 use crate::key_store::KeyStoreError;
-use crate::operator::{ErrorCode, Operate, OperatorError, S3Stream, access, nodes, records, status, tend};
+use crate::operator::{
+    ErrorCode, Operate, OperatorError, S3Stream, access, gateways, nodes, records, status, tend,
+};
 use crate::request::{OnStep, Request};
 use crate::runtime::{Runtime, RuntimeError};
 use crate::serve::S3Front;
@@ -43,6 +45,7 @@ impl Operator {
                 let at = at.map_err(|error| OperatorError::new(ErrorCode::BadRequest, error.to_string()))?;
                 nodes::admit(runtime, at, domain).await
             }
+            Request::GatewayAdmit { gateway } => gateways::admit(runtime, &gateway).await,
             Request::NodeDrain { peer, undo } => nodes::drain(runtime, &peer, undo, on_step).await,
             Request::NodeRemove { peer, lost } => nodes::remove(runtime, &peer, lost).await,
             Request::Rebalance { dry_run } => nodes::rebalance(runtime, dry_run, on_step).await,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::introduction::{GATEWAYS_MAX, Invitation};
 use crate::operator::nodes::standing_name;
-use crate::operator::{OperatorError, durability, tend};
+use crate::operator::{OperatorError, durability, gateways, tend};
 use crate::runtime::Runtime;
 use crate::runtime::ledger::OpenLedger;
 use crate::runtime::peers::{PeerNode, start_again};
@@ -59,6 +59,7 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         "writes_refused_because": writes.err().map(|error| error.to_string()),
         "drives": cluster.drives.iter().map(drive_json).collect::<Vec<_>>(),
         "peers": peers(runtime, members.as_deref()),
+        "gateways": gateways::rows(runtime),
         "invitation": invitation(runtime),
         "replacing": replacing(runtime),
         "durability": durability,

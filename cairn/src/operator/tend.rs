@@ -178,12 +178,14 @@ pub(super) async fn gc(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Value, 
         totals.packs_deleted += report.packs_deleted;
         totals.bytes_moved += report.bytes_moved;
         totals.incomplete |= report.incomplete;
+        totals.held_back |= report.held_back;
         totals.bytes_rewritten += report.bytes_rewritten;
         totals.live_bytes += report.live_bytes;
     }
     let after = allocated(runtime).await;
     Ok(json!({
         "complete": !totals.incomplete,
+        "held_back": totals.held_back,
         "packs_deleted": totals.packs_deleted,
         "bytes_moved": totals.bytes_moved,
         "bytes_rewritten": totals.bytes_rewritten,
@@ -198,6 +200,7 @@ pub(super) async fn gc(runtime: &Runtime, on_step: OnStep<'_>) -> Result<Value, 
 struct Totals {
     packs_deleted: u64,
     incomplete: bool,
+    held_back: bool,
     bytes_moved: u64,
     bytes_rewritten: u64,
     live_bytes: u64,

@@ -98,11 +98,13 @@ pub enum RuntimeError {
     LedgerPeers(String),
     /// A storage peer that is named does not describe itself.
     #[error(
-        "{peer} at {address}: {why}. It runs with `cairn node --join`, and the invitation of this gateway, which `cairn status` prints"
+        "{peer} at {address}: {why}. It runs with `cairn node --join`, and the invitation of this gateway, which `cairn status` prints; a second gateway is let in by `cairn node admit --gateway {own}` where one serves"
     )]
     PeerAway {
         /// The peer.
         peer: PeerId,
+        /// This gateway.
+        own: PeerId,
         /// Where it was called.
         address: String,
         /// Why.
@@ -113,6 +115,14 @@ pub enum RuntimeError {
         "two of the storage peers have the same drive: one of them is a copy of the other, and cannot be a peer beside it"
     )]
     DrivesTwice,
+    /// A gateway that comes to a cluster without the keys of its vaults.
+    #[error(
+        "{dir} has no keys: copy keys/ of the gateway that serves this cluster there first, for new ones would make another vault"
+    )]
+    KeysOfOthers {
+        /// Where they belong.
+        dir: String,
+    },
     /// A rebuild where the members of the ledger run elsewhere.
     #[error(
         "the ledger lies with storage peers on other machines: a rebuilt one cannot be handed to them yet. More than half of its members have to run"

@@ -22,7 +22,7 @@ use super::ledger::OpenLedger;
 use super::peers::{self, PeerNodes, PeerOptions, membership, settle};
 use crate::config::{ConfigError, UpConfig, check_drives, check_peers};
 use crate::data_dir::{DataDir, make_private_dir};
-use crate::key_store::{KeyStore, KeyStoreError, random};
+use crate::key_store::{KeyStore, KeyStoreError, peer_key, random};
 use crate::layout::{LEDGER_MEMBERS, Layout, absolute, default_drives, new_peers};
 
 /// What is opened before the drives.
@@ -170,6 +170,7 @@ pub(super) fn found_layout(
             drives: Vec::new(),
             peers: new_peers(data, count),
             ledger_members: LEDGER_MEMBERS,
+            own_log: false,
             drives_made: true,
         });
     }
@@ -180,6 +181,7 @@ pub(super) fn found_layout(
         drives,
         peers: Vec::new(),
         ledger_members: LEDGER_MEMBERS,
+        own_log: false,
         drives_made: true,
     })
 }
@@ -202,6 +204,7 @@ fn new_layout(
         drives,
         peers: new_peers(data, peers.unwrap_or(0)),
         ledger_members: LEDGER_MEMBERS,
+        own_log: false,
     })
 }
 
@@ -247,7 +250,7 @@ pub(super) async fn open_log(
     keys: &KeyStore,
 ) -> Result<OpenedLog, RuntimeError> {
     let (disk, dir) = (Arc::clone(disk), data.activity());
-    let (origin, seed) = (log_origin(&layout.cluster), activity_seed(keys)?);
+    let (origin, seed) = (log_origin(data, layout)?, activity_seed(keys)?);
     let opened = tokio::task::spawn_blocking(move || {
         OpenedLog::open(
             disk,
@@ -333,9 +336,16 @@ pub(super) fn activity_seed(keys: &KeyStore) -> Result<zeroize::Zeroizing<[u8; 3
     Ok(zeroize::Zeroizing::new(*seed))
 }
 
-/// The name of the activity log: one for each cluster.
-pub(super) fn log_origin(cluster: &[u8; 16]) -> String {
-    format!("cairn.log/{}", hex::encode(cluster))
+/// The name of the activity log: that of the cluster for the gateway that began it, and one of its own for each other, for two logs of one name
+/// and one key would contradict each other.
+pub(super) fn log_origin(data: &DataDir, layout: &Layout) -> Result<String, KeyStoreError> {
+    let cluster = hex::encode(layout.cluster);
+    if !layout.own_log {
+        return Ok(format!("cairn.log/{cluster}"));
+    }
+    let own = peer_key(&data.peer_key())?.id();
+    let own = hex::encode(own.public_key().as_bytes());
+    Ok(format!("cairn.log/{cluster}/{own}"))
 }
 
 /// A random number for a new log. Without randomness nothing may be sealed either: the process ends.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use net::cluster::Peers;
@@ -140,7 +140,13 @@ impl PeerNodes {
             unheard: Mutex::default(),
             taking: tokio::sync::Mutex::default(),
         };
-        let heard = opened.hear_of_all().await;
+        // One that was let in just now is known to the nodes once they have asked the ledger.
+        let patience = if layout.own_log {
+            LET_IN_WAIT
+        } else {
+            Duration::ZERO
+        };
+        let heard = opened.hear_of_all(patience).await;
         layout.peers = opened.nodes.iter().map(|node| node.place.clone()).collect();
         match heard.and_then(|()| Ok(layout.write(data)?)) {
             Ok(()) => Ok(Some(opened)),
@@ -151,8 +157,8 @@ impl PeerNodes {
         }
     }
 
-    /// Has those that were only named describe themselves.
-    async fn hear_of_all(&mut self) -> Result<(), RuntimeError> {
+    /// Has those that were only named describe themselves; they are asked again for so long.
+    async fn hear_of_all(&mut self, patience: Duration) -> Result<(), RuntimeError> {
         let unheard = |node: &&PeerNode| {
             node.place
                 .known
@@ -165,7 +171,17 @@ impl PeerNodes {
             .filter(unheard)
             .filter_map(PeerNode::id)
             .collect();
-        let heard = join_all(unheard.iter().map(|peer| settle::describe(self, *peer))).await;
+        let began = Instant::now();
+        let this = &*self;
+        let ask = |peer: PeerId| async move {
+            loop {
+                match settle::describe(this, peer).await {
+                    Err(_) if began.elapsed() < patience => tokio::time::sleep(LET_IN_LOOK).await,
+                    said => return said,
+                }
+            }
+        };
+        let heard = join_all(unheard.iter().map(|peer| ask(*peer))).await;
         let heard: Vec<PeerEntry> = heard.into_iter().collect::<Result<_, _>>()?;
         let drives: Vec<_> = heard.iter().flat_map(|said| &said.drives).collect();
         if drives.iter().collect::<BTreeSet<_>>().len() < drives.len() {
@@ -236,6 +252,10 @@ impl PeerNodes {
     }
 }
 
+/// How long a gateway that comes to a cluster of others waits until it is known there, ...
+const LET_IN_WAIT: Duration = Duration::from_secs(8);
+/// ... and how often it looks.
+const LET_IN_LOOK: Duration = Duration::from_millis(250);
 /// How long peers are told that this process goes.
 const TELL_WAIT: Duration = Duration::from_secs(1);
 

@@ -199,7 +199,7 @@ fn activity_through(
     }
     let seed = activity_seed(keys)?;
     let open = |error: String| RuntimeError::Activity(RecorderError::Open(error));
-    let identity = LogIdentity::new(&log_origin(&layout.cluster), Wallet::from_seed(&seed))
+    let identity = LogIdentity::new(&log_origin(data, layout)?, Wallet::from_seed(&seed))
         .map_err(|error| open(error.to_string()))?;
     let (log, _) = ActivityLog::open(Arc::clone(disk), &data.activity(), identity, fresh_log_id())
         .map_err(|error| open(error.to_string()))?;

@@ -12,6 +12,7 @@ mod drives;
 mod evidence;
 mod failed_flush;
 mod front;
+mod gateways;
 mod keys;
 mod kill;
 mod loss;

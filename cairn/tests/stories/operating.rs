@@ -83,6 +83,15 @@ impl Machines {
         }
         let args = self.args(machine, line);
         let (program, args) = args.split_first().unwrap();
+        if program == "scp" {
+            // From another machine's directory, as it stands there.
+            let from = line.split(' ').find_map(|word| word.split_once(':')).unwrap();
+            let data = self.dir(from.0).join("srv").display().to_string();
+            let (from, to) = (from.1.replace("/srv/cairn", &data), args.last().unwrap());
+            let copied = Command::new("cp").args(["-r", &from, to]).status().unwrap();
+            assert!(copied.success(), "{machine}$ {line}");
+            return;
+        }
         if program != "cairn" {
             let mut command = Command::new(program);
             let status = command
@@ -96,8 +105,10 @@ impl Machines {
         let mut command = self.place.command(args);
         command.env_remove("CAIRN_DATA").current_dir(self.dir(machine));
         let is_new_gateway = line.starts_with("cairn gateway") && !self.words.contains_key("INVITATION");
-        let stays =
-            !is_new_gateway && (line.starts_with("cairn gateway") || line.starts_with("cairn node --"));
+        let joins = line.contains("--cluster CLUSTER");
+        let stays = !is_new_gateway
+            && !joins
+            && (line.starts_with("cairn gateway") || line.starts_with("cairn node --"));
         if stays {
             if line.starts_with("cairn gateway") {
                 command.args(["--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
@@ -112,6 +123,13 @@ impl Machines {
             let invitation = shown.split_whitespace().find(|word| word.contains("@ed25519:"));
             self.words
                 .insert("INVITATION".to_owned(), invitation.unwrap().to_owned());
+            let (cluster, _) = invitation.unwrap().split_once('@').unwrap();
+            self.words.insert("CLUSTER".to_owned(), cluster.to_owned());
+        }
+        if joins {
+            let id = shown.split_whitespace().find(|word| word.starts_with("ed25519:"));
+            let word = format!("PEER-{}", machine.to_uppercase());
+            self.words.insert(word, id.unwrap().to_owned());
         }
     }
 
@@ -119,7 +137,8 @@ impl Machines {
         let all = running.printed.join("\n");
         if let Some(id) = all.split_whitespace().find(|word| word.starts_with("ed25519:")) {
             let word = format!("PEER-{}", machine.to_uppercase());
-            self.words.insert(word, id.to_owned());
+            // A second gateway, which prints its peers, is known already.
+            self.words.entry(word).or_insert_with(|| id.to_owned());
         }
         let before = self.running.insert(machine.to_owned(), running);
         assert!(before.is_none(), "something runs at {machine} already");
@@ -150,9 +169,12 @@ impl Machines {
         }
     }
 
-    fn is_copied(&self) -> bool {
-        let gw = self.dir("gw");
-        std::fs::read(gw.join("copy.pdf")).ok() == std::fs::read(gw.join("report.pdf")).ok()
+    fn is_copied(&self, machine: &str) -> bool {
+        let (copy, report) = (
+            self.dir(machine).join("copy.pdf"),
+            self.dir("gw").join("report.pdf"),
+        );
+        std::fs::read(copy).ok() == std::fs::read(report).ok()
     }
 }
 
@@ -180,8 +202,8 @@ fn the_page_on_operating_is_carried_out_to_its_end_and_loses_nothing() {
                 machines.run(&machine, &line);
                 commands += 1;
                 if line.contains("copy.pdf") {
-                    assert!(machines.is_copied(), "{machine}$ {line}");
-                    std::fs::remove_file(machines.dir("gw").join("copy.pdf")).unwrap();
+                    assert!(machines.is_copied(&machine), "{machine}$ {line}");
+                    std::fs::remove_file(machines.dir(&machine).join("copy.pdf")).unwrap();
                     copied += 1;
                 }
             }
@@ -192,7 +214,7 @@ fn the_page_on_operating_is_carried_out_to_its_end_and_loses_nothing() {
         }
     }
     assert!(
-        commands >= 38 && copied == 2,
+        commands >= 45 && copied == 3,
         "{commands} commands, {copied} copies: the page was cut"
     );
     let status = machines.until_whole();
@@ -210,5 +232,6 @@ fn the_page_on_operating_is_carried_out_to_its_end_and_loses_nothing() {
     sites.sort_unstable();
     assert_eq!(sites, ["site-a", "site-b", "site-d"]);
     machines.run("gw", "cairn get papers/report.pdf copy.pdf --data /srv/cairn");
-    assert!(machines.is_copied());
+    assert!(machines.is_copied("gw"));
+    assert_eq!(status["gateways"].as_array().unwrap().len(), 1, "{status:#}");
 }

@@ -204,13 +204,6 @@ impl Leases {
         AcceptedLeases::new(self.highest.saturating_add(1), self.live.keys().copied())
     }
 
-    /// Every record up to this stands in somebody's activity log, if the one whose lease is `own` has its own up to `taken`.
-    pub fn records_through(&self, own: u64, taken: Sequence) -> Sequence {
-        let others = self.live.iter().chain(&self.lost);
-        let others = others.filter(|(number, _)| **number != own);
-        others.fold(taken, |through, (_, entry)| through.min(entry.records()))
-    }
-
     /// The lowest live lease; one above the highest ever if none is.
     pub fn lowest_live(&self) -> u64 {
         self.live

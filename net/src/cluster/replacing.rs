@@ -33,9 +33,15 @@ struct Reasons {
 }
 
 impl Cluster {
-    /// Places shards anew from now on, whenever drives are gone, drain, or have been lost for too long. Ends when the cluster is closed or the
-    /// lease has ended.
-    pub fn start_replacing(&self, ledger: Arc<dyn Ledger>, lease: u64, options: ReplaceOptions) {
+    /// Places shards anew from now on, whenever drives are gone, drain, or have been lost for too long, and while it is this gateway's to do,
+    /// as `may` says. Ends when the cluster is closed or the lease has ended.
+    pub fn start_replacing(
+        &self,
+        ledger: Arc<dyn Ledger>,
+        lease: u64,
+        options: ReplaceOptions,
+        may: Arc<dyn Fn() -> bool + Send + Sync>,
+    ) {
         let weak = Arc::downgrade(&self.inner);
         tokio::spawn(async move {
             let mut reasons = Reasons {
@@ -46,7 +52,7 @@ impl Cluster {
                 pause: AGAIN_MIN,
             };
             while let Some(cluster) = open(&weak) {
-                if reasons.due(&cluster.inner, options.lost_after) {
+                if may() && reasons.due(&cluster.inner, options.lost_after) {
                     match cluster.replace(&ledger, lease, options, &mut |_| {}).await {
                         Ok(report) => reasons.done(report.is_complete()),
                         Err(MoveError::LeaseEnded { .. }) => return,

@@ -6,13 +6,17 @@
 use super::writing::Writing;
 use super::{Command, FEED_MAX, PreparedRecord, QUEUE_MAX, RecorderError, Reply, SYNC_EVERY, record_id_of};
 use engine::log::LogError;
-use engine::slots::Sequence;
-use std::collections::VecDeque;
+use engine::slots::{RecordPart, Sequence};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ledger::{Ledger, LedgerError, Tail};
+
+/// Most leases of which it is remembered whose they were.
+const OWN_MAX: usize = 1_024;
 
 /// What the thread owns.
 pub(super) struct Owner {
@@ -21,6 +25,10 @@ pub(super) struct Owner {
     ledger: Option<Arc<dyn Ledger>>,
     /// Every append up to here was taken over.
     fed: Sequence,
+    /// Every record of this gateway's up to here is durable.
+    taken: Arc<AtomicU64>,
+    /// Of each lease that records came from, whether it is one of this gateway's.
+    own: BTreeMap<u64, bool>,
     /// The ledger was not told yet what it may let go of.
     owes_ledger: bool,
     fence: watch::Sender<Option<RecorderError>>,
@@ -75,12 +83,15 @@ impl Owner {
         writing: Writing,
         ledger: Option<Arc<dyn Ledger>>,
         fed: Sequence,
+        taken: Arc<AtomicU64>,
         fence: watch::Sender<Option<RecorderError>>,
     ) -> Self {
         Self {
             writing,
             ledger,
             fed,
+            taken,
+            own: BTreeMap::new(),
             owes_ledger: false,
             fence,
             waiting: VecDeque::new(),
@@ -153,6 +164,11 @@ impl Owner {
                     let _ = reply.send(answer_to(&done));
                     self.unless_full(done)?;
                 }
+                Some(Command::Adopt(lease, after, reply)) => {
+                    let done = self.adopt(lease, after).await;
+                    let _ = reply.send(answer_to(&done));
+                    self.unless_full(done)?;
+                }
                 Some(Command::Close(reply)) => {
                     let done = self.finish().await;
                     let _ = reply.send(answer_to(&done));
@@ -213,6 +229,7 @@ impl Owner {
         if self.owes_ledger || self.writing.lock()?.waits_since(Duration::ZERO) {
             return self.sync().await;
         }
+        self.taken.store(self.fed.0, Ordering::Release);
         self.writing.lock()?.rest()
     }
 
@@ -225,6 +242,50 @@ impl Owner {
     async fn finish(mut self) -> Result<(), Trouble> {
         self.flush().await?;
         self.writing.lock()?.close()
+    }
+
+    /// Whether a lease is, or was, one of this gateway's. Another gateway takes what comes under its own.
+    async fn is_own(&mut self, ledger: &dyn Ledger, lease: u64) -> Result<bool, Trouble> {
+        if let Some(is_own) = self.own.get(&lease) {
+            return Ok(*is_own);
+        }
+        let is_own = ledger.is_own_lease(lease).await.map_err(Trouble::failed)?;
+        if self.own.len() >= OWN_MAX {
+            self.own.clear();
+        }
+        self.own.insert(lease, is_own);
+        Ok(is_own)
+    }
+
+    /// Takes over the records of a lease that was lost; a node has none to take.
+    async fn adopt(&mut self, lease: u64, after: Sequence) -> Result<(), Trouble> {
+        let Some(ledger) = self.ledger.clone() else {
+            return Ok(());
+        };
+        let mut from = after;
+        while ledger.position() > from {
+            let tail = ledger.tail(from, FEED_MAX).await;
+            let appends = match tail.map_err(Trouble::failed)? {
+                Tail::Appends(appends) => appends,
+                // What was compacted above what was let go carried no record.
+                Tail::Compacted => {
+                    let status = ledger.status();
+                    if from.0 < status.tail_above {
+                        from = Sequence(status.tail_above);
+                        continue;
+                    }
+                    return Err(Trouble::failed("the ledger cannot be followed"));
+                }
+            };
+            let Some(last) = appends.last() else { break };
+            from = last.sequence;
+            for applied in appends.into_iter().filter(|applied| applied.lease == lease) {
+                if let Some(part) = applied.record {
+                    self.writing.lock()?.append_adopted(&prepared(part))?;
+                }
+            }
+        }
+        self.sync().await
     }
 
     /// Takes over the records of every ledger append that is new.
@@ -256,13 +317,10 @@ impl Owner {
                 return Ok(());
             }
             for applied in appends {
-                if let Some(part) = applied.record {
-                    let record = PreparedRecord {
-                        record_id: record_id_of(&part.body),
-                        commitment: part.commitment,
-                        body: part.body,
-                    };
-                    self.append(&record, applied.sequence.0)?;
+                if let Some(part) = applied.record
+                    && self.is_own(&*ledger, applied.lease).await?
+                {
+                    self.append(&prepared(part), applied.sequence.0)?;
                 }
                 self.fed = applied.sequence;
             }
@@ -293,19 +351,44 @@ impl Owner {
         Ok(writing.set_full(full))
     }
 
-    async fn sync(&mut self) -> Result<(), Trouble> {
-        if self.writing.lock()?.sync()? {
-            self.owes_ledger = true;
-        }
-        if let Some(ledger) = self.ledger.as_ref().filter(|_| self.owes_ledger) {
-            match ledger.records_through(self.fed).await {
-                Ok(()) => self.owes_ledger = false,
-                // It keeps them a little longer.
-                Err(LedgerError::Full | LedgerError::Unreachable) => {}
-                Err(error) => return Err(Trouble::failed(error)),
+    /// Every gateway's log holds its records up to this, as far as they have said.
+    async fn all_taken(&mut self, ledger: &dyn Ledger) -> Result<Sequence, Trouble> {
+        let leases = ledger.leases();
+        let mut through = self.fed;
+        for (lease, entry) in leases.live().iter().chain(leases.lost()) {
+            if !self.is_own(ledger, *lease).await? || leases.lost().contains_key(lease) {
+                through = through.min(entry.records());
             }
         }
+        Ok(through)
+    }
+
+    async fn sync(&mut self) -> Result<(), Trouble> {
+        if self.writing.lock()?.sync()? {
+            self.owes_ledger = self.ledger.is_some();
+        }
+        self.taken.store(self.fed.0, Ordering::Release);
+        let Some(ledger) = self.ledger.clone().filter(|_| self.owes_ledger) else {
+            return Ok(());
+        };
+        // Others' records are theirs to take.
+        let through = self.all_taken(&*ledger).await?;
+        match ledger.records_through(through).await {
+            Ok(()) => self.owes_ledger = false,
+            // It keeps them a little longer.
+            Err(LedgerError::Full | LedgerError::Unreachable) => {}
+            Err(error) => return Err(Trouble::failed(error)),
+        }
         Ok(())
+    }
+}
+
+/// What travelled with an append, as the log takes it.
+fn prepared(part: RecordPart) -> PreparedRecord {
+    PreparedRecord {
+        record_id: record_id_of(&part.body),
+        commitment: part.commitment,
+        body: part.body,
     }
 }
 

@@ -56,7 +56,7 @@ impl Writing {
         if written.full || !written.has_room(&record) || written.waits_since(3 * SYNC_EVERY) {
             return Err(record);
         }
-        written.append_once(&record, 0).map_err(|_| record)
+        written.append_once(&record, Some(0)).map_err(|_| record)
     }
 
     /// Whether it takes records: it is there, its disk has space, and its thread keeps up.
@@ -88,18 +88,19 @@ impl Written {
         room >= FRAME_ROOM + record.body.len() as u64
     }
 
-    fn append_once(&mut self, record: &PreparedRecord, ledger_sequence: u64) -> Result<(), Trouble> {
+    /// `ledger_sequence` is 0 of a record that no append carried, `None` of one that another gateway's did.
+    fn append_once(&mut self, record: &PreparedRecord, ledger_sequence: Option<u64>) -> Result<(), Trouble> {
         let log = self.log.as_mut().ok_or_else(closed)?;
         let entry = NewEntry {
             record_id: RecordId(record.record_id),
-            ledger_sequence,
+            ledger_sequence: ledger_sequence.unwrap_or(0),
             commitment: record.commitment,
             body: record.body.clone(),
         };
         match log.append(&entry) {
             Ok(_) => {}
             // Taken over before a crash that came before the ledger let go of it.
-            Err(AppendError::RecordKnown { .. }) if ledger_sequence > 0 => {}
+            Err(AppendError::RecordKnown { .. }) if ledger_sequence != Some(0) => {}
             Err(AppendError::Log(error)) => return Err(error.into()),
             Err(error) => return Err(Trouble::failed(error)),
         }
@@ -111,7 +112,17 @@ impl Written {
     /// Appends a record; on a full disk with what was set aside.
     pub(super) fn append(&mut self, record: &PreparedRecord, ledger_sequence: u64) -> Result<(), Trouble> {
         loop {
-            match self.append_once(record, ledger_sequence) {
+            match self.append_once(record, Some(ledger_sequence)) {
+                Err(Trouble::Full) if self.reserve.release() => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Appends a record that another gateway's log was to have, unless it is there.
+    pub(super) fn append_adopted(&mut self, record: &PreparedRecord) -> Result<(), Trouble> {
+        loop {
+            match self.append_once(record, None) {
                 Err(Trouble::Full) if self.reserve.release() => {}
                 done => return done,
             }

@@ -25,9 +25,12 @@ pub async fn keep(gateway: Arc<Gateway>) {
         lost_after: Duration::from_secs(20),
         ..ReplaceOptions::default()
     };
-    gateway
-        .cluster
-        .start_replacing(Arc::clone(&gateway.ledger), gateway.lease, options);
+    gateway.cluster.start_replacing(
+        Arc::clone(&gateway.ledger),
+        gateway.lease,
+        options,
+        Arc::new(|| true),
+    );
     let mut round = 0;
     while !world.trace.is_over() {
         tokio::time::sleep(world.random.ms(1_500, 5_000)).await;

@@ -1,7 +1,7 @@
 //! Sealing index checkpoints into ordinary packs, so that the drives and the root key alone give the vault back.
 //!
 //! Invariant: a checkpoint is named in the ledger only once its whole stream is durable, and goes `through` a sequence below
-//! which every claim's append was answered or given up before the entries were read.
+//! which every claim's append was answered or given up, at each gateway, before the entries were read.
 
 use super::claims::{CLAIM_HEAD_BYTES, ClaimHead};
 use super::commit::{Submitted, Urgency, detached, written};
@@ -54,7 +54,18 @@ impl Inner {
             let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
             claims.settled_below(self.applied())
         };
+        // Nor does it settle what another gateway may be about to append.
+        let through = self
+            .gateways
+            .lowest_horizon()
+            .map_or(through, |others| through.min(others));
         let previous = self.index.checkpoint()?;
+        if let Some(row) = &previous
+            && self.gateways.lowest_horizon().is_some()
+            && through <= row.value.through
+        {
+            return Ok(row.value.through);
+        }
         let objects = self.objects()?;
         let place = self.vault_wide_bucket();
         let (mut pointer, tail) = self.stream_entries(&place, through).await?;

@@ -1,11 +1,14 @@
 //! Carrying out the collector's plans: live chunks moved, dead packs retired from the ledger and then from the drives.
 //!
 //! `vault::collect` decides what is dead and what is worth moving. Invariant: shards are deleted only of packs that no ledger
-//! entry names at the moment of the order, that nobody has pinned, and that the ledger will never name again.
+//! entry names at the moment of the order, that nobody has pinned, that the ledger will never name again, and on which nothing relies that
+//! runs at another gateway.
 //!
 //! The background looks once a minute. While clients write it does what is worth it; once nobody wrote since the last look it
-//! goes as far as `gc` does; then it rests until something changes.
+//! goes as far as `gc` does; then it rests until something changes. Of several gateways one does so; the others clear away only what their own
+//! refused writes and moves left.
 
+mod departing;
 mod looks;
 mod orders;
 
@@ -84,6 +87,8 @@ pub struct GcReport {
     pub live_bytes: u64,
     /// Whether shards of lost drives or unreachable packs were left behind.
     pub incomplete: bool,
+    /// Whether something was left because another gateway may be reading it.
+    pub held_back: bool,
 }
 
 impl Session {
@@ -146,12 +151,29 @@ impl Inner {
     async fn look(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
         let mut looks = self.collecting.lock().await;
         self.catch_up().await?;
+        if !self.gateways.does_background_work() {
+            return self.clear_own().await;
+        }
         let before = self.index.changed_through()?;
         let Some(depth) = looks.next(before) else {
             return Ok(None);
         };
         let report = self.collect(depth, &|_| {}).await?;
         looks.done(depth, before, self.index.changed_through()?, !report.incomplete);
+        Ok(Some(report))
+    }
+
+    /// What a gateway that does not do the background work clears away: its own.
+    async fn clear_own(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
+        let mut report = GcReport::default();
+        self.delete_departed(&mut report).await?;
+        let moves = self.cluster.strays_left().saturating_add(1);
+        let moved = self.scanned.swap(moves, Ordering::Relaxed) != moves;
+        if self.pins.take_orphans() == 0 && !moved {
+            return Ok(None);
+        }
+        self.delete_unnamed(&mut report).await?;
+        self.sum_up(&mut report)?;
         Ok(Some(report))
     }
 
@@ -191,9 +213,13 @@ impl Inner {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<(), SessionError> {
         self.catch_up().await?;
+        let everything = depth == Depth::Everything;
+        if everything {
+            self.wait_for_others(report).await;
+        }
+        self.delete_departed(report).await?;
         let start = self.applied();
         let thresholds = depth.thresholds();
-        let everything = depth == Depth::Everything;
         let written = if self.checkpoint_due(depth)? {
             self.write_checkpoint().await.map(drop)
         } else {
@@ -227,6 +253,9 @@ impl Inner {
             Depth::Everything => left.packs > 0 || self.checkpoint_due(depth)?,
         };
         if settle {
+            if everything {
+                self.wait_for_others(report).await;
+            }
             self.write_checkpoint().await?;
         }
         if settle || everything {
@@ -238,7 +267,10 @@ impl Inner {
                 }
             }
         }
-        Ok(())
+        if everything {
+            self.wait_for_others(report).await;
+        }
+        self.delete_departed(report).await
     }
 
     /// Retires and moves until nothing is worth it among the packs whose entries are not above `start`. Returns what then waits
@@ -298,12 +330,14 @@ impl Inner {
         pinned: HashSet<PackId>,
         thresholds: Thresholds,
     ) -> Result<CollectPlan, SessionError> {
-        let live_lease = self.lease;
+        let highest_lease = self.ledger.leases().highest();
+        let horizons = self.gateways.horizons();
         let index = self.index.clone();
         let planned = move || {
             let holds = Holds {
                 pinned: &pinned,
-                live_lease,
+                highest_lease,
+                horizons: &horizons,
             };
             Ok(plan(&index, holds, thresholds)?)
         };
@@ -404,8 +438,8 @@ impl Inner {
                 .retire_packs(&retired)?;
             let inner = Arc::clone(self);
             let submitted = detached(async move { inner.submit(append, &[], Urgency::Frees).await }).await?;
-            if let Submitted::Applied(_) = submitted {
-                self.order_delete(retiring.packs(), report).await?;
+            if let Submitted::Applied(sequence) = submitted {
+                self.depart(retiring.packs(), sequence, report).await?;
             }
         }
         Ok(())

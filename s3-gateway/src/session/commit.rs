@@ -5,12 +5,13 @@
 
 use super::pins::Pin;
 use super::{Inner, SessionError};
+use crate::gateways;
 use engine::slots::{Address, Append, AppliedAppend, EntryKind, Outcome, Sequence};
 use net::{PackEntry, Tail};
 use scopes::ScopeId;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use vault::commit::{Packs, WrittenPack};
 use vault::index::Resolved;
@@ -251,6 +252,7 @@ impl Inner {
             tokio::task::block_in_place(|| loader.entries(&page, &resolved))?;
         }
         loader.finish(through, self.operation_at(through).await?)?;
+        self.news.fetch_max(through.0, Ordering::AcqRel);
         self.applied.store(through.0, Ordering::Release);
         self.reloading.store(false, Ordering::Release);
         Ok(())
@@ -286,18 +288,48 @@ impl Inner {
         Ok(())
     }
 
+    /// Keeps the entries of packs that are being read here and that another gateway has retired.
+    fn keep_what_is_read(&self, applied: &[AppliedAppend]) -> Result<(), SessionError> {
+        let writes = applied.iter().flat_map(|append| &append.writes);
+        let removed = writes.filter(|write| write.address.kind == EntryKind::Pack && write.value.is_none());
+        for write in removed {
+            if let Some(id) = self.pins.held_at(&write.address.slot)
+                && let Some(row) = self.index.pack(&id)?
+            {
+                self.pins.keep(id, row.entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest append in the view that says more than how far a gateway is.
+    pub(crate) fn news(&self) -> Sequence {
+        Sequence(self.news.load(Ordering::Acquire))
+    }
+
+    /// Nothing that runs here relies on a state of the ledger before this.
+    pub(crate) fn horizon(&self) -> Sequence {
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.settled_below(self.applied()).min(self.pins.horizon())
+    }
+
     async fn apply(self: &Arc<Self>, applied: Vec<AppliedAppend>) -> Result<(), SessionError> {
         let writes = applied.iter().flat_map(|append| &append.writes);
         let entries = writes.filter_map(|write| Some((write.address, write.value.as_ref()?)));
         let resolved = self
             .resolve_all(self.index.unresolved(&applied)?, entries)
             .await?;
+        self.keep_what_is_read(&applied)?;
         // A view write takes some tens of microseconds, a large batch milliseconds.
         tokio::task::block_in_place(|| self.index.apply(&applied, &resolved))?;
         if !self.view.is_on_disk() && !self.view_in_memory.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 "the object index cannot be written, as on a full disk, and goes on in memory; the next start writes it again"
             );
+        }
+        let news = applied.iter().rev().find(|append| !gateways::is_progress(append));
+        if let Some(news) = news {
+            self.news.fetch_max(news.sequence.0, Ordering::AcqRel);
         }
         if let Some(last) = applied.last() {
             self.applied.store(last.sequence.0, Ordering::Release);

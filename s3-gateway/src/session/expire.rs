@@ -57,6 +57,9 @@ pub(crate) fn start(inner: &Arc<Inner>) {
                 () = tokio::time::sleep(every) => {}
             }
             let Some(inner) = weak.upgrade() else { return };
+            if !inner.gateways.does_background_work() {
+                continue;
+            }
             match inner.expire(now_ms()).await {
                 Ok(expired) if expired == Expired::default() => {}
                 Ok(Expired {

@@ -5,7 +5,7 @@
 
 use super::budget::Room;
 use super::pins::Pin;
-use super::{Inner, SessionError};
+use super::{Bucket, Inner, SessionError};
 use engine::pack::{CHUNK_BYTES_MAX, PackBuilder, Placed, SHARD_BYTES_MAX};
 use net::cluster::{Cause, PutSpace};
 use scopes::ScopeId;
@@ -295,6 +295,15 @@ pub(crate) async fn write(
         Some(trailer) => Some(trailer.seal(&inner.keyring, scope, epoch, &mut super::fill_random)?),
         None => None,
     };
+    write_sealed(inner, scope, (builder, sealed), (space, cause)).await
+}
+
+async fn write_sealed(
+    inner: &Arc<Inner>,
+    scope: ScopeId,
+    (builder, sealed): (PackBuilder, Option<Vec<u8>>),
+    (space, cause): (PutSpace, Cause),
+) -> Result<Pin, SessionError> {
     let coder = Arc::clone(&inner.coder);
     let finish = move || builder.finish(&coder, sealed.as_deref());
     let coding = inner.coding.acquire().await;
@@ -308,6 +317,32 @@ pub(crate) async fn write(
     let cluster = inner.cluster_for(cause);
     cluster.put_planned(pack, &entry, scope.0, space).await?;
     Ok(pin)
+}
+
+/// Writes the pack of a run that was moved, which has a trailer that names nothing: its salt makes it another pack than the one that a
+/// second gateway would make of the same chunks, and delete when it finds that it came too late. The run leaves room for it.
+pub(crate) async fn write_run(
+    inner: &Arc<Inner>,
+    bucket: &Bucket,
+    run: &Run,
+    why: (PutSpace, Cause),
+) -> Result<Packed, SessionError> {
+    let (scope, epoch) = (bucket.scope, bucket.epoch);
+    // No room is kept for the trailer, so that the chunks go round the lanes evenly and are one extent.
+    let mut builder = PackBuilder::with_pool(inner.code, &inner.lanes);
+    let trailer = TrailerBuilder::new(&bucket.name);
+    let sealed = trailer.seal(&inner.keyring, scope, epoch, &mut super::fill_random)?;
+    let placed = place(&mut builder, std::slice::from_ref(run));
+    let mut extents = placed.ok_or(SessionError::Internal {
+        what: "a pack that overflowed",
+    })?;
+    let pin = write_sealed(inner, scope, (builder, Some(sealed)), why).await?;
+    let id = pin.entry().summary.id;
+    extents
+        .iter_mut()
+        .flatten()
+        .for_each(|extent| extent.resolve_this_pack(id));
+    Ok(Packed { pin, extents })
 }
 
 /// Writes a filled pack of one run, without claims; where the run lies in it is given.

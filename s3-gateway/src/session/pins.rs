@@ -3,20 +3,26 @@
 //!
 //! Not persistent: after a crash the ended lease tells the collector the same. Invariants: a pack is pinned from before its
 //! first shard goes out until the index has applied the entry that names it; a pin that ends without such an entry makes the
-//! pack an orphan, which the collector may delete at once. A pack that is held is not retired, and one that is being retired
-//! is not held: a reader that holds its packs and then finds their entries in the view reads them to the end.
+//! pack an orphan, which the collector may delete at once. A pack that is held is not retired here, and one that is being retired
+//! is not held: a reader that holds its packs and then finds their entries in the view reads them to the end. Another gateway may
+//! retire one that is held here: its entry is kept then, and its shards stay as long as the horizon is before that.
 
 use engine::pack::PackId;
+use engine::slots::Sequence;
 use net::PackEntry;
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Debug, Default)]
 struct State {
     pinned: HashMap<PackId, u32>,
     /// Readers of each pack.
-    held: HashMap<PackId, u32>,
+    held: BTreeMap<PackId, u32>,
+    /// Entries that another gateway removed, of packs that are held.
+    kept: BTreeMap<PackId, Vec<u8>>,
+    /// How many pins and holds there are from each state of the view.
+    relied_on: BTreeMap<u64, u32>,
     /// Packs whose entries are being removed.
     retiring: HashSet<PackId>,
     /// Packs un-pinned without an entry since the collector last asked.
@@ -24,12 +30,46 @@ struct State {
 }
 
 /// The pins of one open vault; clones share them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Pins(Arc<Mutex<State>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Pins {
+    state: Arc<Mutex<State>>,
+    /// The newest sequence in the view.
+    applied: Arc<AtomicU64>,
+}
+
+impl State {
+    /// Notes that something relies on the view from `applied` on; it is to say so when it does no longer.
+    fn begin(&mut self, applied: &AtomicU64) -> u64 {
+        // Read under the lock: whoever asks for the horizon sees this, or what is newer.
+        let since = applied.load(Ordering::Acquire);
+        *self.relied_on.entry(since).or_insert(0) += 1;
+        since
+    }
+
+    fn end(&mut self, since: u64) {
+        if let Some(count) = self.relied_on.get_mut(&since) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.relied_on.remove(&since);
+            }
+        }
+    }
+
+    fn let_go(&mut self, id: &PackId) {
+        if let Some(count) = self.held.get_mut(id) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.held.remove(id);
+                self.kept.remove(id);
+            }
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Held {
     entry: PackEntry,
+    since: u64,
     named: AtomicBool,
     pins: Pins,
 }
@@ -42,6 +82,7 @@ pub(crate) struct Pin(Arc<Held>);
 #[derive(Debug)]
 pub(crate) struct ReadHold {
     packs: Vec<PackId>,
+    since: u64,
     pins: Pins,
 }
 
@@ -55,14 +96,61 @@ pub(crate) struct Retiring {
 impl Pins {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // A poisoned lock holds plain sets, which no panic leaves half-changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None yet, over a view whose newest sequence `applied` says.
+    pub(crate) fn new(applied: Arc<AtomicU64>) -> Self {
+        Self {
+            state: Arc::default(),
+            applied,
+        }
+    }
+
+    /// Nothing that is pinned or held relies on a state of the view before this.
+    pub(crate) fn horizon(&self) -> Sequence {
+        let state = self.state();
+        let applied = self.applied.load(Ordering::Acquire);
+        Sequence(
+            state
+                .relied_on
+                .keys()
+                .next()
+                .map_or(applied, |since| applied.min(*since)),
+        )
+    }
+
+    /// The pack that is held and whose entry stands at a slot, if one is.
+    pub(crate) fn held_at(&self, slot: &[u8; 16]) -> Option<PackId> {
+        let mut first = [0; 32];
+        first[..16].copy_from_slice(slot);
+        let state = self.state();
+        let (id, _) = state.held.range(PackId(first)..).next()?;
+        (id.slot() == *slot).then_some(*id)
+    }
+
+    /// Keeps the entry of a pack that is held and that another gateway has retired.
+    pub(crate) fn keep(&self, id: PackId, entry: Vec<u8>) {
+        let mut state = self.state();
+        if state.held.contains_key(&id) {
+            state.kept.insert(id, entry);
+        }
+    }
+
+    /// The entry of a pack that is held and that another gateway has retired.
+    pub(crate) fn kept(&self, id: &PackId) -> Option<Vec<u8>> {
+        self.state().kept.get(id).cloned()
     }
 
     /// Pins a pack that is about to be written.
     pub(crate) fn pin(&self, entry: PackEntry) -> Pin {
-        *self.state().pinned.entry(entry.summary.id).or_insert(0) += 1;
+        let mut state = self.state();
+        *state.pinned.entry(entry.summary.id).or_insert(0) += 1;
+        let since = state.begin(&self.applied);
+        drop(state);
         Pin(Arc::new(Held {
             entry,
+            since,
             named: AtomicBool::new(false),
             pins: self.clone(),
         }))
@@ -77,9 +165,11 @@ impl Pins {
         for id in &packs {
             *state.held.entry(*id).or_insert(0) += 1;
         }
+        let since = state.begin(&self.applied);
         drop(state);
         Some(ReadHold {
             packs,
+            since,
             pins: self.clone(),
         })
     }
@@ -133,13 +223,9 @@ impl Drop for ReadHold {
     fn drop(&mut self) {
         let mut state = self.pins.state();
         for id in &self.packs {
-            if let Some(count) = state.held.get_mut(id) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    state.held.remove(id);
-                }
-            }
+            state.let_go(id);
         }
+        state.end(self.since);
     }
 }
 
@@ -156,6 +242,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.pins.state();
         let id = self.entry.summary.id;
+        state.end(self.since);
         if let Some(count) = state.pinned.get_mut(&id) {
             *count = count.saturating_sub(1);
             if *count == 0 {

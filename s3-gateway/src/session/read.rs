@@ -404,10 +404,12 @@ impl Fetcher {
             return Ok(entry.clone());
         }
         let row = self.inner.index.pack(pack)?;
-        let row = row.ok_or(SessionError::Internal {
+        // One that another gateway has retired is there for as long as it is held.
+        let entry = row.map(|row| row.entry).or_else(|| self.inner.pins.kept(pack));
+        let entry = entry.ok_or(SessionError::Internal {
             what: "a pack without an entry",
         })?;
-        decode_pack(&row.entry)
+        decode_pack(&entry)
     }
 
     async fn fetch_pack(

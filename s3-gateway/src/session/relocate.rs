@@ -277,22 +277,26 @@ impl<'a> Filling<'a> {
 
     async fn add(&mut self, mut entry: Moving) -> Result<(), SessionError> {
         let lanes = self.inner.code.data();
-        let (scope, epoch) = (self.bucket.scope, self.bucket.epoch);
         // Not among those of the batch yet: the batch may be written first, and without this entry.
         let mut pins = Vec::new();
         let alone = packer::fits(lanes, entry.bytes() as usize, entry.claim_bytes_max());
         for (run, known) in entry.runs.iter_mut().zip(&mut entry.known) {
             // A long run goes into a pack of its own, and only its claim into the shared one.
             if run.chunks.len() > chunks_of_pack(lanes) / 4 || !alone {
-                let own = Run {
-                    first_chunk: run.first_chunk,
-                    chunks: std::mem::take(&mut run.chunks),
-                };
-                let own = own.pack(self.inner)?;
-                let why = (PutSpace::Headroom, Cause::upkeep());
-                let packed = packer::write_own(self.inner, (scope, epoch), own, why).await?;
-                *known = Some(packed.extents.into_iter().flatten().collect());
-                pins.push(packed.pin);
+                let (mut chunks, mut first_chunk) = (std::mem::take(&mut run.chunks), run.first_chunk);
+                let mut extents = Vec::new();
+                // With room for a trailer in each.
+                while !chunks.is_empty() {
+                    let rest = chunks.split_off(chunks.len().min(chunks_of_pack(lanes) * 7 / 8));
+                    let own = Run { first_chunk, chunks };
+                    let why = (PutSpace::Headroom, Cause::upkeep());
+                    let packed = packer::write_run(self.inner, self.bucket, &own, why).await?;
+                    extents.extend(packed.extents.into_iter().flatten());
+                    pins.push(packed.pin);
+                    first_chunk = first_chunk.saturating_add(own.chunks.len() as u64);
+                    chunks = rest;
+                }
+                *known = Some(extents);
             }
         }
         let (bytes, claim_bytes) = (entry.bytes() as usize, entry.claim_bytes_max());

@@ -20,6 +20,7 @@ use net::DriveConfig;
 use net::cluster::{ClusterConfig, RepairOptions, RepairReport, ScrubReport};
 use net::ledger::LedgerConfig;
 use net::{Cluster, Ledger, LedgerError, LocalLedger, PackEntry};
+use s3_gateway::gateways::Gateways;
 use s3_gateway::key::{BucketName, ObjectKey};
 use s3_gateway::session::{
     Bucket, Caller, Condition, NewObject, OpenedLog, Recorder, Session, SessionError, SessionOptions,
@@ -189,6 +190,7 @@ pub async fn parts_with(
     let recorder = Recorder::start(log, Some(Arc::clone(&shared)))
         .await
         .map_err(|error| text(&error))?;
+    let gateways = Gateways::new(Arc::clone(&shared), Arc::clone(&cluster), recorder.clone(), lease);
     let owner = Wallet::from_seed(&[1; 32]);
     let collector = Wallet::from_seed(&[2; 32]);
     let delegation = CollectorDelegation {
@@ -210,6 +212,7 @@ pub async fn parts_with(
         recorder,
         view,
         lease,
+        gateways,
         collector: (collector, delegation),
         options: SessionOptions {
             upload_memory_bytes: 64 << 20,

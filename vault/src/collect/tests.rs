@@ -6,10 +6,13 @@ use crate::testing::{SCOPE, TestVault, written_pack};
 
 const CHUNK: u64 = crate::seal::CHUNK_PLAIN_BYTES as u64;
 
+static NO_OTHERS: BTreeMap<u64, Sequence> = BTreeMap::new();
+
 fn holds(pinned: &HashSet<PackId>) -> Holds<'_> {
     Holds {
         pinned,
-        live_lease: 5,
+        highest_lease: 5,
+        horizons: &NO_OTHERS,
     }
 }
 
@@ -65,15 +68,25 @@ fn a_pack_dies_with_its_last_reference_once_a_checkpoint_settles_its_claims() {
     assert_eq!(ids(&plan_now(&vault, &[1]).dead_packs), [] as [u8; 0], "pinned");
     let none = HashSet::new();
     let older = Holds {
-        pinned: &none,
-        live_lease: 4,
+        highest_lease: 4,
+        ..holds(&none)
     };
     assert!(
         plan(&vault.index, older, Thresholds::BACKGROUND)
             .unwrap()
             .is_empty(),
-        "of a lease not ended"
+        "of a lease that nobody has heard of"
     );
+    let entry = plan_now(&vault, &[]).dead_packs[0].sequence;
+    for (horizon, dead) in [(entry.0 - 1, 0), (entry.0, 1)] {
+        let horizons = BTreeMap::from([(5, Sequence(horizon))]);
+        let of_another = Holds {
+            horizons: &horizons,
+            ..holds(&none)
+        };
+        let plan = plan(&vault.index, of_another, Thresholds::BACKGROUND).unwrap();
+        assert_eq!(plan.dead_packs.len(), dead, "its gateway is at {horizon}");
+    }
     let dead = plan_now(&vault, &[]).dead_packs[0];
     vault
         .run(|commit, _| commit.retire_packs(&[(dead.scope, dead.id, dead.sequence)]))

@@ -168,6 +168,7 @@ pub(crate) async fn describe(peers: &PeerNodes, peer: PeerId) -> Result<PeerEntr
     let address = peers.addresses.of(&peer).map(|address| address.to_string());
     let refused = |why: &str| RuntimeError::PeerAway {
         peer,
+        own: peers.own,
         address: address.clone().unwrap_or_default(),
         why: why.to_owned(),
     };
@@ -298,8 +299,11 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
         ledger.ask(&LedgerCall::SetPeer(Box::new(said))).await?;
     }
     peers.adopt(peers.in_order(known_to(ledger).await?));
-    // It works with those that it has; it is tried again while it runs.
-    settle_members(peers, ledger).await;
+    // It works with those that it has; it is tried again while it runs. Where the ledger is older than this start, another gateway may be
+    // the one that chooses.
+    if begins || runs_here {
+        settle_members(peers, ledger).await;
+    }
     if mark.exists() {
         std::fs::remove_file(&mark).map_err(|source| DataDirError::Io {
             path: mark.display().to_string(),

@@ -1,6 +1,7 @@
 //! What goes from the drives, and the orders for it.
 //!
-//! Invariants: a pack goes only if no entry names it, nobody has pinned it and its lease has ended or is this gateway's; a copy of a shard only
+//! Invariants: a pack goes only if no entry names it, nobody has pinned it and its lease has ended or is this gateway's, and once no gateway relies
+//! on an older state of the ledger (`departing`); a copy of a shard only
 //! while the drive that the entry names proves that it has the shard.
 
 use super::super::{Inner, SessionError, decode_pack};
@@ -22,15 +23,19 @@ impl Inner {
             let pinned = self.pins.pinned();
             let entry = |id: &PackId| decode_pack(&self.index.pack(id).ok()??.entry).ok();
             let strays = self.cluster.hold_strays(&page.packs, self.lease, &entry);
+            // Before the view catches up: what an ended lease has named stands in it then.
+            let leases = self.ledger.leases();
             self.catch_up().await?;
+            let over = |lease: u64| lease == self.lease || leases.has_ended(lease);
             let mut dead = Vec::new();
             for pack in page.packs {
-                let own = pack.lease <= self.lease;
+                let mut claims = pack.claims.values().flatten();
+                let own = claims.all(|(_, lease)| over(*lease));
                 if own && !pinned.contains(&pack.id) && self.index.pack(&pack.id)?.is_none() {
                     dead.push(pack.id);
                 }
             }
-            self.order_delete(&dead, report).await?;
+            self.depart(&dead, self.news(), report).await?;
             let settled = self.cluster.settled_strays(&strays, &entry).await;
             self.order_strays(&settled, report).await?;
             drop(strays);

@@ -440,7 +440,9 @@ async fn a_lost_peers_shards_are_made_anew_elsewhere_once_it_was_lost_for_long_e
     let patient = world.replace(FAST).await;
     assert!(patient.waiting > 0 && patient.packs_moved == 0, "{patient:?}");
     let ledger = Arc::clone(&world.ledger);
-    world.cluster.start_replacing(ledger, world.lease, options);
+    world
+        .cluster
+        .start_replacing(ledger, world.lease, options, Arc::new(|| true));
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while world.names(4).await {
         assert!(std::time::Instant::now() < deadline);

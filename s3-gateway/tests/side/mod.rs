@@ -1,0 +1,116 @@
+//! One ledger as two gateways have it.
+
+use engine::slots::{
+    Address, Append, Entry, Expectation, LeaseEntry, LeaseProgress, LeaseState, Leases, Outcome, Sequence,
+    Write, lease_address,
+};
+use futures::future::BoxFuture;
+use net::ledger::LedgerStatus;
+use net::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
+use tokio::sync::watch;
+
+/// A ledger as one of several gateways has it: as that of one machine, but for the leases.
+pub(crate) struct Side {
+    ledger: LocalLedger,
+    name: &'static str,
+}
+
+impl Side {
+    pub(crate) fn new(ledger: &LocalLedger, name: &'static str) -> Self {
+        Self {
+            ledger: ledger.clone(),
+            name,
+        }
+    }
+
+    async fn take(&self) -> Result<u64, LedgerError> {
+        let number = self.ledger.leases().highest() + 1;
+        let live = self.ledger.leases();
+        let own = live
+            .live()
+            .iter()
+            .filter(|(_, entry)| entry.holder_name() == self.name);
+        let write = |number, entry: LeaseEntry| Write {
+            address: lease_address(number),
+            value: Some(entry.encode().into()),
+        };
+        let mut writes: Vec<Write> = own.map(|(number, entry)| write(*number, entry.ended())).collect();
+        let at = self.ledger.position();
+        let taken = LeaseEntry {
+            state: LeaseState::Live,
+            holder: format!("{} test", self.name),
+            granted_ms: 0,
+            progress: Some(LeaseProgress {
+                horizon: at,
+                records: at,
+            }),
+        };
+        writes.push(write(number, taken));
+        let append = Append {
+            operation: [number as u8 ^ 0x5a; 16],
+            lease: number,
+            vault: [0; 16],
+            expectations: vec![Expectation::Absent(lease_address(number))],
+            writes,
+            record: None,
+        };
+        let outcome = self.ledger.append(append).await?;
+        assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+        Ok(number)
+    }
+}
+
+impl Ledger for Side {
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>> {
+        self.ledger.append(append)
+    }
+    fn append_urgent(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>> {
+        self.ledger.append_urgent(append)
+    }
+    fn position(&self) -> Sequence {
+        self.ledger.position()
+    }
+    fn read_index(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>> {
+        self.ledger.read_index()
+    }
+    fn must_ask(&self) -> bool {
+        true
+    }
+    fn changed(&self) -> watch::Receiver<Sequence> {
+        self.ledger.changed()
+    }
+    fn tail(&self, from: Sequence, max: usize) -> BoxFuture<'_, Result<Tail, LedgerError>> {
+        self.ledger.tail(from, max)
+    }
+    fn snapshot(&self) -> BoxFuture<'_, Result<Snapshot, LedgerError>> {
+        self.ledger.snapshot()
+    }
+    fn get(&self, address: Address) -> BoxFuture<'_, Result<Option<Entry>, LedgerError>> {
+        self.ledger.get(address)
+    }
+    fn records_through(&self, sequence: Sequence) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.records_through(sequence)
+    }
+    fn leases(&self) -> Leases {
+        self.ledger.leases()
+    }
+    fn is_own_lease(&self, number: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
+        Box::pin(async move {
+            let entry = self.ledger.get(lease_address(number)).await?;
+            let read = entry.and_then(|entry| LeaseEntry::decode(&entry.value).ok());
+            Ok(read.is_some_and(|entry| entry.holder_name() == self.name))
+        })
+    }
+    fn take_lease<'a>(&'a self, _: &'a str, _: u64) -> BoxFuture<'a, Result<u64, LedgerError>> {
+        Box::pin(self.take())
+    }
+    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.end_lease(number)
+    }
+    fn fenced(&self) -> BoxFuture<'_, ()> {
+        self.ledger.fenced()
+    }
+    fn status(&self) -> LedgerStatus {
+        self.ledger.status()
+    }
+}

@@ -1,0 +1,424 @@
+//! Two gateways over one ledger and one cluster, each with its own lease, view, pins and activity log: what one was answered the other shows, and what
+//! one reads the other does not delete.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod rig;
+mod side;
+
+use engine::disk::{Disk, SimDisk};
+use engine::log::LogConfig;
+use engine::pack::Code;
+use engine::slots::{LeaseEntry, LeaseState, Sequence};
+use engine::view::MemoryView;
+use futures::StreamExt;
+use net::ledger::lease;
+use net::{Cluster, Ledger, LocalLedger};
+use rig::{Opening, Rig, body, object_key};
+use s3_gateway::gateways::Gateways;
+use s3_gateway::session::{
+    CollectOptions, CompletePart, Completion, Condition, ETagMatch, NewCredential, NewPart, NewUpload,
+    OpenedLog, Recorder, Session, SessionError, SessionOptions, SessionParts,
+};
+use scopes::{CollectorDelegation, OperationSet, ScopeSet, Signed, Wallet, Window};
+use side::Side;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use vault::index::ListQuery;
+
+const ROOT: &str = "/vault";
+
+struct Gateway {
+    rig: Rig,
+    gateways: Arc<Gateways>,
+    ledger: Arc<dyn Ledger>,
+    lease: u64,
+}
+
+impl Gateway {
+    async fn open(
+        disk: &Arc<dyn Disk>,
+        cluster: &Arc<Cluster>,
+        local: &LocalLedger,
+        name: &'static str,
+    ) -> Self {
+        let ledger: Arc<dyn Ledger> = Arc::new(Side::new(local, name));
+        let lease = ledger.take_lease("", 0).await.unwrap();
+        cluster.end_leases(lease, &ledger.leases().accepted()).await;
+        let dir = Path::new(ROOT).join(name);
+        let origin = format!("cairn.test/{name}");
+        let log = OpenedLog::open(
+            Arc::clone(disk),
+            &dir,
+            &origin,
+            &[5; 32],
+            (LogConfig::activity(), lease),
+        );
+        let recorder = Recorder::start(log.unwrap(), Some(Arc::clone(&ledger)))
+            .await
+            .unwrap();
+        let gateways = Gateways::new(Arc::clone(&ledger), Arc::clone(cluster), recorder.clone(), lease);
+        let owner = Wallet::from_seed(&[1; 32]);
+        let collector = Wallet::from_seed(&[lease as u8 + 10; 32]);
+        let delegation = CollectorDelegation {
+            vault: rig::vault_id(),
+            collector: collector.public_key(),
+            window: Window::default(),
+            number: lease,
+        };
+        let parts = SessionParts {
+            keyring: rig::keyring(),
+            name: "test".to_owned(),
+            ledger: Arc::clone(&ledger),
+            cluster: Arc::clone(cluster),
+            recorder,
+            view: Arc::new(MemoryView::default()),
+            lease,
+            gateways: Arc::clone(&gateways),
+            collector: (collector, Signed::sign(delegation, &owner).unwrap()),
+            options: SessionOptions {
+                upload_memory_bytes: 64 << 20,
+                lifecycle_day_ms: s3_gateway::session::LIFECYCLE_DAY_MS,
+                quota_bytes: None,
+                code: Code::DEFAULT,
+            },
+        };
+        Self {
+            rig: Rig::over(parts, local.clone()).await.unwrap(),
+            gateways,
+            ledger,
+            lease,
+        }
+    }
+
+    fn session(&self) -> &Session {
+        &self.rig.session
+    }
+
+    async fn names(&self) -> Vec<String> {
+        self.session().freshen().await.unwrap();
+        let bucket = self.session().bucket("shared").await.unwrap();
+        let query = ListQuery {
+            max_keys: 1_000,
+            ..ListQuery::default()
+        };
+        let page = self.session().list(&bucket, &query).await.unwrap();
+        page.objects.into_iter().map(|listed| listed.object.key).collect()
+    }
+
+    async fn get(&self, key: &str) -> Result<Vec<u8>, SessionError> {
+        self.session().freshen().await?;
+        let bucket = self.session().bucket("shared").await?;
+        self.rig.get(&bucket, key).await
+    }
+
+    async fn put(&self, key: &str, body: &[u8], condition: Condition) -> Result<(), SessionError> {
+        self.session().freshen().await?;
+        let bucket = self.session().bucket("shared").await?;
+        self.rig.put_if(&bucket, key, body, condition).await.map(drop)
+    }
+
+    async fn gc(&self) -> s3_gateway::session::GcReport {
+        let options = CollectOptions { everything: true };
+        self.session().collect(options, &|_| {}).await.unwrap()
+    }
+}
+
+/// Both tell each other how far they are, as they do at intervals, until the returned task is aborted.
+fn telling(gateways: &[&Gateway]) -> Vec<tokio::task::JoinHandle<()>> {
+    let tell = |gateway: &&Gateway| {
+        let gateways = Arc::clone(&gateway.gateways);
+        tokio::spawn(async move {
+            loop {
+                gateways.look().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    };
+    gateways.iter().map(tell).collect()
+}
+
+async fn two() -> (Gateway, Gateway) {
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::unrecorded(91));
+    let opening = Opening::usual(true);
+    let cluster = rig::open_cluster_with(&disk, Path::new(ROOT), &opening)
+        .await
+        .unwrap();
+    let (local, _) =
+        LocalLedger::open(Arc::clone(&disk), &Path::new(ROOT).join("ledger"), opening.ledger).unwrap();
+    let cluster = Arc::new(cluster);
+    let one = Gateway::open(&disk, &cluster, &local, "one").await;
+    let other = Gateway::open(&disk, &cluster, &local, "other").await;
+    one.rig.bucket("shared").await;
+    (one, other)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_was_answered_the_other_reads_lists_and_decides_on() {
+    let (one, other) = two().await;
+    for number in 0..12usize {
+        let (writer, reader) = if number % 2 == 0 {
+            (&one, &other)
+        } else {
+            (&other, &one)
+        };
+        let (key, bytes) = (format!("o{number:02}"), body(number as u64, 1 + number * 40_000));
+        writer.put(&key, &bytes, Condition::None).await.unwrap();
+        assert!(reader.get(&key).await.unwrap() == bytes, "{key}");
+        assert_eq!(reader.names().await.len(), number + 1);
+        let absent = Condition::IfNoneMatch(ETagMatch::Any);
+        let late = reader.put(&key, b"late", absent).await;
+        assert!(
+            matches!(late, Err(SessionError::PreconditionFailed { .. })),
+            "{late:?}"
+        );
+    }
+    // Of two at one time exactly one wins.
+    for round in 0..20 {
+        let key = format!("race{round}");
+        let absent = || Condition::IfNoneMatch(ETagMatch::Any);
+        let (a, b) = tokio::join!(
+            one.put(&key, b"one", absent()),
+            other.put(&key, b"other", absent())
+        );
+        assert_ne!(a.is_ok(), b.is_ok(), "{a:?} {b:?}");
+        let winner: &[u8] = if a.is_ok() { b"one" } else { b"other" };
+        assert_eq!(one.get(&key).await.unwrap(), winner);
+        assert_eq!(other.get(&key).await.unwrap(), winner);
+    }
+    // What one lets in the other lets in, and out.
+    let new = NewCredential {
+        label: "agent".to_owned(),
+        scopes: ScopeSet::All,
+        operations: OperationSet::all(),
+        window: Window::default(),
+        owner: false,
+        fixed: None,
+    };
+    let (id, _) = one.session().create_credential(new).await.unwrap();
+    other.session().freshen().await.unwrap();
+    assert!(
+        other
+            .session()
+            .credential(&id)
+            .unwrap()
+            .is_some_and(|found| !found.credential.revoked)
+    );
+    other.session().revoke_credential(&id).await.unwrap();
+    one.session().freshen().await.unwrap();
+    assert!(
+        one.session()
+            .credential(&id)
+            .unwrap()
+            .is_some_and(|found| found.credential.revoked)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_begun_at_one_goes_on_at_the_other_and_is_completed_at_either() {
+    let (one, other) = two().await;
+    let key = object_key("long");
+    let bucket = one.rig.bucket("shared").await;
+    let (session, caller) = (one.session(), &one.rig.caller);
+    let id = session
+        .create_upload(caller, &bucket, &key, NewUpload::default())
+        .await
+        .unwrap();
+    let mut parts = Vec::new();
+    let mut whole = Vec::new();
+    for (number, gateway) in [(1u16, &one), (2, &other), (3, &one)] {
+        gateway.session().freshen().await.unwrap();
+        let bytes = body(number.into(), if number == 3 { 1_000 } else { 5 << 20 });
+        let mut stream = gateway.session().stream(&bucket, None).await.unwrap();
+        stream.write(bytes.clone().into()).await.unwrap();
+        let new = NewPart {
+            number,
+            etag_md5: [number as u8; 16],
+            checksum: None,
+            operation: "UploadPart",
+        };
+        let body = stream.finish().await.unwrap();
+        let stored = gateway
+            .session()
+            .put_part(caller, (&bucket, &key, id), new, body)
+            .await
+            .unwrap();
+        parts.push(CompletePart {
+            number,
+            etag: stored.entry.etag(),
+            checksum: None,
+        });
+        whole.extend(bytes);
+    }
+    other.session().freshen().await.unwrap();
+    let completion = Completion {
+        parts,
+        expected: None,
+        expected_bytes: None,
+        customer: None,
+    };
+    let completed = other
+        .session()
+        .complete_upload(caller, (&bucket, &key, id), completion, Condition::None);
+    completed.await.unwrap();
+    assert!(one.get("long").await.unwrap() == whole);
+    assert!(other.get("long").await.unwrap() == whole);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_at_one_gateway_ends_though_the_other_deletes_the_object_and_collects_meanwhile() {
+    let (one, other) = two().await;
+    let whole = body(3, 40_000_000);
+    other.put("slow", &whole, Condition::None).await.unwrap();
+    one.session().freshen().await.unwrap();
+    other.session().freshen().await.unwrap();
+    let bucket = other.session().bucket("shared").await.unwrap();
+    let stored = other
+        .session()
+        .object(&bucket, &object_key("slow"))
+        .await
+        .unwrap();
+    let mut reading = other
+        .session()
+        .read(&other.rig.caller, &bucket, &stored, None, 0..whole.len() as u64);
+    let mut read = reading.next().await.unwrap().unwrap().to_vec();
+    let telling = telling(&[&one, &other]);
+    assert!(one.rig.delete(&bucket, "slow").await.unwrap());
+    let report = one.gc().await;
+    assert!(report.incomplete && report.packs_deleted == 0, "{report:?}");
+    let rows = one.gateways.rows();
+    assert!(
+        rows.iter().any(|row| row.lease == other.lease && row.holds_back),
+        "{rows:?}"
+    );
+    // The view of the reader is past the end of the packs' entries; what it began with is still there.
+    other.session().freshen().await.unwrap();
+    while let Some(piece) = reading.next().await {
+        read.extend_from_slice(&piece.unwrap());
+    }
+    assert!(read == whole, "{} bytes", read.len());
+    drop(reading);
+    let report = one.gc().await;
+    assert!(!report.incomplete && report.packs_deleted >= 5, "{report:?}");
+    assert!(matches!(other.get("slow").await, Err(SessionError::NoSuchKey)));
+    telling.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_collects_what_the_other_wrote_and_replaced_but_never_what_it_is_about_to_name() {
+    let (one, other) = two().await;
+    for number in 0..30 {
+        other
+            .put("again", &body(number, 300_000), Condition::None)
+            .await
+            .unwrap();
+    }
+    let bucket = other.session().bucket("shared").await.unwrap();
+    // Half an object: its packs are on the drives, and nothing names them.
+    let mut stream = other.session().stream(&bucket, None).await.unwrap();
+    let whole = body(7, 20_000_000);
+    for piece in whole[..17_000_000].chunks(1 << 20) {
+        stream.write(bytes::Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    let telling = telling(&[&one, &other]);
+    let held = one.gc().await;
+    for piece in whole[17_000_000..].chunks(1 << 20) {
+        stream.write(bytes::Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    let finished = stream.finish().await.unwrap();
+    let name = object_key("half");
+    let put = other.session().put_object(
+        &other.rig.caller,
+        &bucket,
+        &name,
+        finished,
+        s3_gateway::session::NewObject::default(),
+        Condition::None,
+    );
+    put.await.unwrap();
+    assert!(one.get("half").await.unwrap() == whole);
+    let report = one.gc().await;
+    assert!(!report.incomplete, "{report:?}");
+    assert!(
+        held.packs_deleted + report.packs_deleted > 0,
+        "{held:?} {report:?}"
+    );
+    let ratio = report.allocated_bytes as f64 / report.live_bytes as f64;
+    assert!(ratio < 1.2 * 1.5 * 1.1, "{ratio}");
+    assert!(one.get("half").await.unwrap() == whole);
+    assert!(other.get("half").await.unwrap() == whole);
+    assert!(other.get("again").await.unwrap() == body(29, 300_000));
+    telling.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_gateway_takes_its_own_records_and_those_of_a_lost_one_are_adopted_once() {
+    let (one, other) = two().await;
+    for number in 0..5 {
+        one.put(&format!("a{number}"), b"one", Condition::None)
+            .await
+            .unwrap();
+        other
+            .put(&format!("b{number}"), b"other", Condition::None)
+            .await
+            .unwrap();
+    }
+    one.rig.recorder.flush().await.unwrap();
+    other.rig.recorder.flush().await.unwrap();
+    let (first, second) = (one.rig.recorder.reader().len(), other.rig.recorder.reader().len());
+    assert_eq!((first, second), (6, 5), "a bucket and five puts; five puts");
+    // Neither has said how far its log is, so nothing is let go.
+    let granted = one.ledger.leases().live()[&other.lease].records();
+    assert!(one.ledger.status().records_through <= granted.0);
+    for gateway in [&one, &other] {
+        gateway.gateways.look().await.unwrap();
+    }
+    one.put("more", b"one", Condition::None).await.unwrap();
+    one.rig.recorder.flush().await.unwrap();
+    assert!(one.ledger.status().records_through > granted.0);
+
+    // The other is lost behind two puts that its log does not have.
+    let lost = other.ledger.leases().live()[&other.lease].clone();
+    let lose = |entry: &LeaseEntry| {
+        Some(LeaseEntry {
+            state: LeaseState::Lost,
+            ..entry.clone()
+        })
+    };
+    lease::change(&*one.ledger, one.lease, other.lease, lose)
+        .await
+        .unwrap();
+    let refused = other.put("late", b"late", Condition::None).await;
+    assert_eq!(refused, Err(SessionError::Fenced));
+    let before = one.rig.recorder.reader().len();
+    one.gateways.look().await.unwrap();
+    let leases = one.ledger.leases();
+    assert!(leases.lost().is_empty() && leases.has_ended(other.lease));
+    let adopted = one.rig.recorder.reader().len() - before;
+    assert!(
+        adopted <= 5,
+        "{adopted}: those that its log said it had are not taken again"
+    );
+    one.rig.recorder.adopt(other.lease, Sequence(0)).await.unwrap();
+    let all = one.rig.recorder.reader().len();
+    one.rig.recorder.adopt(other.lease, Sequence(0)).await.unwrap();
+    assert_eq!(one.rig.recorder.reader().len(), all, "none is taken twice");
+    assert!(lost.records() > Sequence(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_gateway_with_the_lowest_lease_does_the_background_work() {
+    let (one, other) = two().await;
+    for gateway in [&one, &other] {
+        gateway.gateways.look().await.unwrap();
+    }
+    assert!(one.gateways.does_background_work() && !other.gateways.does_background_work());
+    // Its own drives are looked through once, for what a crash left.
+    other.session().collect_in_background().await.unwrap();
+    let looked = other.session().collect_in_background().await.unwrap();
+    assert_eq!(looked, None);
+    one.ledger.end_lease(one.lease).await.unwrap();
+    assert!(other.gateways.does_background_work());
+    assert!(other.session().collect_in_background().await.unwrap().is_some());
+}
