@@ -308,7 +308,7 @@ impl Session {
             view: parts.view,
         });
         inner.check_view().await?;
-        inner.catch_up().await?;
+        inner.load_view().await?;
         if inner.recorder.was_unclean() {
             inner.record_gap_in_time().await?;
         }

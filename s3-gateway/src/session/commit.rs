@@ -152,6 +152,19 @@ impl Inner {
         self.apply_through(through).await
     }
 
+    /// Brings the view of a start up to the ledger: by what was appended since, or anew where that refers to what other gateways have
+    /// collected while this one was away.
+    pub(crate) async fn load_view(self: &Arc<Self>) -> Result<(), SessionError> {
+        match self.catch_up().await {
+            Err(error) if error != SessionError::LedgerAway && self.gateways.lowest_horizon().is_some() => {
+                tracing::warn!(%error, "the object index cannot follow the ledger from where it was, and is made anew");
+                self.rebuild_view().await?;
+                self.catch_up().await
+            }
+            done => done,
+        }
+    }
+
     /// Brings the view up to everything that was answered to anybody, if somebody else than this gateway may have written.
     pub(crate) async fn freshen(self: &Arc<Self>) -> Result<(), SessionError> {
         match self.ledger.must_ask() {
