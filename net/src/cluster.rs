@@ -22,6 +22,7 @@ mod leases;
 mod missing;
 mod moving;
 mod open;
+mod others;
 mod place;
 mod presence;
 mod put;

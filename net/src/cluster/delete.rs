@@ -132,10 +132,10 @@ impl Inner {
         // Before the shards go: a read or a put that is under way must not bring a pack back. Without drives here, peers decide.
         if self.own.drives.is_empty() {
             let packs = order.statement().pack_ids().map(PackId);
-            packs.for_each(|pack| self.missing.forget(pack));
+            packs.for_each(|pack| self.missing.forget(pack.slot()));
         }
         for pack in &found.gone {
-            self.missing.forget(*pack);
+            self.missing.forget(pack.slot());
         }
         let mut report = self.own.delete(&found).await;
         if let Ok(envelope) = order.encode().map(Bytes::from) {

@@ -42,8 +42,9 @@ struct Known {
     packs: BTreeMap<PackId, Lack>,
     overflow: u64,
     census: u64,
-    deleted: BTreeSet<PackId>,
-    deleted_order: VecDeque<PackId>,
+    /// By the slots of their entries.
+    deleted: BTreeSet<[u8; 16]>,
+    deleted_order: VecDeque<[u8; 16]>,
     /// The drives of packs that were moved a while ago at most.
     moved: BTreeMap<PackId, Vec<DriveId>>,
     moved_order: VecDeque<PackId>,
@@ -113,7 +114,7 @@ impl Missing {
         if indexes.is_empty() {
             return;
         }
-        if known.deleted.contains(&entry.id()) {
+        if known.deleted.contains(&entry.id().slot()) {
             return;
         }
         if known.packs.len() >= PACKS_MAX && !known.packs.contains_key(&entry.id()) {
@@ -178,12 +179,17 @@ impl Missing {
         }
     }
 
-    /// Forgets a pack for good: it was deleted.
-    pub(super) fn forget(&self, pack: PackId) {
+    /// Forgets the pack whose entry stood at a slot for good: it was deleted, or another gateway has retired it and will.
+    pub(super) fn forget(&self, slot: [u8; 16]) {
         let mut known = self.lock();
-        known.packs.remove(&pack);
-        if known.deleted.insert(pack) {
-            known.deleted_order.push_back(pack);
+        let mut first = [0; 32];
+        first.iter_mut().zip(slot).for_each(|(to, from)| *to = from);
+        let at = known.packs.range(PackId(first)..).next().map(|(pack, _)| *pack);
+        if let Some(pack) = at.filter(|pack| pack.slot() == slot) {
+            known.packs.remove(&pack);
+        }
+        if known.deleted.insert(slot) {
+            known.deleted_order.push_back(slot);
         }
         if known.deleted_order.len() > DELETED_MAX
             && let Some(oldest) = known.deleted_order.pop_front()
@@ -194,14 +200,14 @@ impl Missing {
 
     /// Whether a pack was deleted a while ago at most.
     pub(super) fn is_deleted(&self, pack: PackId) -> bool {
-        self.lock().deleted.contains(&pack)
+        self.lock().deleted.contains(&pack.slot())
     }
 
     /// A pack is put: it counts again, also if one of the same content was deleted before.
     pub(super) fn revive(&self, pack: PackId) {
         let mut known = self.lock();
-        if known.deleted.remove(&pack) {
-            known.deleted_order.retain(|deleted| *deleted != pack);
+        if known.deleted.remove(&pack.slot()) {
+            known.deleted_order.retain(|deleted| *deleted != pack.slot());
         }
     }
 

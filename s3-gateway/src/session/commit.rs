@@ -4,7 +4,7 @@
 //! followed to its end whatever becomes of the request that asked for it.
 
 use super::pins::Pin;
-use super::{Inner, SessionError};
+use super::{Inner, SessionError, decode_pack};
 use crate::gateways;
 use engine::slots::{Address, Append, AppliedAppend, EntryKind, Outcome, Sequence};
 use net::{PackEntry, Tail};
@@ -315,6 +315,28 @@ impl Inner {
         Ok(())
     }
 
+    /// Tells the cluster client what other gateways did to packs, before the view shows it and before this gateway says that it is past it.
+    fn tell_of_others(&self, applied: &[AppliedAppend]) -> Result<(), SessionError> {
+        let others = applied.iter().filter(|append| append.lease != self.lease);
+        let writes = others.flat_map(|append| &append.writes);
+        for write in writes.filter(|write| write.address.kind == EntryKind::Pack) {
+            let Some(value) = &write.value else {
+                self.cluster.note_retired_elsewhere(write.address.slot);
+                continue;
+            };
+            let Ok(entry) = PackEntry::decode(value) else {
+                continue;
+            };
+            let before = self.index.pack(&entry.summary.id)?;
+            match before.and_then(|row| decode_pack(&row.entry).ok()) {
+                None => self.cluster.note_put_elsewhere(&entry),
+                Some(before) if before.drives != entry.drives => self.cluster.note_moved_elsewhere(&entry),
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The newest append in the view that says more than how far a gateway is.
     pub(crate) fn news(&self) -> Sequence {
         Sequence(self.news.load(Ordering::Acquire))
@@ -333,6 +355,7 @@ impl Inner {
             .resolve_all(self.index.unresolved(&applied)?, entries)
             .await?;
         self.keep_what_is_read(&applied)?;
+        self.tell_of_others(&applied)?;
         // A view write takes some tens of microseconds, a large batch milliseconds.
         tokio::task::block_in_place(|| self.index.apply(&applied, &resolved))?;
         if !self.view.is_on_disk() && !self.view_in_memory.swap(true, Ordering::Relaxed) {

@@ -285,7 +285,7 @@ async fn a_deleted_pack_does_not_come_back_as_missing() {
     let missing = &cluster.inner.missing;
     missing.add(&stored.entry, [1]);
     assert_eq!(missing.figures().0, 1);
-    missing.forget(stored.entry.id());
+    missing.forget(stored.entry.id().slot());
     missing.add(&stored.entry, [1]);
     assert_eq!(missing.figures().0, 0);
     missing.revive(stored.entry.id());

@@ -2,12 +2,14 @@
 //!
 //! Invariants: a pack goes only if no entry names it, nobody has pinned it and its lease has ended or is this gateway's, and once no gateway relies
 //! on an older state of the ledger (`departing`); a copy of a shard only
-//! while the drive that the entry names proves that it has the shard.
+//! while the drive that the entry names proves that it has the shard, and once every gateway is past the append that named it.
 
 use super::super::{Inner, SessionError, decode_pack};
 use super::{GcReport, RETIRE_MAX};
 use engine::pack::PackId;
+use net::cluster::ListedPack;
 use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,7 +23,11 @@ impl Inner {
             // pack is pinned from before its first shard until its entry is applied.
             let page = self.cluster.listed_packs(self.vault.0, after, RETIRE_MAX).await;
             let pinned = self.pins.pinned();
-            let entry = |id: &PackId| decode_pack(&self.index.pack(id).ok()??.entry).ok();
+            let early = self.moved_lately(&page.packs)?;
+            let entry = |id: &PackId| {
+                let row = self.index.pack(id).ok()?.filter(|_| !early.contains(id))?;
+                decode_pack(&row.entry).ok()
+            };
             let strays = self.cluster.hold_strays(&page.packs, self.lease, &entry);
             // Before the view catches up: what an ended lease has named stands in it then.
             let leases = self.ledger.leases();
@@ -39,11 +45,37 @@ impl Inner {
             let settled = self.cluster.settled_strays(&strays, &entry).await;
             self.order_strays(&settled, report).await?;
             drop(strays);
+            if !early.is_empty() {
+                self.scanned.store(0, Ordering::Relaxed);
+            }
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Those that lie where their entries name them no more since a moment ago: a read or a challenge at another gateway may rely on the
+    /// entry from before.
+    fn moved_lately(&self, packs: &[ListedPack]) -> Result<HashSet<PackId>, SessionError> {
+        let mut early = HashSet::new();
+        let Some(horizon) = self.gateways.lowest_horizon() else {
+            return Ok(early);
+        };
+        for pack in packs {
+            let Some(row) = self.index.pack(&pack.id)?.filter(|row| row.sequence > horizon) else {
+                continue;
+            };
+            let entry = decode_pack(&row.entry)?;
+            let mut copies = pack.claims.iter();
+            if copies.any(|(index, held)| {
+                let named = entry.drive(usize::from(*index));
+                held.iter().any(|(drive, _)| Some(*drive) != named)
+            }) {
+                early.insert(pack.id);
+            }
+        }
+        Ok(early)
     }
 
     pub(super) async fn order_delete(

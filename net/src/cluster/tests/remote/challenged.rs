@@ -95,3 +95,36 @@ async fn no_more_is_asked_for_than_the_pace_allows() {
     assert!((pace * 9 / 10..=pace).contains(&asked), "{asked} in an hour");
     world.cluster.close().await;
 }
+
+#[tokio::test]
+async fn nobody_is_named_for_a_shard_that_another_gateway_deleted_or_moved_away() {
+    // One more than a pack has shards.
+    let peers = PEERS + 1;
+    let mut world = World::new(73, peers).await;
+    world.fill(3).await;
+    let mut lost = Vec::new();
+    for stored in &world.stored {
+        let index = stored.entry.stored().next().unwrap();
+        let holder = (0..peers).find(|number| stored.entry.drives[index] == Rig::drive_id(*number));
+        let key = crate::cluster::put::key(&stored.entry, index);
+        world.rig.wire.node(holder.unwrap()).lose_shard(key).await;
+        lost.push((stored.entry.clone(), index, holder.unwrap()));
+    }
+    let [(deleted, ..), (moved, at, _), (.., loser)] = &lost[..] else {
+        panic!("three packs")
+    };
+    world.cluster.note_retired_elsewhere(deleted.id().slot());
+    let mut now = PackEntry::clone(moved);
+    let free = (0..peers).map(Rig::drive_id).find(|id| !now.drives.contains(id));
+    now.drives[*at] = free.unwrap();
+    world.cluster.note_moved_elsewhere(&now);
+    // What a read or a challenge finds that began with the entries from before.
+    for (entry, index, _) in &lost {
+        world.cluster.inner.missing.add_absent(entry, [*index]);
+    }
+    world.cluster.heal().await;
+    let absent: Vec<u64> = (0..peers).map(|number| world.misdeeds(number).absent).collect();
+    let only_the_loser = (0..peers).map(|number| u64::from(number == *loser));
+    assert_eq!(absent, only_the_loser.collect::<Vec<_>>());
+    world.cluster.close().await;
+}

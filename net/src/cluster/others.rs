@@ -1,0 +1,24 @@
+//! What other gateways did to packs, as whoever follows the ledger tells it: the list of what is missing is kept by it.
+//!
+//! It reads no ledger. Invariant: an append of another gateway is told before this one says that it is past it, so that no drive is accused of having
+//! lost what another gateway deleted or moved away.
+
+use super::Cluster;
+use crate::entry::PackEntry;
+
+impl Cluster {
+    /// Another gateway has put a pack: one of the same content that was deleted before counts again.
+    pub fn note_put_elsewhere(&self, entry: &PackEntry) {
+        self.inner.missing.revive(entry.id());
+    }
+
+    /// Another gateway has moved shards of a pack to the drives that its entry names now.
+    pub fn note_moved_elsewhere(&self, entry: &PackEntry) {
+        self.inner.missing.moved(entry);
+    }
+
+    /// Another gateway has retired the pack whose entry stood at this slot.
+    pub fn note_retired_elsewhere(&self, slot: [u8; 16]) {
+        self.inner.missing.forget(slot);
+    }
+}
