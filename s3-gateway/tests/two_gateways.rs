@@ -17,15 +17,16 @@ use net::{Cluster, Ledger, LocalLedger};
 use rig::{Opening, Rig, body, object_key};
 use s3_gateway::gateways::Gateways;
 use s3_gateway::session::{
-    CollectOptions, CompletePart, Completion, Condition, ETagMatch, NewCredential, NewPart, NewUpload,
-    OpenedLog, Recorder, Session, SessionError, SessionOptions, SessionParts,
+    Bucket, CollectOptions, CompletePart, Completion, Condition, Doomed, ETagMatch, NewCredential, NewPart,
+    NewUpload, OpenedLog, Recorder, Session, SessionError, SessionOptions, SessionParts,
 };
 use scopes::{CollectorDelegation, OperationSet, ScopeSet, Signed, Wallet, Window};
 use side::Side;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use vault::index::ListQuery;
+use vault::index::{ListQuery, VersionsQuery};
+use vault::object::VersionRef;
 
 const ROOT: &str = "/vault";
 
@@ -117,6 +118,50 @@ impl Gateway {
         self.session().freshen().await?;
         let bucket = self.session().bucket("shared").await?;
         self.rig.put_if(&bucket, key, body, condition).await.map(drop)
+    }
+
+    /// The bucket as this gateway shows it.
+    async fn bucket(&self) -> Bucket {
+        self.session().freshen().await.unwrap();
+        self.session().bucket("shared").await.unwrap()
+    }
+
+    async fn set(&self, name: &'static str, value: String) {
+        self.session().freshen().await.unwrap();
+        let change = move |_: &Bucket, settings: &mut vault::object::Settings| {
+            settings.set(name, value.clone());
+            Ok(())
+        };
+        let (session, caller) = (self.session(), &self.rig.caller);
+        let changed = session.change_bucket(caller, "shared", "PutBucketTagging", change);
+        changed.await.unwrap();
+    }
+
+    /// Every version in the bucket, by key and newest first, with whether it is a delete marker.
+    async fn versions(&self) -> Vec<(String, VersionRef, bool)> {
+        let bucket = self.bucket().await;
+        let query = VersionsQuery {
+            max_keys: 1_000,
+            ..VersionsQuery::default()
+        };
+        let page = self.session().versions(&bucket, &query).await.unwrap();
+        let seen = page.versions.into_iter().map(|listed| {
+            let version = VersionRef::named(listed.object.null_version, listed.object.version);
+            (listed.object.key, version, listed.object.delete_marker)
+        });
+        seen.collect()
+    }
+
+    async fn delete_version(&self, key: &str, version: VersionRef) {
+        let bucket = self.bucket().await;
+        let doomed = Doomed {
+            version,
+            only: None,
+            bypass_governance: false,
+        };
+        let (session, caller, key) = (self.session(), &self.rig.caller, object_key(key));
+        let deleted = session.delete_version(caller, &bucket, &key, doomed, Condition::None);
+        deleted.await.unwrap();
     }
 
     async fn gc(&self) -> s3_gateway::session::GcReport {
@@ -421,4 +466,69 @@ async fn the_gateway_with_the_lowest_lease_does_the_background_work() {
     one.ledger.end_lease(one.lease).await.unwrap();
     assert!(other.gateways.does_background_work());
     assert!(other.session().collect_in_background().await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_and_versions_that_one_changes_are_so_at_the_other_and_neither_undoes_the_others() {
+    let (one, other) = two().await;
+    for round in 0..10 {
+        // Of one bucket's entry, at one time.
+        tokio::join!(
+            one.set("of-one", format!("{round}")),
+            other.set("of-other", format!("{round}"))
+        );
+        for gateway in [&one, &other] {
+            let bucket = gateway.bucket().await;
+            for name in ["of-one", "of-other"] {
+                assert_eq!(
+                    bucket.settings.get(name),
+                    Some(round.to_string().as_str()),
+                    "{name}"
+                );
+            }
+        }
+    }
+    one.set("versioning", "enabled".to_owned()).await;
+    // The other knows before it writes, so that nothing is written over.
+    for number in 0..6u64 {
+        let writer = if number % 2 == 0 { &other } else { &one };
+        writer
+            .put("o", &body(number, 90_000), Condition::None)
+            .await
+            .unwrap();
+    }
+    let (a, b) = tokio::join!(
+        one.put("o", b"one", Condition::None),
+        other.put("o", b"other", Condition::None)
+    );
+    assert!(a.is_ok() && b.is_ok(), "{a:?} {b:?}");
+    let all = one.versions().await;
+    assert_eq!(all.len(), 8, "{all:?}");
+    assert_eq!(all, other.versions().await);
+    let newest = one.get("o").await.unwrap();
+    assert!(newest == b"one" || newest == b"other");
+    assert_eq!(other.get("o").await.unwrap(), newest);
+
+    let bucket = other.bucket().await;
+    assert!(other.rig.delete(&bucket, "o").await.unwrap());
+    assert!(matches!(one.get("o").await, Err(SessionError::NoSuchKey)));
+    assert!(one.names().await.is_empty());
+    let marked = one.versions().await;
+    assert!(marked.len() == 9 && marked[0].2, "{marked:?}");
+    // One takes the marker away, the other a version in the middle, which one then does not have.
+    one.delete_version("o", marked[0].1).await;
+    assert_eq!(other.get("o").await.unwrap(), newest);
+    let middle = all[4].1;
+    other.delete_version("o", middle).await;
+    let bucket = one.bucket().await;
+    let gone = one.session().version(&bucket, &object_key("o"), middle).await;
+    assert_eq!(gone.err(), Some(SessionError::NoSuchVersion));
+    let left: Vec<_> = all.iter().filter(|seen| seen.1 != middle).cloned().collect();
+    assert_eq!(one.versions().await, left);
+    assert_eq!(other.versions().await, left);
+    one.set("versioning", "suspended".to_owned()).await;
+    other.put("o", b"null", Condition::None).await.unwrap();
+    other.put("o", b"null again", Condition::None).await.unwrap();
+    assert_eq!(one.versions().await.len(), left.len() + 1);
+    assert_eq!(one.get("o").await.unwrap(), b"null again");
 }

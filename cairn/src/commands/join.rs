@@ -1,9 +1,9 @@
 //! `cairn activity join`: the records of both ends side by side, joined by the operation's id, and what does not fit.
 //!
 //! It reads logs and changes nothing, and takes no side: where two records disagree it says so, not who is wrong. What gateways do for no client
-//! (collection, repair, challenges) stands in the peers' records alone and is not judged.
+//! (collection, repair, challenges) stands in the peers' records alone and is not judged; nor is here what other gateways of the cluster did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -52,7 +52,10 @@ pub(super) async fn run(global: &GlobalArgs, args: JoinArgs) -> Result<(), Failu
         vault: args.vault.vault,
         ..query
     };
-    let gateway = records_of(&ask(global, "activity", Request::ActivityList(query)).await?)?;
+    let answer = ask(global, "activity", Request::ActivityList(query)).await?;
+    let gateway = records_of(&answer)?;
+    let others = list(&answer, "other_gateways").iter();
+    let others: BTreeSet<&str> = others.filter_map(Value::as_str).collect();
     // Of what is older than the oldest record that was taken, nothing is known.
     let known_from = match gateway.len() as u64 >= RECORDS_MAX {
         true => gateway.first().map_or(u64::MAX, |record| record.time.ms()),
@@ -66,12 +69,13 @@ pub(super) async fn run(global: &GlobalArgs, args: JoinArgs) -> Result<(), Failu
         .iter()
         .flat_map(|(id, joined)| {
             joined
-                .misfits(known_from)
+                .misfits(known_from, &others)
                 .into_iter()
                 .map(move |misfit| (hex::encode(id), misfit))
         })
         .collect();
-    show(global, &operations, &misfits);
+    let of_others = operations.values().filter(|joined| joined.is_of(&others)).count() as u64;
+    show(global, &operations, &misfits, of_others);
     match misfits.len() as u64 {
         0 => Ok(()),
         some => Err(Failure::Incomplete(format!(
@@ -111,13 +115,22 @@ fn records_of(answer: &Value) -> Result<Vec<Record>, Failure> {
 }
 
 impl Joined {
-    /// What does not fit, in sentences. `known_from` is the time from which on the gateway's records are all there.
-    fn misfits(&self, known_from: u64) -> Vec<String> {
+    /// Whether nobody but these gateways asked for it.
+    fn is_of(&self, gateways: &BTreeSet<&str>) -> bool {
+        let mut callers = self.nodes.iter().map(|(_, record)| record.agent.as_str());
+        self.gateway.is_empty() && callers.all(|caller| gateways.contains(caller))
+    }
+
+    /// What does not fit, in sentences. `known_from` is the time from which on the gateway's records are all there; what `others` asked
+    /// for stands in theirs.
+    fn misfits(&self, known_from: u64, others: &BTreeSet<&str>) -> Vec<String> {
         let mut misfits = Vec::new();
         let of_client = |purpose| matches!(purpose, Purpose::Read | Purpose::Write | Purpose::Hedge);
         if self.gateway.is_empty() {
-            let judged =
-                |(_, record): &&(String, Record)| of_client(record.purpose) && record.time.ms() >= known_from;
+            let judged = |(_, record): &&(String, Record)| {
+                let is_known = record.time.ms() >= known_from && !others.contains(record.agent.as_str());
+                of_client(record.purpose) && is_known
+            };
             let mut by_node: BTreeMap<(&str, &str), u64> = BTreeMap::new();
             for (node, record) in self.nodes.iter().filter(judged) {
                 *by_node.entry((node, &record.operation)).or_default() += record.bytes;
@@ -152,7 +165,12 @@ impl Joined {
     }
 }
 
-fn show(global: &GlobalArgs, operations: &BTreeMap<[u8; 16], Joined>, misfits: &[(String, String)]) {
+fn show(
+    global: &GlobalArgs,
+    operations: &BTreeMap<[u8; 16], Joined>,
+    misfits: &[(String, String)],
+    of_others: u64,
+) {
     if global.json {
         let rows = operations.iter().map(|(id, joined)| {
             json!({
@@ -167,6 +185,7 @@ fn show(global: &GlobalArgs, operations: &BTreeMap<[u8; 16], Joined>, misfits: &
         print_json(&json!({
             "operations": rows.collect::<Vec<_>>(),
             "misfits": named.collect::<Vec<_>>(),
+            "of_other_gateways": of_others,
         }));
         return;
     }
@@ -199,5 +218,11 @@ fn show(global: &GlobalArgs, operations: &BTreeMap<[u8; 16], Joined>, misfits: &
     table.lines(0).into_iter().for_each(print_line);
     for (id, what) in misfits {
         print_line(format!("{id}: {what}"));
+    }
+    if of_others > 0 {
+        print_line(format!(
+            "{} of other gateways, whose activity logs are theirs: look there",
+            count(of_others, "operation")
+        ));
     }
 }

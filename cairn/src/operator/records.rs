@@ -1,6 +1,7 @@
 //! The activity log, as its owner reads it.
 
 use activity::{ActivityReader, AuditError, AuditReport, OperationId, Receipt, Verified};
+use net::membership::Role;
 use s3_gateway::operations;
 use s3_gateway::session::{ActivityQuery, SessionError};
 use serde_json::{Value, json};
@@ -35,7 +36,18 @@ pub(super) async fn list(runtime: &Runtime, query: RecordQuery) -> Result<Value,
         .into_iter()
         .map(|opened| serde_json::to_value(opened.record))
         .collect();
-    Ok(json!({"records": records.map_err(unshowable)?}))
+    Ok(json!({"records": records.map_err(unshowable)?, "other_gateways": other_gateways(runtime)}))
+}
+
+/// Who else stores and reads at the storage peers: what they did stands in activity logs of their own.
+fn other_gateways(runtime: &Runtime) -> Vec<String> {
+    let Some(peers) = &runtime.peers else {
+        return Vec::new();
+    };
+    let known = peers.known();
+    let others = known.iter().filter(|entry| entry.role == Role::Gateway);
+    let others = others.filter(|entry| entry.peer != peers.own());
+    others.map(|entry| entry.peer.to_string()).collect()
 }
 
 /// `activity show`: the record, its place in the log, and whether its receipt holds.

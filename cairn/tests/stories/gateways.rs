@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use cairn::s3_client::{Call, ClientError, S3Client};
 use http::{Method, header};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::process::{Key, Place, Running, content, get, list, make_bucket, put, refusal, text};
 
@@ -82,6 +83,30 @@ async fn until_put(client: &mut S3Client, key: &str, patience: Duration) {
     }
 }
 
+/// The peers' records fit this gateway's, and those of the other one are not held against it.
+fn joined_without_misfits(place: &Place, cluster: &Cluster) {
+    let mut args = vec!["activity".to_owned(), "join".to_owned(), "--json".to_owned()];
+    for (node, _) in &cluster.nodes {
+        args.extend(["--node".to_owned(), node.data().display().to_string()]);
+    }
+    let began = Instant::now();
+    loop {
+        let output = place.run(&args);
+        let joined: serde_json::Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
+        if joined["misfits"].as_array().unwrap().is_empty() {
+            assert!(
+                joined["of_other_gateways"].as_u64().unwrap() > 10,
+                "{}",
+                joined["of_other_gateways"]
+            );
+            return;
+        }
+        // What is still being written down.
+        assert!(began.elapsed() < Duration::from_secs(10), "{}", joined["misfits"]);
+    }
+}
+
 #[tokio::test]
 async fn two_gateways_serve_one_vault_and_one_goes_on_when_the_other_is_killed_and_comes_back() {
     let first = Place::new();
@@ -125,6 +150,9 @@ async fn two_gateways_serve_one_vault_and_one_goes_on_when_the_other_is_killed_a
         .map(|row| row["background_work"].as_bool().unwrap())
         .collect();
     assert_eq!(works, [true, false], "{status:#}");
+    for place in [&first, &other_place] {
+        joined_without_misfits(place, &cluster);
+    }
     let serving = first.run(["node", "remove", &other_id]);
     assert!(text(&serving).contains("stop it first"), "{}", text(&serving));
 
@@ -156,4 +184,86 @@ async fn two_gateways_serve_one_vault_and_one_goes_on_when_the_other_is_killed_a
     assert_eq!(status["gateways"].as_array().unwrap().len(), 1, "{status:#}");
     one.stop();
     drop((other_place, cluster.nodes));
+}
+
+fn signal(running: &Running, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(running.pid()).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// What `gc` reports, whether or not everything went.
+fn gc(place: &Place) -> serde_json::Value {
+    let output = place.run(["gc", "--json"]);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_stopped_keeps_nobody_from_serving_and_holds_back_only_what_it_may_read() {
+    let first = Place::new();
+    let cluster = nodes(&first);
+    let one = start(&first, &cluster.joins);
+    let key: Key = first.root_key();
+    let (second_place, other, _) = second(&first, &cluster);
+    let (mut at_one, mut at_other) = (one.client(&key).await, other.client(&key).await);
+    make_bucket(&mut at_one, "shared").await;
+    for name in ["kept", "doomed"] {
+        put(&mut at_one, "shared", name, content(name, 9_000_000))
+            .await
+            .unwrap();
+    }
+
+    // The one that does the background work is stopped in the middle of whatever it does.
+    signal(&one, Signal::STOP);
+    until_put(&mut at_other, "meanwhile", Duration::from_secs(10)).await;
+    assert!(get(&mut at_other, "shared", "kept").await.unwrap() == content("kept", 9_000_000));
+    let delete = Call::new(Method::DELETE, "shared", "doomed");
+    at_other.fetch(delete).await.unwrap();
+    let held = gc(&second_place);
+    assert_eq!(held["complete"], false, "{held}");
+    assert_eq!(held["held_back"], true, "{held}");
+    assert_eq!(held["packs_deleted"], 0, "{held}");
+    let status = second_place.json(["status"]);
+    let holds: Vec<bool> = status["gateways"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["holds_collection_back"].as_bool().unwrap())
+        .collect();
+    assert_eq!(holds, [true, false], "{status:#}");
+    let said = text(&second_place.run(["status"]));
+    assert!(said.contains("the collector waits for the gateway"), "{said}");
+    assert_eq!(list(&mut at_other, "shared").await.len(), 2);
+
+    // It goes on: nothing that it shows is from before.
+    signal(&one, Signal::CONT);
+    let began = Instant::now();
+    let mut back = one.client(&key).await;
+    let seen = loop {
+        match get(&mut back, "shared", "meanwhile").await {
+            Ok(seen) => break seen,
+            // It has to hear from the ledger again first.
+            Err(error) => assert_eq!(refusal::<()>(Err(error)).0, 503),
+        }
+        assert!(began.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(seen == content("meanwhile", 10_000));
+    let gone = refusal(get(&mut back, "shared", "doomed").await);
+    assert_eq!(gone.0, 404, "{gone:?}");
+    let began = Instant::now();
+    loop {
+        let report = gc(&second_place);
+        if report["complete"] == true {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{report}");
+    }
+    let status = second_place.json(["status"]);
+    for row in status["gateways"].as_array().unwrap() {
+        assert_eq!(row["holds_collection_back"], false, "{status:#}");
+    }
+    assert!(get(&mut back, "shared", "kept").await.unwrap() == content("kept", 9_000_000));
+    other.stop();
+    one.stop();
+    drop(cluster.nodes);
 }
