@@ -383,9 +383,11 @@ impl From<&SessionError> for Refusal {
                 "ConditionalRequestConflict",
                 "The conditional request cannot succeed due to a conflicting operation against this resource.",
             ),
-            // Clients try a 503 again by themselves, which is right: a repair brings the drives back.
+            // Clients try a 503 again by themselves, which is right: drives come back, by a repair or with their peers. For what cannot be
+            // read it is what MinIO answers without a read quorum.
             SessionError::NotWritable { .. }
             | SessionError::TooClose { .. }
+            | SessionError::Unreadable { .. }
             | SessionError::LedgerAway
             | SessionError::Fenced
             | SessionError::Unreadable { .. } => Self::new(503, "ServiceUnavailable", said),

@@ -50,7 +50,7 @@ pub enum LedgerCall {
     },
     /// Records up to this sequence are held elsewhere.
     RecordsThrough(Sequence),
-    /// Grant a lease and end all others.
+    /// Grant a lease and end those of the same holder.
     TakeLease {
         /// For people.
         holder: String,

@@ -48,7 +48,7 @@ pub struct Agreed {
     /// Members are as many of the peers, fewer if there are fewer; 0: the ledger is a process of its own.
     pub members_max: usize,
     heartbeat: Duration,
-    /// Whether a gateway's lease ends those of all others, so that it may answer reads itself for a while.
+    /// Whether the gateway takes its leases as one does that answers reads itself for a while, being the only holder.
     pub is_exclusive: bool,
     /// It was begun and has its members.
     pub has_begun: AtomicBool,

@@ -9,6 +9,8 @@ use net::ledger::LedgerStatus;
 use net::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
 use tokio::sync::watch;
 
+pub(crate) mod gateway;
+
 /// A ledger as one of several gateways has it: as that of one machine, but for the leases.
 pub(crate) struct Side {
     ledger: LocalLedger,

@@ -193,11 +193,7 @@ impl Request {
                 offset,
                 bytes,
             } => put_range(writer, 3, (drive, key), *offset, *bytes),
-            Self::Has { drive, keys } => {
-                writer.u8(4);
-                writer.fixed(drive);
-                writer.list_with(keys, put_key);
-            }
+            Self::Has { drive, keys } => put_keys(writer, 4, drive, keys),
             Self::List {
                 drive,
                 vault,
@@ -218,11 +214,7 @@ impl Request {
                 bytes,
             } => put_range(writer, 7, (drive, key), *offset, *bytes),
             Self::Delegate => writer.u8(8),
-            Self::Headers { drive, keys } => {
-                writer.u8(9);
-                writer.fixed(drive);
-                writer.list_with(keys, put_key);
-            }
+            Self::Headers { drive, keys } => put_keys(writer, 9, drive, keys),
             Self::EndLeases { lowest } => {
                 writer.u8(10);
                 writer.u64(*lowest);
@@ -334,6 +326,12 @@ impl Request {
             got => return Err(bad("request", got.into())),
         })
     }
+}
+
+fn put_keys(writer: &mut Writer, kind: u8, drive: &DriveId, keys: &[ShardKey]) {
+    writer.u8(kind);
+    writer.fixed(drive);
+    writer.list_with(keys, put_key);
 }
 
 fn put_range(writer: &mut Writer, kind: u8, (drive, key): (&DriveId, &ShardKey), offset: u32, bytes: u32) {
