@@ -383,8 +383,7 @@ impl From<&SessionError> for Refusal {
                 "ConditionalRequestConflict",
                 "The conditional request cannot succeed due to a conflicting operation against this resource.",
             ),
-            // Clients try a 503 again by themselves, which is right: drives come back, by a repair or with their peers. For what cannot be
-            // read it is what MinIO answers without a read quorum.
+            // Clients try a 503 again by themselves, which is right: drives come back. MinIO answers so without a read quorum.
             SessionError::NotWritable { .. }
             | SessionError::TooClose { .. }
             | SessionError::Unreadable { .. }
