@@ -388,8 +388,7 @@ impl From<&SessionError> for Refusal {
             | SessionError::TooClose { .. }
             | SessionError::Unreadable { .. }
             | SessionError::LedgerAway
-            | SessionError::Fenced
-            | SessionError::Unreadable { .. } => Self::new(503, "ServiceUnavailable", said),
+            | SessionError::Fenced => Self::new(503, "ServiceUnavailable", said),
             SessionError::Behind | SessionError::Busy => Self::new(503, "SlowDown", said),
             SessionError::DiskFull => Self::new(507, "XCairnStorageFull", said),
             SessionError::QuotaExceeded { .. } => Self::new(403, "QuotaExceeded", said),
