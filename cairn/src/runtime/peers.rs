@@ -8,6 +8,7 @@
 mod addresses;
 mod child;
 pub(crate) mod membership;
+mod seats;
 pub(crate) mod settle;
 
 use std::collections::BTreeSet;
