@@ -12,6 +12,7 @@ mod followed;
 mod frames;
 pub mod lease;
 pub mod local;
+mod progress;
 mod replay;
 mod replica;
 mod replicated;

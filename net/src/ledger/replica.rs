@@ -10,12 +10,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
 use engine::slots::{Address, Append, Decision, EntryKind, LEASE_SCOPE, LeaseEntry, Sequence, lease_address};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::apply::{Agreed, Leader};
 use super::flusher::lease_operation;
 use super::frames::{Lineage, Mark, ValueAt};
 use super::local::REQUEST_BYTES;
+use super::progress::Progress;
 use super::replay::LedgerOpenError;
 use super::state::Request;
 use super::transfer::Incoming;
@@ -40,9 +41,7 @@ pub(super) struct Replica {
     copy: RwLock<(u64, LocalLedger)>,
     /// The number of the next copy that is received: never one that an attempt before had, which may be writing still.
     next: AtomicU64,
-    durable: watch::Sender<Sequence>,
-    /// Told with it, for those who wait for a sequence.
-    moved: Notify,
+    durable: Progress<Sequence>,
     fenced: watch::Sender<bool>,
 }
 
@@ -60,7 +59,7 @@ impl Replica {
         remove_others(&disk, dir, |other| other != number)?;
         let config = sizes.of_copy(fresh_log_id(), offload.clone());
         let (copy, _) = LocalLedger::open(Arc::clone(&disk), &copy_dir(dir, number), config)?;
-        let durable = watch::Sender::new(copy.position());
+        let durable = Progress::new(copy.position());
         Ok(Self {
             disk,
             dir: dir.to_owned(),
@@ -70,7 +69,6 @@ impl Replica {
             copy: RwLock::new((number, copy)),
             next: AtomicU64::new(number + 1),
             durable,
-            moved: Notify::new(),
             fenced: watch::Sender::new(false),
         })
     }
@@ -85,22 +83,9 @@ impl Replica {
         self.durable.subscribe()
     }
 
-    fn note_moved(&self, newest: Sequence) {
-        self.durable.send_replace(newest);
-        self.moved.notify_waiters();
-    }
-
-    /// Returns once a sequence has been applied. Whoever waits hears of it in the order in which they began to; those who wait for a watch hear of it
-    /// in an order that tokio draws.
+    /// Returns once a sequence has been applied.
     pub(super) async fn reached(&self, sequence: Sequence) {
-        loop {
-            let mut moved = std::pin::pin!(self.moved.notified());
-            moved.as_mut().enable();
-            if *self.durable.borrow() >= sequence {
-                return;
-            }
-            moved.await;
-        }
+        self.durable.reached(sequence).await;
     }
 
     /// Resolves when a flush of a copy has failed.
@@ -177,7 +162,7 @@ impl Replica {
         let copy = self.copy();
         let asked = copy.ask(REQUEST_BYTES, |reply| Request::Apply { agreed, reply });
         let applied = self.noted(asked.await);
-        self.note_moved(copy.position());
+        self.durable.advance(copy.position());
         applied
     }
 
@@ -252,7 +237,7 @@ impl Replica {
             .run(move || this.take_over(received))
             .await
             .map_err(|_| LedgerError::Closed)??;
-        self.note_moved(self.copy().position());
+        self.durable.advance(self.copy().position());
         old.close().await;
         let (disk, dir) = (Arc::clone(&self.disk), self.dir.clone());
         // What stays goes at the next start.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::ServerState;
-use tokio::sync::{Notify, watch};
 
+use super::super::progress::Progress;
 use super::super::wire::LedgerRefusal;
 use super::member::RaftOf;
 use super::raft::LogId;
@@ -31,32 +31,14 @@ pub(super) async fn deposed(raft: &RaftOf, term: u64) {
         .await;
 }
 
-/// How far this member has applied. Whoever waits for an entry hears of it in the order in which they began to; those who wait for openraft's word
-/// hear of it in an order that tokio draws.
-#[derive(Clone)]
-pub(super) struct Progress {
-    pub(super) applied: watch::Receiver<Option<LogId>>,
-    pub(super) moved: Arc<Notify>,
-}
-
-impl Progress {
-    async fn reached(&self, upto: Option<LogId>) {
-        loop {
-            let mut moved = std::pin::pin!(self.moved.notified());
-            moved.as_mut().enable();
-            if *self.applied.borrow() >= upto {
-                return;
-            }
-            moved.await;
-        }
-    }
-}
+/// How far this member has applied.
+pub(super) type Applying = Arc<Progress<Option<LogId>>>;
 
 /// How long it may take to apply what is agreed on, before somebody else is asked.
 const APPLY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Returns once more than half of the members have confirmed that this one leads, and it has applied what was agreed on before.
-pub(super) async fn confirmed(raft: &RaftOf, progress: &Progress) -> Result<(), LedgerRefusal> {
+pub(super) async fn confirmed(raft: &RaftOf, progress: &Applying) -> Result<(), LedgerRefusal> {
     let read = raft.get_read_log_id().await;
     let (upto, _) = read.map_err(|_| not_leader(raft))?;
     let applied = tokio::time::timeout(APPLY_PATIENCE, progress.reached(upto));

@@ -11,15 +11,16 @@ use openraft::storage::RaftStateMachine;
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError, StoredMembership,
 };
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, watch};
 
 use super::super::LedgerError;
 use super::super::apply::{Agreed, Change};
+use super::super::progress::Progress;
 use super::super::replica::Replica;
 use super::super::transfer::{Incoming, Outgoing};
 use super::agreement::Held;
 use super::codec;
-use super::leading::Progress;
+use super::leading::Applying;
 use super::raft::{Entry, LogId, Raft, StorageError, Voter};
 
 type Members = StoredMembership<u64, Voter>;
@@ -63,8 +64,7 @@ impl Applied {
 pub(super) struct Machine {
     replica: Arc<Replica>,
     applied: Arc<Mutex<Applied>>,
-    told: watch::Sender<Option<LogId>>,
-    moved: Arc<Notify>,
+    progress: Applying,
     held: watch::Sender<Held>,
 }
 
@@ -76,8 +76,7 @@ impl Machine {
             None => Applied::default(),
         };
         Ok(Self {
-            told: watch::Sender::new(applied.id),
-            moved: Arc::default(),
+            progress: Arc::new(Progress::new(applied.id)),
             held: watch::Sender::new(Held {
                 upto: applied.id,
                 has_failed: false,
@@ -88,11 +87,8 @@ impl Machine {
     }
 
     /// Follows the newest entry that was applied.
-    pub(super) fn progress(&self) -> Progress {
-        Progress {
-            applied: self.told.subscribe(),
-            moved: Arc::clone(&self.moved),
-        }
+    pub(super) fn progress(&self) -> Applying {
+        Arc::clone(&self.progress)
     }
 
     /// Follows what the copy holds.
@@ -101,8 +97,7 @@ impl Machine {
     }
 
     fn tell(&self, upto: Option<LogId>) {
-        self.told.send_replace(upto);
-        self.moved.notify_waiters();
+        self.progress.advance(upto);
         self.held.send_modify(|held| held.upto = upto);
     }
 

@@ -21,7 +21,7 @@ use super::agreement::{Agreement, AgreementOpenError};
 use super::aside::Aside;
 use super::candidacy::{self, Candidacy};
 use super::chance::with_seed;
-use super::leading::{Progress, confirmed, not_leader};
+use super::leading::{Applying, confirmed, not_leader};
 use super::machine::Machine;
 use super::network::{Network, TellReply, Told};
 use super::propose::{Desk, Proposal};
@@ -97,7 +97,7 @@ pub enum MemberOpenError {
 pub struct Member {
     pub(super) own: PeerId,
     pub(super) raft: RaftOf,
-    pub(super) progress: Progress,
+    pub(super) progress: Applying,
     aside: Arc<Aside>,
     candidacy: Arc<Candidacy>,
     pub(super) replica: Arc<Replica>,

@@ -21,7 +21,7 @@ use super::super::wire::{AppendReply, LedgerRefusal};
 use super::agreement::Agreement;
 use super::aside::{Aside, Why};
 use super::codec::{APPENDS_MAX, COMMAND_BYTES_MAX};
-use super::leading::{Progress, confirmed, deposed, not_leader, term_led};
+use super::leading::{Applying, confirmed, deposed, not_leader, term_led};
 use super::member::RaftOf;
 use super::raft::{Command, Raft};
 use crate::peer::PeerId;
@@ -116,7 +116,7 @@ pub(super) struct Desk {
     raft: RaftOf,
     replica: Arc<Replica>,
     agreement: Agreement,
-    progress: Progress,
+    progress: Applying,
     aside: Arc<Aside>,
     leading: Option<Leader>,
     /// The newest sequence that was decided.
@@ -130,7 +130,7 @@ impl Desk {
         raft: RaftOf,
         replica: Arc<Replica>,
         agreement: Agreement,
-        progress: Progress,
+        progress: Applying,
         aside: Arc<Aside>,
     ) -> Self {
         Self {
@@ -174,7 +174,7 @@ impl Desk {
             term: term_led(&self.raft)?,
             member: self.own,
         };
-        let applied = (*self.progress.applied.borrow())?.leader_id;
+        let applied = self.progress.newest()?.leader_id;
         ((applied.term, applied.node_id) == (leader.term, leader.member)).then_some(leader)
     }
 

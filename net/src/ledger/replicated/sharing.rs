@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::super::wire::LedgerRefusal;
-use super::leading::{Progress, confirmed, not_leader, term_led};
+use super::leading::{Applying, confirmed, not_leader, term_led};
 use super::member::RaftOf;
 
 /// The members are asked at most so often.
@@ -32,7 +32,7 @@ pub(super) struct Sharing(Mutex<State>);
 
 impl Sharing {
     /// Returns once this member has led after the call began, and has applied what was agreed on before it.
-    pub(super) async fn leads(self: &Arc<Self>, raft: &RaftOf, progress: &Progress) -> Answer {
+    pub(super) async fn leads(self: &Arc<Self>, raft: &RaftOf, progress: &Applying) -> Answer {
         // Nobody waits for a turn at a member that only refers to another.
         term_led(raft).ok_or_else(|| not_leader(raft))?;
         let (asker, answer) = oneshot::channel();
@@ -47,7 +47,7 @@ impl Sharing {
         answer.await.unwrap_or(Err(LedgerRefusal::Failed))
     }
 
-    async fn ask(self: Arc<Self>, raft: RaftOf, progress: Progress) {
+    async fn ask(self: Arc<Self>, raft: RaftOf, progress: Applying) {
         while let Some(due) = self.due() {
             tokio::time::sleep_until(due).await;
             let askers = self.take();
