@@ -64,6 +64,24 @@ pub struct PreparedRecord {
     pub body: Bytes,
 }
 
+impl PreparedRecord {
+    /// Of a vault's record: `content` is its blind and its bytes, sealed or not, as the body carries them.
+    pub fn new(vault: &[u8; 16], record_id: [u8; 16], commitment: [u8; 32], content: &[&[u8]]) -> Self {
+        let bytes = content.iter().map(|part| part.len()).sum::<usize>();
+        let mut body = Vec::with_capacity(BODY_HEAD_BYTES + bytes);
+        body.extend_from_slice(vault);
+        body.extend_from_slice(&record_id);
+        for part in content {
+            body.extend_from_slice(part);
+        }
+        Self {
+            record_id,
+            commitment,
+            body: Bytes::from(body),
+        }
+    }
+}
+
 /// Where the answer goes, if somebody waits for it.
 type Reply = Option<oneshot::Sender<Result<(), RecorderError>>>;
 

@@ -6,7 +6,7 @@
 //! answers; a drive that does not answer is not accused.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use engine::slots::Address;
@@ -137,8 +137,7 @@ impl Cluster {
 
     /// How a drive answered the challenges of the last while.
     pub fn challenged(&self, drive: &DriveId) -> Challenged {
-        let answers = self.inner.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.of(drive)
+        self.inner.answers().of(drive)
     }
 }
 
@@ -153,12 +152,7 @@ async fn round(weak: &Weak<Inner>, ledger: &dyn Ledger, per_hour: u32) -> Result
     let (sample, shards) = draw(ledger, &mut draws).await?;
     let was_any = !sample.is_empty();
     if let Some(cluster) = open(weak) {
-        let mut answers = cluster
-            .inner
-            .answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        answers.shards = shards;
+        cluster.inner.answers().shards = shards;
     }
     for drawn in sample {
         let Some(pause) = open(weak).map(|cluster| cluster.inner.pause(per_hour)) else {
@@ -187,12 +181,7 @@ async fn round(weak: &Weak<Inner>, ledger: &dyn Ledger, per_hour: u32) -> Result
         if matches!(proof, Proof::Fails) {
             cluster.inner.own.changes.heal.notify_one();
         }
-        let mut answers = cluster
-            .inner
-            .answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        answers.note(drive, proof);
+        cluster.inner.answers().note(drive, proof);
     }
     Ok(was_any)
 }
@@ -224,6 +213,10 @@ async fn draw(
 }
 
 impl Inner {
+    fn answers(&self) -> MutexGuard<'_, Answers> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A seed of its own for a round.
     fn more_draws(&self) -> Draws {
         let mut draws = self.draws.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,7 +13,6 @@ use activity::{
     ActivityReader, Compute, Entry, OperationId, Purpose, Record, RecordId, ResultHash, Timestamp,
     commitment, vault_scope,
 };
-use bytes::Bytes;
 use engine::disk::Disk;
 use engine::log::LogConfig;
 use scopes::{ScopeId, VaultId};
@@ -217,16 +216,12 @@ impl NodeRecords {
             .inspect_err(|error| tracing::error!(%error, "a record does not encode"))
             .ok()?;
         let blind: [u8; BLIND_BYTES] = self.draw();
-        let mut body = Vec::with_capacity(BODY_HEAD_BYTES + BLIND_BYTES + canonical.len());
-        body.extend_from_slice(&vault);
-        body.extend_from_slice(&record_id);
-        body.extend_from_slice(&blind);
-        body.extend_from_slice(&canonical);
-        Some(PreparedRecord {
+        Some(PreparedRecord::new(
+            &vault,
             record_id,
-            commitment: commitment(&blind, &canonical),
-            body: Bytes::from(body),
-        })
+            commitment(&blind, &canonical),
+            &[&blind, &canonical],
+        ))
     }
 }
 

@@ -9,9 +9,8 @@ use crate::operations;
 use activity::{
     Compute, OperationId, Purpose, Record, RecordId, ResultHash, Timestamp, commitment, vault_scope,
 };
-use bytes::Bytes;
 use engine::slots::RecordPart;
-use net::recorder::{BODY_HEAD_BYTES, PreparedRecord};
+use net::recorder::PreparedRecord;
 use scopes::Identity;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -243,15 +242,12 @@ impl Inner {
         fill_random(&mut blind);
         let plain = [&blind[..], &canonical].concat();
         let sealed = self.keyring.seal_record(&plain, &mut fill_random)?;
-        let mut body = Vec::with_capacity(BODY_HEAD_BYTES + sealed.len());
-        body.extend_from_slice(&self.vault.0);
-        body.extend_from_slice(&record_id);
-        body.extend_from_slice(&sealed);
-        Ok(PreparedRecord {
+        Ok(PreparedRecord::new(
+            &self.vault.0,
             record_id,
-            commitment: commitment(&blind, &canonical),
-            body: Bytes::from(body),
-        })
+            commitment(&blind, &canonical),
+            &[&sealed],
+        ))
     }
 }
 
