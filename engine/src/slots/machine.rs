@@ -21,7 +21,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::lease::{LeaseChange, Leases};
-use super::window::{Digest, Window, digest};
+use super::window::{Digest, Window, content_of, digest};
 use super::{
     Address, Append, AppliedAppend, BadAppend, Current, CurrentValue, Decision, Entry, Expectation,
     LIVE_LEASES_MAX, ReplayError, Sequence, Superseded, Write,
@@ -88,13 +88,7 @@ impl<V: Clone> SlotMachine<V> {
     pub fn decide(&mut self, append: &Append) -> Result<Decision<V>, BadAppend> {
         append.check_limits()?;
         let changes = self.check_writes(&append.writes)?;
-        let content = digest(
-            &append.operation,
-            append.lease,
-            &append.vault,
-            &append.writes,
-            append.record.as_ref(),
-        );
+        let content = content_of(append);
         if let Some(sequence) = self.window.get(&content) {
             return Ok(Decision::Repeated {
                 sequence: Sequence(sequence),
@@ -122,6 +116,11 @@ impl<V: Clone> SlotMachine<V> {
         Ok(Decision::Apply {
             sequence: self.stage(append, changes, content),
         })
+    }
+
+    /// Where an append stands that was decided before, as far back as the window reaches.
+    pub fn repeated(&self, append: &Append) -> Option<Sequence> {
+        self.window.get(&content_of(append)).map(Sequence)
     }
 
     fn check_writes(&self, writes: &[Write]) -> Result<Vec<LeaseChange>, BadAppend> {

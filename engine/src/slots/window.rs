@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::{RecordPart, Write};
+use super::{Append, RecordPart, Write};
 
 /// How many of the last appends are remembered.
 pub const WINDOW_APPENDS: u64 = 65_536;
@@ -51,6 +51,17 @@ impl Window {
     pub(super) fn len(&self) -> usize {
         self.sequences.len().max(self.order.len())
     }
+}
+
+/// The digest of what an append is to do.
+pub(super) fn content_of(append: &Append) -> Digest {
+    digest(
+        &append.operation,
+        append.lease,
+        &append.vault,
+        &append.writes,
+        append.record.as_ref(),
+    )
 }
 
 /// The digest of an append's content. Every field has a fixed width or its length before it, so that no two contents

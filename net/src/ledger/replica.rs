@@ -199,6 +199,13 @@ impl Replica {
         (table.staged_by == Some(leader)).then(|| table.machine.decide(append).map_err(LedgerError::from))
     }
 
+    /// Where an append stands that was decided before, by this leader or one before it.
+    pub(super) fn repeated(&self, append: &Append) -> Option<Decision<ValueAt>> {
+        let copy = self.copy();
+        let sequence = copy.shared().table().machine.repeated(append)?;
+        Some(Decision::Repeated { sequence })
+    }
+
     /// The append that grants a lease above every other and above `above`, ending those that are live and were held by `caller` too, with whose
     /// name the holder's text begins, or by no peer, as that of a rebuild; its number, and whether one was live that `caller` did not hold.
     pub(super) fn lease_append(

@@ -247,6 +247,14 @@ impl Desk {
                 let _ = reply.send(Ok(AppendReply::Bad));
                 continue;
             }
+            // One that was applied is not refused for want of space, whoever applied it.
+            if is_full
+                && !urgent
+                && let Some(decision) = self.replica.repeated(&append)
+            {
+                waiting.push(Waiting::Append(reply, decision, room));
+                continue;
+            }
             if is_full && !urgent {
                 // Others may have room; where they do not, it says so the next time.
                 let answer = match self.aside.begin(Why::Full) {
