@@ -85,8 +85,16 @@ impl PreparedRecord {
 /// Where the answer goes, if somebody waits for it.
 type Reply = Option<oneshot::Sender<Result<(), RecorderError>>>;
 
+/// A record on its way to the log.
+struct Queued {
+    record: PreparedRecord,
+    reply: Reply,
+    /// What it tells of was done, and stays so if nobody waits any more. Another that nobody waits for was refused instead.
+    is_done: bool,
+}
+
 enum Command {
-    Append(PreparedRecord, Reply),
+    Append(Queued),
     Flush(oneshot::Sender<Result<(), RecorderError>>),
     /// Takes over the records of a lease that was lost, after this sequence.
     Adopt(u64, Sequence, oneshot::Sender<Result<(), RecorderError>>),
@@ -217,8 +225,28 @@ impl Recorder {
         let Err(record) = self.writing.append_now(record) else {
             return Ok(());
         };
+        self.queue(record, false).await
+    }
+
+    /// As [`Self::append`], for what was done and cannot be refused any more: it is written down also if the caller gives up waiting.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub async fn append_done(&self, record: PreparedRecord) -> Result<(), RecorderError> {
+        let Err(record) = self.writing.append_now(record) else {
+            return Ok(());
+        };
+        self.queue(record, true).await
+    }
+
+    async fn queue(&self, record: PreparedRecord, is_done: bool) -> Result<(), RecorderError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Append(record, Some(reply)), answer).await
+        let queued = Queued {
+            record,
+            reply: Some(reply),
+            is_done,
+        };
+        self.send(Command::Append(queued), answer).await
     }
 
     /// Whether the log takes records now.
@@ -250,7 +278,12 @@ impl Recorder {
         let Err(record) = self.writing.append_now(record) else {
             return;
         };
-        if self.commands.try_send(Command::Append(record, None)).is_err() {
+        let queued = Queued {
+            record,
+            reply: None,
+            is_done: false,
+        };
+        if self.commands.try_send(Command::Append(queued)).is_err() {
             tracing::warn!("the activity log is behind; a refusal or what ended early was not recorded");
         }
     }

@@ -243,12 +243,19 @@ impl Noted {
             self.records.recorder.append_lossy(record);
             return ended;
         }
-        let appended = self.records.recorder.append(record).await;
-        if let Err(error) = appended {
-            tracing::warn!(%error, "a shard operation is not in the activity log, and counts as refused");
-            return Err(Refusal::Busy);
+        // No longer than a beginning waits, for the same reason. What was done is written down as soon as there is room.
+        let appending = self.records.recorder.append_done(record);
+        match tokio::time::timeout(BEGIN_PATIENCE, appending).await {
+            Ok(Ok(())) => ended,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a shard operation is not in the activity log, and counts as refused");
+                Err(Refusal::Busy)
+            }
+            Err(_) => {
+                tracing::warn!("a shard operation waits for room in the activity log, and counts as refused");
+                Err(Refusal::Busy)
+            }
         }
-        ended
     }
 
     /// Of which vault it is, as it turned out.

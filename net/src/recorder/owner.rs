@@ -4,7 +4,7 @@
 //! the records that travelled with its appends until they are taken over. Everything else that fails is final.
 
 use super::writing::Writing;
-use super::{Command, FEED_MAX, PreparedRecord, QUEUE_MAX, RecorderError, Reply, SYNC_EVERY, record_id_of};
+use super::{Command, FEED_MAX, PreparedRecord, QUEUE_MAX, Queued, RecorderError, SYNC_EVERY, record_id_of};
 use engine::log::LogError;
 use engine::slots::{RecordPart, Sequence};
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +33,7 @@ pub(super) struct Owner {
     owes_ledger: bool,
     fence: watch::Sender<Option<RecorderError>>,
     /// Records that wait for space, with those who wait for them.
-    waiting: VecDeque<(PreparedRecord, Reply)>,
+    waiting: VecDeque<Queued>,
 }
 
 /// Why something was not done.
@@ -158,7 +158,7 @@ impl Owner {
                 }
             };
             match command {
-                Some(Command::Append(record, reply)) => self.take(record, reply)?,
+                Some(Command::Append(queued)) => self.take(queued)?,
                 Some(Command::Flush(reply)) => {
                     let done = self.flush().await;
                     let _ = reply.send(answer_to(&done));
@@ -184,20 +184,20 @@ impl Owner {
     }
 
     /// Appends a record and answers, or keeps it until there is space.
-    fn take(&mut self, record: PreparedRecord, reply: Reply) -> Result<(), RecorderError> {
-        match self.append_unless_full(&record) {
+    fn take(&mut self, queued: Queued) -> Result<(), RecorderError> {
+        match self.append_unless_full(&queued.record) {
             Ok(()) => {
-                let _ = reply.map(|reply| reply.send(Ok(())));
+                let _ = queued.reply.map(|reply| reply.send(Ok(())));
                 Ok(())
             }
             // Nobody waits for it, so it is not worth the place.
-            Err(Trouble::Full) if reply.is_none() => self.unless_full(Err(Trouble::Full)),
+            Err(Trouble::Full) if queued.reply.is_none() => self.unless_full(Err(Trouble::Full)),
             Err(Trouble::Full) if self.waiting.len() < QUEUE_MAX => {
-                self.waiting.push_back((record, reply));
+                self.waiting.push_back(queued);
                 self.unless_full(Err(Trouble::Full))
             }
             Err(trouble) => {
-                let _ = reply.map(|reply| reply.send(Err(trouble.answer())));
+                let _ = queued.reply.map(|reply| reply.send(Err(trouble.answer())));
                 self.unless_full(Err(trouble))
             }
         }
@@ -205,16 +205,16 @@ impl Owner {
 
     /// Appends the records that wait for space. One whose operation was refused meanwhile goes.
     fn drain(&mut self) -> Result<(), Trouble> {
-        while let Some((record, reply)) = self.waiting.pop_front() {
-            if reply.as_ref().is_some_and(oneshot::Sender::is_closed) {
+        while let Some(queued) = self.waiting.pop_front() {
+            if !queued.is_done && queued.reply.as_ref().is_some_and(oneshot::Sender::is_closed) {
                 continue;
             }
-            match self.append(&record, 0) {
+            match self.append(&queued.record, 0) {
                 Ok(()) => {
-                    let _ = reply.map(|reply| reply.send(Ok(())));
+                    let _ = queued.reply.map(|reply| reply.send(Ok(())));
                 }
                 Err(trouble) => {
-                    self.waiting.push_front((record, reply));
+                    self.waiting.push_front(queued);
                     return Err(trouble);
                 }
             }
