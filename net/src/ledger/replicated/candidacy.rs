@@ -33,6 +33,8 @@ const ALONE_LOOKS: u32 = 4;
 pub(super) struct Candidacy {
     heartbeat: Duration,
     heard: Mutex<Option<Instant>>,
+    /// Since when this member leads, as far as was looked.
+    leads_since: Mutex<Option<Instant>>,
 }
 
 impl Candidacy {
@@ -40,11 +42,18 @@ impl Candidacy {
         Self {
             heartbeat,
             heard: Mutex::default(),
+            leads_since: Mutex::default(),
         }
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether this member leads.
+    fn note_leading(&self, leads: bool) {
+        let mut since = self.leads_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = leads.then(|| since.unwrap_or_else(Instant::now));
     }
 
     /// Notes that a leader that this member follows has spoken.
@@ -70,7 +79,10 @@ impl Candidacy {
 
     /// Whether a leader was answered by no majority for long.
     fn is_alone(&self, metrics: &RaftMetrics<u64, Voter>) -> bool {
-        let quiet = Duration::from_millis(metrics.millis_since_quorum_ack.unwrap_or(0));
+        // One that no majority has ever answered is quiet since it leads.
+        let since = *self.leads_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let led = since.map_or(Duration::ZERO, |since| since.elapsed());
+        let quiet = metrics.millis_since_quorum_ack.map_or(led, Duration::from_millis);
         let voters = metrics.membership_config.membership().voter_ids().count();
         voters > 1 && quiet > self.heartbeat * ALONE_HEARTBEATS
     }
@@ -86,6 +98,7 @@ pub(super) async fn watch(raft: RaftOf, network: Network, aside: Arc<Aside>, can
             return;
         }
         let leads = metrics.state == ServerState::Leader;
+        candidacy.note_leading(leads);
         let yet = candidacy.quiet_for_yet();
         quiet = if leads || yet.is_some() { 0 } else { quiet + 1 };
         alone = if leads && candidacy.is_alone(&metrics) {

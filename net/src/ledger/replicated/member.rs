@@ -272,15 +272,22 @@ impl Member {
             return Some(TellReply::Failed.encode());
         }
         let reply = match told {
-            Told::Entries(entries) => match self.raft.append_entries(entries).await {
-                Ok(reply) => {
-                    if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
-                        self.candidacy.note_leader();
-                    }
-                    TellReply::Entries(reply)
+            Told::Entries(entries) => {
+                // On arrival: a slow disk is no reason to say that nobody leads.
+                let leads = entries.vote >= self.raft.metrics().borrow().vote;
+                if leads {
+                    self.candidacy.note_leader();
                 }
-                Err(_) => TellReply::Failed,
-            },
+                match self.raft.append_entries(entries).await {
+                    Ok(reply) => {
+                        if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+                            self.candidacy.note_leader();
+                        }
+                        TellReply::Entries(reply)
+                    }
+                    Err(_) => TellReply::Failed,
+                }
+            }
             // One that has nothing may have lost it, and with it what it promised: it votes once a leader has told it everything.
             Told::Vote(_) if own == none => TellReply::Failed,
             Told::Vote(vote) => match self.raft.vote(vote).await {

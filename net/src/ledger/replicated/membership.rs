@@ -107,10 +107,22 @@ impl Member {
         let Ok(_alone) = self.changing.try_lock() else {
             return;
         };
+        if !self.votes() {
+            return;
+        }
         let changing = self.raft.change_membership(next, false);
         if let Ok(Err(error)) = while_leading(&self.raft, changing).await {
             tracing::warn!(%error, "a change of the ledger's members was not carried to its end");
         }
+    }
+
+    /// Whether this member is one still. One that was taken out leads until that is agreed on, and must change nothing more.
+    fn votes(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let own = number(&self.own);
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        voters.any(|voter| voter == own)
     }
 
     /// Has a peer follow, and waits until it has everything up to the entry that says so. By openraft's own waiting one that lacks a few
@@ -156,6 +168,9 @@ impl Member {
                 let learnt = tokio::time::timeout(LEARN_PATIENCE, learning).await;
                 learnt.map_err(|_| LedgerRefusal::Busy)???;
             }
+        }
+        if !self.votes() {
+            return Err(not_leader(&self.raft));
         }
         let ids: BTreeSet<u64> = wanted.into_keys().collect();
         let changing = self.raft.change_membership(ids, false);
