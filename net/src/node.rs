@@ -109,6 +109,7 @@ impl Node {
     fn report(&self, drive: &LocalDrive) -> DriveReport {
         let present = drive.present();
         let usage = present.as_ref().map(|drive| drive.usage()).unwrap_or_default();
+        let (log_id, flushed) = present.as_ref().map(|drive| drive.flushed()).unwrap_or_default();
         DriveReport {
             id: drive.id,
             standing: match (&present, drive.is_full()) {
@@ -124,6 +125,8 @@ impl Node {
             free_bytes: present.as_ref().map_or(0, |_| drive.free_bytes()),
             highest_lease: present.map_or(0, |drive| drive.highest_lease()),
             losses: self.drives.changes.losses(),
+            log_id,
+            flushed: flushed.0,
         }
     }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::status::{PEER_PREFIX, count, figure, list, sentence};
 
-/// Names every drive that gave something else than was stored there, claims what it has not, or lost what it had.
+/// Names every drive that gave something else than was stored there, claims what it has not, lost what it had, or is as it was before.
 pub(super) fn misdeeds(status: &Value) {
     for drive in list(status, "drives") {
         let of = |name: &str| {
@@ -26,6 +26,10 @@ pub(super) fn misdeeds(status: &Value) {
                 Some(format!("{verb} {} {what}", count(shards, "shard")))
             })
             .collect();
+        let went_back = of("rolled_back").filter(|times| *times > 0);
+        let went_back =
+            went_back.map(|times| format!("went back to an OLDER state {}", count(times, "time")));
+        let did: Vec<String> = did.into_iter().chain(went_back).collect();
         if !did.is_empty() {
             sentence(&format!("{} since the start {}", name(drive), did.join(", ")));
         }

@@ -257,6 +257,7 @@ fn drive_json(drive: &DriveStatus) -> Value {
             "altered": drive.misdeeds.altered,
             "claimed": drive.misdeeds.claimed,
             "absent": drive.misdeeds.absent,
+            "rolled_back": drive.misdeeds.rolled_back,
         },
         "challenges": {
             "seconds": drive.challenged.seconds,

@@ -149,6 +149,13 @@ async fn a_storage_peers_log_is_read_and_proven_whether_it_runs_or_not_and_names
     }
 }
 
+/// The drive of a peer, by the status.
+fn drive_of(status: &Value, number: usize) -> &Value {
+    let drive = &status["peers"][number]["drives"][0];
+    let drives = status["drives"].as_array().unwrap();
+    drives.iter().find(|of| of["drive_id"] == *drive).unwrap()
+}
+
 /// A gateway over six storage peers that asks for proofs as often as it can.
 struct Watched {
     place: Place,
@@ -193,10 +200,13 @@ impl Watched {
 
     /// What a peer did, by the status.
     fn misdeeds(&self, status: &Value, number: usize, kind: &str) -> u64 {
-        let drive = &status["peers"][number]["drives"][0];
-        let drives = status["drives"].as_array().unwrap();
-        let of = drives.iter().find(|of| of["drive_id"] == *drive).unwrap();
-        of["misdeeds"][kind].as_u64().unwrap()
+        drive_of(status, number)["misdeeds"][kind].as_u64().unwrap()
+    }
+
+    /// How many shards a peer said that it has, when it was asked last.
+    fn shards(&self, number: usize) -> u64 {
+        let status = self.place.json(["status"]);
+        drive_of(&status, number)["shards"].as_u64().unwrap()
     }
 
     /// Waits until the status names the peer, for what challenges alone found; then every object reads as it was.
@@ -287,14 +297,20 @@ async fn a_peer_whose_shards_were_altered_on_its_disk_is_named_and_no_reader_not
 }
 
 #[tokio::test]
-async fn a_peer_whose_old_shards_were_put_back_is_made_whole_again_and_no_reader_notices() {
+async fn a_peer_whose_old_shards_were_put_back_is_named_and_made_whole_again_and_no_reader_notices() {
     let mut watched = Watched::new().await;
     let (drives, old) = (
         peer_dir(&watched.place, 4).join("drives"),
         watched.place.root().join("old"),
     );
     copy(&drives, &old);
+    let before = watched.shards(4);
     watched.put("b", 12).await;
+    // What a peer never said is not held against it.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while watched.shards(4) == before {
+        assert!(Instant::now() < deadline, "the peer stores nothing");
+    }
     let data = watched.kill(4);
     std::fs::remove_dir_all(&drives).unwrap();
     copy(&old, &drives);
@@ -303,6 +319,9 @@ async fn a_peer_whose_old_shards_were_put_back_is_made_whole_again_and_no_reader
     let line = status["peers"][4]["start_again"].as_str().unwrap().to_owned();
     let words: Vec<_> = line.split(' ').collect();
     let again = Running::ready(watched.place.command(&words[1..]));
+    watched
+        .until_named(4, "rolled_back", "went back to an OLDER state 1 time")
+        .await;
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         watched.assert_reads().await;
@@ -315,6 +334,10 @@ async fn a_peer_whose_old_shards_were_put_back_is_made_whole_again_and_no_reader
             "what is gone is never made anew: {status}"
         );
     }
+    let status = watched.place.json(["status"]);
+    assert_eq!(watched.misdeeds(&status, 4, "rolled_back"), 1, "{status}");
+    let others = [0, 1, 2, 3, 5].map(|number| watched.misdeeds(&status, number, "rolled_back"));
+    assert_eq!(others, [0; 5], "{status}");
     watched.assert_reads().await;
     drop(watched.client);
     watched.running.stop();

@@ -350,6 +350,11 @@ impl Drive {
         put.max(self.accepted_leases().highest_known())
     }
 
+    /// The id of its log, and how far that is flushed: what lies before is there as long as the log is. A drive that is made anew has another log.
+    pub fn flushed(&self) -> (u64, Position) {
+        (self.shared.reader.log_id(), self.shared.reader.durable_to())
+    }
+
     /// Which drive this is.
     pub fn identity(&self) -> DriveIdentity {
         self.shared.identity

@@ -3,6 +3,7 @@
 //! It decides nothing. Invariants: nothing that a peer says is taken for true but that the peer said it: lengths and orders are
 //! checked here, bytes by whoever opens them; a peer that does not answer is lost until it does.
 
+mod flushed;
 mod peer;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use engine::drive::{ShardHeader, ShardKey};
 use engine::placement::DomainId;
 use tokio::time::Instant;
 
+use flushed::Flushed;
 pub(super) use peer::{Changed, Line, Operations, RemotePeer, within};
 
 use super::cause::Cause;
@@ -81,22 +83,11 @@ pub(super) struct RemoteDrive {
 struct Known {
     report: DriveReport,
     why_lost: Option<String>,
+    flushed: Flushed,
 }
 
 impl RemoteDrive {
     pub(super) fn new(number: usize, id: DriveId, domain: DomainId, line: Arc<Line>) -> Self {
-        let report = DriveReport {
-            id,
-            standing: DriveStanding::Lost,
-            default: false,
-            shards: 0,
-            live_bytes: 0,
-            garbage_bytes: 0,
-            allocated_bytes: 0,
-            free_bytes: 0,
-            highest_lease: 0,
-            losses: 0,
-        };
         let short: String = line.peer.to_string().chars().take(16).collect();
         let drive: String = id.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         Self {
@@ -113,8 +104,9 @@ impl RemoteDrive {
             membership: AtomicU8::new(Standing::Active as u8),
             standing: AtomicU8::new(LOST),
             known: RwLock::new(Known {
-                report,
+                report: DriveReport::unknown(id),
                 why_lost: None,
+                flushed: Flushed::default(),
             }),
         }
     }
@@ -191,6 +183,7 @@ impl RemoteDrive {
         known.report = report;
         known.why_lost = (standing == LOST).then(|| "the peer has lost it".to_owned());
         drop(known);
+        self.note_flushed(&report);
         let before = self.standing.swap(standing, Ordering::AcqRel);
         if before == LOST && standing != LOST {
             tracing::info!(drive = self.number, peer = %self.line.peer, "a drive of a peer is there");
@@ -199,6 +192,17 @@ impl RemoteDrive {
         Changed {
             back: back || standing == PRESENT && before == FULL,
             lost: back || lost,
+        }
+    }
+
+    /// Takes the peer's word for how far the drive is flushed, and counts when that is less than it was.
+    fn note_flushed(&self, report: &DriveReport) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let went_back = known.flushed.note(report);
+        drop(known);
+        if let Some((from, to)) = went_back {
+            tracing::error!(drive = self.number, peer = %self.line.peer, %from, %to, "a drive is in an older state than it was in: what it stored since is gone");
+            self.conduct.note_rolled_back();
         }
     }
 

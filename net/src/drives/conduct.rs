@@ -11,6 +11,7 @@ pub(crate) struct Conduct {
     altered: AtomicU64,
     claimed: AtomicU64,
     absent: AtomicU64,
+    rolled_back: AtomicU64,
 }
 
 /// The counts of a [`Conduct`].
@@ -22,6 +23,8 @@ pub struct Misdeeds {
     pub claimed: u64,
     /// Shards that it had and says it has no more.
     pub absent: u64,
+    /// How often it was in an older state than it had been in, without having been made anew.
+    pub rolled_back: u64,
 }
 
 impl Conduct {
@@ -37,12 +40,17 @@ impl Conduct {
         self.absent.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn note_rolled_back(&self) {
+        self.rolled_back.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn counts(&self) -> Misdeeds {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Misdeeds {
             altered: count(&self.altered),
             claimed: count(&self.claimed),
             absent: count(&self.absent),
+            rolled_back: count(&self.rolled_back),
         }
     }
 }

@@ -77,6 +77,8 @@ pub(super) fn peer_message() -> Seeds {
         free_bytes: 4,
         highest_lease: 6,
         losses: 7,
+        log_id: 8,
+        flushed: 9,
     };
     let scrub = Request::Scrub {
         drive: DRIVE,

@@ -191,12 +191,28 @@ impl RemotePeer {
     async fn ask_reports(&self, accepted: &AcceptedLeases) -> Result<Vec<DriveReport>, String> {
         let some_lost = self.drives().iter().any(|drive| !drive.is_present());
         let told = self.told();
+        if some_lost {
+            // Before it writes anything down: an older state could grow past the newer one.
+            self.note_flushed(&self.reports().await?);
+        }
         if (some_lost || told.and(accepted) != told) && accepted.highest_known() > 0 {
             self.tell_of_ended_leases(accepted).await?;
         }
+        self.reports().await
+    }
+
+    async fn reports(&self) -> Result<Vec<DriveReport>, String> {
         match self.simple(Request::Drives).await? {
             Answer::Drives(drives) if drives.len() <= DRIVES_MAX => Ok(drives),
             _ => Err("its answer makes no sense".to_owned()),
+        }
+    }
+
+    fn note_flushed(&self, reports: &[DriveReport]) {
+        for drive in self.drives().iter() {
+            if let Some(report) = reports.iter().find(|report| report.id == drive.id) {
+                drive.note_flushed(report);
+            }
         }
     }
 

@@ -204,9 +204,31 @@ pub struct DriveReport {
     pub highest_lease: u64,
     /// Changes whenever the node lost shards that it cannot name: a restart, damage, a drive that came back.
     pub losses: u64,
+    /// The id of its log, another one when it was made anew.
+    pub log_id: u64,
+    /// How far that log is flushed: segment · 2^32 + byte. It never goes back on a disk that keeps what it flushed.
+    pub flushed: u64,
 }
 
 impl DriveReport {
+    /// Of a drive that nothing is known of: it counts as lost.
+    pub(crate) const fn unknown(id: DriveId) -> Self {
+        Self {
+            id,
+            standing: DriveStanding::Lost,
+            default: false,
+            shards: 0,
+            live_bytes: 0,
+            garbage_bytes: 0,
+            allocated_bytes: 0,
+            free_bytes: 0,
+            highest_lease: 0,
+            losses: 0,
+            log_id: 0,
+            flushed: 0,
+        }
+    }
+
     fn encode(&self, writer: &mut Writer) {
         writer.fixed(&self.id);
         writer.u8(self.standing as u8);
@@ -219,6 +241,8 @@ impl DriveReport {
             self.free_bytes,
             self.highest_lease,
             self.losses,
+            self.log_id,
+            self.flushed,
         ] {
             writer.u64(number);
         }
@@ -241,6 +265,8 @@ impl DriveReport {
             free_bytes: reader.u64()?,
             highest_lease: reader.u64()?,
             losses: reader.u64()?,
+            log_id: reader.u64()?,
+            flushed: reader.u64()?,
         })
     }
 }

@@ -106,6 +106,8 @@ fn answers() -> Vec<Answer> {
         free_bytes: u64::MAX,
         highest_lease: 4,
         losses: 6,
+        log_id: 7,
+        flushed: 8,
     };
     let plain = [
         Refusal::NotAllowed,
