@@ -7,6 +7,7 @@
 //! place; a lost drive stays in the layout and is never recreated silently; bytes that do not check are never returned
 //! by a verified read.
 
+mod accusable;
 mod budget;
 mod cause;
 mod census;

@@ -5,7 +5,7 @@
 //! of its code, no drive twice, and its pack id is the one that its geometry and hashes give.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::pack::{PackId, PackSummary};

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use engine::pack::PackId;
 
 use super::Inner;
+use super::put::key;
 use super::read::ReadError;
 use crate::drives::DriveFailure;
 use crate::entry::PackEntry;
@@ -44,11 +45,14 @@ impl Inner {
         last.filter(|_| full)
     }
 
-    /// Counts shards that went from drives that are there.
-    fn name_losers(&self, entry: &PackEntry, gone: &[usize]) {
+    /// Counts shards that went from drives that are there and say so themselves: one that does not answer may have them.
+    async fn name_losers(&self, entry: &PackEntry, gone: &[usize]) {
         for index in gone {
             let place = self.place_of(entry, *index).filter(|place| place.is_present());
-            if let Some(place) = place.filter(|_| self.missing.take_lost(entry.id(), *index)) {
+            let Some(place) = place.filter(|_| self.missing.take_lost(entry.id(), *index)) else {
+                continue;
+            };
+            if let Ok([false]) = place.has(&[key(entry, *index)]).await.as_deref() {
                 tracing::error!(drive = place.number(), pack = %entry.id(), index, "a drive has a shard no more that it had");
                 place.conduct().note_absent();
             }
@@ -63,7 +67,7 @@ impl Inner {
         let absent = self.absent(&entry).await;
         let (mut gone, there): (Vec<_>, Vec<_>) =
             indexes.into_iter().partition(|index| absent.contains(index));
-        self.name_losers(&entry, &gone);
+        self.name_losers(&entry, &gone).await;
         for index in there {
             // It may be there because a late put landed, or because a read failed on it: only the hash tells.
             match self.read_verified(&entry, index, Purpose::Repair.into()).await {

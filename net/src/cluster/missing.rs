@@ -12,6 +12,7 @@ use std::time::Duration;
 use engine::pack::PackId;
 use tokio::time::Instant;
 
+use super::accusable::Accusable;
 use crate::entry::{DriveId, PackEntry};
 
 /// Most packs remembered.
@@ -45,6 +46,7 @@ struct Known {
     /// By the slots of their entries.
     deleted: BTreeSet<[u8; 16]>,
     deleted_order: VecDeque<[u8; 16]>,
+    accusable: Accusable,
     /// The drives of packs that were moved a while ago at most.
     moved: BTreeMap<PackId, Vec<DriveId>>,
     moved_order: VecDeque<PackId>,
@@ -87,9 +89,21 @@ impl Missing {
         self.note(entry, indexes, false);
     }
 
-    /// Notes that shards of a pack are missing whose drives are there and say that they have them not.
+    /// Notes that shards of a pack are missing whose drives are there and say that they have them not. They are lost only if it is known that they
+    /// were there.
     pub(super) fn add_absent(&self, entry: &PackEntry, indexes: impl IntoIterator<Item = usize>) {
-        self.note(entry, indexes, true);
+        let were_there = self.lock().accusable.were_there(entry);
+        self.note(entry, indexes, were_there);
+    }
+
+    /// A put of a pack begins here. Until it ends nobody is accused of having lost a shard that may be on its way.
+    pub(super) fn begin_put(&self, entry: &PackEntry) {
+        self.lock().accusable.begin_put(entry);
+    }
+
+    /// It ended: what it did not store is noted.
+    pub(super) fn end_put(&self, pack: PackId) {
+        self.lock().accusable.end_put(pack);
     }
 
     /// Whether a missing shard was there and went; said once.
@@ -119,6 +133,7 @@ impl Missing {
         }
         if known.packs.len() >= PACKS_MAX && !known.packs.contains_key(&entry.id()) {
             known.overflow += 1;
+            known.accusable.overflowed();
             return;
         }
         let lack = known.packs.entry(entry.id()).or_insert_with(|| Lack {
@@ -211,17 +226,21 @@ impl Missing {
         }
     }
 
-    /// A census of all packs begins: it sees what did not fit here. Its number.
-    pub(super) fn begin_census(&self) -> u64 {
+    /// A census of all packs begins: it sees what did not fit here. Its number. Nothing more is put under leases below `lowest_live`.
+    pub(super) fn begin_census(&self, lowest_live: u64) -> u64 {
         let mut known = self.lock();
         known.overflow = 0;
         known.census += 1;
+        known.accusable.begin_census(lowest_live);
         known.census
     }
 
     /// A census ended: the packs that it did not meet.
-    pub(super) fn not_met(&self, census: u64) -> Vec<PackEntry> {
-        let known = self.lock();
+    pub(super) fn end_census(&self, census: u64) -> Vec<PackEntry> {
+        let mut known = self.lock();
+        if known.census == census {
+            known.accusable.end_census();
+        }
         let not_met = known.packs.values().filter(|lack| lack.census < census);
         not_met.map(|lack| lack.entry.clone()).collect()
     }

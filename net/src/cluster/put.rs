@@ -152,6 +152,7 @@ impl Cluster {
             return Err(too_close(geometry.code, &usable));
         }
         self.inner.missing.revive(entry.id());
+        self.inner.missing.begin_put(entry);
         let (acknowledge, acknowledged) = oneshot::channel();
         let put = Put::new(
             Arc::clone(&self.inner),
@@ -397,6 +398,7 @@ impl Put {
                 .copied()
                 .filter(|index| !self.durable.contains(index));
             self.inner.missing.add(&self.entry, missing);
+            self.inner.missing.end_put(self.entry.id());
             return;
         }
         let error = self.error();
@@ -405,6 +407,7 @@ impl Put {
                 place.take_back(key(&self.entry, *index)).await;
             }
         }
+        self.inner.missing.end_put(self.entry.id());
         if let Some(acknowledge) = self.acknowledge.take() {
             let _ = acknowledge.send(Err(error));
         }

@@ -218,11 +218,11 @@ struct Pass<'a, 's, 'p> {
 }
 
 impl Inner {
-    /// Notes what a census found missing. What the first one since the start finds on drives that are there, they may never have had.
-    fn note_counted(&self, entry: &PackEntry, absent: Vec<usize>, census: u64) {
+    /// Notes what a census found missing.
+    fn note_counted(&self, entry: &PackEntry, absent: Vec<usize>) {
         let is_there = |index: &usize| {
             let place = self.place_of(entry, *index);
-            census > 1 && place.is_some_and(|place| place.is_present())
+            place.is_some_and(|place| place.is_present())
         };
         let (gone, away): (Vec<_>, Vec<_>) = absent.into_iter().partition(is_there);
         self.missing.add_absent(entry, gone);
@@ -241,7 +241,10 @@ impl Pass<'_, '_, '_> {
     async fn census(&mut self) -> Result<Vec<usize>, RepairError> {
         let mut seen = std::collections::BTreeSet::new();
         let (mut packs, mut shards, mut missing, mut unreadable) = (0, 0, 0, 0);
-        let number = self.inner.missing.begin_census();
+        let number = self
+            .inner
+            .missing
+            .begin_census(self.inner.known_leases().accepted.lowest());
         let mut stream = (self.packs)().chunks(PAGE_PACKS);
         while let Some(page) = next_page(&mut stream).await? {
             self.inner.missing.refresh(&page);
@@ -252,12 +255,12 @@ impl Pass<'_, '_, '_> {
                 unreadable += u64::from(absent.len() > entry.summary.geometry.code.parity());
                 if !absent.is_empty() {
                     seen.insert(absent.len());
-                    self.inner.note_counted(entry, absent, number);
+                    self.inner.note_counted(entry, absent);
                 }
             }
         }
         // What it did not meet and no drive has is no pack any more.
-        let not_met = self.inner.missing.not_met(number);
+        let not_met = self.inner.missing.end_census(number);
         for pack in self.inner.gone(&not_met).await {
             self.inner.missing.drop_not_met(pack, number);
         }

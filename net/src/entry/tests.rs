@@ -3,7 +3,7 @@ use engine::pack::{Code, PackGeometry, PackSummary, ShardHash};
 
 use super::PackEntry;
 
-fn entry() -> PackEntry {
+pub(crate) fn entry() -> PackEntry {
     let geometry = PackGeometry {
         code: Code::DEFAULT,
         shard_bytes: 100,
