@@ -24,7 +24,7 @@ pub use compact::Compaction;
 pub use identity::DriveIdentity;
 pub use open::Recovery;
 pub use shard::{SHARD_TAG_BYTES, ShardHeader, ShardKey};
-pub use view::{Drive, DriveUsage, ScrubPage, ShardInfo};
+pub use view::{Drive, DriveUsage, ListedShard, ScrubPage, ShardInfo};
 pub use writer::DriveWriter;
 
 use crate::codec::DecodeError;

@@ -70,7 +70,7 @@ pub use crate::drives::{
 pub use cause::Cause;
 pub use challenge::{ChallengeReport, SAMPLES_MAX, detection};
 pub use challenging::{CHALLENGES_PER_HOUR, CHALLENGES_PER_HOUR_MAX, Challenged};
-pub use collect::{ListedPack, ListedPage, StoredPack};
+pub use collect::{ClaimedCopy, ListedPack, ListedPage, StoredPack};
 pub use durability::DurabilityReport;
 pub use holdings::{DrainState, Holding, Holdings};
 pub use layout::{LayoutError, PeerConfig, Standing};

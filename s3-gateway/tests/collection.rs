@@ -320,9 +320,9 @@ async fn copies(rig: &Rig) -> usize {
     for pack in page.packs {
         let entry = rig.session.pack_entry(&pack.id).unwrap();
         for (index, claims) in &pack.claims {
-            for (drive, _) in claims {
+            for claimed in claims {
                 let named = entry.as_ref().and_then(|entry| entry.drive(usize::from(*index)));
-                strays += usize::from(named != Some(*drive));
+                strays += usize::from(named != Some(claimed.drive));
             }
         }
     }

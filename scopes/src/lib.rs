@@ -24,7 +24,8 @@ pub use identity::{CredentialName, Denied, Identity, Proof};
 pub use ids::{IdError, ScopeId, VaultId};
 pub use operation::{Operation, OperationSet, UnknownOperation};
 pub use order::{
-    CollectorDelegation, DeleteOrder, OrderRefused, PACKS_PER_ORDER_MAX, StrayShard, check_delete_order,
+    CollectorDelegation, DeleteOrder, OrderRefused, PACKS_PER_ORDER_MAX, StrayCopy, StrayShard,
+    check_delete_order,
 };
 pub use statement::{STATEMENT_BYTES_MAX, Signed, Statement, StatementError, Unverified};
 pub use wallet::{Algorithm, KeyError, PublicKey, Signature, SignatureRefused, Wallet};

@@ -34,7 +34,20 @@ impl Statement for CollectorDelegation {
     const DOMAIN: &'static str = "cairn v1 collector delegation";
 }
 
-/// One shard on one drive, of a pack whose other shards stay: what is left where the shard was moved away from.
+/// One copy of a shard on one drive, of a pack whose other shards stay: what is left where the shard was moved away from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StrayCopy {
+    /// Pack id.
+    pub pack: [u8; 32],
+    /// The shard's index.
+    pub index: u8,
+    /// Drive id.
+    pub drive: [u8; 16],
+    /// Where the copy lies on the drive, as the drive says. One that is put there later lies elsewhere, so that no order for this one reaches it.
+    pub at: u64,
+}
+
+/// A [`StrayCopy`] as an order writes it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StrayShard {
@@ -44,13 +57,21 @@ pub struct StrayShard {
     pub index: u8,
     /// Drive id as 32 hex digits.
     pub drive: String,
+    /// Where the copy lies on the drive.
+    #[serde(with = "decimal")]
+    pub at: u64,
 }
 
 impl StrayShard {
-    /// Pack id, index and drive id as bytes; none if they are malformed.
+    /// The copy; none if its ids are malformed.
     #[must_use]
-    pub fn ids(&self) -> Option<([u8; 32], u8, [u8; 16])> {
-        Some((hex_exact(&self.pack)?, self.index, hex_exact(&self.drive)?))
+    pub fn copy(&self) -> Option<StrayCopy> {
+        Some(StrayCopy {
+            pack: hex_exact(&self.pack)?,
+            index: self.index,
+            drive: hex_exact(&self.drive)?,
+            at: self.at,
+        })
     }
 }
 
@@ -87,13 +108,14 @@ impl DeleteOrder {
         }
     }
 
-    /// The same order with these stray shards (pack id, index, drive id) as well, in any order.
+    /// The same order with these stray shards as well, in any order.
     #[must_use]
-    pub fn with_strays(self, strays: &[([u8; 32], u8, [u8; 16])]) -> Self {
-        let stray = |(pack, index, drive): &([u8; 32], u8, [u8; 16])| StrayShard {
-            pack: hex::encode(pack),
-            index: *index,
-            drive: hex::encode(drive),
+    pub fn with_strays(self, strays: &[StrayCopy]) -> Self {
+        let stray = |copy: &StrayCopy| StrayShard {
+            pack: hex::encode(copy.pack),
+            index: copy.index,
+            drive: hex::encode(copy.drive),
+            at: copy.at,
         };
         let mut shards: Vec<_> = strays.iter().map(stray).collect();
         shards.sort_unstable();
@@ -106,9 +128,9 @@ impl DeleteOrder {
         self.packs.iter().filter_map(|text| hex_exact(text))
     }
 
-    /// The stray shards as bytes: pack id, index, drive id.
-    pub fn stray_ids(&self) -> impl Iterator<Item = ([u8; 32], u8, [u8; 16])> {
-        self.shards.iter().filter_map(StrayShard::ids)
+    /// The stray shards.
+    pub fn strays(&self) -> impl Iterator<Item = StrayCopy> {
+        self.shards.iter().filter_map(StrayShard::copy)
     }
 }
 
@@ -123,7 +145,7 @@ impl Statement for DeleteOrder {
         if !(ids_are_well_formed && ascending && count_fits) {
             return Err("packs");
         }
-        let strays_are_well_formed = self.shards.iter().all(|stray| stray.ids().is_some());
+        let strays_are_well_formed = self.shards.iter().all(|stray| stray.copy().is_some());
         if strays_are_well_formed && self.shards.is_sorted_by(|a, b| a < b) {
             Ok(())
         } else {

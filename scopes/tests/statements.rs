@@ -5,7 +5,7 @@
 use scopes::canonical::{self, CanonicalError};
 use scopes::{
     CollectorDelegation, DeleteOrder, OrderRefused, PACKS_PER_ORDER_MAX, Signed, Statement, StatementError,
-    Unverified, VaultId, Wallet, Window, check_delete_order,
+    StrayCopy, Unverified, VaultId, Wallet, Window, check_delete_order,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +40,17 @@ fn order() -> DeleteOrder {
     )
 }
 
+fn stray(pack: u8, index: u8, drive: u8) -> StrayCopy {
+    StrayCopy {
+        pack: [pack; 32],
+        index,
+        drive: [drive; 16],
+        at: 1 << 60 | u64::from(index),
+    }
+}
+
 fn strays() -> DeleteOrder {
-    let named = [([0xcc; 32], 3, [0xdd; 16]), ([0xcc; 32], 0, [0xee; 16])];
+    let named = [stray(0xcc, 3, 0xdd), stray(0xcc, 0, 0xee)];
     DeleteOrder::new(VAULT, collector().public_key(), vec![], 7).with_strays(&named)
 }
 
@@ -290,7 +299,7 @@ fn a_delete_order_names_each_pack_once_in_order_and_not_too_many() {
         let sloppy = DeleteOrder { packs, ..order() };
         assert_eq!(Signed::sign(sloppy, &collector()).map(|_| ()), refused);
     }
-    let crowded = order().with_strays(&[([1; 32], 1, [1; 16])]);
+    let crowded = order().with_strays(&[stray(1, 1, 1)]);
     let crowded = DeleteOrder {
         packs: (1..=PACKS_PER_ORDER_MAX).map(|n| format!("{n:064x}")).collect(),
         ..crowded
@@ -315,8 +324,8 @@ fn a_delete_order_names_each_pack_once_in_order_and_not_too_many() {
 fn a_delete_order_names_each_stray_shard_once_in_order_and_says_nothing_when_there_is_none() {
     let order = strays();
     assert_eq!(
-        order.stray_ids().collect::<Vec<_>>(),
-        [([0xcc; 32], 0, [0xee; 16]), ([0xcc; 32], 3, [0xdd; 16])]
+        order.strays().collect::<Vec<_>>(),
+        [stray(0xcc, 0, 0xee), stray(0xcc, 3, 0xdd)]
     );
     let refused = Err(StatementError::Rule { member: "shards" });
     let mut malformed = order.clone();
@@ -332,11 +341,11 @@ fn a_delete_order_names_each_stray_shard_once_in_order_and_says_nothing_when_the
     }
     let plain = String::from_utf8(envelope(self::order(), &collector())).unwrap();
     assert!(!plain.contains("shards"));
-    let full = (0..PACKS_PER_ORDER_MAX as u64).map(|n| ([0xff; 32], n as u8, [n as u8; 16]));
+    let full = (0..PACKS_PER_ORDER_MAX as u64).map(|n| stray(0xff, n as u8, n as u8));
     let mut full: Vec<_> = full.collect();
     (0u64..)
         .zip(&mut full)
-        .for_each(|(n, stray)| stray.0[..8].copy_from_slice(&n.to_be_bytes()));
+        .for_each(|(n, stray)| stray.pack[..8].copy_from_slice(&n.to_be_bytes()));
     let order = DeleteOrder::new(VAULT, collector().public_key(), vec![], 1).with_strays(&full);
     assert_eq!(order.shards.len(), PACKS_PER_ORDER_MAX);
     let bytes = envelope(order, &collector());

@@ -58,6 +58,19 @@ pub struct ShardInfo {
     pub scope: [u8; 16],
     /// Bytes that it takes in the log, its headers included.
     pub stored_bytes: u64,
+    /// Where it lies in the log. What is put in its place lies elsewhere.
+    pub at: Position,
+}
+
+/// A shard in a list of those of a vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedShard {
+    /// Which.
+    pub key: ShardKey,
+    /// The lease it was put under.
+    pub lease: u64,
+    /// Where it lies in the log.
+    pub at: Position,
 }
 
 /// How a drive's space is used, in bytes.
@@ -213,6 +226,7 @@ impl Drive {
             vault: location.vault,
             scope: location.scope,
             stored_bytes: location.frame_bytes(),
+            at: location.position,
         })
     }
 
@@ -273,19 +287,18 @@ impl Drive {
             .collect()
     }
 
-    /// Up to `shards_max` shards of a vault in order, after the one given, with the leases that they were put under.
-    pub fn of_vault(
-        &self,
-        vault: &[u8; 16],
-        after: Option<ShardKey>,
-        shards_max: usize,
-    ) -> Vec<(ShardKey, u64)> {
+    /// Up to `shards_max` shards of a vault in order, after the one given.
+    pub fn of_vault(&self, vault: &[u8; 16], after: Option<ShardKey>, shards_max: usize) -> Vec<ListedShard> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let shards = self.shared.shards();
         shards
             .range((from, Bound::Unbounded))
             .filter(|(_, location)| location.vault == *vault)
-            .map(|(key, location)| (*key, location.lease))
+            .map(|(key, location)| ListedShard {
+                key: *key,
+                lease: location.lease,
+                at: location.position,
+            })
             .take(shards_max)
             .collect()
     }

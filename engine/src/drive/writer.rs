@@ -181,6 +181,14 @@ impl DriveWriter {
         Ok(true)
     }
 
+    /// As [`Self::delete`], but only the copy that lies there: one that was put in its place meanwhile stays, and so does one that compaction moved.
+    pub fn delete_copy(&mut self, key: ShardKey, at: Position) -> Result<bool, DriveError> {
+        match self.current(&key) {
+            Some(location) if location.position == at => self.delete(key),
+            _ => Ok(false),
+        }
+    }
+
     /// From now on puts under leases that `accepted` does not accept are refused, beside those that were refused before; durable after the
     /// next commit.
     pub fn end_leases(&mut self, accepted: &AcceptedLeases) -> Result<(), DriveError> {

@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engine::drive::ShardKey;
+use engine::drive::{ListedShard, ShardKey};
+use engine::log::Position;
 use engine::pack::{PackId, PackSummary};
 
 use super::Cluster;
@@ -21,8 +22,19 @@ pub struct ListedPack {
     pub id: PackId,
     /// The highest lease under which one of its shards was written.
     pub lease: u64,
-    /// The drives that say that they hold a shard, by index, and the lease under which each got it. A peer may claim what it has not.
-    pub claims: BTreeMap<u8, Vec<(DriveId, u64)>>,
+    /// The drives that say that they hold a shard, by index. A peer may claim what it has not.
+    pub claims: BTreeMap<u8, Vec<ClaimedCopy>>,
+}
+
+/// A copy of a shard, as the drive says that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimedCopy {
+    /// The drive.
+    pub drive: DriveId,
+    /// The lease under which it got it.
+    pub lease: u64,
+    /// Where it lies there.
+    pub at: Position,
 }
 
 /// A page of the packs that lie on the drives.
@@ -58,7 +70,7 @@ impl ListedPack {
                 pack: self.id,
                 index: *index,
             };
-            drives.iter().map(move |(drive, _)| (key, *drive))
+            drives.iter().map(move |claimed| (key, claimed.drive))
         })
     }
 
@@ -116,23 +128,22 @@ impl Cluster {
                 page.incomplete = true;
                 continue;
             };
-            if let Some((last, _)) = shards.last().filter(|_| more) {
+            if let Some(last) = shards.last().filter(|_| more) {
                 // Beyond the end of this drive's page nothing is known of it, nor of its last pack's later shards.
-                let mut packs = shards.iter().rev().map(|(key, _)| key.pack);
-                let whole = packs.find(|pack| *pack != last.pack).unwrap_or(last.pack);
+                let mut packs = shards.iter().rev().map(|shard| shard.key.pack);
+                let whole = packs.find(|pack| *pack != last.key.pack).unwrap_or(last.key.pack);
                 through = Some(through.map_or(whole, |through| through.min(whole)));
             }
-            for (key, lease) in shards {
+            for ListedShard { key, lease, at } in shards {
                 let pack = packs.entry(key.pack).or_insert_with(|| ListedPack {
                     id: key.pack,
                     lease: 0,
                     claims: BTreeMap::new(),
                 });
                 pack.lease = pack.lease.max(lease);
-                pack.claims
-                    .entry(key.index)
-                    .or_default()
-                    .push((place.id(), lease));
+                let drive = place.id();
+                let claimed = ClaimedCopy { drive, lease, at };
+                pack.claims.entry(key.index).or_default().push(claimed);
             }
         }
         let known = packs.len();

@@ -15,7 +15,7 @@ pub(super) struct KnownLeases {
     /// Under which shards are taken.
     pub(super) accepted: AcceptedLeases,
     /// This gateway's own, once it has one.
-    own: Option<u64>,
+    pub(super) own: Option<u64>,
 }
 
 impl KnownLeases {

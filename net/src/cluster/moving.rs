@@ -286,7 +286,7 @@ impl Mover {
             return false;
         };
         let header = header(entry, scope, index, self.lease);
-        let done = match place.mend(header, shard, Purpose::Repair.into()).await {
+        let done = match place.put_anew(header, shard, Purpose::Repair.into()).await {
             Ok(()) => self.is_proven(&place, entry, index).await,
             Err(failure) => {
                 tracing::debug!(drive = place.number(), %failure, "a drive did not take a shard that is moved to it");

@@ -3,6 +3,8 @@
 //! It reads no ledger. Invariant: an append of another gateway is told before this one says that it is past it, so that no drive is accused of having
 //! lost what another gateway deleted or moved away.
 
+use std::sync::atomic::Ordering;
+
 use super::Cluster;
 use crate::entry::PackEntry;
 
@@ -15,6 +17,10 @@ impl Cluster {
     /// Another gateway has moved shards of a pack to the drives that its entry names now.
     pub fn note_moved_elsewhere(&self, entry: &PackEntry) {
         self.inner.missing.moved(entry);
+        // What it left behind under this gateway's lease nobody else deletes.
+        if self.inner.known_leases().own == Some(entry.lease) {
+            self.inner.strays_left.fetch_add(1, Ordering::AcqRel);
+        }
     }
 
     /// Another gateway has retired the pack whose entry stood at this slot.

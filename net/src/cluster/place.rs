@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use engine::drive::{ShardHeader, ShardKey};
+use engine::drive::{ListedShard, ShardHeader, ShardKey};
 use engine::placement::{DomainId, DriveWeight};
 
 use super::cause::Cause;
@@ -232,6 +232,19 @@ impl Place {
         }
     }
 
+    /// Stores a shard that is moved here, in a copy of its own: one that a move left here before may be about to be deleted.
+    pub(super) async fn put_anew(
+        &self,
+        header: ShardHeader,
+        shard: Bytes,
+        cause: Cause,
+    ) -> Result<(), DriveFailure> {
+        match self {
+            Self::Local(drive) => drive.replace(header, shard).await,
+            Self::Remote(drive) => drive.put(header, shard, PutMode::Anew, cause).await,
+        }
+    }
+
     /// Takes a shard back that was put and never acknowledged. Of a peer's drive the collector does it: peers delete on orders only.
     pub(super) async fn take_back(&self, key: ShardKey) {
         if let Self::Local(drive) = self {
@@ -319,7 +332,7 @@ impl Place {
         vault: [u8; 16],
         after: Option<ShardKey>,
         max: usize,
-    ) -> Result<(Vec<(ShardKey, u64)>, bool), DriveFailure> {
+    ) -> Result<(Vec<ListedShard>, bool), DriveFailure> {
         let drive = match self {
             Self::Local(drive) => {
                 let present = drive.present().ok_or(DriveFailure::Lost)?;
@@ -339,10 +352,10 @@ impl Place {
         };
         match drive.question(Purpose::Collect, request).await? {
             Answer::Listed { shards, more } => {
-                let ordered = shards.is_sorted_by(|(a, _), (b, _)| a < b);
+                let ordered = shards.is_sorted_by(|a, b| a.key < b.key);
                 let onward = shards
                     .first()
-                    .is_none_or(|(first, _)| after.is_none_or(|after| *first > after));
+                    .is_none_or(|first| after.is_none_or(|after| first.key > after));
                 // A page that is not the last is a full one.
                 let full = shards.len() == max;
                 match ordered && onward && shards.len() <= max && (full || !more) {

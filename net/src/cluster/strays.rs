@@ -4,13 +4,15 @@
 //! it holds the shard, so the last good copy stays; a drive that a move is under way to is left alone, and none begins to one from which a copy is
 //! being deleted.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use engine::drive::ShardKey;
+use engine::log::Position;
 use engine::pack::PackId;
 use futures::StreamExt;
+use scopes::StrayCopy;
 
 use super::{Cluster, Inner, ListedPack};
 use crate::drives::DriveFailure;
@@ -67,6 +69,8 @@ impl Inner {
 /// Stray shards of a page, held so that nothing moves to where they are.
 pub struct HeldStrays {
     reserved: Reserved,
+    /// Where each lay when it was listed.
+    at: BTreeMap<Copy, Position>,
 }
 
 impl std::fmt::Debug for HeldStrays {
@@ -92,36 +96,35 @@ impl Cluster {
         lookup: &(dyn Fn(&PackId) -> Option<PackEntry> + Sync),
     ) -> HeldStrays {
         let known = self.inner.known_leases();
-        let mut found = BTreeSet::new();
+        let mut found = BTreeMap::new();
         for pack in packs {
             let Some(entry) = lookup(&pack.id) else { continue };
             for (index, claims) in &pack.claims {
                 let named = entry.drive(usize::from(*index));
-                // Under the lease of its own pack it is no other gateway's move.
-                let settled =
-                    |lease: u64| !known.accepted.accepts(lease) || lease == own_lease || lease == entry.lease;
+                let settled = |lease: u64| !known.accepted.accepts(lease) || lease == own_lease;
                 let strays = claims
                     .iter()
-                    .filter(|(drive, lease)| Some(*drive) != named && settled(*lease));
+                    .filter(|copy| Some(copy.drive) != named && settled(copy.lease));
                 let key = ShardKey {
                     pack: pack.id,
                     index: *index,
                 };
-                found.extend(strays.map(|(drive, _)| (key, *drive)));
+                found.extend(strays.map(|copy| ((key, copy.drive), copy.at)));
             }
         }
         HeldStrays {
-            reserved: self.inner.reserve_free(found.into_iter()),
+            reserved: self.inner.reserve_free(found.keys().copied()),
+            at: found,
         }
     }
 
-    /// Those of the held copies that may go, as pack id, index and drive id: the entries, looked up again after they were held, name other
+    /// Those of the held copies that may go: the entries, looked up again after they were held, name other
     /// drives for them, and these prove that they hold the shards. What is not proven is to be made again, and its copy stays.
     pub async fn settled_strays(
         &self,
         held: &HeldStrays,
         lookup: &(dyn Fn(&PackId) -> Option<PackEntry> + Sync),
-    ) -> Vec<([u8; 32], u8, DriveId)> {
+    ) -> Vec<StrayCopy> {
         let copies = held.reserved.copies.iter().copied().map(|copy| async move {
             let (key, drive) = copy;
             let entry = lookup(&key.pack)?;
@@ -130,7 +133,12 @@ impl Cluster {
         let copies: Vec<_> = copies.collect();
         let settled = futures::stream::iter(copies).buffered(AT_ONCE);
         let settled = settled.filter_map(|copy| async move { copy });
-        let named = settled.map(|(key, drive)| (key.pack.0, key.index, drive));
+        let named = settled.map(|(key, drive)| StrayCopy {
+            pack: key.pack.0,
+            index: key.index,
+            drive,
+            at: held.at.get(&(key, drive)).copied().unwrap_or_default().0,
+        });
         named.collect().await
     }
 

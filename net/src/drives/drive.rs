@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::drive::{Compaction, Drive, DriveError, LostReason, ShardHeader, ShardKey};
-use engine::log::ReadError;
+use engine::log::{Position, ReadError};
 use engine::slots::AcceptedLeases;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -201,8 +201,18 @@ impl LocalDrive {
 
     /// Deletes a shard, durably.
     pub(crate) async fn delete(&self, key: ShardKey) -> Result<(), DriveFailure> {
-        self.ask(0, |drive, reply| Job::Delete { drive, key, reply })
-            .await
+        self.delete_copy(key, None).await
+    }
+
+    /// Deletes a shard, durably; with a place only the copy that lies there.
+    pub(crate) async fn delete_copy(&self, key: ShardKey, at: Option<Position>) -> Result<(), DriveFailure> {
+        self.ask(0, |drive, reply| Job::Delete {
+            drive,
+            key,
+            at,
+            reply,
+        })
+        .await
     }
 
     /// Refuses puts under leases that `accepted` does not accept from now on.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use engine::disk::Disk;
 use engine::drive::{Compaction, DriveError, DriveWriter, ShardHeader, ShardKey};
+use engine::log::Position;
 use engine::slots::AcceptedLeases;
 use tokio::sync::oneshot;
 
@@ -47,10 +48,11 @@ pub(super) enum Job {
         shard: Bytes,
         reply: Reply<()>,
     },
-    /// Deletes a shard.
+    /// Deletes a shard; with a place only the copy that lies there.
     Delete {
         drive: usize,
         key: ShardKey,
+        at: Option<Position>,
         reply: Reply<()>,
     },
     /// Refuses puts under leases that are not accepted from now on.
@@ -285,9 +287,18 @@ impl Turns {
                     writer.put(&header, &shard)
                 });
             }
-            Job::Delete { drive, key, reply } => {
-                self.with(drive, reply, |writer| writer.delete(key).map(drop))
-            }
+            Job::Delete {
+                drive,
+                key,
+                at,
+                reply,
+            } => self.with(drive, reply, |writer| {
+                match at {
+                    Some(at) => writer.delete_copy(key, at),
+                    None => writer.delete(key),
+                }
+                .map(drop)
+            }),
             Job::EndLeases {
                 drive,
                 accepted,

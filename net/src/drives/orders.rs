@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use engine::drive::ShardKey;
+use engine::log::Position;
 use engine::pack::PackId;
 use engine::slots::LIVE_LEASES_MAX;
-use scopes::{CollectorDelegation, DeleteOrder, Signed};
+use scopes::{CollectorDelegation, DeleteOrder, Signed, StrayCopy};
 
 use super::Drives;
-use crate::entry::DriveId;
 
 /// Most shards that a pack may have; what an index may be.
 const SHARDS_MAX: u8 = 64;
@@ -59,15 +59,15 @@ pub struct DeleteReport {
     pub shards: u64,
     /// Shards of other vaults, left alone.
     pub refused: u64,
-    /// Shards whose drive failed meanwhile. They are garbage there.
+    /// Shards whose drive failed meanwhile, and stray copies that lie elsewhere by now. They are garbage there.
     pub failed: u64,
 }
 
 /// What a delete order reaches.
 #[derive(Debug, Default)]
 pub(crate) struct Deletable {
-    /// Shards to delete, by drive number.
-    shards: Vec<(usize, ShardKey)>,
+    /// Shards to delete, by drive number; strays only where they were when they were listed.
+    shards: Vec<(usize, ShardKey, Option<Position>)>,
     /// Packs of which no shard is refused.
     pub(crate) gone: Vec<PackId>,
     report: DeleteReport,
@@ -132,11 +132,7 @@ impl Drives {
     pub(crate) async fn deletable(self: &Arc<Self>, order: &DeleteOrder) -> Deletable {
         let vault = order.vault.0;
         let packs: Vec<PackId> = order.pack_ids().map(PackId).collect();
-        let strays = order.stray_ids().map(|(pack, index, drive)| {
-            let pack = PackId(pack);
-            (ShardKey { pack, index }, drive)
-        });
-        let (drives, strays) = (Arc::clone(self), strays.collect::<Vec<_>>());
+        let (drives, strays) = (Arc::clone(self), order.strays().collect::<Vec<_>>());
         let found = self.config.offload.run(move || {
             let mut found = drives.find_deletable(&packs, vault);
             drives.find_strays(&strays, vault, &mut found);
@@ -157,7 +153,7 @@ impl Drives {
         let deletes = found
             .shards
             .iter()
-            .filter_map(|(number, key)| Some(self.drives.get(*number)?.delete(*key)));
+            .filter_map(|(number, key, at)| Some(self.drives.get(*number)?.delete_copy(*key, *at)));
         for result in futures::future::join_all(deletes).await {
             match result {
                 Ok(()) => report.shards += 1,
@@ -168,11 +164,18 @@ impl Drives {
     }
 
     /// Of the strays those that lie on drives of this machine, each on the one drive that it is named on.
-    fn find_strays(&self, strays: &[(ShardKey, DriveId)], vault: [u8; 16], found: &mut Deletable) {
-        for (key, id) in strays {
-            let Some(place) = self.of(id) else { continue };
-            match place.present().and_then(|drive| drive.info(key)) {
-                Some(info) if info.vault == vault => found.shards.push((place.number, *key)),
+    fn find_strays(&self, strays: &[StrayCopy], vault: [u8; 16], found: &mut Deletable) {
+        for stray in strays {
+            let Some(place) = self.of(&stray.drive) else {
+                continue;
+            };
+            let (pack, index) = (PackId(stray.pack), stray.index);
+            let (key, at) = (ShardKey { pack, index }, Position(stray.at));
+            match place.present().and_then(|drive| drive.info(&key)) {
+                // Another copy has taken its place, or compaction has moved it: listed anew, it may go.
+                Some(info) if info.at != at => found.report.failed += 1,
+                // Asked again by the drive's writer, for what comes between.
+                Some(info) if info.vault == vault => found.shards.push((place.number, key, Some(at))),
                 Some(_) => found.report.refused += 1,
                 None => {}
             }
@@ -188,7 +191,7 @@ impl Drives {
                 let Some(drive) = place.present() else { continue };
                 for key in (0..SHARDS_MAX).map(|index| ShardKey { pack, index }) {
                     match drive.info(&key) {
-                        Some(info) if info.vault == vault => found.shards.push((place.number, key)),
+                        Some(info) if info.vault == vault => found.shards.push((place.number, key, None)),
                         Some(_) => {
                             refused = true;
                             found.report.refused += 1;

@@ -262,6 +262,7 @@ async fn put(
     let stored = match mode {
         PutMode::Free => drive.put(header, shard, PutSpace::Free).await,
         PutMode::Headroom => drive.put(header, shard, PutSpace::Headroom).await,
+        PutMode::Anew => drive.replace(header, shard).await,
         PutMode::Replace => {
             let key = header.key();
             match blocking(drive, move |drive| drive.check(&key)).await {

@@ -116,7 +116,7 @@ async fn a_shard_that_does_not_have_the_hash_of_its_header_is_not_stored() {
     let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
     let mut wrong = pack.shards[0].to_vec();
     wrong[77] ^= 1;
-    for mode in [PutMode::Free, PutMode::Headroom, PutMode::Replace] {
+    for mode in [PutMode::Free, PutMode::Headroom, PutMode::Replace, PutMode::Anew] {
         let request = put(drive, header(&pack, 0, VAULT), mode);
         let answer = ask_with(&node, request, Bytes::from(wrong.clone())).await.answer;
         assert_eq!(answer, Answer::Refused(Refusal::WrongHash));
@@ -169,8 +169,11 @@ async fn what_is_put_is_held_read_listed_and_proven() {
         max: KEYS_MAX as u16,
     };
     let listed = ask(&node, list(VAULT)).await;
-    let shards = vec![(key, 3)];
-    assert_eq!(listed, Answer::Listed { shards, more: false });
+    let Answer::Listed { shards, more: false } = listed else {
+        panic!("{listed:?}")
+    };
+    let known: Vec<_> = shards.iter().map(|shard| (shard.key, shard.lease)).collect();
+    assert_eq!(known, [(key, 3)]);
     let proof = Request::Challenge {
         drive,
         key,
@@ -256,7 +259,7 @@ async fn a_shard_that_is_there_for_one_vault_is_not_taken_for_another() {
     let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
     let of = |vault, mode| put(drive, header(&pack, 0, vault), mode);
     ask_with(&node, of(OTHER_VAULT, PutMode::Free), pack.shards[0].clone()).await;
-    for mode in [PutMode::Free, PutMode::Replace] {
+    for mode in [PutMode::Free, PutMode::Replace, PutMode::Anew] {
         let own = ask_with(&node, of(VAULT, mode), pack.shards[0].clone())
             .await
             .answer;

@@ -1,6 +1,7 @@
 //! Calls and answers between peers.
 
-use engine::drive::{ShardHeader, ShardKey};
+use engine::drive::{ListedShard, ShardHeader, ShardKey};
+use engine::log::Position;
 use engine::pack::{PackId, PackSummary};
 use net::peer::message::{
     Answer, Context, DriveReport, DriveStanding, Purpose, PutMode, Refusal, Request, encode_answer,
@@ -98,7 +99,14 @@ pub(super) fn peer_message() -> Seeds {
         last: Some(KEY),
     };
     let listed = Answer::Listed {
-        shards: vec![(KEY, 5); 2],
+        shards: vec![
+            ListedShard {
+                key: KEY,
+                lease: 5,
+                at: Position(77),
+            };
+            2
+        ],
         more: true,
     };
     let ended = Answer::Refused(Refusal::LeaseEnded { lowest_live: 9 });

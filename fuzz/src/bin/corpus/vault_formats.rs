@@ -6,7 +6,7 @@ use engine::pack::PackId;
 use engine::slots::{Address, EntryKind, Sequence};
 use scopes::{
     CollectorDelegation, Credential, DeleteOrder, Operation, OperationSet, ScopeId, ScopeSet, Signed,
-    VaultId, Wallet, Window,
+    StrayCopy, VaultId, Wallet, Window,
 };
 use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointWriter};
 use vault::claim::{Claim, ClaimValue, TrailerBuilder};
@@ -322,7 +322,13 @@ pub(super) fn credential() -> Seeds {
         number: 1,
     };
     let order = DeleteOrder::new(VAULT, collector.public_key(), vec![[2; 32], [1; 32]], 9);
-    let strays = [([2; 32], 5, [3; 16]), ([1; 32], 0, [4; 16])];
+    let stray = |pack: u8, index, drive: u8| StrayCopy {
+        pack: [pack; 32],
+        index,
+        drive: [drive; 16],
+        at: 77,
+    };
+    let strays = [stray(2, 5, 3), stray(1, 0, 4)];
     let strays = DeleteOrder::new(VAULT, collector.public_key(), vec![[7; 32]], 10).with_strays(&strays);
     let keyfile = Keyfile {
         wallet_seed: KeySeed::from_bytes([1; 32]),

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 
-use engine::drive::ShardKey;
+use engine::drive::{ListedShard, ShardKey};
 use futures::future::BoxFuture;
 
 use super::*;
@@ -190,9 +190,12 @@ fn misreport(conduct: Conduct, asked: &Request, answer: &mut Answer) {
             drives.iter_mut().for_each(|drive| drive.highest_lease = u64::MAX);
         }
         (Conduct::Lister, _, Answer::Listed { shards, .. }) => {
-            let all = |(key, lease): &(ShardKey, u64)| {
-                let (pack, lease) = (key.pack, *lease);
-                (0..6).map(move |index| (ShardKey { pack, index }, lease))
+            let all = |shard: &ListedShard| {
+                let (pack, shard) = (shard.key.pack, *shard);
+                (0..6).map(move |index| ListedShard {
+                    key: ShardKey { pack, index },
+                    ..shard
+                })
             };
             *shards = shards.iter().flat_map(all).collect();
         }

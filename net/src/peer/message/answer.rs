@@ -1,7 +1,8 @@
 //! What a peer answers.
 
 use engine::codec::{DecodeError, Reader, Writer};
-use engine::drive::{ShardHeader, ShardKey};
+use engine::drive::{ListedShard, ShardHeader, ShardKey};
+use engine::log::Position;
 
 use super::{DRIVES_MAX, HEADERS_MAX, KEYS_MAX, bad, put_header, put_key, read_header, read_key};
 use crate::entry::DriveId;
@@ -19,8 +20,8 @@ pub enum Answer {
     Held(Vec<bool>),
     /// A page of shards in order.
     Listed {
-        /// The shards, with the leases that they were put under.
-        shards: Vec<(ShardKey, u64)>,
+        /// The shards.
+        shards: Vec<ListedShard>,
         /// Whether there may be more.
         more: bool,
     },
@@ -286,9 +287,10 @@ impl Answer {
             }
             Self::Listed { shards, more } => {
                 writer.u8(5);
-                writer.list_with(shards, |writer, (key, lease)| {
-                    put_key(writer, key);
-                    writer.u64(*lease);
+                writer.list_with(shards, |writer, shard| {
+                    put_key(writer, &shard.key);
+                    writer.u64(shard.lease);
+                    writer.u64(shard.at.0);
                 });
                 writer.u8((*more).into());
             }
@@ -353,7 +355,11 @@ impl Answer {
             4 => Self::Held(reader.list_with(KEYS_MAX, |reader| reader.bool("held"))?),
             5 => Self::Listed {
                 shards: reader.list_with(KEYS_MAX, |reader| {
-                    Ok::<_, DecodeError>((read_key(reader)?, reader.u64()?))
+                    Ok::<_, DecodeError>(ListedShard {
+                        key: read_key(reader)?,
+                        lease: reader.u64()?,
+                        at: Position(reader.u64()?),
+                    })
                 })?,
                 more: reader.bool("more")?,
             },

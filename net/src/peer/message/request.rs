@@ -154,6 +154,8 @@ pub enum PutMode {
     Headroom = 2,
     /// In the place of one that does not check; one that does stays.
     Replace = 3,
+    /// Written anew, also in the place of one that checks: an order to delete that one does not reach it.
+    Anew = 4,
 }
 
 impl PutMode {
@@ -162,6 +164,7 @@ impl PutMode {
             1 => Ok(Self::Free),
             2 => Ok(Self::Headroom),
             3 => Ok(Self::Replace),
+            4 => Ok(Self::Anew),
             got => Err(bad("mode of a put", got.into())),
         }
     }

@@ -1,4 +1,5 @@
-use engine::drive::ShardHeader;
+use engine::drive::{ListedShard, ShardHeader};
+use engine::log::Position;
 use engine::pack::{Code, PackGeometry, PackSummary, ShardHash};
 use engine::slots::AcceptedLeases;
 use proptest::prelude::*;
@@ -72,6 +73,7 @@ fn requests() -> Vec<(Request, usize)> {
         (put(PutMode::Free), SHARD_BYTES as usize),
         (put(PutMode::Headroom), SHARD_BYTES as usize),
         (put(PutMode::Replace), SHARD_BYTES as usize),
+        (put(PutMode::Anew), SHARD_BYTES as usize),
         (range(5, 2_097_147).request, 0),
         (Request::Has { drive, keys }, 0),
         (list(None), 0),
@@ -92,6 +94,14 @@ fn requests() -> Vec<(Request, usize)> {
         (restore, 0),
         (challenge, 0),
     ]
+}
+
+fn listed_shard((lease, at): (u64, u64)) -> ListedShard {
+    ListedShard {
+        key: key(),
+        lease,
+        at: Position(at),
+    }
 }
 
 fn answers() -> Vec<Answer> {
@@ -124,7 +134,7 @@ fn answers() -> Vec<Answer> {
         Refusal::LeaseEnded { lowest_live: 77 },
     ];
     let listed = Answer::Listed {
-        shards: vec![(key(), 1), (key(), 2)],
+        shards: [(1, 7), (2, 8)].map(listed_shard).to_vec(),
         more: true,
     };
     let deleted = Answer::Deleted {

@@ -8,7 +8,7 @@ use super::super::{Inner, SessionError, decode_pack};
 use super::{GcReport, RETIRE_MAX};
 use engine::pack::PackId;
 use net::cluster::ListedPack;
-use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed};
+use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed, StrayCopy};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,7 +36,7 @@ impl Inner {
             let mut dead = Vec::new();
             for pack in page.packs {
                 let mut claims = pack.claims.values().flatten();
-                let own = claims.all(|(_, lease)| over(*lease));
+                let own = claims.all(|claimed| over(claimed.lease));
                 if own && !pinned.contains(&pack.id) && self.index.pack(&pack.id)?.is_none() {
                     dead.push(pack.id);
                 }
@@ -70,7 +70,7 @@ impl Inner {
             let mut copies = pack.claims.iter();
             if copies.any(|(index, held)| {
                 let named = entry.drive(usize::from(*index));
-                held.iter().any(|(drive, _)| Some(*drive) != named)
+                held.iter().any(|claimed| Some(claimed.drive) != named)
             }) {
                 early.insert(pack.id);
             }
@@ -92,11 +92,7 @@ impl Inner {
     }
 
     /// Deletes single copies, each named by pack, index and drive.
-    async fn order_strays(
-        &self,
-        strays: &[([u8; 32], u8, [u8; 16])],
-        report: &mut GcReport,
-    ) -> Result<(), SessionError> {
+    async fn order_strays(&self, strays: &[StrayCopy], report: &mut GcReport) -> Result<(), SessionError> {
         for some in strays.chunks(PACKS_PER_ORDER_MAX) {
             self.order(Vec::new(), some, report).await?;
         }
@@ -106,7 +102,7 @@ impl Inner {
     async fn order(
         &self,
         packs: Vec<[u8; 32]>,
-        strays: &[([u8; 32], u8, [u8; 16])],
+        strays: &[StrayCopy],
         report: &mut GcReport,
     ) -> Result<(), SessionError> {
         let number = self.next_order.fetch_add(1, Ordering::Relaxed);
