@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use engine::disk::{Disk, RealDisk};
+use engine::slots::Sequence;
 use engine::view::View;
 use net::Cluster;
 use net::cluster::ReplaceOptions;
@@ -326,26 +327,29 @@ impl Runtime {
                 tracing::warn!(%error, vault = %session.vault(), "closing a vault");
             }
         }
-        let recorded = self.recorder.close().await;
-        self.cluster.close().await;
-        match recorded {
-            Ok(()) => self.end_lease().await,
+        match self.recorder.flush().await {
+            Ok(()) => self.end_lease(self.recorder.taken()).await,
             // Its records are in the ledger alone: the next start takes them.
             Err(error) => tracing::warn!(%error, "closing the activity log"),
         }
+        // With what came before the lease ended.
+        if let Err(error) = self.recorder.close().await {
+            tracing::warn!(%error, "closing the activity log");
+        }
+        self.cluster.close().await;
         self.ledger.close().await;
         if let Some(peers) = &self.peers {
             peers.close().await;
         }
     }
 
-    /// Ends the lease where others may go on: nothing is under way under it any more.
-    async fn end_lease(&self) {
+    /// Ends the lease where others may go on. Its records up to `taken` are in the activity log.
+    async fn end_lease(&self, taken: Sequence) {
         if matches!(self.ledger, OpenLedger::Local(_)) {
             return;
         }
         let ledger = self.ledger.shared();
-        match tokio::time::timeout(END_WAIT, ledger.end_lease(self.lease)).await {
+        match tokio::time::timeout(END_WAIT, ledger.end_lease(self.lease, taken)).await {
             Ok(Ok(())) => {}
             // The next start ends it, or `node remove`.
             Ok(Err(error)) => tracing::warn!(%error, "the lease was not ended"),

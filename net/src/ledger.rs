@@ -180,8 +180,9 @@ pub trait Ledger: Send + Sync {
     /// Takes a new lease (highest ever + 1). This ends those that the same gateway held before. `holder` is for people.
     fn take_lease<'a>(&'a self, holder: &'a str, now_ms: u64) -> BoxFuture<'a, Result<u64, LedgerError>>;
 
-    /// Ends the lease that was taken here: nothing is written under it any more, and nothing read without asking.
-    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>>;
+    /// Ends the lease that was taken here: nothing is written under it any more, and nothing read without asking. Records of its operations up to
+    /// `records` stand in the activity log here; those after it, of what was still under way, whoever goes on takes over.
+    fn end_lease(&self, number: u64, records: Sequence) -> BoxFuture<'_, Result<(), LedgerError>>;
 
     /// Resolves when a flush has failed. The process then ends.
     fn fenced(&self) -> BoxFuture<'_, ()>;

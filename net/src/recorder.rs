@@ -48,6 +48,9 @@ pub enum RecorderError {
     /// The log failed; the process must end.
     #[error("the activity log has failed: {0}")]
     Fenced(String),
+    /// The ledger did not give the records that were to be taken over. The log is as well as before.
+    #[error("the ledger did not give the records: {0}")]
+    Ledger(crate::ledger::LedgerError),
     /// The log has not kept up for ten seconds.
     #[error("the activity log is behind by more than {} s", WAIT_MAX.as_secs())]
     Behind,

@@ -40,6 +40,8 @@ pub struct GatewayRow {
     pub is_silent: bool,
     /// Whether the collector waits for it here.
     pub holds_back: bool,
+    /// Whether it is silent and the ledger keeps records until it takes them, or is said to be lost.
+    pub holds_records: bool,
 }
 
 /// Why the records of a lost gateway were not taken over.
@@ -217,6 +219,7 @@ impl Gateways {
             works: worker == Some(*lease),
             is_silent: self.is_silent(*lease),
             holds_back: *lease != self.lease && entry.horizon() < waits_for,
+            holds_records: self.is_silent(*lease) && entry.records() < self.recorder.taken(),
         };
         leases.live().iter().map(row).collect()
     }

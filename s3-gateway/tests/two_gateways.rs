@@ -280,7 +280,8 @@ async fn the_gateway_with_the_lowest_lease_does_the_background_work() {
     other.session().collect_in_background().await.unwrap();
     let looked = other.session().collect_in_background().await.unwrap();
     assert_eq!(looked, None);
-    one.ledger.end_lease(one.lease).await.unwrap();
+    let position = one.ledger.position();
+    one.ledger.end_lease(one.lease, position).await.unwrap();
     assert!(other.gateways.does_background_work());
     assert!(other.session().collect_in_background().await.unwrap().is_some());
 }

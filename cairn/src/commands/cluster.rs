@@ -93,6 +93,16 @@ pub(super) fn gateways(status: &Value) {
              not come back, `cairn node remove --lost {id}`"
         ));
     }
+    for gateway in gateways
+        .iter()
+        .filter(|gateway| flag(gateway, "holds_records_back"))
+    {
+        let id = text(gateway, "peer_id");
+        sentence(&format!(
+            "the ledger keeps every record until the gateway {id} has taken its own, and grows meanwhile. Start it again; if it will not come \
+             back, `cairn node remove --lost {id}`"
+        ));
+    }
     print_line("");
 }
 

@@ -114,6 +114,7 @@ pub(super) fn rows(runtime: &Runtime) -> Vec<Value> {
             "background_work": row.works,
             "silent": row.is_silent,
             "holds_collection_back": row.holds_back,
+            "holds_records_back": row.holds_records,
         })
     };
     runtime.gateways.rows().iter().map(row).collect()

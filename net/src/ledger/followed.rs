@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::disk::Disk;
-use engine::slots::{Address, Append, Entry, Leases, Outcome, Sequence};
+use engine::slots::{Address, Append, BadAppend, Entry, LIVE_LEASES_MAX, Leases, Outcome, Sequence};
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -292,7 +292,11 @@ impl Inner {
                 match ask(&self.transport, member, call, ANSWER_PATIENCE).await {
                     Ok(reply) => {
                         self.members().leader = Some(member);
-                        return (reply, tries, is_open);
+                        return Ok((reply, tries, is_open));
+                    }
+                    Err(AskError::Member(LedgerRefusal::TooManyLeases)) => {
+                        let live = LIVE_LEASES_MAX + 1;
+                        return Err(BadAppend::LiveLeases { live }.into());
                     }
                     Err(AskError::Member(LedgerRefusal::NotLeader { leader })) => {
                         let known = leader.filter(|leader| *leader != member);
@@ -317,7 +321,7 @@ impl Inner {
             }
         };
         let asked = tokio::time::timeout(patience, trying).await;
-        asked.map_err(|_| LedgerError::Unreachable)
+        asked.unwrap_or(Err(LedgerError::Unreachable))
     }
 
     fn heard_at(&self, sent: Instant) {
@@ -424,11 +428,11 @@ impl Ledger for FollowedLedger {
         })
     }
 
-    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>> {
+    fn end_lease(&self, number: u64, records: Sequence) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(async move {
             // Before it ends: whoever takes the next one need not wait for this gateway.
             let _ = (self.inner.lease).compare_exchange(number, 0, Ordering::AcqRel, Ordering::Relaxed);
-            lease::end(self, number).await
+            lease::end(self, number, records).await
         })
     }
 

@@ -4,7 +4,9 @@
 //! lease that somebody ended meanwhile stays ended.
 
 use bytes::Bytes;
-use engine::slots::{Append, Expectation, LeaseEntry, LeaseState, Outcome, Write, lease_address};
+use engine::slots::{
+    Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Outcome, Sequence, Write, lease_address,
+};
 
 use super::{Ledger, LedgerError};
 
@@ -57,7 +59,13 @@ pub async fn change(
             }],
             record: None,
         };
-        match ledger.append_urgent(append).await? {
+        // What frees space may use what is kept for that; a mere sign of life may not.
+        let frees = wanted.state != read.state || wanted.horizon() > read.horizon();
+        let appended = match frees {
+            true => ledger.append_urgent(append).await?,
+            false => ledger.append(append).await?,
+        };
+        match appended {
             Outcome::Applied { .. } => return Ok(Changed::Done),
             Outcome::LeaseEnded { .. } => return Ok(Changed::Ended),
             Outcome::Conflict { .. } => {}
@@ -66,10 +74,19 @@ pub async fn change(
     Err(LedgerError::Unreachable)
 }
 
-/// Ends lease `number` under itself.
-pub(super) async fn end(ledger: &dyn Ledger, number: u64) -> Result<(), LedgerError> {
-    let live = |entry: &LeaseEntry| (entry.state == LeaseState::Live).then(|| entry.ended());
-    change(ledger, number, number, live).await.map(drop)
+/// Ends lease `number` under itself, as one whose records after `records` nobody has taken yet: what was still under way may have come between.
+pub(super) async fn end(ledger: &dyn Ledger, number: u64, records: Sequence) -> Result<(), LedgerError> {
+    let over = |entry: &LeaseEntry| {
+        (entry.state == LeaseState::Live).then(|| LeaseEntry {
+            state: LeaseState::Lost,
+            progress: Some(LeaseProgress {
+                horizon: entry.horizon(),
+                records: entry.records().max(records),
+            }),
+            ..entry.clone()
+        })
+    };
+    change(ledger, number, number, over).await.map(drop)
 }
 
 /// There is no entry of a lease that was granted, or it does not read.

@@ -402,8 +402,8 @@ impl Ledger for LocalLedger {
         Box::pin(std::future::ready(Ok(true)))
     }
 
-    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>> {
-        Box::pin(lease::end(self, number))
+    fn end_lease(&self, number: u64, records: Sequence) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(lease::end(self, number, records))
     }
 
     fn fenced(&self) -> BoxFuture<'_, ()> {

@@ -180,6 +180,9 @@ pub enum LedgerRefusal {
     /// The call does not read.
     #[error("the call does not read")]
     Malformed,
+    /// As many leases live as may live at one time.
+    #[error("as many leases live as may live at one time")]
+    TooManyLeases,
 }
 
 fn put_entries(writer: &mut Writer, entries: &[PeerEntry]) {
@@ -446,7 +449,7 @@ impl LedgerReply {
 
 impl LedgerRefusal {
     /// Those without content, in the order of their numbers from 2.
-    const PLAIN: [Self; 8] = [
+    const PLAIN: [Self; 9] = [
         Self::NotAllowed,
         Self::NoLedger,
         Self::Begun,
@@ -455,6 +458,7 @@ impl LedgerRefusal {
         Self::Full,
         Self::Failed,
         Self::Malformed,
+        Self::TooManyLeases,
     ];
 
     fn encode(&self, writer: &mut Writer) {

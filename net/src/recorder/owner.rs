@@ -164,11 +164,20 @@ impl Owner {
                     let _ = reply.send(answer_to(&done));
                     self.unless_full(done)?;
                 }
-                Some(Command::Adopt(lease, after, reply)) => {
-                    let done = self.adopt(lease, after).await;
-                    let _ = reply.send(answer_to(&done));
-                    self.unless_full(done)?;
-                }
+                Some(Command::Adopt(lease, after, reply)) => match self.adopt(lease, after).await {
+                    // Somebody asks again.
+                    Ok(Err(error)) => drop(reply.send(Err(RecorderError::Ledger(error)))),
+                    Ok(Ok(())) => {
+                        let done = self.sync().await;
+                        let _ = reply.send(answer_to(&done));
+                        self.unless_full(done)?;
+                    }
+                    Err(trouble) => {
+                        let done = Err(trouble);
+                        let _ = reply.send(answer_to(&done));
+                        self.unless_full(done)?;
+                    }
+                },
                 Some(Command::Close(reply)) => {
                     let done = self.finish().await;
                     let _ = reply.send(answer_to(&done));
@@ -257,25 +266,25 @@ impl Owner {
         Ok(is_own)
     }
 
-    /// Takes over the records of a lease that was lost; a node has none to take.
-    async fn adopt(&mut self, lease: u64, after: Sequence) -> Result<(), Trouble> {
+    /// Takes over the records of a lease that was lost; a node has none to take. What the ledger did not give is no trouble of the log.
+    async fn adopt(&mut self, lease: u64, after: Sequence) -> Result<Result<(), LedgerError>, Trouble> {
         let Some(ledger) = self.ledger.clone() else {
-            return Ok(());
+            return Ok(Ok(()));
         };
         let mut from = after;
         while ledger.position() > from {
-            let tail = ledger.tail(from, FEED_MAX).await;
-            let appends = match tail.map_err(Trouble::failed)? {
-                Tail::Appends(appends) => appends,
+            let appends = match ledger.tail(from, FEED_MAX).await {
+                Ok(Tail::Appends(appends)) => appends,
                 // What was compacted above what was let go carried no record.
-                Tail::Compacted => {
+                Ok(Tail::Compacted) => {
                     let status = ledger.status();
                     if from.0 < status.tail_above {
                         from = Sequence(status.tail_above);
                         continue;
                     }
-                    return Err(Trouble::failed("the ledger cannot be followed"));
+                    return Ok(Err(LedgerError::Unreachable));
                 }
+                Err(error) => return Ok(Err(error)),
             };
             let Some(last) = appends.last() else { break };
             from = last.sequence;
@@ -285,7 +294,7 @@ impl Owner {
                 }
             }
         }
-        self.sync().await
+        Ok(Ok(()))
     }
 
     /// Takes over the records of every ledger append that is new.

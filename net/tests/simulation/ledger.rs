@@ -166,9 +166,9 @@ impl Ledger for FarLedger {
         }))
     }
 
-    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>> {
+    fn end_lease(&self, number: u64, records: Sequence) -> BoxFuture<'_, Result<(), LedgerError>> {
         Box::pin(self.ask("end lease", move |ledger| async move {
-            ledger.end_lease(number).await
+            ledger.end_lease(number, records).await
         }))
     }
 

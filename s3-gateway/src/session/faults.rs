@@ -81,6 +81,7 @@ impl From<RecorderError> for SessionError {
     fn from(error: RecorderError) -> Self {
         match error {
             RecorderError::Behind => Self::Behind,
+            RecorderError::Ledger(error) => error.into(),
             RecorderError::Open(_) | RecorderError::Fenced(_) => Self::Fenced,
         }
     }

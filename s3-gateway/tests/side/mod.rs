@@ -106,8 +106,8 @@ impl Ledger for Side {
     fn take_lease<'a>(&'a self, _: &'a str, _: u64) -> BoxFuture<'a, Result<u64, LedgerError>> {
         Box::pin(self.take())
     }
-    fn end_lease(&self, number: u64) -> BoxFuture<'_, Result<(), LedgerError>> {
-        self.ledger.end_lease(number)
+    fn end_lease(&self, number: u64, records: Sequence) -> BoxFuture<'_, Result<(), LedgerError>> {
+        self.ledger.end_lease(number, records)
     }
     fn fenced(&self) -> BoxFuture<'_, ()> {
         self.ledger.fenced()

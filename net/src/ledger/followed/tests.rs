@@ -274,7 +274,7 @@ async fn two_gateways_write_side_by_side_and_each_reads_what_the_other_was_answe
         assert!(matches!(refused, Outcome::Conflict { .. }), "{refused:?}");
     }
     // One that stops leaves the other alone again.
-    other.end_lease(second).await.unwrap();
+    other.end_lease(second, other.position()).await.unwrap();
     assert!(other.must_ask());
     let late = other.append(put(second, 900, 2, b"late")).await.unwrap();
     assert_eq!(late, Outcome::LeaseEnded { lowest_live: first });

@@ -8,16 +8,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::codec::Writer;
-use engine::slots::{Append, AppliedAppend, Decision, Outcome, Sequence, Write};
+use engine::slots::{Append, AppliedAppend, BadAppend, Decision, Outcome, Sequence, Write};
 use openraft::raft::ClientWriteResult;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::super::Ledger;
 use super::super::apply::Leader;
 use super::super::frames::{Lineage, ValueAt};
 use super::super::local::clip;
 use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerRefusal};
+use super::super::{Ledger, LedgerError};
 use super::agreement::Agreement;
 use super::aside::{Aside, Why};
 use super::codec::{APPENDS_MAX, COMMAND_BYTES_MAX};
@@ -365,6 +365,9 @@ impl Desk {
                         let command = Command::appends(leader, base.0, &[writer.into_vec()]);
                         let waiting = vec![Waiting::Lease(reply, number, other_holder)];
                         self.propose(leader, command, waiting).await;
+                    }
+                    Some(Err(LedgerError::Bad(BadAppend::LiveLeases { .. }))) => {
+                        let _ = reply.send(Err(LedgerRefusal::TooManyLeases));
                     }
                     _ => drop(reply.send(Err(self.not_leader()))),
                 }
