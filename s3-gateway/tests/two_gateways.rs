@@ -270,6 +270,21 @@ async fn each_gateway_takes_its_own_records_and_those_of_a_lost_one_are_adopted_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_still_under_way_when_a_gateway_stopped_is_on_record_at_the_one_that_goes_on() {
+    let (one, other) = two().await;
+    other.put("early", b"early", Condition::None).await.unwrap();
+    other.rig.recorder.flush().await.unwrap();
+    let taken = other.rig.recorder.taken();
+    other.put("late", b"late", Condition::None).await.unwrap();
+    other.ledger.end_lease(other.lease, taken).await.unwrap();
+    let before = one.rig.recorder.reader().len();
+    one.gateways.look().await.unwrap();
+    assert_eq!(one.rig.recorder.reader().len(), before + 1, "the late one");
+    assert!(one.ledger.leases().lost().is_empty());
+    assert!(one.get("late").await.unwrap() == b"late");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_with_the_lowest_lease_does_the_background_work() {
     let (one, other) = two().await;
     for gateway in [&one, &other] {

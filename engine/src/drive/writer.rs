@@ -181,10 +181,11 @@ impl DriveWriter {
         Ok(true)
     }
 
-    /// As [`Self::delete`], but only the copy that lies there: one that was put in its place meanwhile stays, and so does one that compaction moved.
-    pub fn delete_copy(&mut self, key: ShardKey, at: Position) -> Result<bool, DriveError> {
+    /// As [`Self::delete`]; with a place only the copy that lies there: one that was put in its stead meanwhile stays, and so does one that
+    /// compaction moved.
+    pub fn delete_copy(&mut self, key: ShardKey, at: Option<Position>) -> Result<bool, DriveError> {
         match self.current(&key) {
-            Some(location) if location.position == at => self.delete(key),
+            Some(location) if at.is_none_or(|at| location.position == at) => self.delete(key),
             _ => Ok(false),
         }
     }

@@ -292,13 +292,7 @@ impl Turns {
                 key,
                 at,
                 reply,
-            } => self.with(drive, reply, |writer| {
-                match at {
-                    Some(at) => writer.delete_copy(key, at),
-                    None => writer.delete(key),
-                }
-                .map(drop)
-            }),
+            } => self.with(drive, reply, |writer| writer.delete_copy(key, at).map(drop)),
             Job::EndLeases {
                 drive,
                 accepted,
