@@ -35,7 +35,7 @@ pub async fn all(ledger: &dyn Ledger) -> Result<Vec<(u64, LeaseEntry)>, LedgerEr
 pub async fn take(world: &Arc<World>, gateway: usize, life: u64, ledger: &dyn Ledger) -> Option<u64> {
     let holder = format!("gateway {gateway}");
     while world.gateway_life(gateway) == life {
-        if world.agreed.is_exclusive {
+        if world.agreed.grants_leases {
             match ledger.take_lease(&holder, MORNING_MS).await {
                 Ok(lease) => return Some(lease),
                 Err(_) => {

@@ -49,7 +49,7 @@ pub struct Agreed {
     pub members_max: usize,
     heartbeat: Duration,
     /// Whether the gateway takes its leases as one does that answers reads itself for a while, being the only holder.
-    pub is_exclusive: bool,
+    pub grants_leases: bool,
     /// It was begun and has its members.
     pub has_begun: AtomicBool,
     /// Peers that are to be no members.
@@ -73,8 +73,7 @@ impl Agreed {
         Self {
             members_max,
             heartbeat: Duration::from_millis([250, 500][random.index(2)]),
-            // Of several gateways another one may show what the holder of the only lease has written before that shows it itself.
-            is_exclusive: members_max > 0 && gateways == 1,
+            grants_leases: members_max > 0,
             has_begun: AtomicBool::new(false),
             unwanted: Mutex::default(),
             gateway_disks: Mutex::new((0..gateways).map(disk).collect()),

@@ -85,7 +85,7 @@ async fn simulate(seed: u64, steps: u64, shown: bool) -> Outcome {
 async fn come_back(fleet: &Arc<Fleet>) {
     let world = &fleet.world;
     let began = Instant::now();
-    if world.agreed.is_exclusive {
+    if world.agreed.grants_leases {
         // Whoever was started last may write.
         fleet.crash(0);
         fleet.start(0).await;
@@ -110,7 +110,7 @@ async fn come_back(fleet: &Arc<Fleet>) {
     tokio::time::sleep(NOTICED_WITHIN).await;
     let gateways = world.gateways().len();
     for number in 0..gateways {
-        if world.agreed.is_exclusive {
+        if world.agreed.grants_leases {
             fleet.crash(number);
             fleet.start(number).await;
         }
