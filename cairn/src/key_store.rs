@@ -105,6 +105,17 @@ pub enum KeyStoreError {
         /// The file.
         path: String,
     },
+    /// The id of a vault is not made of the keys in its file, so no storage peer would take its owner for the owner.
+    #[error(
+        "{path}: the id of the vault {vault} is not made of the keys in the file: it was altered, or made by a build before the first release, \
+         whose vaults cannot be carried on"
+    )]
+    NotItsKeys {
+        /// The file.
+        path: String,
+        /// The vault.
+        vault: VaultId,
+    },
     /// The system gives no randomness.
     #[error("the operating system gives no randomness, so no key can be made")]
     Randomness,
@@ -200,11 +211,12 @@ impl KeyStore {
             Some(seed) => Seed::from_bytes(*seed),
             None => Seed::from_bytes(*random()?),
         };
+        let root = RootKey::from_bytes(*random()?);
         self.add(Keyfile {
             wallet_seed: Seed::from_bytes(*wallet_seed),
-            root: RootKey::from_bytes(*random()?),
+            vault: VaultId::derive(&owner, &root.vault_salt()),
+            root,
             activity_seed,
-            vault: VaultId::derive(&owner, &*random()?),
             name: name.to_owned(),
         })
     }
@@ -277,6 +289,10 @@ pub fn open_keyfile(
 ) -> Result<Keyfile, KeyStoreError> {
     let path = path.display().to_string();
     match Keyfile::open(bytes, passphrase.map(|passphrase| passphrase.0.as_slice())) {
+        Ok(keyfile) if !keyfile.is_of_its_keys() => Err(KeyStoreError::NotItsKeys {
+            path,
+            vault: keyfile.vault,
+        }),
         Ok(keyfile) => Ok(keyfile),
         Err(KeyfileError::NeedsPassphrase) => Err(KeyStoreError::Sealed { path }),
         Err(source) => Err(KeyStoreError::Keyfile { path, source }),

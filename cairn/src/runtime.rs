@@ -400,6 +400,7 @@ fn delegate_collector(
     let collector = Wallet::from_seed(&seed);
     let delegation = CollectorDelegation {
         vault: keyfile.vault,
+        salt: keyfile.root.vault_salt(),
         collector: collector.public_key(),
         window: Window::default(),
         number: lease,

@@ -16,8 +16,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use engine::disk::Disk;
 use futures::future::BoxFuture;
@@ -50,8 +49,6 @@ pub struct Node {
     /// Where shard operations are written down.
     records: OnceLock<Arc<NodeRecords>>,
     now_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
-    /// Who owns which vault: whoever signed its first delegation since the start.
-    owners: Mutex<BTreeMap<[u8; 16], scopes::PublicKey>>,
 }
 
 impl std::fmt::Debug for Node {
@@ -74,7 +71,6 @@ impl Node {
             ledger: OnceLock::new(),
             records: OnceLock::new(),
             now_ms: config.now_ms,
-            owners: Mutex::default(),
         }))
     }
 

@@ -185,7 +185,7 @@ async fn half_of_many_objects_deleted_leaves_disk_within_the_bound() {
             geometry.shard_bytes,
             geometry.lane_bytes,
             geometry.trailer,
-            pack.scope == [7; 16]
+            pack.scope == rig::vault_id().0
         );
     }
     for drive in rig.cluster.status().drives {

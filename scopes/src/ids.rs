@@ -15,16 +15,21 @@ pub struct VaultId(pub [u8; 16]);
 
 impl VaultId {
     /// The id of a vault of `owner`: the first 16 bytes of `derive_key("cairn v1 vault id", key ‖ salt)`, where key
-    /// is the owner's public key behind its algorithm number. One wallet owns several vaults by different salts.
+    /// is the owner's public key behind its algorithm number. One wallet owns several vaults by different salts. Whoever is shown key and
+    /// salt knows whose vault it is, and asks nobody: a second owner would have to find a preimage.
     #[must_use]
-    pub fn derive(owner: &PublicKey, salt: &[u8; 16]) -> Self {
+    pub fn derive(owner: &PublicKey, salt: &VaultSalt) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 vault id");
-        hasher.update(&owner.prefixed_bytes()).update(salt);
+        hasher.update(&owner.prefixed_bytes()).update(&salt.0);
         let mut id = [0; 16];
         hasher.finalize_xof().fill(&mut id);
         Self(id)
     }
 }
+
+/// What tells the vaults of one owner apart, 32 hex digits in text. It is no secret.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VaultSalt(pub [u8; 16]);
 
 /// The id of a scope, 32 hex digits in text. Random, but for the vault-wide one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +52,9 @@ pub enum IdError {
     /// Not 32 lower-case hex digits.
     #[error("a scope id is 32 lower-case hex digits")]
     Scope,
+    /// Not 32 lower-case hex digits.
+    #[error("a vault's salt is 32 lower-case hex digits")]
+    Salt,
     /// Not 16 lower-case hex digits.
     #[error("a credential's name is 16 lower-case hex digits")]
     Credential,
@@ -75,6 +83,26 @@ impl FromStr for VaultId {
     }
 }
 
+impl fmt::Display for VaultSalt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for VaultSalt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for VaultSalt {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        hex_exact(text).map(Self).ok_or(IdError::Salt)
+    }
+}
+
 impl fmt::Display for ScopeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))
@@ -96,4 +124,5 @@ impl FromStr for ScopeId {
 }
 
 serde_as_text!(VaultId);
+serde_as_text!(VaultSalt);
 serde_as_text!(ScopeId);

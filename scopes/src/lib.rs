@@ -21,7 +21,7 @@ mod wallet;
 
 pub use credential::{Credential, CredentialStatus, ScopeSet, Window};
 pub use identity::{CredentialName, Denied, Identity, Proof};
-pub use ids::{IdError, ScopeId, VaultId};
+pub use ids::{IdError, ScopeId, VaultId, VaultSalt};
 pub use operation::{Operation, OperationSet, UnknownOperation};
 pub use order::{
     CollectorDelegation, DeleteOrder, OrderRefused, PACKS_PER_ORDER_MAX, StrayCopy, StrayShard,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{decimal, hex_exact};
 use crate::credential::Window;
-use crate::ids::VaultId;
+use crate::ids::{VaultId, VaultSalt};
 use crate::statement::{Signed, Statement, StatementError, Unverified};
 use crate::wallet::PublicKey;
 
@@ -21,6 +21,8 @@ pub const PACKS_PER_ORDER_MAX: usize = 4_096;
 pub struct CollectorDelegation {
     /// The vault.
     pub vault: VaultId,
+    /// What its id is made of, beside the owner's key.
+    pub salt: VaultSalt,
     /// The key that may order.
     pub collector: PublicKey,
     /// When it may.
@@ -28,6 +30,14 @@ pub struct CollectorDelegation {
     /// Grows with every delegation of this vault; a later one replaces the earlier.
     #[serde(with = "decimal")]
     pub number: u64,
+}
+
+impl CollectorDelegation {
+    /// Whether the vault is this key's: only its owner names who may order deletions.
+    #[must_use]
+    pub fn is_of(&self, owner: &PublicKey) -> bool {
+        VaultId::derive(owner, &self.salt) == self.vault
+    }
 }
 
 impl Statement for CollectorDelegation {

@@ -16,7 +16,7 @@ use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 use argon2::{Algorithm, Argon2, Params, Version};
 use engine::codec::{DecodeError, Reader, Writer};
-use scopes::VaultId;
+use scopes::{VaultId, Wallet};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::Random;
@@ -132,6 +132,12 @@ impl std::fmt::Debug for Keyfile {
 }
 
 impl Keyfile {
+    /// Whether the vault's id is made of its owner's key and the salt of its root.
+    pub fn is_of_its_keys(&self) -> bool {
+        let owner = Wallet::from_seed(self.wallet_seed.expose()).public_key();
+        VaultId::derive(&owner, &self.root.vault_salt()) == self.vault
+    }
+
     /// The plain form: whoever reads the file owns the vault.
     pub fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut file = Zeroizing::new(Vec::with_capacity(256));

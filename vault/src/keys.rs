@@ -10,7 +10,7 @@
 
 use engine::pack::PackId;
 use engine::slots::{Address, EntryKind};
-use scopes::{ScopeId, VaultId};
+use scopes::{ScopeId, VaultId, VaultSalt};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -90,6 +90,15 @@ impl RootKey {
     /// The root that is these bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(SecretKey::from_bytes(bytes))
+    }
+
+    /// The salt in the id of the vault that has this root: `derive("cairn v1 vault salt", root)`, its first 16 bytes. It says nothing about the root.
+    pub fn vault_salt(&self) -> VaultSalt {
+        let mut salt = [0; 16];
+        let mut hasher = blake3::Hasher::new_derive_key("cairn v1 vault salt");
+        hasher.update(self.expose());
+        hasher.finalize_xof().fill(&mut salt);
+        VaultSalt(salt)
     }
 
     /// The bytes themselves, for a key file. Whoever copies them wipes the copy.

@@ -26,7 +26,10 @@ use crate::entry::PackEntry;
 use crate::ledger::LedgerError;
 
 const CLUSTER: [u8; 16] = [9; 16];
-const VAULT: [u8; 16] = [2; 16];
+/// Of the owner whose wallet has the seed of ones, with a salt of zeros.
+const VAULT: [u8; 16] = [
+    180, 180, 141, 78, 159, 16, 9, 33, 32, 181, 236, 213, 87, 22, 128, 57,
+];
 const SCOPE: [u8; 16] = [3; 16];
 const LEASE: u64 = 1;
 

@@ -22,8 +22,14 @@ use crate::peer::message::{KEYS_MAX, PutMode, RestoreMode, Restored};
 use crate::peer::quic::{Addresses, Quic, QuicConfig};
 use crate::peer::{Answer, Call, Context, PeerKey, Purpose, Refusal, Reply, Request, Service, Transport};
 
-const VAULT: [u8; 16] = [2; 16];
-const OTHER_VAULT: [u8; 16] = [4; 16];
+/// Of the owner whose wallet has the seed of ones, with a salt of zeros.
+const VAULT: [u8; 16] = [
+    180, 180, 141, 78, 159, 16, 9, 33, 32, 181, 236, 213, 87, 22, 128, 57,
+];
+/// Of the owner whose wallet has the seed of eights, with a salt of zeros.
+const OTHER_VAULT: [u8; 16] = [
+    129, 11, 196, 101, 60, 113, 138, 39, 180, 248, 94, 14, 145, 217, 67, 58,
+];
 const SCOPE: [u8; 16] = [3; 16];
 const NOW_MS: u64 = 5_000;
 

@@ -24,7 +24,10 @@ use crate::random::Random;
 use crate::trace::Trace;
 
 pub const CLUSTER: [u8; 16] = [9; 16];
-pub const VAULT: [u8; 16] = [2; 16];
+/// [`owner`]'s, with a salt of zeros.
+pub const VAULT: [u8; 16] = [
+    227, 227, 65, 150, 191, 31, 187, 210, 18, 63, 163, 253, 166, 5, 33, 41,
+];
 pub const SCOPE: [u8; 16] = [3; 16];
 /// The time of day when a run begins, in milliseconds since 1970.
 pub const MORNING_MS: u64 = 1_700_000_000_000;

@@ -28,7 +28,7 @@ use s3_gateway::session::{
 };
 use scopes::{
     CollectorDelegation, Credential, CredentialName, Identity, OperationSet, Proof, ScopeSet, Signed,
-    VaultId, Wallet, Window,
+    VaultId, VaultSalt, Wallet, Window,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,8 +46,14 @@ pub struct Rig {
 
 pub const DRIVES: usize = 6;
 
+pub const VAULT_SALT: VaultSalt = VaultSalt([7; 16]);
+
+pub fn owner() -> Wallet {
+    Wallet::from_seed(&[1; 32])
+}
+
 pub fn vault_id() -> VaultId {
-    VaultId([7; 16])
+    VaultId::derive(&owner().public_key(), &VAULT_SALT)
 }
 
 pub fn keyring() -> Keyring {
@@ -191,10 +197,10 @@ pub async fn parts_with(
         .await
         .map_err(|error| text(&error))?;
     let gateways = Gateways::new(Arc::clone(&shared), Arc::clone(&cluster), recorder.clone(), lease);
-    let owner = Wallet::from_seed(&[1; 32]);
     let collector = Wallet::from_seed(&[2; 32]);
     let delegation = CollectorDelegation {
         vault: vault_id(),
+        salt: VAULT_SALT,
         collector: collector.public_key(),
         window: Window {
             not_before_ms: None,
@@ -202,7 +208,7 @@ pub async fn parts_with(
         },
         number: 1,
     };
-    let delegation = Signed::sign(delegation, &owner).map_err(|error| text(&error))?;
+    let delegation = Signed::sign(delegation, &owner()).map_err(|error| text(&error))?;
     let view = opening.view.unwrap_or_else(|| Arc::new(MemoryView::default()));
     let parts = SessionParts {
         keyring: keyring(),

@@ -54,10 +54,11 @@ impl Gateway {
             .await
             .unwrap();
         let gateways = Gateways::new(Arc::clone(&ledger), Arc::clone(cluster), recorder.clone(), lease);
-        let owner = Wallet::from_seed(&[1; 32]);
+        let owner = rig::owner();
         let collector = Wallet::from_seed(&[lease as u8 + 10; 32]);
         let delegation = CollectorDelegation {
             vault: rig::vault_id(),
+            salt: rig::VAULT_SALT,
             collector: collector.public_key(),
             window: Window::default(),
             number: lease,

@@ -6,7 +6,7 @@ use engine::pack::PackId;
 use engine::slots::{Address, EntryKind, Sequence};
 use scopes::{
     CollectorDelegation, Credential, DeleteOrder, Operation, OperationSet, ScopeId, ScopeSet, Signed,
-    StrayCopy, VaultId, Wallet, Window,
+    StrayCopy, VaultId, VaultSalt, Wallet, Window,
 };
 use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointWriter};
 use vault::claim::{Claim, ClaimValue, TrailerBuilder};
@@ -317,6 +317,7 @@ pub(super) fn credential() -> Seeds {
     let window = Window::default();
     let delegation = CollectorDelegation {
         vault: VAULT,
+        salt: VaultSalt([6; 16]),
         collector: collector.public_key(),
         window,
         number: 1,

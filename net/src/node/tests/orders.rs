@@ -1,5 +1,5 @@
 use engine::slots::AcceptedLeases;
-use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, Wallet, Window};
+use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, VaultSalt, Wallet, Window};
 
 use super::*;
 
@@ -10,6 +10,7 @@ fn delegation(owner: u8, collector: &Wallet, vault: [u8; 16], expires_ms: Option
 fn numbered(owner: u8, collector: &Wallet, vault: [u8; 16], expires_ms: Option<u64>, number: u64) -> Bytes {
     let statement = CollectorDelegation {
         vault: VaultId(vault),
+        salt: VaultSalt([0; 16]),
         collector: collector.public_key(),
         window: Window {
             expires_ms,
@@ -28,7 +29,7 @@ fn order(by: &Wallet, vault: [u8; 16], pack: &Pack, number: u64) -> Bytes {
 }
 
 #[tokio::test]
-async fn shards_are_deleted_only_on_the_order_of_whom_the_vaults_first_owner_named() {
+async fn shards_are_deleted_only_on_the_order_of_whom_the_vaults_owner_named() {
     let node = node(&SimDisk::unrecorded(5), 1, true).await;
     let (drive, pack) = (drive_id(&[1; 16], 0), pack(1));
     let stored = put(drive, header(&pack, 0, VAULT), PutMode::Free);
@@ -43,17 +44,17 @@ async fn shards_are_deleted_only_on_the_order_of_whom_the_vaults_first_owner_nam
         bad,
         "nobody was named"
     );
+    let theft = delegation(8, &thief, VAULT, None);
+    assert_eq!(
+        delegate(theft).await,
+        bad,
+        "the vault is not the signer's, whoever comes first"
+    );
     let over = delegation(1, &collector, VAULT, Some(NOW_MS));
     assert_eq!(delegate(over).await, bad, "a delegation that is over");
     assert_eq!(
         delegate(delegation(1, &collector, VAULT, None)).await,
         Answer::Done
-    );
-    let theft = delegation(8, &thief, VAULT, None);
-    assert_eq!(
-        delegate(theft).await,
-        bad,
-        "signed by another than the first owner"
     );
     assert_eq!(delete(order(&thief, VAULT, &pack, 1)).await, bad);
     let mut forged = order(&collector, VAULT, &pack, 1).to_vec();

@@ -104,7 +104,7 @@ async fn each_shard_operation_is_written_down_with_caller_operation_scope_and_by
         assert_eq!(record.operation_id.0, [7; 16]);
         assert!(OPERATIONS.contains(&record.operation.as_str()));
     }
-    let scope = format!("v-{} / {}", "02".repeat(16), scopes::ScopeId(SCOPE));
+    let scope = format!("{} / {}", scopes::VaultId(VAULT), scopes::ScopeId(SCOPE));
     assert!(
         found[..4].iter().all(|record| record.vault_scope == scope),
         "{found:?}"
