@@ -22,6 +22,7 @@ mod delete;
 mod error;
 mod expire;
 mod faults;
+mod fresh;
 mod gather;
 mod hold;
 mod lock;
@@ -232,6 +233,10 @@ pub(crate) struct Inner {
     /// The newest append in the view that says more than how far a gateway is.
     pub(crate) news: AtomicU64,
     pub(crate) applying: tokio::sync::Mutex<()>,
+    /// The other leases, as far as the view is known to be past them.
+    pub(crate) others: Mutex<fresh::Others>,
+    /// The highest lease that was ever granted when the view was past all of them but this gateway's.
+    pub(crate) alone_at: AtomicU64,
     /// Whether the view is being filled again and shows only a part.
     pub(crate) reloading: AtomicBool,
     /// Whether it was said that the view goes on in memory.
@@ -269,6 +274,8 @@ impl Session {
         parts.cluster.trust_collector(&parts.collector.1);
         let index = Index::new(Arc::clone(&parts.view), parts.keyring.clone())?;
         let applied = Arc::new(AtomicU64::new(index.applied_through()?.0));
+        // Before the view is brought up to what they wrote.
+        let others = fresh::Others::of(&parts.ledger.leases(), parts.lease);
         let inner = Arc::new(Inner {
             vault,
             name: parts.name,
@@ -288,6 +295,8 @@ impl Session {
             news: AtomicU64::new(applied.load(Ordering::Relaxed)),
             applied,
             applying: tokio::sync::Mutex::new(()),
+            others: Mutex::new(others),
+            alone_at: AtomicU64::new(0),
             reloading: AtomicBool::new(false),
             view_in_memory: AtomicBool::new(false),
             refusals: refusals::Refusals::new(Instant::now()),

@@ -15,6 +15,7 @@ use s3_gateway::session::{
 };
 use scopes::{OperationSet, ScopeSet, Window};
 use side::gateway::{telling, two};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_was_answered_the_other_reads_lists_and_decides_on() {
@@ -364,4 +365,24 @@ async fn settings_and_versions_that_one_changes_are_so_at_the_other_and_neither_
     other.put("o", b"null again", Condition::None).await.unwrap();
     assert_eq!(one.versions().await.len(), left.len() + 1);
     assert_eq!(one.get("o").await.unwrap(), b"null again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_left_alone_shows_what_the_other_was_answered_before_it_stopped() {
+    let (one, other) = two().await;
+    let bytes = body(5, 100_000);
+    // The copy hears of the end of the lease before it gives what came before, and the view is behind both.
+    one.side.hold_back();
+    other.put("last", &bytes, Condition::None).await.unwrap();
+    other.end().await;
+    assert!(!one.ledger.must_ask());
+    let early = tokio::time::timeout(Duration::from_millis(300), one.get("last")).await;
+    assert!(
+        early.is_err(),
+        "{:?}",
+        early.map(|read| read.map(|read| read.len()))
+    );
+    let (read, ()) = tokio::join!(one.get("last"), async { one.side.go_on() });
+    assert!(read.unwrap() == bytes);
+    assert!(one.get("last").await.unwrap() == bytes);
 }

@@ -165,14 +165,6 @@ impl Inner {
         }
     }
 
-    /// Brings the view up to everything that was answered to anybody, if somebody else than this gateway may have written.
-    pub(crate) async fn freshen(self: &Arc<Self>) -> Result<(), SessionError> {
-        match self.ledger.must_ask() {
-            true => self.catch_up().await,
-            false => Ok(()),
-        }
-    }
-
     /// Brings the view up to `sequence`. Whoever gets here first applies for all who wait.
     pub(crate) async fn apply_through(self: &Arc<Self>, sequence: Sequence) -> Result<(), SessionError> {
         while self.applied() < sequence {

@@ -1,5 +1,7 @@
 //! One ledger as two gateways have it.
 
+#![allow(dead_code, reason = "shared by test files, each of which uses its own part")]
+
 use engine::slots::{
     Address, Append, Entry, Expectation, LeaseEntry, LeaseProgress, LeaseState, Leases, Outcome, Sequence,
     Write, lease_address,
@@ -7,22 +9,77 @@ use engine::slots::{
 use futures::future::BoxFuture;
 use net::ledger::LedgerStatus;
 use net::{Ledger, LedgerError, LocalLedger, Snapshot, Tail};
+use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
+pub(crate) mod gated;
 pub(crate) mod gateway;
 
-/// A ledger as one of several gateways has it: as that of one machine, but for the leases.
+/// A ledger as one of several gateways has it: as that of one machine, but for the leases. Like a copy that follows members it may know of
+/// leases what it does not give appends for yet.
 pub(crate) struct Side {
     ledger: LocalLedger,
     name: &'static str,
+    /// How far it says that it is, while it is held back.
+    held: Mutex<Option<Sequence>>,
+    said: watch::Sender<Sequence>,
+    /// What happens before the question for a read index after so many.
+    before_asking: Mutex<Option<(usize, BoxFuture<'static, ()>)>>,
 }
 
 impl Side {
-    pub(crate) fn new(ledger: &LocalLedger, name: &'static str) -> Self {
-        Self {
+    pub(crate) fn new(ledger: &LocalLedger, name: &'static str) -> Arc<Self> {
+        let side = Arc::new(Self {
             ledger: ledger.clone(),
             name,
+            held: Mutex::default(),
+            said: watch::Sender::new(ledger.position()),
+            before_asking: Mutex::default(),
+        });
+        let (weak, mut changed) = (Arc::downgrade(&side), ledger.changed());
+        tokio::spawn(async move {
+            while changed.changed().await.is_ok() {
+                let Some(side) = weak.upgrade() else { return };
+                side.say();
+            }
+        });
+        side
+    }
+
+    /// Does something before the question for a read index that comes after `after` others from now on.
+    pub(crate) fn before_asking(&self, after: usize, work: impl Future<Output = ()> + Send + 'static) {
+        *self.before_asking.lock().unwrap() = Some((after, Box::pin(work)));
+    }
+
+    fn due(&self) -> Option<BoxFuture<'static, ()>> {
+        let mut waiting = self.before_asking.lock().unwrap();
+        let (after, work) = waiting.take()?;
+        if after == 0 {
+            return Some(work);
         }
+        *waiting = Some((after - 1, work));
+        None
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// It goes on as if nothing were appended from now on, but for its leases, until [`Self::go_on`].
+    pub(crate) fn hold_back(&self) {
+        *self.held.lock().unwrap() = Some(self.ledger.position());
+        self.say();
+    }
+
+    pub(crate) fn go_on(&self) {
+        *self.held.lock().unwrap() = None;
+        self.say();
+    }
+
+    fn say(&self) {
+        let held = self.held.lock().unwrap();
+        self.said
+            .send_replace(held.unwrap_or_else(|| self.ledger.position()));
     }
 
     async fn take(&self) -> Result<u64, LedgerError> {
@@ -70,16 +127,30 @@ impl Ledger for Side {
         self.ledger.append_urgent(append)
     }
     fn position(&self) -> Sequence {
-        self.ledger.position()
+        let held = *self.held.lock().unwrap();
+        held.unwrap_or_else(|| self.ledger.position())
     }
     fn read_index(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>> {
-        self.ledger.read_index()
+        let due = self.due();
+        Box::pin(async move {
+            if let Some(work) = due {
+                work.await;
+            }
+            match self.must_ask() {
+                true => self.ledger.read_index().await,
+                false => Ok(self.position()),
+            }
+        })
     }
     fn must_ask(&self) -> bool {
-        true
+        let leases = self.ledger.leases();
+        leases
+            .live()
+            .values()
+            .any(|entry| entry.holder_name() != self.name)
     }
     fn changed(&self) -> watch::Receiver<Sequence> {
-        self.ledger.changed()
+        self.said.subscribe()
     }
     fn tail(&self, from: Sequence, max: usize) -> BoxFuture<'_, Result<Tail, LedgerError>> {
         self.ledger.tail(from, max)

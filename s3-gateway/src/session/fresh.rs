@@ -1,0 +1,109 @@
+//! What a request has to have seen before it is answered: everything that was answered to anybody.
+//!
+//! It asks no other gateway and ends no lease. Invariant: a lease that is noted as over has nothing behind it that the view does not show; only
+//! a gateway that has noted all others so answers without asking the ledger.
+
+use super::{Inner, SessionError};
+use engine::slots::{Leases, Sequence, lease_address};
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+/// How long the ledger may take to show what it has heard of already.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Leases whose ends are looked up one by one; a ledger that was made anew may pass over any number.
+const SINGLY_MAX: u64 = 1_024;
+
+/// The leases whose ends the view is not known to be past.
+#[derive(Debug, Default)]
+pub(crate) struct Others {
+    /// Those above this number were granted since.
+    highest: u64,
+    /// Those up to it that lived when it was looked last.
+    live: BTreeSet<u64>,
+}
+
+impl Others {
+    /// As of `leases`, to a gateway that holds `own` and whose view is brought up afterwards.
+    pub(crate) fn of(leases: &Leases, own: u64) -> Self {
+        let live = leases.live().keys().copied().filter(|lease| *lease != own);
+        Self {
+            highest: leases.highest(),
+            live: live.collect(),
+        }
+    }
+
+    /// The leases that have ended since; `None` of more than are worth asking for one by one.
+    fn ended(&self, leases: &Leases, own: u64) -> Option<Vec<u64>> {
+        if leases.highest().saturating_sub(self.highest) > SINGLY_MAX {
+            return None;
+        }
+        let granted = self.highest.saturating_add(1)..=leases.highest();
+        let since = self.live.iter().copied().chain(granted);
+        let ended = since.filter(|lease| *lease != own && leases.has_ended(*lease));
+        Some(ended.collect())
+    }
+}
+
+impl Inner {
+    /// Brings the view up to everything that was answered to anybody, if somebody else than this gateway may have written.
+    pub(crate) async fn freshen(self: &Arc<Self>) -> Result<(), SessionError> {
+        if self.ledger.must_ask() {
+            return self.catch_up().await;
+        }
+        // Nobody else writes now; others may have since the view was read last, each under a lease above those that are known to be over.
+        if self.alone_at.load(Ordering::Acquire) == self.ledger.leases().highest() {
+            return Ok(());
+        }
+        self.see_ended_leases().await.map(drop)
+    }
+
+    /// The leases, with the view past everything that was written under those of them that have ended.
+    pub(crate) async fn see_ended_leases(self: &Arc<Self>) -> Result<Leases, SessionError> {
+        let leases = self.ledger.leases();
+        let ended = self.others().ended(&leases, self.lease);
+        let mut through = Sequence(0);
+        match &ended {
+            Some(ended) => {
+                for lease in ended {
+                    if let Some(entry) = self.ledger.get(lease_address(*lease)).await? {
+                        through = through.max(entry.sequence);
+                    }
+                }
+            }
+            // All that the ledger knows of.
+            None => through = self.ledger.snapshot().await?.sequence(),
+        }
+        self.shown(through).await?;
+        self.apply_through(through).await?;
+        let seen = Others::of(&leases, self.lease);
+        let alone = seen.live.is_empty();
+        let mut others = self.others();
+        // Somebody else may have looked meanwhile, and seen more.
+        if others.highest <= seen.highest {
+            *others = seen;
+            if alone {
+                self.alone_at.store(leases.highest(), Ordering::Release);
+            }
+        }
+        drop(others);
+        Ok(leases)
+    }
+
+    /// Waits until the ledger gives its appends up to `sequence`: it says that a lease has ended a moment before.
+    async fn shown(&self, sequence: Sequence) -> Result<(), SessionError> {
+        let mut changed = self.ledger.changed();
+        let shown = changed.wait_for(|position| *position >= sequence);
+        match tokio::time::timeout(SHOWN_WITHIN, shown).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(SessionError::Fenced),
+            Err(_) => Err(SessionError::LedgerAway),
+        }
+    }
+
+    fn others(&self) -> std::sync::MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
