@@ -6,7 +6,7 @@
 mod rig;
 mod side;
 
-use engine::slots::{LeaseEntry, LeaseState, Sequence};
+use engine::slots::{Append, LeaseEntry, LeaseState, Outcome, Sequence, Write};
 use futures::StreamExt;
 use net::ledger::lease;
 use rig::{body, object_key};
@@ -16,6 +16,7 @@ use s3_gateway::session::{
 use scopes::{OperationSet, ScopeSet, Window};
 use side::gateway::{telling, two};
 use std::time::Duration;
+use vault::object::Manifest;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_was_answered_the_other_reads_lists_and_decides_on() {
@@ -385,4 +386,52 @@ async fn who_is_left_alone_shows_what_the_other_was_answered_before_it_stopped()
     let (read, ()) = tokio::join!(one.get("last"), async { one.side.go_on() });
     assert!(read.unwrap() == bytes);
     assert!(one.get("last").await.unwrap() == bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_starts_alone_though_its_view_cannot_follow_what_others_wrote_and_collected_before_they_stopped()
+ {
+    let (one, other) = two().await;
+    let kept = body(6, 100_000);
+    other.put("kept", &kept, Condition::None).await.unwrap();
+    one.close().await;
+    one.end().await;
+    other
+        .put("long", &body(7, 100_000), Condition::None)
+        .await
+        .unwrap();
+    let bucket = other.bucket().await;
+    let (scope, name) = (bucket.scope, object_key("long"));
+    let mut object = other.session().object(&bucket, &name).await.unwrap().object;
+    assert!(other.rig.delete(&bucket, "long").await.unwrap());
+    assert!(other.gc().await.packs_deleted > 0);
+    other.close().await;
+    // What it would have been with thousands of parts: their list lies in a stream of its own, whose shards are gone.
+    let Manifest::Inline(parts) = object.manifest else {
+        panic!("a manifest in its entry")
+    };
+    object.manifest = Manifest::Indirect {
+        parts: 1,
+        stream: Box::new(parts[0].clone()),
+    };
+    let keyring = rig::keyring();
+    let address = keyring.object_address(scope, b"long");
+    let mut random = |bytes: &mut [u8]| bytes.fill(7);
+    let value = keyring.seal_value(&address, bucket.epoch, &object.encode(), &mut random);
+    for (number, value) in [(1, Some(value.unwrap().into())), (2, None)] {
+        let append = Append {
+            operation: [number; 16],
+            lease: other.lease,
+            vault: rig::vault_id().0,
+            expectations: Vec::new(),
+            writes: vec![Write { address, value }],
+            record: None,
+        };
+        let outcome = other.ledger.append(append).await.unwrap();
+        assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    }
+    other.end().await;
+    let one = one.start_again().await;
+    assert!(one.get("kept").await.unwrap() == kept);
+    assert_eq!(one.names().await, ["kept"]);
 }

@@ -152,11 +152,11 @@ impl Inner {
         self.apply_through(through).await
     }
 
-    /// Brings the view of a start up to the ledger: by what was appended since, or anew where that refers to what other gateways have
-    /// collected while this one was away.
+    /// Brings the view of a start up to the ledger: by what was appended since, or anew where that refers to what was collected while this
+    /// gateway was away, by others that need not be there any more, or by itself before a crash that took the newest part of the view.
     pub(crate) async fn load_view(self: &Arc<Self>) -> Result<(), SessionError> {
         match self.catch_up().await {
-            Err(error) if error != SessionError::LedgerAway && self.gateways.lowest_horizon().is_some() => {
+            Err(error) if error != SessionError::LedgerAway => {
                 tracing::warn!(%error, "the object index cannot follow the ledger from where it was, and is made anew");
                 self.rebuild_view().await?;
                 self.catch_up().await
