@@ -6,10 +6,11 @@
 use super::pins::Pin;
 use super::{Inner, SessionError, decode_pack};
 use crate::gateways;
+use engine::pack::PackId;
 use engine::slots::{Address, Append, AppliedAppend, EntryKind, Outcome, Sequence};
 use net::{PackEntry, Tail};
 use scopes::ScopeId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -243,6 +244,9 @@ impl Inner {
         let packs = Arc::new(packs);
         // A failed load leaves the view unusable, and so the mark; the next attempt begins anew.
         self.reloading.store(true, Ordering::Release);
+        // After the mark: whoever holds a pack from now on sees that nothing he finds counts.
+        let held = self.keep_held()?;
+        self.pins.drop_unheld(&held);
         let mut loader = self.index.load()?;
         loop {
             let page = snapshot.next(SNAPSHOT_PAGE).await?;
@@ -293,18 +297,29 @@ impl Inner {
         Ok(())
     }
 
-    /// Keeps the entries of packs that are being read here and that another gateway has retired.
-    fn keep_what_is_read(&self, applied: &[AppliedAppend]) -> Result<(), SessionError> {
+    /// Keeps the entries of the packs that these appends retire: somebody may hold one and find it in the view until that has changed.
+    fn keep_retired(&self, applied: &[AppliedAppend]) -> Result<Vec<PackId>, SessionError> {
         let writes = applied.iter().flat_map(|append| &append.writes);
         let removed = writes.filter(|write| write.address.kind == EntryKind::Pack && write.value.is_none());
+        let mut kept = Vec::new();
         for write in removed {
-            if let Some(id) = self.pins.held_at(&write.address.slot)
-                && let Some(row) = self.index.pack(&id)?
-            {
+            if let Some((id, row)) = self.index.pack_at(&write.address)? {
                 self.pins.keep(id, row.entry);
+                kept.push(id);
             }
         }
-        Ok(())
+        Ok(kept)
+    }
+
+    /// Keeps the entries of the packs that are held, before the view is emptied.
+    fn keep_held(&self) -> Result<BTreeSet<PackId>, SessionError> {
+        let held = self.pins.held();
+        for id in &held {
+            if let Some(row) = self.index.pack(id)? {
+                self.pins.keep(*id, row.entry);
+            }
+        }
+        Ok(held)
     }
 
     /// Tells the cluster client what other gateways did to packs, before the view shows it and before this gateway says that it is past it.
@@ -346,10 +361,12 @@ impl Inner {
         let resolved = self
             .resolve_all(self.index.unresolved(&applied)?, entries)
             .await?;
-        self.keep_what_is_read(&applied)?;
         self.tell_of_others(&applied)?;
+        let kept = self.keep_retired(&applied)?;
         // A view write takes some tens of microseconds, a large batch milliseconds.
-        tokio::task::block_in_place(|| self.index.apply(&applied, &resolved))?;
+        let changed = tokio::task::block_in_place(|| self.index.apply(&applied, &resolved));
+        self.pins.drop_unheld(&kept);
+        changed?;
         if !self.view.is_on_disk() && !self.view_in_memory.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 "the object index cannot be written, as on a full disk, and goes on in memory; the next start writes it again"

@@ -85,14 +85,18 @@ impl Inner {
         if let Some(stored) = of.filter(|_| many) {
             // What an entry refers to is never retired.
             if self.stands(scope, stored)?.is_some() {
+                self.check_loaded()?;
                 return Ok(Some(hold));
             }
         }
         for id in &packs {
             if self.index.pack(id)?.is_none() {
+                self.check_loaded()?;
                 return Ok(None);
             }
         }
+        // Looked at last: what is held before the view is emptied is kept, and what is not must not be taken for found.
+        self.check_loaded()?;
         Ok(Some(hold))
     }
 }

@@ -5,22 +5,30 @@
 //! first shard goes out until the index has applied the entry that names it; a pin that ends without such an entry makes the
 //! pack an orphan, which the collector may delete at once. A pack that is held is not retired here, and one that is being retired
 //! is not held: a reader that holds its packs and then finds their entries in the view reads them to the end. Another gateway may
-//! retire one that is held here: its entry is kept then, and its shards stay as long as the horizon is before that.
+//! retire one that is held here: its entry is kept then, from before the view shows it no more, and its shards stay as long as the horizon is
+//! before that.
 
 use engine::pack::PackId;
 use engine::slots::Sequence;
 use net::PackEntry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+#[derive(Debug)]
+struct Kept {
+    entry: Vec<u8>,
+    /// Whether the view may show it still, and so more readers come.
+    shown: bool,
+}
 
 #[derive(Debug, Default)]
 struct State {
     pinned: HashMap<PackId, u32>,
     /// Readers of each pack.
     held: BTreeMap<PackId, u32>,
-    /// Entries that another gateway removed, of packs that are held.
-    kept: BTreeMap<PackId, Vec<u8>>,
+    /// Entries that another gateway removed, of packs that are held; of others only while the view is being changed.
+    kept: BTreeMap<PackId, Kept>,
     /// How many pins and holds there are from each state of the view.
     relied_on: BTreeMap<u64, u32>,
     /// Packs whose entries are being removed.
@@ -55,12 +63,19 @@ impl State {
         }
     }
 
+    fn drop_unneeded(&mut self, id: &PackId) {
+        let shown = self.kept.get(id).is_some_and(|kept| kept.shown);
+        if !shown && !self.held.contains_key(id) {
+            self.kept.remove(id);
+        }
+    }
+
     fn let_go(&mut self, id: &PackId) {
         if let Some(count) = self.held.get_mut(id) {
             *count = count.saturating_sub(1);
             if *count == 0 {
                 self.held.remove(id);
-                self.kept.remove(id);
+                self.drop_unneeded(id);
             }
         }
     }
@@ -120,26 +135,31 @@ impl Pins {
         )
     }
 
-    /// The pack that is held and whose entry stands at a slot, if one is.
-    pub(crate) fn held_at(&self, slot: &[u8; 16]) -> Option<PackId> {
-        let mut first = [0; 32];
-        first[..16].copy_from_slice(slot);
-        let state = self.state();
-        let (id, _) = state.held.range(PackId(first)..).next()?;
-        (id.slot() == *slot).then_some(*id)
+    /// Every pack that is held.
+    pub(crate) fn held(&self) -> BTreeSet<PackId> {
+        self.state().held.keys().copied().collect()
     }
 
-    /// Keeps the entry of a pack that is held and that another gateway has retired.
+    /// Keeps the entry of a pack that the view is about to show no more, whether somebody holds it or will before that;
+    /// [`Self::drop_unheld`] follows.
     pub(crate) fn keep(&self, id: PackId, entry: Vec<u8>) {
+        self.state().kept.insert(id, Kept { entry, shown: true });
+    }
+
+    /// The view shows these packs no more, so that nobody begins to read them: those that nobody holds are let go.
+    pub(crate) fn drop_unheld<'p>(&self, packs: impl IntoIterator<Item = &'p PackId>) {
         let mut state = self.state();
-        if state.held.contains_key(&id) {
-            state.kept.insert(id, entry);
+        for id in packs {
+            if let Some(kept) = state.kept.get_mut(id) {
+                kept.shown = false;
+            }
+            state.drop_unneeded(id);
         }
     }
 
     /// The entry of a pack that is held and that another gateway has retired.
     pub(crate) fn kept(&self, id: &PackId) -> Option<Vec<u8>> {
-        self.state().kept.get(id).cloned()
+        self.state().kept.get(id).map(|kept| kept.entry.clone())
     }
 
     /// Pins a pack that is about to be written.
@@ -250,5 +270,29 @@ impl Drop for Held {
                 state.orphans += u64::from(!self.named.load(Ordering::Acquire));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PackId, Pins};
+
+    const PACK: PackId = PackId([4; 32]);
+
+    #[test]
+    fn the_entry_of_a_retired_pack_is_kept_for_whoever_held_it_before_the_view_changed_and_for_nobody_else() {
+        let pins = Pins::new(std::sync::Arc::default());
+        pins.keep(PACK, vec![1]);
+        // One comes and goes, another comes, and only then the view shows it no more.
+        drop(pins.hold(vec![PACK]));
+        let hold = pins.hold(vec![PACK]);
+        assert!(hold.is_some());
+        pins.drop_unheld([&PACK]);
+        assert_eq!(pins.kept(&PACK), Some(vec![1]));
+        drop(hold);
+        assert_eq!(pins.kept(&PACK), None);
+        pins.keep(PACK, vec![2]);
+        pins.drop_unheld([&PACK]);
+        assert_eq!(pins.kept(&PACK), None);
     }
 }

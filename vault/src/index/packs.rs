@@ -6,7 +6,8 @@ use engine::slots::{Address, Sequence};
 use engine::view::prefix_end;
 use scopes::ScopeId;
 
-use super::{Index, IndexError, rows};
+use super::rows::{self, SlotRow};
+use super::{Index, IndexError};
 
 /// A pack as the index has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,22 @@ impl Index {
             references,
             total_bytes,
         }))
+    }
+
+    /// The pack whose entry stands at an address, and its row.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn pack_at(&self, address: &Address) -> Result<Option<(PackId, PackRow)>, IndexError> {
+        let Some(slot) = self.view.get(&rows::slot(address))? else {
+            return Ok(None);
+        };
+        let row = SlotRow::decode(&slot)?.row;
+        let Some(id) = row.strip_prefix(rows::PACKS).and_then(|id| id.try_into().ok()) else {
+            return Ok(None);
+        };
+        let id = PackId(id);
+        Ok(self.pack(&id)?.map(|found| (id, found)))
     }
 
     /// Which entries refer to a pack, with their sealed bytes in it; at most `limit`.

@@ -1,0 +1,92 @@
+//! What two gateways collect: nothing that is read at either of them or about to be named, and in the end everything else, whoever left it.
+
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod rig;
+mod side;
+
+use engine::disk::{Disk, SimDisk};
+use futures::StreamExt;
+use net::Tail;
+use rig::{Opening, body, object_key};
+use s3_gateway::session::{Condition, ReadStream};
+use side::gated::GatedView;
+use side::gateway::{Gateway, two_over};
+use std::sync::Arc;
+
+const LONG: usize = 40_000_000;
+
+async fn begin(gateway: &Gateway, key: &str) -> (ReadStream, Vec<u8>) {
+    let bucket = gateway.session().bucket("shared").await.unwrap();
+    let stored = gateway.session().object(&bucket, &object_key(key)).await.unwrap();
+    let range = 0..stored.object.plaintext_bytes;
+    let caller = &gateway.rig.caller;
+    let mut reading = gateway.session().read(caller, &bucket, &stored, None, range);
+    let first = reading.next().await.unwrap().unwrap().to_vec();
+    (reading, first)
+}
+
+async fn end((mut reading, mut read): (ReadStream, Vec<u8>)) -> Vec<u8> {
+    while let Some(piece) = reading.next().await {
+        read.extend_from_slice(&piece.unwrap());
+    }
+    read
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_begins_while_the_view_hears_that_another_retired_its_packs_ends() {
+    let view = GatedView::new();
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::unrecorded(92));
+    let (one, other) = two_over(disk, Opening::usual(true), Arc::clone(&view) as _).await;
+    let whole = body(3, LONG);
+    other.put("slow", &whole, Condition::None).await.unwrap();
+    one.session().freshen().await.unwrap();
+    let gate = view.stop_before(other.packs_of("slow").await);
+    let packs = one.retire("slow").await;
+    // The view of the other has not changed yet, and is about to.
+    view.reached().await;
+    let reading = begin(&other, "slow").await;
+    drop(gate);
+    other.session().freshen().await.unwrap();
+    assert!(other.session().pack_entry(&packs[0]).unwrap().is_none());
+    assert!(end(reading).await == whole);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_goes_on_though_the_view_is_made_anew_meanwhile() {
+    let disk = Arc::new(SimDisk::unrecorded(93));
+    let opening = Opening {
+        ledger: Opening::tiny(true).ledger,
+        ..Opening::usual(true)
+    };
+    let view = GatedView::new();
+    let (one, other) = two_over(Arc::clone(&disk) as _, opening, Arc::clone(&view) as _).await;
+    let whole = body(3, LONG);
+    other.put("slow", &whole, Condition::None).await.unwrap();
+    other
+        .put("gate", &body(4, 900_000), Condition::None)
+        .await
+        .unwrap();
+    one.rig.settle().await;
+    let reading = begin(&other, "slow").await;
+    let gate = view.stop_before(other.packs_of("gate").await);
+    one.session().freshen().await.unwrap();
+    one.retire("gate").await;
+    let before = other.ledger.position();
+    view.reached().await;
+    let packs = one.retire("slow").await;
+    while other.ledger.tail(before, 1).await.unwrap() != Tail::Compacted {
+        for number in 0..100 {
+            one.set("filling", format!("{number}")).await;
+        }
+        for gateway in [&one, &other] {
+            gateway.rig.recorder.flush().await.unwrap();
+            gateway.gateways.look().await.unwrap();
+        }
+        one.rig.ledger.compact().await.unwrap();
+    }
+    drop(gate);
+    other.session().freshen().await.unwrap();
+    assert!(other.session().pack_entry(&packs[0]).unwrap().is_none());
+    assert!(end(reading).await == whole);
+}
