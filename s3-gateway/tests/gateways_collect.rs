@@ -8,10 +8,11 @@ mod side;
 use engine::disk::{Disk, SimDisk};
 use futures::StreamExt;
 use net::Tail;
-use rig::{Opening, body, object_key};
+use rig::{Opening, body, drive_dir, object_key};
 use s3_gateway::session::{Condition, ReadStream};
 use side::gated::GatedView;
-use side::gateway::{Gateway, two_over};
+use side::gateway::{Gateway, ROOT, two_over};
+use std::path::Path;
 use std::sync::Arc;
 
 const LONG: usize = 40_000_000;
@@ -53,7 +54,7 @@ async fn a_read_that_begins_while_the_view_hears_that_another_retired_its_packs_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_goes_on_though_the_view_is_made_anew_meanwhile() {
+async fn a_read_goes_on_though_the_view_is_made_anew_and_what_others_retired_is_not_missing_any_more() {
     let disk = Arc::new(SimDisk::unrecorded(93));
     let opening = Opening {
         ledger: Opening::tiny(true).ledger,
@@ -75,6 +76,18 @@ async fn a_read_goes_on_though_the_view_is_made_anew_meanwhile() {
     let before = other.ledger.position();
     view.reached().await;
     let packs = one.retire("slow").await;
+    // One that lacks a shard is retired too.
+    disk.fail_sync(&drive_dir(Path::new(ROOT), 2));
+    one.put("short", &body(5, 900_000), Condition::None)
+        .await
+        .unwrap();
+    // It was answered for before that was noted.
+    while one.rig.cluster.lacking(rig::vault_id().0).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let short = one.retire("short").await;
+    one.session().freshen().await.unwrap();
+    disk.heal();
     while other.ledger.tail(before, 1).await.unwrap() != Tail::Compacted {
         for number in 0..100 {
             one.set("filling", format!("{number}")).await;
@@ -85,8 +98,15 @@ async fn a_read_goes_on_though_the_view_is_made_anew_meanwhile() {
         }
         one.rig.ledger.compact().await.unwrap();
     }
+    let lacking = || other.rig.cluster.lacking(rig::vault_id().0);
+    assert!(lacking().iter().any(|entry| entry.id() == short[0]));
     drop(gate);
     other.session().freshen().await.unwrap();
     assert!(other.session().pack_entry(&packs[0]).unwrap().is_none());
+    assert!(
+        lacking().iter().all(|entry| entry.id() != short[0]),
+        "{:?}",
+        lacking()
+    );
     assert!(end(reading).await == whole);
 }

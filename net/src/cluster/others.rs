@@ -9,6 +9,14 @@ use super::Cluster;
 use crate::entry::PackEntry;
 
 impl Cluster {
+    /// The packs of a vault that are known to lack shards, with the entries that they had when that was noted: for whoever reads the ledger anew
+    /// and has not heard of each append.
+    pub fn lacking(&self, vault: [u8; 16]) -> Vec<PackEntry> {
+        let all = self.inner.missing.page(None, usize::MAX, false);
+        let entries = all.into_iter().map(|(entry, _)| entry);
+        entries.filter(|entry| entry.vault == vault).collect()
+    }
+
     /// Another gateway has put a pack: one of the same content that was deleted before counts again.
     pub fn note_put_elsewhere(&self, entry: &PackEntry) {
         self.inner.missing.revive(entry.id());

@@ -261,6 +261,7 @@ impl Inner {
             tokio::task::block_in_place(|| loader.entries(&page, &resolved))?;
         }
         loader.finish(through, self.operation_at(through).await?)?;
+        self.tell_of_all()?;
         self.news.fetch_max(through.0, Ordering::AcqRel);
         self.applied.store(through.0, Ordering::Release);
         self.reloading.store(false, Ordering::Release);
@@ -339,6 +340,21 @@ impl Inner {
                 None => self.cluster.note_put_elsewhere(&entry),
                 Some(before) if before.drives != entry.drives => self.cluster.note_moved_elsewhere(&entry),
                 Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The same after the view was made anew, which hears of no append: what is known to lack shards is compared with it.
+    fn tell_of_all(&self) -> Result<(), SessionError> {
+        let under_way = self.pins.pinned();
+        for lacking in self.cluster.lacking(self.vault.0) {
+            let id = lacking.id();
+            match self.index.pack(&id)? {
+                Some(row) => self.cluster.note_moved_elsewhere(&decode_pack(&row.entry)?),
+                // One that is being written here has no entry yet.
+                None if under_way.contains(&id) => {}
+                None => self.cluster.note_retired_elsewhere(id.slot()),
             }
         }
         Ok(())
