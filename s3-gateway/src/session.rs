@@ -70,11 +70,11 @@ use engine::pack::{Code, LanePool, PackId};
 use engine::slots::Sequence;
 use engine::view::View;
 use net::cluster::Cause;
-use net::{Cluster, Ledger, PackEntry};
+use net::{Cluster, DriveId, Ledger, PackEntry};
 use packer::Packer;
 use pins::Pins;
 use scopes::{CollectorDelegation, Identity, ScopeId, Signed, VaultId, Wallet};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -254,6 +254,8 @@ pub(crate) struct Inner {
     pub(crate) collector: Wallet,
     /// Packs that no entry names any more, and the sequence that each gateway has to be past before they go.
     pub(crate) departing: Mutex<BTreeMap<PackId, Sequence>>,
+    /// Drives that were away when something was to be deleted from them, or when they were looked through.
+    pub(crate) unreached: Mutex<BTreeSet<DriveId>>,
     /// The number of the next delete order: above every earlier one's, also of earlier processes.
     pub(crate) next_order: AtomicU64,
     /// Lane buffers used again from pack to pack.
@@ -308,6 +310,7 @@ impl Session {
             checkpoint_objects: AtomicU64::new(u64::MAX),
             collector: parts.collector.0,
             departing: Mutex::default(),
+            unreached: Mutex::default(),
             next_order: AtomicU64::new(now_ms() << 16),
             lanes: LanePool::new(LANE_BUFFERS_MAX),
             claims: Mutex::new(InFlight::default()),

@@ -6,12 +6,13 @@ mod rig;
 mod side;
 
 use engine::disk::{Disk, SimDisk};
+use engine::view::MemoryView;
 use futures::StreamExt;
 use net::Tail;
-use rig::{Opening, body, drive_dir, object_key};
-use s3_gateway::session::{Condition, ReadStream};
+use rig::{DRIVES, Opening, body, drive_dir, object_key};
+use s3_gateway::session::{CollectOptions, Condition, ReadStream};
 use side::gated::GatedView;
-use side::gateway::{Gateway, ROOT, two_over};
+use side::gateway::{Gateway, ROOT, two, two_over};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -109,4 +110,54 @@ async fn a_read_goes_on_though_the_view_is_made_anew_and_what_others_retired_is_
         lacking()
     );
     assert!(end(reading).await == whole);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_deleted_from_a_drive_that_was_away_goes_when_the_drive_is_back() {
+    let disk = Arc::new(SimDisk::unrecorded(94));
+    let view = Arc::new(MemoryView::default());
+    let (one, other) = two_over(Arc::clone(&disk) as _, Opening::usual(true), view).await;
+    one.put("o", &body(3, 3_000_000), Condition::None).await.unwrap();
+    one.rig.settle().await;
+    other.end().await;
+    one.rest().await;
+    let packs = one.packs_of("o").await;
+    let drive = drive_dir(Path::new(ROOT), 3);
+    let (here, away) = (drive.join("drive.json"), drive.join("away.json"));
+    disk.rename(&here, &away).unwrap();
+    one.rig.cluster.check_drives().await;
+    assert_eq!(one.rig.cluster.present(), DRIVES - 1);
+    let bucket = one.bucket().await;
+    assert!(one.rig.delete(&bucket, "o").await.unwrap());
+    one.session()
+        .collect(CollectOptions { everything: true }, &|_| {})
+        .await
+        .unwrap();
+    one.rest().await;
+    disk.rename(&away, &here).unwrap();
+    let repaired = one.rig.repair().await;
+    assert_eq!(repaired.reattached.len(), 1, "{repaired:?}");
+    assert!(!one.on_drives(&packs).await.is_empty());
+    one.put("more", &body(5, 1_000), Condition::None).await.unwrap();
+    one.rest().await;
+    assert!(one.on_drives(&packs).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_ordered_to_go_is_ordered_again() {
+    let (one, other) = two().await;
+    other.end().await;
+    one.put("o", &body(3, 3_000_000), Condition::None).await.unwrap();
+    one.rest().await;
+    let packs = one.packs_of("o").await;
+    let bucket = one.bucket().await;
+    assert!(one.rig.delete(&bucket, "o").await.unwrap());
+    one.trust([99; 32]);
+    let options = CollectOptions { everything: true };
+    let refused = one.session().collect(options, &|_| {}).await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(one.session().pack_entry(&packs[0]).unwrap().is_none());
+    one.trust(one.collector_seed());
+    one.rest().await;
+    assert!(one.on_drives(&packs).await.is_empty());
 }

@@ -3,6 +3,7 @@
 //! It decides nothing about what is garbage; the collector does. Who may order what is checked where the drives are, by each peer
 //! for itself. Invariant: no rebuild puts a deleted shard back.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use scopes::{CollectorDelegation, DeleteOrder, Signed};
 use super::remote::{RemotePeer, within};
 use super::{Cluster, Inner};
 use crate::drives::{CompactReport, DeleteError, DeleteReport};
+use crate::entry::DriveId;
 use crate::peer::{Answer, Purpose, Refusal, Request};
 
 /// Bytes that one compaction step of a drive copies, so that puts are not held up, ...
@@ -115,6 +117,13 @@ impl Cluster {
     /// Whether enough drives have been heard of for [`Self::highest_lease`] to mean something: always, unless they are peers'.
     pub fn has_heard_enough(&self) -> bool {
         !self.inner.layout().has_peers() || self.heard() > self.inner.code.parity()
+    }
+
+    /// The drives of the layout that are not there: what is ordered now does not reach them.
+    pub fn absent_drives(&self) -> BTreeSet<DriveId> {
+        let layout = self.inner.layout();
+        let absent = layout.members().filter(|place| !place.is_present());
+        absent.map(|place| place.id()).collect()
     }
 
     /// The drives of the layout that are not gone, for a caller that places something itself.

@@ -3,11 +3,8 @@
 //! `vault::collect` decides what is dead and what is worth moving. Invariant: shards are deleted only of packs that no ledger
 //! entry names at the moment of the order, that nobody has pinned, that the ledger will never name again, and on which nothing relies that
 //! runs at another gateway.
-//!
-//! The background looks once a minute. While clients write it does what is worth it; once nobody wrote since the last look it
-//! goes as far as `gc` does; then it rests until something changes. Of several gateways one does so; the others clear away only what their own
-//! refused writes and moves left.
 
+mod background;
 mod departing;
 mod looks;
 mod orders;
@@ -17,6 +14,7 @@ use super::record::Note;
 use super::{Inner, Progress, Session, SessionError, fill_random};
 use crate::operations;
 use activity::Purpose;
+pub(crate) use background::start;
 use engine::pack::PackId;
 use engine::slots::Sequence;
 use looks::Depth;
@@ -24,12 +22,9 @@ pub(crate) use looks::Looks;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 use vault::collect::{CollectPlan, Holds, PlannedPack, Thresholds, plan};
 use vault::commit::Commit;
 
-/// How often the background collector looks for work.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Garbage share of a drive's segment from which it is rewritten: by `gc` and when nobody writes, and otherwise.
 const SEGMENT_GARBAGE_THOROUGH: f64 = 0.02;
 const SEGMENT_GARBAGE_BACKGROUND: f64 = 0.30;
@@ -120,24 +115,6 @@ impl Session {
     }
 }
 
-/// Starts the background collector of a session; it ends with the session.
-pub(crate) fn start(inner: &Arc<Inner>) {
-    let weak = Arc::downgrade(inner);
-    let mut stop = inner.stop.subscribe();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
-            }
-            let Some(inner) = weak.upgrade() else { return };
-            if let Err(error) = inner.look().await {
-                tracing::warn!(%error, "the background collector stopped early; it will try again");
-            }
-        }
-    });
-}
-
 impl Depth {
     const fn thresholds(self) -> Thresholds {
         match self {
@@ -148,35 +125,6 @@ impl Depth {
 }
 
 impl Inner {
-    async fn look(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
-        let mut looks = self.collecting.lock().await;
-        self.catch_up().await?;
-        if !self.gateways.does_background_work() {
-            return self.clear_own().await;
-        }
-        let before = self.index.changed_through()?;
-        let Some(depth) = looks.next(before) else {
-            return Ok(None);
-        };
-        let report = self.collect(depth, &|_| {}).await?;
-        looks.done(depth, before, self.index.changed_through()?, !report.incomplete);
-        Ok(Some(report))
-    }
-
-    /// What a gateway that does not do the background work clears away: its own.
-    async fn clear_own(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
-        let mut report = GcReport::default();
-        self.delete_departed(&mut report).await?;
-        let moves = self.cluster.strays_left().saturating_add(1);
-        let moved = self.scanned.swap(moves, Ordering::Relaxed) != moves;
-        if self.pins.take_orphans() == 0 && !moved {
-            return Ok(None);
-        }
-        self.delete_unnamed(&mut report).await?;
-        self.sum_up(&mut report)?;
-        Ok(Some(report))
-    }
-
     /// The caller holds `collecting`.
     async fn collect(
         self: &Arc<Self>,
@@ -230,12 +178,10 @@ impl Inner {
             written?;
         }
         self.remove_orphan_entries().await?;
-        // The first time, for what a crash left; later only when there is something to find.
-        let moves = self.cluster.strays_left().saturating_add(1);
-        let moved = self.scanned.swap(moves, Ordering::Relaxed) != moves;
-        if self.pins.take_orphans() > 0 || everything || moved {
-            self.delete_unnamed(report).await?;
+        if everything {
+            self.scanned.store(0, Ordering::Relaxed);
         }
+        self.look_through(report).await?;
         if no_room {
             // What is dead needs no room to go.
             let dead = self.planned(self.pins.pinned(), thresholds).await?.dead_packs;

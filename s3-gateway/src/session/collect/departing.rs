@@ -2,12 +2,13 @@
 //!
 //! A reader at another gateway may have found one in its view before that entry went. Invariant: a pack goes once every other gateway has said that
 //! nothing which runs there relies on a state of the ledger in which it was named, and if it is unnamed and unpinned here then. With one gateway
-//! nothing waits. What waits is forgotten by a restart, and found on the drives again.
+//! nothing waits. What waits stays until an order for it was carried out, and is forgotten by a restart only, after which it is found on the drives again.
 
 use super::super::{Inner, SessionError};
 use super::GcReport;
 use engine::pack::PackId;
 use engine::slots::Sequence;
+use scopes::PACKS_PER_ORDER_MAX;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -23,16 +24,23 @@ impl Inner {
         self.departing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Deletes packs that no entry names since `since`, now or as soon as every gateway is past it.
+    /// Deletes packs that no entry names since `since`, and that none will, now or as soon as every gateway is past it.
     pub(super) async fn depart(
         self: &Arc<Self>,
         packs: &[PackId],
         since: Sequence,
         report: &mut GcReport,
     ) -> Result<(), SessionError> {
-        if self.gateways.is_passed(since) {
-            return self.order_delete(packs, report).await;
+        // First of all, so that none is forgotten if it cannot be ordered now.
+        self.let_wait(packs, since, report);
+        match self.gateways.is_passed(since) {
+            true => self.order_departed(packs, report).await,
+            false => Ok(()),
         }
+    }
+
+    /// Has packs wait until every gateway is past `since`; what is named by then stays.
+    pub(super) fn let_wait(&self, packs: &[PackId], since: Sequence, report: &mut GcReport) {
         let mut departing = self.departing();
         for pack in packs {
             if departing.len() < DEPARTING_MAX {
@@ -43,7 +51,6 @@ impl Inner {
                 self.scanned.store(0, Ordering::Relaxed);
             }
         }
-        Ok(())
     }
 
     /// Deletes those that every gateway is past.
@@ -56,22 +63,32 @@ impl Inner {
         let pinned = self.pins.pinned();
         let mut dead = Vec::new();
         for pack in self.passed(horizon) {
-            if self.index.pack(&pack)?.is_none() && !pinned.contains(&pack) {
+            if self.index.pack(&pack)?.is_some() {
+                self.departing().remove(&pack);
+            } else if !pinned.contains(&pack) {
                 dead.push(pack);
-            } else {
-                // One that is read here is found on the drives later.
-                self.scanned.store(0, Ordering::Relaxed);
             }
         }
-        self.order_delete(&dead, report).await
+        self.order_departed(&dead, report).await
+    }
+
+    /// Orders their deletion; those that went are forgotten.
+    async fn order_departed(&self, packs: &[PackId], report: &mut GcReport) -> Result<(), SessionError> {
+        for some in packs.chunks(PACKS_PER_ORDER_MAX) {
+            if self.order_delete(some, report).await? {
+                let mut departing = self.departing();
+                for pack in some {
+                    departing.remove(pack);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn passed(&self, horizon: Sequence) -> Vec<PackId> {
-        let mut departing = self.departing();
-        let all = std::mem::take(&mut *departing);
-        let (passed, left): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, since)| *since <= horizon);
-        departing.extend(left);
-        passed.into_iter().map(|(pack, _)| pack).collect()
+        let departing = self.departing();
+        let passed = departing.iter().filter(|(_, since)| **since <= horizon);
+        passed.map(|(pack, _)| *pack).collect()
     }
 
     /// Waits until the other gateways have seen everything that is here; for a collection that is to be complete.

@@ -7,11 +7,12 @@
 use super::super::{Inner, SessionError, decode_pack};
 use super::{GcReport, RETIRE_MAX};
 use engine::pack::PackId;
+use net::DriveId;
 use net::cluster::ListedPack;
 use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed, StrayCopy};
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 impl Inner {
     /// Deletes packs that stand on the drives and that no entry names: what a crash or a refused write left behind; and copies of shards on
@@ -22,6 +23,10 @@ impl Inner {
             // The order matters: what is listed, not pinned and not named by an entry applied after the listing is dead, for a
             // pack is pinned from before its first shard until its entry is applied.
             let page = self.cluster.listed_packs(self.vault.0, after, RETIRE_MAX).await;
+            if page.incomplete {
+                // Those that do not answer though they are there are noticed as away soon, or answer the next time.
+                self.unreached().extend(self.cluster.absent_drives());
+            }
             let pinned = self.pins.pinned();
             let early = self.moved_lately(&page.packs)?;
             let entry = |id: &PackId| {
@@ -30,15 +35,19 @@ impl Inner {
             };
             let strays = self.cluster.hold_strays(&page.packs, self.lease, &entry);
             // Before the view catches up: what an ended lease has named stands in it then.
-            let leases = self.ledger.leases();
+            let leases = self.see_ended_leases().await?;
             self.catch_up().await?;
             let over = |lease: u64| lease == self.lease || leases.has_ended(lease);
             let mut dead = Vec::new();
             for pack in page.packs {
+                if self.index.pack(&pack.id)?.is_some() {
+                    continue;
+                }
                 let mut claims = pack.claims.values().flatten();
-                let own = claims.all(|claimed| over(claimed.lease));
-                if own && !pinned.contains(&pack.id) && self.index.pack(&pack.id)?.is_none() {
-                    dead.push(pack.id);
+                match claims.all(|claimed| over(claimed.lease)) {
+                    _ if pinned.contains(&pack.id) => {}
+                    true => dead.push(pack.id),
+                    false => {}
                 }
             }
             self.depart(&dead, self.news(), report).await?;
@@ -78,44 +87,57 @@ impl Inner {
         Ok(early)
     }
 
+    /// Orders the deletion of some packs, no more than fit an order. Whether that is done with.
     pub(super) async fn order_delete(
         &self,
         packs: &[PackId],
         report: &mut GcReport,
-    ) -> Result<(), SessionError> {
-        for some in packs.chunks(PACKS_PER_ORDER_MAX) {
-            let ids = some.iter().map(|id| id.0).collect();
-            self.order(ids, &[], report).await?;
-            report.packs_deleted += some.len() as u64;
+    ) -> Result<bool, SessionError> {
+        let ids = packs.iter().map(|id| id.0).collect();
+        let done = self.order(ids, &[], report).await?;
+        if done {
+            report.packs_deleted += packs.len() as u64;
         }
-        Ok(())
+        Ok(done)
     }
 
     /// Deletes single copies, each named by pack, index and drive.
     async fn order_strays(&self, strays: &[StrayCopy], report: &mut GcReport) -> Result<(), SessionError> {
         for some in strays.chunks(PACKS_PER_ORDER_MAX) {
-            self.order(Vec::new(), some, report).await?;
+            if !self.order(Vec::new(), some, report).await? {
+                self.scanned.store(0, Ordering::Relaxed);
+            }
         }
         Ok(())
     }
 
+    /// Whether it is done with: carried out everywhere but on drives that are away, which are looked through when they are back.
     async fn order(
         &self,
         packs: Vec<[u8; 32]>,
         strays: &[StrayCopy],
         report: &mut GcReport,
-    ) -> Result<(), SessionError> {
+    ) -> Result<bool, SessionError> {
         let number = self.next_order.fetch_add(1, Ordering::Relaxed);
         let order = DeleteOrder::new(self.vault, self.collector.public_key(), packs, number);
         let order =
             Signed::sign(order.with_strays(strays), &self.collector).map_err(|_| SessionError::Internal {
                 what: "a delete order that does not sign",
             })?;
+        let mut absent = self.cluster.absent_drives();
         let deleted = self.cluster.delete_packs(&order).await;
         let deleted = deleted.map_err(|_| SessionError::Internal {
             what: "a delete order was refused",
         })?;
+        absent.append(&mut self.cluster.absent_drives());
         report.incomplete |= deleted.failed > 0;
-        Ok(())
+        let done = deleted.failed == 0 || !absent.is_empty();
+        self.unreached().append(&mut absent);
+        Ok(done)
+    }
+
+    /// Drives that were away when something was to be deleted from them.
+    pub(super) fn unreached(&self) -> MutexGuard<'_, BTreeSet<DriveId>> {
+        self.unreached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

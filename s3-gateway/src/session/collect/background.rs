@@ -1,0 +1,89 @@
+//! The background collector: a look once a minute.
+//!
+//! While clients write it does what is worth it; once nobody wrote since the last look it goes as far as `gc` does; then it rests until something
+//! changes. Of several gateways one does so; the others clear away only what is their own. Invariant: what could not be deleted from a
+//! drive that was away is looked for again when it is back.
+
+use super::super::{Inner, SessionError};
+use super::GcReport;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often the background collector looks for work.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Starts the background collector of a session; it ends with the session.
+pub(crate) fn start(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    let mut stop = inner.stop.subscribe();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            let Some(inner) = weak.upgrade() else { return };
+            if let Err(error) = inner.look().await {
+                tracing::warn!(%error, "the background collector stopped early; it will try again");
+            }
+        }
+    });
+}
+
+impl Inner {
+    pub(super) async fn look(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
+        let mut looks = self.collecting.lock().await;
+        self.catch_up().await?;
+        let works = self.gateways.does_background_work();
+        if self.are_back() {
+            self.scanned.store(0, Ordering::Relaxed);
+        }
+        if !works {
+            return self.clear_left().await;
+        }
+        let before = self.index.changed_through()?;
+        let Some(depth) = looks.next(before) else {
+            return Ok(None);
+        };
+        let report = self.collect(depth, &|_| {}).await?;
+        looks.done(depth, before, self.index.changed_through()?, !report.incomplete);
+        Ok(Some(report))
+    }
+
+    /// What a gateway clears away that does not do the background work: what was left, without a plan.
+    async fn clear_left(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
+        let mut report = GcReport::default();
+        self.delete_departed(&mut report).await?;
+        let looked = self.look_through(&mut report).await?;
+        if !looked && report.packs_deleted == 0 {
+            return Ok(None);
+        }
+        self.sum_up(&mut report)?;
+        Ok(Some(report))
+    }
+
+    /// Looks through the drives for what no entry names: the first time, for what a crash left; later when there may be something to find.
+    /// Whether it did.
+    pub(super) async fn look_through(self: &Arc<Self>, report: &mut GcReport) -> Result<bool, SessionError> {
+        let moves = self.cluster.strays_left().saturating_add(1);
+        let moved = self.scanned.swap(moves, Ordering::Relaxed) != moves;
+        if self.pins.take_orphans() == 0 && !moved {
+            return Ok(false);
+        }
+        let looked = self.delete_unnamed(report).await;
+        if looked.is_err() {
+            self.scanned.store(0, Ordering::Relaxed);
+        }
+        looked.map(|()| true)
+    }
+
+    /// Whether a drive is there again that was not when something was to be deleted from it, or when it was looked through.
+    fn are_back(&self) -> bool {
+        let absent = self.cluster.absent_drives();
+        let mut unreached = self.unreached();
+        let before = unreached.len();
+        unreached.retain(|drive| absent.contains(drive));
+        unreached.len() < before
+    }
+}
