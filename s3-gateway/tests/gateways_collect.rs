@@ -113,6 +113,39 @@ async fn a_read_goes_on_though_the_view_is_made_anew_and_what_others_retired_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_begins_to_be_read_while_the_drives_are_looked_through_is_not_deleted() {
+    let (one, other) = two().await;
+    let (one, other) = (Arc::new(one), Arc::new(other));
+    let whole = body(3, LONG);
+    one.put("slow", &whole, Condition::None).await.unwrap();
+    other.session().freshen().await.unwrap();
+    let packs = one.packs_of("slow").await;
+    one.side.hold_back();
+    let (send, reading) = tokio::sync::oneshot::channel();
+    let (reader, writer) = (Arc::clone(&one), Arc::clone(&other));
+    // After the drives were listed, and before the view is brought up to what was retired meanwhile.
+    one.side.before_asking(2, async move {
+        let reading = begin(&reader, "slow").await;
+        writer.retire("slow").await;
+        writer.pass().await;
+        assert!(send.send(reading).is_ok());
+    });
+    let report = one.session().collect_in_background().await.unwrap().unwrap();
+    let reading = reading.await.unwrap();
+    assert!(
+        one.session().pack_entry(&packs[0]).unwrap().is_none(),
+        "{report:?}"
+    );
+    assert_eq!(one.on_drives(&packs).await.len(), packs.len(), "{report:?}");
+    assert!(end(reading).await == whole);
+    one.side.go_on();
+    other.session().freshen().await.unwrap();
+    other.pass().await;
+    one.rest().await;
+    assert!(one.on_drives(&packs).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_could_not_be_deleted_from_a_drive_that_was_away_goes_when_the_drive_is_back() {
     let disk = Arc::new(SimDisk::unrecorded(94));
     let view = Arc::new(MemoryView::default());

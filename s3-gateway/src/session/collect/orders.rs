@@ -27,7 +27,6 @@ impl Inner {
                 // Those that do not answer though they are there are noticed as away soon, or answer the next time.
                 self.unreached().extend(self.cluster.absent_drives());
             }
-            let pinned = self.pins.pinned();
             let early = self.moved_lately(&page.packs)?;
             let entry = |id: &PackId| {
                 let row = self.index.pack(id).ok()?.filter(|_| !early.contains(id))?;
@@ -37,19 +36,23 @@ impl Inner {
             // Before the view catches up: what an ended lease has named stands in it then.
             let leases = self.see_ended_leases().await?;
             self.catch_up().await?;
+            // After it: what another gateway has retired may be held here since a moment ago, and is not found by anybody from now on.
+            let (pinned, held) = (self.pins.pinned(), self.pins.held());
             let over = |lease: u64| lease == self.lease || leases.has_ended(lease);
-            let mut dead = Vec::new();
+            let (mut dead, mut read_here) = (Vec::new(), Vec::new());
             for pack in page.packs {
                 if self.index.pack(&pack.id)?.is_some() {
                     continue;
                 }
                 let mut claims = pack.claims.values().flatten();
                 match claims.all(|claimed| over(claimed.lease)) {
+                    _ if held.contains(&pack.id) => read_here.push(pack.id),
                     _ if pinned.contains(&pack.id) => {}
                     true => dead.push(pack.id),
                     false => {}
                 }
             }
+            self.let_wait(&read_here, self.news(), report);
             self.depart(&dead, self.news(), report).await?;
             let settled = self.cluster.settled_strays(&strays, &entry).await;
             self.order_strays(&settled, report).await?;
