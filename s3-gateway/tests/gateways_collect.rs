@@ -146,6 +146,26 @@ async fn what_begins_to_be_read_while_the_drives_are_looked_through_is_not_delet
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_another_gateway_goes_though_nobody_writes_any_more() {
+    let (one, other) = two().await;
+    one.put("o", &body(3, 3_000_000), Condition::None).await.unwrap();
+    one.put("stays", &body(4, 1_000), Condition::None).await.unwrap();
+    other.session().freshen().await.unwrap();
+    other.pass().await;
+    let packs = one.packs_of("o").await;
+    let bucket = one.bucket().await;
+    assert!(one.rig.delete(&bucket, "o").await.unwrap());
+    one.rest().await;
+    assert!(one.session().pack_entry(&packs[0]).unwrap().is_none());
+    assert_eq!(one.on_drives(&packs).await.len(), packs.len());
+    other.session().freshen().await.unwrap();
+    other.pass().await;
+    one.session().collect_in_background().await.unwrap().unwrap();
+    assert!(one.on_drives(&packs).await.is_empty());
+    one.rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_could_not_be_deleted_from_a_drive_that_was_away_goes_when_the_drive_is_back() {
     let disk = Arc::new(SimDisk::unrecorded(94));
     let view = Arc::new(MemoryView::default());
@@ -171,7 +191,6 @@ async fn what_could_not_be_deleted_from_a_drive_that_was_away_goes_when_the_driv
     let repaired = one.rig.repair().await;
     assert_eq!(repaired.reattached.len(), 1, "{repaired:?}");
     assert!(!one.on_drives(&packs).await.is_empty());
-    one.put("more", &body(5, 1_000), Condition::None).await.unwrap();
     one.rest().await;
     assert!(one.on_drives(&packs).await.is_empty());
 }

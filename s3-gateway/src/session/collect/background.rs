@@ -1,11 +1,11 @@
 //! The background collector: a look once a minute.
 //!
 //! While clients write it does what is worth it; once nobody wrote since the last look it goes as far as `gc` does; then it rests until something
-//! changes. Of several gateways one does so; the others clear away only what is their own. Invariant: what could not be deleted from a
-//! drive that was away is looked for again when it is back.
+//! changes. Of several gateways one does so; the others clear away only what is their own. Invariant: what was found dead is not forgotten at
+//! rest: what waits for others goes when they are past it, and the drives are looked through again when there is reason to.
 
 use super::super::{Inner, SessionError};
-use super::GcReport;
+use super::{Depth, GcReport};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -40,24 +40,29 @@ impl Inner {
             self.scanned.store(0, Ordering::Relaxed);
         }
         if !works {
-            return self.clear_left().await;
+            return self.clear_left(works).await;
         }
         let before = self.index.changed_through()?;
         let Some(depth) = looks.next(before) else {
-            return Ok(None);
+            return self.clear_left(works).await;
         };
         let report = self.collect(depth, &|_| {}).await?;
-        looks.done(depth, before, self.index.changed_through()?, !report.incomplete);
+        let nothing_waits = self.newest_departing().is_none() && self.scanned.load(Ordering::Relaxed) != 0;
+        let complete = !report.incomplete && nothing_waits;
+        looks.done(depth, before, self.index.changed_through()?, complete);
         Ok(Some(report))
     }
 
-    /// What a gateway clears away that does not do the background work: what was left, without a plan.
-    async fn clear_left(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
+    /// What a gateway clears away that does not do the background work, or has nothing to do: what was left, without a plan.
+    async fn clear_left(self: &Arc<Self>, works: bool) -> Result<Option<GcReport>, SessionError> {
         let mut report = GcReport::default();
         self.delete_departed(&mut report).await?;
         let looked = self.look_through(&mut report).await?;
         if !looked && report.packs_deleted == 0 {
             return Ok(None);
+        }
+        if works {
+            self.compact(Depth::Idle, &mut report).await;
         }
         self.sum_up(&mut report)?;
         Ok(Some(report))

@@ -91,6 +91,11 @@ impl Inner {
         passed.map(|(pack, _)| *pack).collect()
     }
 
+    /// What every gateway has to be past so that nothing waits; `None` if nothing does.
+    pub(super) fn newest_departing(&self) -> Option<Sequence> {
+        self.departing().values().max().copied()
+    }
+
     /// Waits until the other gateways have seen everything that is here; for a collection that is to be complete.
     pub(super) async fn wait_for_others(&self, report: &mut GcReport) {
         // Once is enough.
