@@ -6,13 +6,16 @@ mod rig;
 mod side;
 
 use engine::disk::{Disk, SimDisk};
+use engine::pack::PackId;
+use engine::slots::{LeaseEntry, LeaseState};
 use engine::view::MemoryView;
 use futures::StreamExt;
 use net::Tail;
+use net::ledger::lease;
 use rig::{DRIVES, Opening, body, drive_dir, object_key};
-use s3_gateway::session::{CollectOptions, Condition, ReadStream};
+use s3_gateway::session::{CollectOptions, Condition, ReadStream, StreamWriter};
 use side::gated::GatedView;
-use side::gateway::{Gateway, ROOT, two, two_over};
+use side::gateway::{Gateway, ROOT, telling, two, two_over};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,6 +36,44 @@ async fn end((mut reading, mut read): (ReadStream, Vec<u8>)) -> Vec<u8> {
         read.extend_from_slice(&piece.unwrap());
     }
     read
+}
+
+/// Half an object, whose packs are on the drives and named by nothing, and these packs.
+async fn half(gateway: &Gateway) -> (StreamWriter, Vec<PackId>) {
+    let before = gateway.all().await;
+    let bucket = gateway.bucket().await;
+    let mut stream = gateway.session().stream(&bucket, None).await.unwrap();
+    for piece in body(8, 17_000_000).chunks(1 << 20) {
+        stream.write(bytes::Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    // Two whole packs, with all of their shards.
+    loop {
+        let page = gateway
+            .rig
+            .cluster
+            .listed_packs(rig::vault_id().0, None, 10_000)
+            .await;
+        let whole = page.packs.iter().filter(|pack| pack.claims.len() == DRIVES);
+        let packs: Vec<_> = whole
+            .map(|pack| pack.id)
+            .filter(|id| !before.contains(id))
+            .collect();
+        if packs.len() == 2 {
+            return (stream, packs);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn lose(by: &Gateway, lost: u64) {
+    let lose = |entry: &LeaseEntry| {
+        let state = LeaseState::Lost;
+        Some(LeaseEntry {
+            state,
+            ..entry.clone()
+        })
+    };
+    lease::change(&*by.ledger, by.lease, lost, lose).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -163,6 +204,67 @@ async fn what_waits_for_another_gateway_goes_though_nobody_writes_any_more() {
     one.session().collect_in_background().await.unwrap().unwrap();
     assert!(one.on_drives(&packs).await.is_empty());
     one.rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_gateway_had_yet_to_delete_when_it_started_again_is_found_by_whoever_works_then() {
+    let (one, other) = two().await;
+    other
+        .put("o", &body(3, 3_000_000), Condition::None)
+        .await
+        .unwrap();
+    one.session().freshen().await.unwrap();
+    other.rest().await;
+    let packs = other.packs_of("o").await;
+    let retired = one.retire("o").await;
+    assert_eq!(retired, packs);
+    one.close().await;
+    let one = one.start_again().await;
+    assert!(other.gateways.does_background_work() && !one.gateways.does_background_work());
+    other.session().freshen().await.unwrap();
+    one.pass().await;
+    other.rest().await;
+    assert!(other.on_drives(&packs).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_gateway_had_under_way_is_found_by_those_that_are_left() {
+    let (one, other) = two().await;
+    one.rest().await;
+    let (stream, packs) = half(&other).await;
+    lose(&one, other.lease).await;
+    one.rest().await;
+    assert!(one.on_drives(&packs).await.is_empty());
+    drop(stream);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_live_gateway_left_is_collected_once_it_is_past_it_and_what_it_has_under_way_never() {
+    let (one, other) = two().await;
+    other
+        .put("o", &body(3, 3_000_000), Condition::None)
+        .await
+        .unwrap();
+    let packs = other.retire("o").await;
+    other.session().freshen().await.unwrap();
+    let (mut stream, under_way) = half(&other).await;
+    let telling = telling(&[&one, &other]);
+    one.session().freshen().await.unwrap();
+    let held = one.gc().await;
+    assert!(held.incomplete && held.held_back, "{held:?}");
+    assert_eq!(one.on_drives(&under_way).await.len(), under_way.len());
+    stream.write(bytes::Bytes::from(body(9, 5_000))).await.unwrap();
+    let finished = stream.finish().await.unwrap();
+    let (bucket, name) = (other.bucket().await, object_key("half"));
+    let (session, caller) = (other.session(), &other.rig.caller);
+    let new = s3_gateway::session::NewObject::default();
+    let put = session.put_object(caller, &bucket, &name, finished, new, Condition::None);
+    put.await.unwrap();
+    let report = one.gc().await;
+    assert!(!report.incomplete, "{report:?}");
+    assert!(one.on_drives(&packs).await.is_empty());
+    assert_eq!(one.get("half").await.unwrap().len(), 17_005_000);
+    telling.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

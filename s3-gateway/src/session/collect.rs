@@ -19,6 +19,7 @@ use engine::pack::PackId;
 use engine::slots::Sequence;
 use looks::Depth;
 pub(crate) use looks::Looks;
+use orders::Whose;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -181,7 +182,7 @@ impl Inner {
         if everything {
             self.scanned.store(0, Ordering::Relaxed);
         }
-        self.look_through(report).await?;
+        self.look_through(Whose::All, report).await?;
         if no_room {
             // What is dead needs no room to go.
             let dead = self.planned(self.pins.pinned(), thresholds).await?.dead_packs;
@@ -215,8 +216,13 @@ impl Inner {
         }
         if everything {
             self.wait_for_others(report).await;
+            self.wait_for_departing(report).await;
         }
-        self.delete_departed(report).await
+        self.delete_departed(report).await?;
+        if everything && self.newest_departing().is_some() {
+            report.incomplete = true;
+        }
+        Ok(())
     }
 
     /// Retires and moves until nothing is worth it among the packs whose entries are not above `start`. Returns what then waits

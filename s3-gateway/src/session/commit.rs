@@ -262,6 +262,7 @@ impl Inner {
         }
         loader.finish(through, self.operation_at(through).await?)?;
         self.tell_of_all()?;
+        self.all_wait_longer(through);
         self.news.fetch_max(through.0, Ordering::AcqRel);
         self.applied.store(through.0, Ordering::Release);
         self.reloading.store(false, Ordering::Release);
@@ -300,10 +301,14 @@ impl Inner {
 
     /// Keeps the entries of the packs that these appends retire: somebody may hold one and find it in the view until that has changed.
     fn keep_retired(&self, applied: &[AppliedAppend]) -> Result<Vec<PackId>, SessionError> {
-        let writes = applied.iter().flat_map(|append| &append.writes);
-        let removed = writes.filter(|write| write.address.kind == EntryKind::Pack && write.value.is_none());
+        let writes = applied
+            .iter()
+            .flat_map(|append| append.writes.iter().map(|write| (write, append.sequence)));
+        let removed =
+            writes.filter(|(write, _)| write.address.kind == EntryKind::Pack && write.value.is_none());
         let mut kept = Vec::new();
-        for write in removed {
+        for (write, sequence) in removed {
+            self.wait_longer(&write.address.slot, sequence);
             if let Some((id, row)) = self.index.pack_at(&write.address)? {
                 self.pins.keep(id, row.entry);
                 kept.push(id);

@@ -65,6 +65,10 @@ impl Inner {
         let leases = self.ledger.leases();
         let ended = self.others().ended(&leases, self.lease);
         let mut through = Sequence(0);
+        if ended.as_ref().is_none_or(|ended| !ended.is_empty()) {
+            // What they had under way is nobody's now.
+            self.scanned.store(0, Ordering::Relaxed);
+        }
         match &ended {
             Some(ended) => {
                 for lease in ended {

@@ -5,6 +5,7 @@
 //! rest: what waits for others goes when they are past it, and the drives are looked through again when there is reason to.
 
 use super::super::{Inner, SessionError};
+use super::orders::Whose;
 use super::{Depth, GcReport};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,17 +35,18 @@ pub(crate) fn start(inner: &Arc<Inner>) {
 impl Inner {
     pub(super) async fn look(self: &Arc<Self>) -> Result<Option<GcReport>, SessionError> {
         let mut looks = self.collecting.lock().await;
+        self.see_ended_leases().await?;
         self.catch_up().await?;
         let works = self.gateways.does_background_work();
-        if self.are_back() {
+        if looks.take_over(works) || self.are_back() {
             self.scanned.store(0, Ordering::Relaxed);
         }
         if !works {
-            return self.clear_left(works).await;
+            return self.clear_left(Whose::Own).await;
         }
         let before = self.index.changed_through()?;
         let Some(depth) = looks.next(before) else {
-            return self.clear_left(works).await;
+            return self.clear_left(Whose::All).await;
         };
         let report = self.collect(depth, &|_| {}).await?;
         let nothing_waits = self.newest_departing().is_none() && self.scanned.load(Ordering::Relaxed) != 0;
@@ -54,14 +56,14 @@ impl Inner {
     }
 
     /// What a gateway clears away that does not do the background work, or has nothing to do: what was left, without a plan.
-    async fn clear_left(self: &Arc<Self>, works: bool) -> Result<Option<GcReport>, SessionError> {
+    async fn clear_left(self: &Arc<Self>, whose: Whose) -> Result<Option<GcReport>, SessionError> {
         let mut report = GcReport::default();
         self.delete_departed(&mut report).await?;
-        let looked = self.look_through(&mut report).await?;
+        let looked = self.look_through(whose, &mut report).await?;
         if !looked && report.packs_deleted == 0 {
             return Ok(None);
         }
-        if works {
+        if whose == Whose::All {
             self.compact(Depth::Idle, &mut report).await;
         }
         self.sum_up(&mut report)?;
@@ -70,13 +72,17 @@ impl Inner {
 
     /// Looks through the drives for what no entry names: the first time, for what a crash left; later when there may be something to find.
     /// Whether it did.
-    pub(super) async fn look_through(self: &Arc<Self>, report: &mut GcReport) -> Result<bool, SessionError> {
+    pub(super) async fn look_through(
+        self: &Arc<Self>,
+        whose: Whose,
+        report: &mut GcReport,
+    ) -> Result<bool, SessionError> {
         let moves = self.cluster.strays_left().saturating_add(1);
         let moved = self.scanned.swap(moves, Ordering::Relaxed) != moves;
         if self.pins.take_orphans() == 0 && !moved {
             return Ok(false);
         }
-        let looked = self.delete_unnamed(report).await;
+        let looked = self.delete_unnamed(whose, report).await;
         if looked.is_err() {
             self.scanned.store(0, Ordering::Relaxed);
         }

@@ -2,7 +2,7 @@
 //!
 //! A reader at another gateway may have found one in its view before that entry went. Invariant: a pack goes once every other gateway has said that
 //! nothing which runs there relies on a state of the ledger in which it was named, and if it is unnamed and unpinned here then. With one gateway
-//! nothing waits. What waits stays until an order for it was carried out, and is forgotten by a restart only, after which it is found on the drives again.
+//! nothing waits. What is named and removed again while it waits, waits from then on. What waits stays until an order for it was carried out, and is forgotten by a restart only, after which it is found on the drives again.
 
 use super::super::{Inner, SessionError};
 use super::GcReport;
@@ -18,6 +18,8 @@ use std::time::Duration;
 const DEPARTING_MAX: usize = 65_536;
 /// How long a collection that is to be complete waits for the other gateways.
 const OTHERS_WAIT: Duration = Duration::from_secs(10);
+/// How long for those that say nothing new, and how far they are only now and then.
+const OTHERS_TELL_WAIT: Duration = Duration::from_secs(25);
 
 impl Inner {
     fn departing(&self) -> MutexGuard<'_, BTreeMap<PackId, Sequence>> {
@@ -44,12 +46,33 @@ impl Inner {
         let mut departing = self.departing();
         for pack in packs {
             if departing.len() < DEPARTING_MAX {
-                departing.entry(*pack).or_insert(since);
+                let waits = departing.entry(*pack).or_insert(since);
+                *waits = (*waits).max(since);
             } else {
                 // The drives are looked through once more.
                 report.incomplete = true;
                 self.scanned.store(0, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// A pack's entry was removed with the append of this sequence. If it waits already, as one that another gateway had under way does, it was
+    /// named meanwhile, and somebody may have begun to read it.
+    pub(in super::super) fn wait_longer(&self, slot: &[u8; 16], since: Sequence) {
+        let mut first = [0; 32];
+        first[..16].copy_from_slice(slot);
+        let mut departing = self.departing();
+        if let Some((pack, waits)) = departing.range_mut(PackId(first)..).next()
+            && pack.slot() == *slot
+        {
+            *waits = (*waits).max(since);
+        }
+    }
+
+    /// The same for all, where nobody knows which were removed.
+    pub(in super::super) fn all_wait_longer(&self, since: Sequence) {
+        for waits in self.departing().values_mut() {
+            *waits = (*waits).max(since);
         }
     }
 
@@ -60,6 +83,9 @@ impl Inner {
             return Ok(());
         }
         let horizon = self.gateways.lowest_horizon().unwrap_or(Sequence(u64::MAX));
+        // What the others have named until they were so far, or until they ended, stands in the view then.
+        self.see_ended_leases().await?;
+        self.catch_up().await?;
         let pinned = self.pins.pinned();
         let mut dead = Vec::new();
         for pack in self.passed(horizon) {
@@ -106,6 +132,21 @@ impl Inner {
         };
         if !self.gateways.wait_until_passed(self.news(), patience).await {
             tracing::warn!("another gateway holds the collector back; see `cairn status`");
+            (report.held_back, report.incomplete) = (true, true);
+        }
+    }
+
+    /// The same for what waits here.
+    pub(super) async fn wait_for_departing(&self, report: &mut GcReport) {
+        let Some(newest) = self.newest_departing() else {
+            return;
+        };
+        let patience = if report.held_back {
+            Duration::ZERO
+        } else {
+            OTHERS_TELL_WAIT
+        };
+        if !self.gateways.wait_until_passed(newest, patience).await {
             (report.held_back, report.incomplete) = (true, true);
         }
     }

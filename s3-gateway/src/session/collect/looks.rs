@@ -28,9 +28,21 @@ pub(crate) struct Looks {
     settled: Option<Sequence>,
     /// Thorough rounds since others last changed something.
     thorough: u32,
+    /// Whether the background work was this gateway's at the last look.
+    works: bool,
 }
 
 impl Looks {
+    /// Notes whose the background work is. Whether this gateway takes it over with this look: what it knew before counts no more.
+    pub(super) fn take_over(&mut self, works: bool) -> bool {
+        let begins = works && !self.works;
+        if begins {
+            *self = Self::default();
+        }
+        self.works = works;
+        begins
+    }
+
     /// How thorough the next round is to be, if there is anything to do. `changed` is the last change of the vault.
     pub(super) fn next(&self, changed: Sequence) -> Option<Depth> {
         if self.settled == Some(changed) {
@@ -81,6 +93,18 @@ mod tests {
         looks.done(Depth::Idle, Sequence(12), Sequence(12), true);
         assert_eq!(looks.next(Sequence(12)), None);
         assert_eq!(looks.next(Sequence(13)), Some(Depth::Background));
+    }
+
+    #[test]
+    fn who_takes_the_background_work_over_begins_anew_and_who_has_it_goes_on() {
+        let mut looks = Looks::default();
+        assert!(looks.take_over(true));
+        looks.done(Depth::Idle, AT, AT, true);
+        assert!(!looks.take_over(true));
+        assert_eq!(looks.next(AT), None);
+        assert!(!looks.take_over(false));
+        assert!(looks.take_over(true));
+        assert_eq!(looks.next(AT), Some(Depth::Background));
     }
 
     #[test]

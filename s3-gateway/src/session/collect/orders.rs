@@ -1,12 +1,13 @@
 //! What goes from the drives, and the orders for it.
 //!
-//! Invariants: a pack goes only if no entry names it, nobody has pinned it and its lease has ended or is this gateway's, and once no gateway relies
-//! on an older state of the ledger (`departing`); a copy of a shard only
+//! Invariants: a pack goes only if no entry names it, nobody has pinned it and its lease has ended or is this gateway's, or its gateway has said
+//! since that it is past that, and once no gateway relies on an older state of the ledger (`departing`); a copy of a shard only
 //! while the drive that the entry names proves that it has the shard, and once every gateway is past the append that named it.
 
 use super::super::{Inner, SessionError, decode_pack};
 use super::{GcReport, RETIRE_MAX};
 use engine::pack::PackId;
+use engine::slots::Sequence;
 use net::DriveId;
 use net::cluster::ListedPack;
 use scopes::{DeleteOrder, PACKS_PER_ORDER_MAX, Signed, StrayCopy};
@@ -14,10 +15,23 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+/// Packs of whose leases are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// This gateway's, and those of gateways that are no more.
+    Own,
+    /// Those of the other gateways too.
+    All,
+}
+
 impl Inner {
     /// Deletes packs that stand on the drives and that no entry names: what a crash or a refused write left behind; and copies of shards on
     /// drives that their packs' entries do not name: what moves left behind.
-    pub(super) async fn delete_unnamed(self: &Arc<Self>, report: &mut GcReport) -> Result<(), SessionError> {
+    pub(super) async fn delete_unnamed(
+        self: &Arc<Self>,
+        whose: Whose,
+        report: &mut GcReport,
+    ) -> Result<(), SessionError> {
         let mut after = None;
         loop {
             // The order matters: what is listed, not pinned and not named by an entry applied after the listing is dead, for a
@@ -39,7 +53,7 @@ impl Inner {
             // After it: what another gateway has retired may be held here since a moment ago, and is not found by anybody from now on.
             let (pinned, held) = (self.pins.pinned(), self.pins.held());
             let over = |lease: u64| lease == self.lease || leases.has_ended(lease);
-            let (mut dead, mut read_here) = (Vec::new(), Vec::new());
+            let (mut dead, mut of_others, mut read_here) = (Vec::new(), Vec::new(), Vec::new());
             for pack in page.packs {
                 if self.index.pack(&pack.id)?.is_some() {
                     continue;
@@ -49,11 +63,16 @@ impl Inner {
                     _ if held.contains(&pack.id) => read_here.push(pack.id),
                     _ if pinned.contains(&pack.id) => {}
                     true => dead.push(pack.id),
-                    false => {}
+                    false => of_others.push(pack.id),
                 }
             }
             self.let_wait(&read_here, self.news(), report);
             self.depart(&dead, self.news(), report).await?;
+            if whose == Whose::All {
+                // It may be pinned there, from before this: by who is past it strictly it was named, or never is.
+                let since = Sequence(self.applied().0.saturating_add(1));
+                self.let_wait(&of_others, since, report);
+            }
             let settled = self.cluster.settled_strays(&strays, &entry).await;
             self.order_strays(&settled, report).await?;
             drop(strays);
