@@ -8,7 +8,7 @@ use super::{Inner, SessionError, decode_pack};
 use crate::gateways;
 use engine::pack::PackId;
 use engine::slots::{Address, Append, AppliedAppend, EntryKind, Outcome, Sequence};
-use net::{PackEntry, Tail};
+use net::{LedgerError, PackEntry, Tail};
 use scopes::ScopeId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
@@ -122,10 +122,11 @@ impl Inner {
         pins: &[Pin],
         urgency: Urgency,
     ) -> Result<Submitted, SessionError> {
-        let answer = match urgency {
-            Urgency::Normal => self.ledger.append(append).await,
-            Urgency::Frees => self.ledger.append_urgent(append).await,
-        };
+        let again = append.clone();
+        let answer = self.append(append, urgency).await;
+        if answer == Err(LedgerError::Unreachable) {
+            self.settle_later(again, pins, urgency);
+        }
         match answer? {
             Outcome::Applied { sequence } => {
                 pins.iter().for_each(Pin::named);
@@ -139,6 +140,13 @@ impl Inner {
                 Ok(Submitted::Conflict)
             }
             Outcome::LeaseEnded { .. } => Err(SessionError::Fenced),
+        }
+    }
+
+    pub(crate) async fn append(&self, append: Append, urgency: Urgency) -> Result<Outcome, LedgerError> {
+        match urgency {
+            Urgency::Normal => self.ledger.append(append).await,
+            Urgency::Frees => self.ledger.append_urgent(append).await,
         }
     }
 
