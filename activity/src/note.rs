@@ -19,7 +19,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use scopes::canonical::{decimal_exact, hex_exact};
-use scopes::{PublicKey, Signature, Wallet};
+use scopes::{Algorithm, PublicKey, Signature, Wallet};
 use sha2::{Digest, Sha256};
 
 use crate::merkle::Hash;
@@ -62,8 +62,11 @@ impl LogKey {
     /// The key of the log `origin`.
     ///
     /// # Errors
-    /// [`NoteError::Origin`].
+    /// [`NoteError::Origin`], or [`NoteError::Key`] for a key of another algorithm than ed25519.
     pub fn new(origin: &str, public: PublicKey) -> Result<Self, NoteError> {
+        if public.algorithm() != Algorithm::Ed25519 {
+            return Err(NoteError::Key);
+        }
         let forbidden = |c: char| c.is_whitespace() || c.is_control() || c == '+';
         if origin.is_empty() || origin.len() > ORIGIN_BYTES_MAX || origin.chars().any(forbidden) {
             return Err(NoteError::Origin);
@@ -147,7 +150,7 @@ impl LogIdentity {
     /// The identity of the log `origin`, whose checkpoints `wallet` signs. That key signs nothing else.
     ///
     /// # Errors
-    /// [`NoteError::Origin`].
+    /// [`NoteError::Origin`], or [`NoteError::Key`] for a wallet of another algorithm than ed25519.
     pub fn new(origin: &str, wallet: Wallet) -> Result<Self, NoteError> {
         Ok(Self {
             key: LogKey::new(origin, wallet.public_key())?,

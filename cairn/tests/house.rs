@@ -52,7 +52,7 @@ const IMPORTS: [(&str, &[&str]); 9] = [
 const SYNCHRONOUS: [&str; 4] = ["engine", "scopes", "activity", "vault"];
 
 /// Each fenced crate and the only files (or folders) that may name it.
-const FENCES: [(&str, &[&str]); 8] = [
+const FENCES: [(&str, &[&str]); 10] = [
     (
         "reed_solomon_erasure",
         &["engine/src/erasure.rs", "engine/src/erasure/"],
@@ -61,6 +61,11 @@ const FENCES: [(&str, &[&str]); 8] = [
     ("bao_tree", &["engine/src/proof.rs", "engine/src/proof/"]),
     ("aws_lc_rs", &["vault/src/seal.rs", "vault/src/seal/"]),
     ("aes_gcm", &["vault/"]),
+    ("schnorrkel", &["scopes/src/wallet/sr25519.rs"]),
+    (
+        "k256",
+        &["scopes/src/wallet/secp256k1.rs", "scopes/tests/wallets.rs"],
+    ),
     ("quinn", &["net/src/peer/quic.rs", "net/src/peer/quic/"]),
     (
         "openraft",
