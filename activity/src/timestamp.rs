@@ -1,11 +1,11 @@
 //! A record's time: RFC 3339, UTC, milliseconds, in exactly one spelling (`2026-06-10T08:14:02.123Z`).
 //!
-//! It is not a clock. Dates follow the proleptic Gregorian calendar from 1970 to the end of 9999; leap seconds do
-//! not exist here, as in POSIX time.
+//! It is not a clock. Dates are those of `scopes::calendar`, from 1970 to the end of 9999.
 
 use std::fmt;
 use std::str::FromStr;
 
+use scopes::calendar::{date, days};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 const DAY_MS: u64 = 86_400_000;
@@ -27,33 +27,6 @@ impl Timestamp {
     pub const fn ms(self) -> u64 {
         self.0
     }
-}
-
-/// Days since 1970 to (year, month, day), by the 400-year cycle of 146,097 days, counted from a 1 March.
-const fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (cycle, day_of_cycle) = (days / 146_097, days % 146_097);
-    let year = (day_of_cycle - day_of_cycle / 1_460 + day_of_cycle / 36_524 - day_of_cycle / 146_096) / 365;
-    let day_of_year = day_of_cycle - (365 * year + year / 4 - year / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    (cycle * 400 + year + carry, month, day)
-}
-
-/// The inverse of [`date`], for any day of month.
-const fn days(year: u64, month: u64, day: u64) -> u64 {
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let (cycle, year) = (year / 400, year % 400);
-    cycle * 146_097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
 impl fmt::Display for Timestamp {
@@ -84,13 +57,10 @@ impl FromStr for Timestamp {
                 .ok_or(NotATime)?;
             digits.parse().map_err(|_| NotATime)
         };
-        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
-        if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-            return Err(NotATime);
-        }
+        let day = days(number(0..4)?, number(5..7)?, number(8..10)?).ok_or(NotATime)?;
         let of_day = number(11..13)? * 3_600_000 + number(14..16)? * 60_000 + number(17..19)? * 1_000;
-        let time = Self::from_ms(days(year, month, day) * DAY_MS + of_day + number(20..23)?);
-        // Separators, ranges and the 31st of February all show when the time is written again.
+        let time = Self::from_ms(day * DAY_MS + of_day + number(20..23)?);
+        // Separators and ranges show when the time is written again.
         if time.to_string() == text {
             Ok(time)
         } else {

@@ -10,6 +10,7 @@
 //!
 //! Sources: RFC 8032 (ed25519), RFC 8785 (canonical JSON), engine/FORMAT.md section 2 (ids).
 
+pub mod calendar;
 pub mod canonical;
 mod credential;
 mod identity;
