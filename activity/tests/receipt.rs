@@ -196,6 +196,17 @@ fn other_software_accepts_the_proof_in_a_receipt() {
     tlog_tiles::check_record(&proof, 11, tlog_tiles::Hash(checkpoint.root), 5, leaf).unwrap();
 }
 
+/// The form of a checkpoint says that its signature is one of ed25519.
+#[test]
+fn a_log_is_signed_by_a_key_of_ed25519_and_no_other() {
+    for algorithm in scopes::Algorithm::ALL {
+        let wallet = || Wallet::of(algorithm, &[8; 32]).unwrap();
+        let is_ed25519 = algorithm == scopes::Algorithm::Ed25519;
+        assert_eq!(LogKey::new(ORIGIN, wallet().public_key()).is_ok(), is_ed25519);
+        assert_eq!(LogIdentity::new(ORIGIN, wallet()).is_ok(), is_ed25519);
+    }
+}
+
 #[test]
 fn origins_and_log_keys_are_read_strictly() {
     let key = Wallet::from_seed(&[8; 32]).public_key();
