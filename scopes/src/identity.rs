@@ -5,6 +5,9 @@
 //! proof's constructors are named after what their caller asserts. Searching the sources for those names therefore
 //! lists every place that the safety of access control rests on.
 //!
+//! An agent's identity stands on a grant as well ([`Identity::under`]): the registry's decision is added to the credential's rights and takes
+//! nothing off them.
+//!
 //! It is not a session: it holds the credential as it was read when the request was verified, and long operations
 //! fetch it again.
 
@@ -13,8 +16,10 @@ use std::str::FromStr;
 
 use crate::canonical::hex_exact;
 use crate::credential::{Credential, CredentialStatus};
+use crate::grant::Limit;
 use crate::ids::{IdError, VaultId};
 use crate::operation::Operation;
+use crate::registry::Granted;
 
 /// What a caller asserts about the request that it makes an [`Identity`] for.
 ///
@@ -32,6 +37,7 @@ pub struct Proof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asserted {
     RequestSignature,
+    AgentKey,
     RootKeyHeld,
     Nothing,
 }
@@ -43,6 +49,14 @@ impl Proof {
     pub const fn signature_verified() -> Self {
         Self {
             by: Asserted::RequestSignature,
+        }
+    }
+
+    /// The caller asserts: the request's signature by the key of the very agent that the decision names, over audience, method, path, query,
+    /// body hash, time and a nonce that was not seen before, was checked, and the request's time was in bounds.
+    pub const fn agent_key_verified() -> Self {
+        Self {
+            by: Asserted::AgentKey,
         }
     }
 
@@ -92,6 +106,7 @@ pub struct Identity {
     credential: Credential,
     name: CredentialName,
     by: Asserted,
+    granted: Option<Granted>,
 }
 
 /// Why an operation is not allowed.
@@ -121,6 +136,42 @@ pub enum Denied {
     /// The credential does not reach this scope.
     #[error("the credential does not reach this scope")]
     Scope,
+    /// There is no such grant, or not of this agent, or what it stands on is not known.
+    #[error("the grant is not known")]
+    Unknown,
+    /// The newest version of the grant, or of one that it stands on, has two contents.
+    #[error("the grant has two contents of one version")]
+    Forked,
+    /// The grant gives more than the one that it stands on gives now.
+    #[error("the grant gives more than its parent: {limit}")]
+    Wider {
+        /// In what.
+        limit: Limit,
+    },
+    /// What the ledger said is too old to decide on.
+    #[error("the ledger was last heard of {heard_ms_ago} ms ago")]
+    Stale {
+        /// How old.
+        heard_ms_ago: u64,
+    },
+    /// The registry has not applied yet what the asker knows of.
+    #[error("the registry is at {epoch}, and {asked} was asked for")]
+    Behind {
+        /// What it applied.
+        epoch: u64,
+        /// What it should have.
+        asked: u64,
+    },
+    /// A budget is used up, or would be.
+    #[error("{limit} of {budget} is used up: {used}")]
+    Budget {
+        /// Which.
+        limit: Limit,
+        /// What was used.
+        used: u64,
+        /// What there is.
+        budget: u64,
+    },
 }
 
 impl Identity {
@@ -131,7 +182,39 @@ impl Identity {
             credential: credential.clone(),
             name,
             by: proof.by,
+            granted: None,
         }
+    }
+
+    /// An agent that signed its request with its own key and has no credential: it may do what the decision says, and nothing by name.
+    #[must_use]
+    pub fn of_agent(granted: Granted, proof: Proof) -> Self {
+        Self {
+            credential: Credential::without_rights(granted.vault(), 0),
+            name: CredentialName([0; 8]),
+            by: proof.by,
+            granted: Some(granted),
+        }
+    }
+
+    /// The same requester, acting as an agent under a grant: records name both. The credential's rights stay as narrow as they are.
+    ///
+    /// # Errors
+    /// [`Denied::Scope`] for a decision about another vault.
+    pub fn under(self, granted: Granted) -> Result<Self, Denied> {
+        match self.vault() == granted.vault() {
+            true => Ok(Self {
+                granted: Some(granted),
+                ..self
+            }),
+            false => Err(Denied::Scope),
+        }
+    }
+
+    /// The decision that it acts under, if it is an agent.
+    #[must_use]
+    pub const fn granted(&self) -> Option<&Granted> {
+        self.granted.as_ref()
     }
 
     /// Nobody in particular, asking something of this vault: no operation, no scope, and so no right of its own. What such a
@@ -142,6 +225,7 @@ impl Identity {
             credential: Credential::without_rights(vault, 0),
             name: CredentialName([0; 8]),
             by: Asserted::Nothing,
+            granted: None,
         }
     }
 
@@ -169,11 +253,14 @@ impl Identity {
         &self.credential
     }
 
-    /// The `agent` of a record: `credential:` and the credential's name, or `owner:` and it for a local command, or `anonymous`.
+    /// The `agent` of a record: an agent's key, or `credential:` and the credential's name, or `owner:` and it for a local command, or `anonymous`.
     #[must_use]
     pub fn agent(&self) -> String {
+        if let Some(granted) = &self.granted {
+            return granted.agent().to_string();
+        }
         match self.by {
-            Asserted::RequestSignature => format!("credential:{}", self.name),
+            Asserted::RequestSignature | Asserted::AgentKey => format!("credential:{}", self.name),
             Asserted::RootKeyHeld => format!("owner:{}", self.name),
             Asserted::Nothing => "anonymous".to_owned(),
         }

@@ -1,4 +1,4 @@
-//! Vault and scope ids: what they are made of and their one text form.
+//! Vault, scope, cluster and grant ids: what they are made of and their one text form.
 //!
 //! Ids name things and authorise nothing. The text form is strict (lower-case hex only), so an id has one spelling in
 //! records, statements and on the command line. Source: engine/FORMAT.md section 2.
@@ -18,7 +18,7 @@ impl VaultId {
     /// is the owner's public key behind its algorithm number. One wallet owns several vaults by different salts. Whoever is shown key and
     /// salt knows whose vault it is, and asks nobody: a second owner would have to find a preimage.
     #[must_use]
-    pub fn derive(owner: &PublicKey, salt: &VaultSalt) -> Self {
+    pub fn derive(owner: &PublicKey, salt: &Salt) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 vault id");
         hasher.update(&owner.prefixed_bytes()).update(&salt.0);
         let mut id = [0; 16];
@@ -26,10 +26,6 @@ impl VaultId {
         Self(id)
     }
 }
-
-/// What tells the vaults of one owner apart, 32 hex digits in text. It is no secret.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct VaultSalt(pub [u8; 16]);
 
 /// The id of a scope, 32 hex digits in text. Random, but for the vault-wide one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +39,19 @@ impl ScopeId {
     }
 }
 
+/// The id of a cluster, 32 hex digits in text. Random.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub [u8; 16]);
+
+/// The id of a grant, `g-` and 32 hex digits in text. Made of what never changes about the grant (see [`crate::Grant::id_of`]), so that
+/// nobody can take the id of somebody else's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantId(pub [u8; 16]);
+
+/// Sixteen bytes that went into an id, 32 hex digits in text. They are no secret.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Salt(pub [u8; 16]);
+
 /// A text that is no id of the kind asked for.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum IdError {
@@ -53,76 +62,51 @@ pub enum IdError {
     #[error("a scope id is 32 lower-case hex digits")]
     Scope,
     /// Not 32 lower-case hex digits.
-    #[error("a vault's salt is 32 lower-case hex digits")]
+    #[error("a cluster id is 32 lower-case hex digits")]
+    Cluster,
+    /// Not `g-` and 32 lower-case hex digits.
+    #[error("a grant id is \"g-\" and 32 lower-case hex digits")]
+    Grant,
+    /// Not 32 lower-case hex digits.
+    #[error("a salt is 32 lower-case hex digits")]
     Salt,
     /// Not 16 lower-case hex digits.
     #[error("a credential's name is 16 lower-case hex digits")]
     Credential,
 }
 
-impl fmt::Display for VaultId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "v-{}", hex::encode(self.0))
-    }
+/// Text of 16 bytes: a prefix and lower-case hex.
+macro_rules! text_of_16 {
+    ($name:ident, $prefix:literal, $error:expr) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", $prefix, hex::encode(self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                text.strip_prefix($prefix)
+                    .and_then(hex_exact)
+                    .map(Self)
+                    .ok_or($error)
+            }
+        }
+
+        serde_as_text!($name);
+    };
 }
 
-impl fmt::Debug for VaultId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for VaultId {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        text.strip_prefix("v-")
-            .and_then(hex_exact)
-            .map(Self)
-            .ok_or(IdError::Vault)
-    }
-}
-
-impl fmt::Display for VaultSalt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for VaultSalt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for VaultSalt {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        hex_exact(text).map(Self).ok_or(IdError::Salt)
-    }
-}
-
-impl fmt::Display for ScopeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for ScopeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for ScopeId {
-    type Err = IdError;
-
-    fn from_str(text: &str) -> Result<Self, IdError> {
-        hex_exact(text).map(Self).ok_or(IdError::Scope)
-    }
-}
-
-serde_as_text!(VaultId);
-serde_as_text!(VaultSalt);
-serde_as_text!(ScopeId);
+text_of_16!(VaultId, "v-", IdError::Vault);
+text_of_16!(ScopeId, "", IdError::Scope);
+text_of_16!(ClusterId, "", IdError::Cluster);
+text_of_16!(GrantId, "g-", IdError::Grant);
+text_of_16!(Salt, "", IdError::Salt);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::{decimal, hex_exact};
 use crate::credential::Window;
-use crate::ids::{VaultId, VaultSalt};
+use crate::ids::{Salt, VaultId};
 use crate::statement::{Signed, Statement, StatementError, Unverified};
 use crate::wallet::PublicKey;
 
@@ -22,7 +22,7 @@ pub struct CollectorDelegation {
     /// The vault.
     pub vault: VaultId,
     /// What its id is made of, beside the owner's key.
-    pub salt: VaultSalt,
+    pub salt: Salt,
     /// The key that may order.
     pub collector: PublicKey,
     /// When it may.

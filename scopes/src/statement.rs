@@ -7,6 +7,9 @@
 //! {"domain":"…","signature":{"algorithm":"ed25519","signer":"<hex>","value":"0x<hex>"},"statement":{…}}
 //! ```
 //!
+//! A kind of statement may be [`Statement::FLAT`] instead: its own members and the same `signature` beside them, as the protocol shows its
+//! grants. The domain is signed all the same; it is not written.
+//!
 //! The envelope's signer only says which key to look for. [`Unverified::verify`] takes the key that the caller
 //! trusts, uses that key's algorithm, and refuses an envelope that names another. The statement is parsed after its
 //! signature was checked, never before. Source: RFC 8785; the receipt shapes of the protocol.
@@ -15,17 +18,24 @@ use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::canonical::{self, CanonicalError, hex_exact};
 use crate::wallet::{KeyError, PublicKey, Signature, SignatureRefused, Wallet};
 
-/// The longest envelope that is read, in bytes.
+/// The longest envelope that is read of most statements, in bytes.
 pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 
 /// Something that a key signs. Its serde form must refuse unknown members (`deny_unknown_fields`).
 pub trait Statement: Serialize + DeserializeOwned {
     /// What kind of statement this is; signed with it. Never two types with one domain.
     const DOMAIN: &'static str;
+
+    /// Whether the signature stands among the statement's own members, none of which may be called `signature`.
+    const FLAT: bool = false;
+
+    /// The longest envelope that is read, in bytes.
+    const BYTES_MAX: usize = STATEMENT_BYTES_MAX;
 
     /// Rules beyond the shape, checked when it is signed and when it is verified; the error names the member.
     ///
@@ -34,16 +44,23 @@ pub trait Statement: Serialize + DeserializeOwned {
     fn check(&self) -> Result<(), &'static str> {
         Ok(())
     }
+
+    /// Whether the statement says itself who may sign it, and this key is none of them. Checked as [`Self::check`] is.
+    fn is_foreign(&self, _signer: &PublicKey) -> bool {
+        false
+    }
 }
 
 /// Why a statement is refused.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StatementError {
     /// Longer than is read.
-    #[error("a statement of {bytes} bytes; the limit is {STATEMENT_BYTES_MAX}")]
+    #[error("a statement of {bytes} bytes; the limit is {bytes_max}")]
     TooLong {
         /// Its length.
         bytes: usize,
+        /// The longest of its kind.
+        bytes_max: usize,
     },
     /// Not canonical JSON of the envelope or the statement.
     #[error(transparent)]
@@ -82,7 +99,7 @@ pub enum StatementError {
 struct Envelope {
     domain: String,
     signature: EnvelopeSignature,
-    statement: serde_json::Value,
+    statement: Value,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -108,26 +125,28 @@ impl<T: Statement> Unverified<T> {
     /// # Errors
     /// Any [`StatementError`] of form; none of the signature, which is not looked at.
     pub fn decode(envelope: &[u8]) -> Result<Self, StatementError> {
-        if envelope.len() > STATEMENT_BYTES_MAX {
-            return Err(StatementError::TooLong {
-                bytes: envelope.len(),
-            });
-        }
-        let envelope: Envelope = canonical::decode(envelope)?;
-        if envelope.domain != T::DOMAIN {
-            return Err(StatementError::Domain { expected: T::DOMAIN });
-        }
+        within::<T>(envelope.len())?;
+        let (signature, statement) = match T::FLAT {
+            true => split(canonical::decode(envelope)?)?,
+            false => {
+                let envelope: Envelope = canonical::decode(envelope)?;
+                if envelope.domain != T::DOMAIN {
+                    return Err(StatementError::Domain { expected: T::DOMAIN });
+                }
+                (envelope.signature, envelope.statement)
+            }
+        };
         let EnvelopeSignature {
             algorithm,
             signer,
             value,
-        } = envelope.signature;
+        } = signature;
         let value = value
             .strip_prefix("0x")
             .and_then(hex_exact)
             .ok_or(StatementError::SignatureForm)?;
         Ok(Self {
-            canonical: canonical::encode(&envelope.statement)?,
+            canonical: canonical::encode(&statement)?,
             signer: format!("{algorithm}:{signer}").parse()?,
             signature: Signature(value),
             kind: PhantomData,
@@ -150,9 +169,7 @@ impl<T: Statement> Unverified<T> {
         }
         signer.verify(&signing_bytes::<T>(&self.canonical), &self.signature)?;
         let statement: T = canonical::decode(&self.canonical)?;
-        statement
-            .check()
-            .map_err(|member| StatementError::Rule { member })?;
+        acceptable(&statement, signer)?;
         Ok(Signed {
             statement,
             canonical: self.canonical.clone(),
@@ -177,9 +194,7 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// [`StatementError::Rule`] when the statement breaks a rule of its kind, or is too long.
     pub fn sign(statement: T, wallet: &Wallet) -> Result<Self, StatementError> {
-        statement
-            .check()
-            .map_err(|member| StatementError::Rule { member })?;
+        acceptable(&statement, &wallet.public_key())?;
         let canonical = canonical::encode(&statement)?;
         let signature = wallet.sign(&signing_bytes::<T>(&canonical));
         let signed = Self {
@@ -188,10 +203,7 @@ impl<T: Statement> Signed<T> {
             signer: wallet.public_key(),
             signature,
         };
-        let bytes = signed.encode()?.len();
-        if bytes > STATEMENT_BYTES_MAX {
-            return Err(StatementError::TooLong { bytes });
-        }
+        within::<T>(signed.encode()?.len())?;
         Ok(signed)
     }
 
@@ -212,16 +224,61 @@ impl<T: Statement> Signed<T> {
     /// # Errors
     /// None for a statement that was signed or verified; the encoder's are passed on.
     pub fn encode(&self) -> Result<Vec<u8>, StatementError> {
-        let envelope = Envelope {
-            domain: T::DOMAIN.to_owned(),
-            signature: EnvelopeSignature {
-                algorithm: self.signer.algorithm().name().to_owned(),
-                signer: hex::encode(self.signer.as_bytes()),
-                value: format!("0x{}", self.signature),
-            },
-            statement: serde_json::from_slice(&self.canonical).map_err(CanonicalError::from)?,
+        let signature = EnvelopeSignature {
+            algorithm: self.signer.algorithm().name().to_owned(),
+            signer: hex::encode(self.signer.as_bytes()),
+            value: format!("0x{}", self.signature),
         };
-        Ok(canonical::encode(&envelope)?)
+        let statement = serde_json::from_slice(&self.canonical).map_err(CanonicalError::from)?;
+        Ok(match (T::FLAT, statement) {
+            (true, Value::Object(mut members)) => {
+                let signature = serde_json::to_value(signature).map_err(CanonicalError::from)?;
+                members.insert(SIGNATURE.to_owned(), signature);
+                canonical::encode(&members)?
+            }
+            (_, statement) => canonical::encode(&Envelope {
+                domain: T::DOMAIN.to_owned(),
+                signature,
+                statement,
+            })?,
+        })
+    }
+
+    /// The exact bytes that were signed, but for the domain: the canonical JSON of the statement.
+    #[must_use]
+    pub fn canonical(&self) -> &[u8] {
+        &self.canonical
+    }
+}
+
+/// What a flat statement's signature is called.
+const SIGNATURE: &str = "signature";
+
+/// A flat envelope's signature, and what is left without it.
+fn split(envelope: Value) -> Result<(EnvelopeSignature, Value), StatementError> {
+    let Value::Object(mut members) = envelope else {
+        return Err(CanonicalError::Json { line: 0, column: 0 }.into());
+    };
+    let signature = members.remove(SIGNATURE).unwrap_or(Value::Null);
+    let signature = serde_json::from_value(signature).map_err(CanonicalError::from)?;
+    Ok((signature, Value::Object(members)))
+}
+
+fn within<T: Statement>(bytes: usize) -> Result<(), StatementError> {
+    let bytes_max = T::BYTES_MAX;
+    match bytes > bytes_max {
+        true => Err(StatementError::TooLong { bytes, bytes_max }),
+        false => Ok(()),
+    }
+}
+
+fn acceptable<T: Statement>(statement: &T, signer: &PublicKey) -> Result<(), StatementError> {
+    statement
+        .check()
+        .map_err(|member| StatementError::Rule { member })?;
+    match statement.is_foreign(signer) {
+        true => Err(StatementError::Rule { member: SIGNATURE }),
+        false => Ok(()),
     }
 }
 

@@ -1,9 +1,7 @@
 //! Keys and signatures: strictness against published and hand-made bad inputs, and secrecy of the secret.
 
 use proptest::prelude::*;
-use scopes::{
-    Algorithm, KeyError, PublicKey, ScopeId, Signature, SignatureRefused, VaultId, VaultSalt, Wallet,
-};
+use scopes::{Algorithm, KeyError, PublicKey, Salt, ScopeId, Signature, SignatureRefused, VaultId, Wallet};
 
 /// RFC 8032 section 7.1, test 2.
 #[test]
@@ -143,15 +141,15 @@ fn a_wallet_shows_its_public_key_and_not_its_seed() {
 
 #[test]
 fn ids_have_one_text_form() {
-    let vault = VaultId::derive(&Wallet::from_seed(&[1; 32]).public_key(), &VaultSalt([2; 16]));
+    let vault = VaultId::derive(&Wallet::from_seed(&[1; 32]).public_key(), &Salt([2; 16]));
     assert_eq!(vault.to_string().parse(), Ok(vault));
     assert_ne!(
         vault,
-        VaultId::derive(&Wallet::from_seed(&[1; 32]).public_key(), &VaultSalt([3; 16]))
+        VaultId::derive(&Wallet::from_seed(&[1; 32]).public_key(), &Salt([3; 16]))
     );
     assert_ne!(
         vault,
-        VaultId::derive(&Wallet::from_seed(&[4; 32]).public_key(), &VaultSalt([2; 16]))
+        VaultId::derive(&Wallet::from_seed(&[4; 32]).public_key(), &Salt([2; 16]))
     );
     for bad in [
         "",

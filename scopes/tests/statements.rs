@@ -4,8 +4,8 @@
 
 use scopes::canonical::{self, CanonicalError};
 use scopes::{
-    CollectorDelegation, DeleteOrder, OrderRefused, PACKS_PER_ORDER_MAX, Signed, Statement, StatementError,
-    StrayCopy, Unverified, VaultId, VaultSalt, Wallet, Window, check_delete_order,
+    CollectorDelegation, DeleteOrder, OrderRefused, PACKS_PER_ORDER_MAX, Salt, Signed, Statement,
+    StatementError, StrayCopy, Unverified, VaultId, Wallet, Window, check_delete_order,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ fn collector() -> Wallet {
 fn delegation() -> CollectorDelegation {
     CollectorDelegation {
         vault: VAULT,
-        salt: VaultSalt([0x5a; 16]),
+        salt: Salt([0x5a; 16]),
         collector: collector().public_key(),
         window: Window {
             not_before_ms: Some(1_000),

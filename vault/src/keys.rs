@@ -10,7 +10,7 @@
 
 use engine::pack::PackId;
 use engine::slots::{Address, EntryKind};
-use scopes::{ScopeId, VaultId, VaultSalt};
+use scopes::{Salt, ScopeId, VaultId};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -93,12 +93,12 @@ impl RootKey {
     }
 
     /// The salt in the id of the vault that has this root: `derive("cairn v1 vault salt", root)`, its first 16 bytes. It says nothing about the root.
-    pub fn vault_salt(&self) -> VaultSalt {
+    pub fn vault_salt(&self) -> Salt {
         let mut salt = [0; 16];
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 vault salt");
         hasher.update(self.expose());
         hasher.finalize_xof().fill(&mut salt);
-        VaultSalt(salt)
+        Salt(salt)
     }
 
     /// The bytes themselves, for a key file. Whoever copies them wipes the copy.

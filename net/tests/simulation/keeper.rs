@@ -11,7 +11,7 @@ use engine::pack::PackId;
 use engine::slots::{EntryKind, LeaseState};
 use net::cluster::{ListedPack, RepairOptions, ReplaceOptions, packs_of};
 use net::ledger::local::pack_address;
-use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, VaultSalt, Wallet};
+use scopes::{CollectorDelegation, DeleteOrder, Salt, Signed, VaultId, Wallet};
 
 use crate::gateway::Gateway;
 use crate::lease;
@@ -80,7 +80,7 @@ impl Collector {
         let wallet = Wallet::from_seed(&seed);
         let delegation = CollectorDelegation {
             vault: VaultId(VAULT),
-            salt: VaultSalt([0; 16]),
+            salt: Salt([0; 16]),
             collector: wallet.public_key(),
             window: window(),
             number: gateway.lease,

@@ -27,8 +27,8 @@ use s3_gateway::session::{
     SessionParts, Stored,
 };
 use scopes::{
-    CollectorDelegation, Credential, CredentialName, Identity, OperationSet, Proof, ScopeSet, Signed,
-    VaultId, VaultSalt, Wallet, Window,
+    CollectorDelegation, Credential, CredentialName, Identity, OperationSet, Proof, Salt, ScopeSet, Signed,
+    VaultId, Wallet, Window,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub struct Rig {
 
 pub const DRIVES: usize = 6;
 
-pub const VAULT_SALT: VaultSalt = VaultSalt([7; 16]);
+pub const VAULT_SALT: Salt = Salt([7; 16]);
 
 pub fn owner() -> Wallet {
     Wallet::from_seed(&[1; 32])

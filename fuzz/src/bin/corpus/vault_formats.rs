@@ -5,8 +5,8 @@ use std::error::Error;
 use engine::pack::PackId;
 use engine::slots::{Address, EntryKind, Sequence};
 use scopes::{
-    CollectorDelegation, Credential, DeleteOrder, Operation, OperationSet, ScopeId, ScopeSet, Signed,
-    StrayCopy, VaultId, VaultSalt, Wallet, Window,
+    CollectorDelegation, Credential, DeleteOrder, Operation, OperationSet, Salt, ScopeId, ScopeSet, Signed,
+    StrayCopy, VaultId, Wallet, Window,
 };
 use vault::checkpoint::{CheckpointEntry, CheckpointPointer, CheckpointWriter};
 use vault::claim::{Claim, ClaimValue, TrailerBuilder};
@@ -317,7 +317,7 @@ pub(super) fn credential() -> Seeds {
     let window = Window::default();
     let delegation = CollectorDelegation {
         vault: VAULT,
-        salt: VaultSalt([6; 16]),
+        salt: Salt([6; 16]),
         collector: collector.public_key(),
         window,
         number: 1,

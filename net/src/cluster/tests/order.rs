@@ -1,4 +1,4 @@
-use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, VaultSalt, Wallet, Window};
+use scopes::{CollectorDelegation, DeleteOrder, Salt, Signed, VaultId, Wallet, Window};
 
 use super::*;
 use crate::cluster::{DeleteError, DeleteReport};
@@ -6,7 +6,7 @@ use crate::cluster::{DeleteError, DeleteReport};
 fn delegation(owner: &Wallet, collector: &Wallet) -> Signed<CollectorDelegation> {
     let statement = CollectorDelegation {
         vault: VaultId(VAULT),
-        salt: VaultSalt([0; 16]),
+        salt: Salt([0; 16]),
         collector: collector.public_key(),
         window: Window::default(),
         number: 1,

@@ -1,5 +1,5 @@
 use engine::slots::AcceptedLeases;
-use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, VaultSalt, Wallet, Window};
+use scopes::{CollectorDelegation, DeleteOrder, Salt, Signed, VaultId, Wallet, Window};
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn delegation(owner: u8, collector: &Wallet, vault: [u8; 16], expires_ms: Option
 fn numbered(owner: u8, collector: &Wallet, vault: [u8; 16], expires_ms: Option<u64>, number: u64) -> Bytes {
     let statement = CollectorDelegation {
         vault: VaultId(vault),
-        salt: VaultSalt([0; 16]),
+        salt: Salt([0; 16]),
         collector: collector.public_key(),
         window: Window {
             expires_ms,

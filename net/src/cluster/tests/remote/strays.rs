@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engine::pack::PackId;
-use scopes::{CollectorDelegation, DeleteOrder, Signed, StrayCopy, VaultId, VaultSalt, Wallet, Window};
+use scopes::{CollectorDelegation, DeleteOrder, Salt, Signed, StrayCopy, VaultId, Wallet, Window};
 
 use super::moving::{FAST, World, but, holder_of};
 use super::*;
@@ -52,7 +52,7 @@ async fn order(world: &World, number: u64, strays: &[StrayCopy]) -> (u64, u64) {
     let collector = Wallet::from_seed(&[2; 32]);
     let delegation = CollectorDelegation {
         vault: VaultId(VAULT),
-        salt: VaultSalt([0; 16]),
+        salt: Salt([0; 16]),
         collector: collector.public_key(),
         window: Window::default(),
         number: 1,

@@ -1,13 +1,13 @@
 //! What is done to shards on peers after they were put: orders, listing, scrub, compaction, repair.
 
-use scopes::{CollectorDelegation, DeleteOrder, Signed, VaultId, VaultSalt, Wallet, Window};
+use scopes::{CollectorDelegation, DeleteOrder, Salt, Signed, VaultId, Wallet, Window};
 
 use super::*;
 
 fn delegation(owner: u8, collector: &Wallet) -> Signed<CollectorDelegation> {
     let statement = CollectorDelegation {
         vault: VaultId(VAULT),
-        salt: VaultSalt([0; 16]),
+        salt: Salt([0; 16]),
         collector: collector.public_key(),
         window: Window::default(),
         number: 1,

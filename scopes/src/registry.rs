@@ -1,0 +1,259 @@
+//! The registry of grants: a pure state machine over their versions, and the decision that it gives.
+//!
+//! It is fed what the ledger applied, in order, and decides on that alone; how new that is, what the time is and what was used up are passed
+//! in. It replicates nothing and keeps nothing.
+//!
+//! The invariants: a grant counts only as its newest version, and only if the versions of all its ancestors allow the same now; of two contents with
+//! one id and version neither counts; a version that was revoked is revoked for good, whatever comes before or after it; what is inserted again, late or
+//! in another order never allows more than it did. Unknown, stale and forked all mean no.
+//!
+//! Source: the issue of consent; engine/FORMAT.md section 11.
+
+mod decide;
+mod stored;
+mod versions;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use decide::{Asked, CLOCK_SKEW_MS, Granted, STALE_AFTER_MS, Used};
+pub use stored::{StoredError, StoredGrant};
+
+use crate::grant::{Grant, Limit, Rights};
+use crate::identity::Denied;
+use crate::ids::{ClusterId, GrantId, VaultId};
+use crate::statement::Signed;
+use crate::wallet::PublicKey;
+use versions::{Effect, Head, Slot};
+
+/// The most grants of one registry. Beyond, new ones are refused.
+pub const GRANTS_MAX: usize = 1_000_000;
+
+/// What an insertion did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The first version of a grant.
+    New,
+    /// Another version counts now, or the grant is revoked now.
+    Newer,
+    /// It was known, or a newer version counts: nothing changed.
+    Known,
+    /// The newest version has two contents now: the grant is of no use until a higher version comes.
+    Forked,
+}
+
+/// Why a grant is not taken.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refused {
+    /// It is for another cluster.
+    #[error("the grant is for cluster {cluster}")]
+    OtherCluster {
+        /// Which.
+        cluster: ClusterId,
+    },
+    /// Its parent, or that version of it, is not known.
+    #[error("the parent {grant} is not known in version {version}")]
+    UnknownParent {
+        /// The parent.
+        grant: GrantId,
+        /// The version asked for.
+        version: u64,
+    },
+    /// Its parent was revoked.
+    #[error("the parent {grant} is revoked")]
+    ParentRevoked {
+        /// The parent.
+        grant: GrantId,
+    },
+    /// It gives more than its parent's newest version.
+    #[error("the grant gives more than its parent: {limit}")]
+    Wider {
+        /// In what.
+        limit: Limit,
+    },
+    /// There is no room.
+    #[error("the registry has {GRANTS_MAX} grants and takes no more")]
+    Full,
+}
+
+/// A grant as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its id.
+    pub grant: GrantId,
+    /// Its newest version.
+    pub version: u64,
+    /// Who may.
+    pub agent: PublicKey,
+    /// Who gave it.
+    pub issuer: PublicKey,
+    /// The grant that it was made under.
+    pub parent: Option<GrantId>,
+    /// What it gives; nothing while its newest version has two contents.
+    pub rights: Rights,
+    /// Whether it counts at the time asked about.
+    pub standing: Result<(), Denied>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Registry {
+    cluster: ClusterId,
+    grants: BTreeMap<GrantId, Slot>,
+    by_vault: BTreeSet<(VaultId, GrantId)>,
+    epoch: u64,
+}
+
+impl Registry {
+    /// A registry without grants.
+    #[must_use]
+    pub const fn new(cluster: ClusterId) -> Self {
+        Self {
+            cluster,
+            grants: BTreeMap::new(),
+            by_vault: BTreeSet::new(),
+            epoch: 0,
+        }
+    }
+
+    /// The ledger sequence of the newest change that was applied; 0 before the first.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How many grants it has, whatever they are worth.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.grants.is_empty()
+    }
+
+    /// Takes a version of a grant, which the ledger applied as `sequence`. What is known already changes nothing; what is refused neither.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn insert(&mut self, signed: &Signed<Grant>, sequence: u64) -> Result<Inserted, Refused> {
+        let grant = signed.statement();
+        if grant.cluster_id != self.cluster {
+            return Err(Refused::OtherCluster {
+                cluster: grant.cluster_id,
+            });
+        }
+        let new = Head::of(signed);
+        let id = grant.grant_id;
+        let effect = self.head(&id).map(|head| head.effect_of(&new));
+        match effect {
+            Some(Effect::None) => return Ok(Inserted::Known),
+            // The issuer's word against itself: that it fits its parent makes nothing better.
+            Some(Effect::Forks) => {}
+            Some(Effect::Counts) | None => self.admits(&new)?,
+        }
+        if !self.grants.contains_key(&id) && self.grants.len() >= GRANTS_MAX {
+            return Err(Refused::Full);
+        }
+        self.by_vault.insert((grant.vault_id, id));
+        let cluster = self.cluster;
+        self.grants.entry(id).or_default().take(cluster, new);
+        self.epoch = self.epoch.max(sequence);
+        Ok(match effect {
+            None => Inserted::New,
+            Some(Effect::Forks) => Inserted::Forked,
+            Some(Effect::Counts | Effect::None) => Inserted::Newer,
+        })
+    }
+
+    /// Takes a version as the ledger keeps it, at a start. Its signature is checked when the grant is first looked at; one that does not hold counts
+    /// as if it were not there.
+    ///
+    /// # Errors
+    /// [`Refused::Full`].
+    pub fn load(&mut self, stored: StoredGrant, sequence: u64) -> Result<(), Refused> {
+        let id = stored.grant();
+        if !self.grants.contains_key(&id) && self.grants.len() >= GRANTS_MAX {
+            return Err(Refused::Full);
+        }
+        self.by_vault.insert((stored.vault(), id));
+        let cluster = self.cluster;
+        self.grants.entry(id).or_default().load(cluster, stored);
+        self.epoch = self.epoch.max(sequence);
+        Ok(())
+    }
+
+    /// How many grants nobody asked for since they were loaded, so that their signatures are still to be checked.
+    #[must_use]
+    pub fn unchecked(&self) -> usize {
+        self.grants.values().filter(|slot| !slot.is_checked()).count()
+    }
+
+    /// Checks the signatures of at most `max` grants behind `after`, so that the first decision about them need not; returns where to go on, or
+    /// none where nothing is behind. For whoever has time after a start.
+    #[must_use]
+    pub fn check_ahead(&self, after: Option<GrantId>, max: usize) -> Option<GrantId> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let behind = self.grants.range((after.map_or(Unbounded, Excluded), Unbounded));
+        let mut last = None;
+        for (id, slot) in behind.take(max) {
+            slot.head(self.cluster);
+            last = Some(*id);
+        }
+        last
+    }
+
+    /// At most `max` grants of a vault, by id, behind `after`; at `now_ms`.
+    #[must_use]
+    pub fn of_vault(&self, vault: VaultId, after: Option<GrantId>, max: usize, now_ms: u64) -> Vec<Row> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let from = after.map_or(Included((vault, GrantId([0; 16]))), |id| Excluded((vault, id)));
+        let range = self.by_vault.range((from, Unbounded));
+        let ids = range
+            .take_while(|(of, _)| *of == vault)
+            .filter_map(|(_, id)| Some((id, self.head(id)?)));
+        // Where a stored grant said that it belongs counts for nothing before it was verified.
+        ids.filter(|(_, head)| head.vault == vault)
+            .take(max)
+            .map(|(id, head)| Row {
+                grant: *id,
+                version: head.version,
+                agent: head.agent,
+                issuer: head.issuer,
+                parent: head.parent.map(|parent| parent.grant_id),
+                rights: head.rights.clone(),
+                standing: self.standing(id, now_ms),
+            })
+            .collect()
+    }
+
+    fn head(&self, id: &GrantId) -> Option<&Head> {
+        self.grants.get(id)?.head(self.cluster)
+    }
+
+    /// Whether a version that would count fits into what is known.
+    fn admits(&self, new: &Head) -> Result<(), Refused> {
+        let Some(named) = new.parent else {
+            return Ok(());
+        };
+        let parent = self.head(&named.grant_id);
+        let Some(parent) = parent.filter(|parent| parent.version >= named.version) else {
+            return Err(Refused::UnknownParent {
+                grant: named.grant_id,
+                version: named.version,
+            });
+        };
+        match new.fit(parent) {
+            // Rights that are taken back need not fit.
+            Err(Limit::Vault) => Err(Refused::Wider { limit: Limit::Vault }),
+            Err(Limit::Issuer) => Err(Refused::Wider { limit: Limit::Issuer }),
+            _ if new.revoked => Ok(()),
+            Err(limit) => Err(Refused::Wider { limit }),
+            Ok(()) if parent.revoked => Err(Refused::ParentRevoked {
+                grant: named.grant_id,
+            }),
+            Ok(()) => Ok(()),
+        }
+    }
+}

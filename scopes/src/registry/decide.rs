@@ -1,0 +1,277 @@
+//! The decision: whether an agent may do this, in this scope, under this grant, now.
+//!
+//! It looks at the grant and at each of its ancestors, a handful at most, and remembers nothing: a [`Granted`] is what there is to cache,
+//! bound to its vault, scope, operation, grant and epoch.
+//!
+//! Invariant: a [`Granted`] is made here only, and only if every link of the chain allows what was asked.
+
+use super::Registry;
+use super::versions::Head;
+use crate::grant::{DEPTH_MAX, Limit};
+use crate::identity::Denied;
+use crate::ids::{GrantId, ScopeId, VaultId};
+use crate::operation::Operation;
+use crate::wallet::PublicKey;
+
+/// How far clocks may be off, in milliseconds, either way. A grant counts from so long after its beginning until so long before its end, so that
+/// nobody whose clock is this good lets anyone in outside of what was signed.
+pub const CLOCK_SKEW_MS: u64 = 5_000;
+
+/// How old what the ledger said may be, in milliseconds since the question was sent. From then on everything is refused.
+pub const STALE_AFTER_MS: u64 = 20_000;
+
+/// An owner's grant and what may be below it.
+const LINKS_MAX: usize = DEPTH_MAX as usize + 1;
+
+/// What was used, or will be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Bytes read and written.
+    pub bytes: u64,
+    /// Requests.
+    pub requests: u64,
+}
+
+/// The question.
+pub struct Asked<'a> {
+    /// The grant that the agent names.
+    pub grant: GrantId,
+    /// The agent, whose key was proved.
+    pub agent: PublicKey,
+    /// The vault.
+    pub vault: VaultId,
+    /// The scope.
+    pub scope: ScopeId,
+    /// What is to be done.
+    pub operation: Operation,
+    /// Milliseconds since 1970, UTC.
+    pub now_ms: u64,
+    /// How long ago, on a clock that only goes forward, the newest question was sent to which the ledger answered.
+    pub heard_ms_ago: u64,
+    /// What the asker knows that the registry had applied, such as the epoch of a decision made elsewhere; 0 for nothing.
+    pub epoch: u64,
+    /// What it will take of the budgets.
+    pub cost: Used,
+    /// What was used of a grant's budget so far, by it and everything below it.
+    pub used: &'a dyn Fn(&GrantId) -> Used,
+}
+
+impl std::fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked")
+            .field("grant", &self.grant)
+            .field("agent", &self.agent)
+            .field("vault", &self.vault)
+            .field("scope", &self.scope)
+            .field("operation", &self.operation)
+            .field("now_ms", &self.now_ms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Leave for one operation of one agent in one scope, as of an epoch. Not made from bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    grant: GrantId,
+    version: u64,
+    agent: PublicKey,
+    vault: VaultId,
+    scope: ScopeId,
+    operation: Operation,
+    epoch: u64,
+    from_ms: u64,
+    until_ms: u64,
+    links: [Option<GrantId>; LINKS_MAX],
+}
+
+impl Granted {
+    /// The grant.
+    #[must_use]
+    pub const fn grant(&self) -> GrantId {
+        self.grant
+    }
+
+    /// Its version.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Who may.
+    #[must_use]
+    pub const fn agent(&self) -> &PublicKey {
+        &self.agent
+    }
+
+    /// The vault.
+    #[must_use]
+    pub const fn vault(&self) -> VaultId {
+        self.vault
+    }
+
+    /// The scope.
+    #[must_use]
+    pub const fn scope(&self) -> ScopeId {
+        self.scope
+    }
+
+    /// What may be done.
+    #[must_use]
+    pub const fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// As of which change of the registry.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The first instant, in milliseconds since 1970, at which it counts no more, whatever the registry says.
+    #[must_use]
+    pub const fn until_ms(&self) -> u64 {
+        self.until_ms
+    }
+
+    /// The grants whose budgets it takes from: itself first, the owner's last.
+    pub fn links(&self) -> impl Iterator<Item = GrantId> {
+        self.links.into_iter().flatten()
+    }
+
+    /// Whether it still counts for what goes on: otherwise ask again. Three comparisons, for every chunk that is sent.
+    #[must_use]
+    pub const fn is_still_good(&self, epoch: u64, now_ms: u64, heard_ms_ago: u64) -> bool {
+        self.epoch == epoch
+            && self.from_ms <= now_ms
+            && now_ms < self.until_ms
+            && heard_ms_ago < STALE_AFTER_MS
+    }
+}
+
+/// A grant, its parent, and so on to the owner's.
+struct Chain<'a> {
+    links: [Option<(GrantId, &'a Head)>; LINKS_MAX],
+}
+
+impl<'a> Chain<'a> {
+    fn iter(&self) -> impl Iterator<Item = (GrantId, &'a Head)> {
+        self.links.into_iter().flatten()
+    }
+
+    /// Whether every link counts and fits the one above, at `now_ms`; then from and until when it all counts.
+    fn standing(&self, now_ms: u64) -> Result<(u64, u64), Denied> {
+        for (_, head) in self.iter() {
+            if head.revoked {
+                return Err(Denied::Revoked);
+            }
+        }
+        for (_, head) in self.iter() {
+            if head.forked {
+                return Err(Denied::Forked);
+            }
+        }
+        for ((_, child), (_, parent)) in self.iter().zip(self.iter().skip(1)) {
+            child.fit(parent).map_err(|limit| Denied::Wider { limit })?;
+        }
+        let (mut from_ms, mut until_ms) = (0, u64::MAX);
+        for (_, head) in self.iter() {
+            let (not_before_ms, expires_ms) = (head.rights.not_before_ms, head.rights.expires_ms);
+            from_ms = from_ms.max(not_before_ms.saturating_add(CLOCK_SKEW_MS));
+            until_ms = until_ms.min(expires_ms.saturating_sub(CLOCK_SKEW_MS));
+            if now_ms >= until_ms {
+                return Err(Denied::Expired { expires_ms });
+            }
+            if now_ms < from_ms {
+                return Err(Denied::NotYetValid { not_before_ms });
+            }
+        }
+        Ok((from_ms, until_ms))
+    }
+}
+
+impl Registry {
+    /// Decides. Whoever has the answer may go on by it while [`Granted::is_still_good`].
+    ///
+    /// # Errors
+    /// The first reason against it: stale, behind, unknown, revoked, forked, wider than a parent is now, not in force, operation, scope, budget.
+    pub fn decide(&self, asked: &Asked<'_>) -> Result<Granted, Denied> {
+        if asked.heard_ms_ago >= STALE_AFTER_MS {
+            return Err(Denied::Stale {
+                heard_ms_ago: asked.heard_ms_ago,
+            });
+        }
+        if self.epoch() < asked.epoch {
+            return Err(Denied::Behind {
+                epoch: self.epoch(),
+                asked: asked.epoch,
+            });
+        }
+        let chain = self.chain(&asked.grant)?;
+        let (_, head) = chain
+            .iter()
+            .next()
+            .filter(|(_, head)| head.agent == asked.agent)
+            .ok_or(Denied::Unknown)?;
+        let (from_ms, until_ms) = chain.standing(asked.now_ms)?;
+        let operation = asked.operation;
+        for (_, link) in chain.iter() {
+            if !link.rights.operations.contains(operation) {
+                return Err(Denied::Operation { operation });
+            }
+            if link.vault != asked.vault || !link.rights.reach(operation, asked.scope) {
+                return Err(Denied::Scope);
+            }
+        }
+        for (id, link) in chain.iter() {
+            let (used, budget, cost) = ((asked.used)(&id), link.rights.budget, asked.cost);
+            fits_budget(Limit::Bytes, used.bytes, cost.bytes, budget.bytes)?;
+            fits_budget(Limit::Requests, used.requests, cost.requests, budget.requests)?;
+        }
+        Ok(Granted {
+            grant: asked.grant,
+            version: head.version,
+            agent: head.agent,
+            vault: asked.vault,
+            scope: asked.scope,
+            operation,
+            epoch: self.epoch(),
+            from_ms,
+            until_ms,
+            links: chain.links.map(|link| link.map(|(id, _)| id)),
+        })
+    }
+
+    /// Whether a grant and all that it stands on count at `now_ms`, whatever they allow.
+    ///
+    /// # Errors
+    /// Unknown, revoked, forked, wider than a parent is now, or not in force.
+    pub fn standing(&self, grant: &GrantId, now_ms: u64) -> Result<(), Denied> {
+        self.chain(grant)?.standing(now_ms).map(|_| ())
+    }
+
+    fn chain(&self, grant: &GrantId) -> Result<Chain<'_>, Denied> {
+        let mut links = [None; LINKS_MAX];
+        let mut next = Some((*grant, 1));
+        for link in &mut links {
+            let Some((id, version)) = next else {
+                break;
+            };
+            let head = self.head(&id).filter(|head| head.version >= version);
+            let head = head.ok_or(Denied::Unknown)?;
+            *link = Some((id, head));
+            next = head.parent.map(|parent| (parent.grant_id, parent.version));
+        }
+        match next {
+            // Longer than any that fits: depth shrinks by one a link.
+            Some(_) => Err(Denied::Wider { limit: Limit::Depth }),
+            None => Ok(Chain { links }),
+        }
+    }
+}
+
+fn fits_budget(limit: Limit, used: u64, cost: u64, budget: Option<u64>) -> Result<(), Denied> {
+    match budget {
+        Some(budget) if used.saturating_add(cost) > budget => Err(Denied::Budget { limit, used, budget }),
+        _ => Ok(()),
+    }
+}
