@@ -9,6 +9,7 @@
 mod consent;
 pub mod door;
 mod evidence;
+mod grants;
 mod ledger;
 mod log;
 mod objects;
@@ -19,6 +20,7 @@ mod shared;
 pub use consent::credential;
 pub use door::{aws_chunked, checksum_headers, sigv4};
 pub use evidence::receipt;
+pub use grants::grant;
 pub use ledger::ledger_entry;
 pub use log::log_frame;
 pub use objects::{manifest, pack_claims};
@@ -39,7 +41,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     Target {
         name: "access_list",
         run: access_list,
@@ -67,6 +69,10 @@ pub const TARGETS: [Target; 19] = [
     Target {
         name: "credential",
         run: credential,
+    },
+    Target {
+        name: "grant",
+        run: grant,
     },
     Target {
         name: "ledger_entry",

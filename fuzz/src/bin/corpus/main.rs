@@ -6,6 +6,7 @@
 mod door;
 mod engine_formats;
 mod evidence;
+mod grants;
 mod peers;
 mod shared;
 mod vault_formats;
@@ -23,6 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("aws_chunked", door::aws_chunked()),
         ("checksum_headers", door::checksum_headers()),
         ("credential", vault_formats::credential()?),
+        ("grant", grants::grant()?),
         ("ledger_entry", engine_formats::ledger_entry()?),
         ("log_frame", engine_formats::log_frame()?),
         ("manifest", vault_formats::manifest()),
