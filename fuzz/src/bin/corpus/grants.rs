@@ -19,7 +19,7 @@ fn named(mut grant: Grant) -> Grant {
 
 fn by(owner: &Wallet, agent: &Wallet) -> Grant {
     let user = owner.public_key();
-    let vault = VaultId::derive(&user, &SALT.0);
+    let vault = VaultId::derive(&user, &SALT);
     named(Grant {
         agent_service_pub_key: agent.public_key(),
         user_pub_key: user,
