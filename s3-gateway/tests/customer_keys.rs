@@ -207,7 +207,7 @@ async fn what_cannot_be_checked_any_more_is_left_where_it_lies() {
     let stored: usize = doomed.iter().map(|pack| entry(pack).stored().count()).sum();
     let log = Opening::large_packs(false).drive_log;
     let frames = loop {
-        let frames = shard_frames(&disk, Path::new(ROOT), log.clone()).into_iter();
+        let frames = shard_frames(&disk, Path::new(ROOT), log).into_iter();
         let frames: Vec<_> = frames.filter(|frame| doomed.contains(&frame.pack)).collect();
         if frames.len() >= stored {
             break frames;
