@@ -39,7 +39,6 @@ mod relocate;
 mod spans;
 mod stream;
 mod turns;
-mod unsettled;
 mod uploads;
 mod versions;
 
@@ -264,8 +263,6 @@ pub(crate) struct Inner {
     /// Claims whose appends are not answered yet.
     pub(crate) claims: Mutex<InFlight>,
     pub(crate) stop: watch::Sender<bool>,
-    /// Turns of appends that wait for the ledger to say what became of them.
-    pub(crate) unsettled: Arc<Semaphore>,
     packers: Mutex<HashMap<ScopeId, Packer>>,
 }
 
@@ -318,7 +315,6 @@ impl Session {
             lanes: LanePool::new(LANE_BUFFERS_MAX),
             claims: Mutex::new(InFlight::default()),
             stop: watch::channel(false).0,
-            unsettled: Arc::new(Semaphore::new(unsettled::AT_ONCE)),
             packers: Mutex::new(HashMap::new()),
             index,
             view: parts.view,

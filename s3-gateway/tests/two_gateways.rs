@@ -11,8 +11,7 @@ use futures::StreamExt;
 use net::ledger::lease;
 use rig::{body, object_key};
 use s3_gateway::session::{
-    CollectOptions, CompletePart, Completion, Condition, ETagMatch, NewCredential, NewPart, NewUpload,
-    SessionError,
+    CompletePart, Completion, Condition, ETagMatch, NewCredential, NewPart, NewUpload, SessionError,
 };
 use scopes::{OperationSet, ScopeSet, Window};
 use side::gateway::{telling, two};
@@ -285,26 +284,6 @@ async fn what_was_still_under_way_when_a_gateway_stopped_is_on_record_at_the_one
     assert_eq!(one.rig.recorder.reader().len(), before + 1, "the late one");
     assert!(one.ledger.leases().lost().is_empty());
     assert!(one.get("late").await.unwrap() == b"late");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_ledger_carries_out_after_the_client_was_told_that_nobody_knows_is_there_to_be_read() {
-    let (one, other) = two().await;
-    let whole = body(41, 300_000);
-    one.side.lose_calls();
-    let put = one.put("late", &whole, Condition::None).await;
-    assert_eq!(put, Err(SessionError::LedgerAway));
-    // The collector looks through the drives meanwhile, and the call comes through.
-    let told = telling(&[&one, &other]);
-    let _ = one
-        .session()
-        .collect(CollectOptions { everything: true }, &|_| {})
-        .await;
-    told.iter().for_each(tokio::task::JoinHandle::abort);
-    one.side.carry_out_late().await;
-    for gateway in [&one, &other] {
-        assert!(gateway.get("late").await.unwrap() == whole);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,6 +156,7 @@ impl Inner {
                 report.shards = report.shards.saturating_add(of_peer.shards);
                 report.refused = report.refused.saturating_add(of_peer.refused);
                 report.failed = report.failed.saturating_add(of_peer.failed);
+                report.away = report.away.saturating_add(of_peer.away);
             }
         }
         report
@@ -169,7 +170,10 @@ impl Inner {
         };
         // One that is away keeps its garbage until a later collection finds it.
         if !peer.drives().iter().any(|drive| drive.is_present()) {
-            return failed;
+            return DeleteReport {
+                away: 1,
+                ..DeleteReport::default()
+            };
         }
         let send = |request, body: &Bytes| {
             let call = peer.line.call(Purpose::Collect, request, body.clone());
@@ -202,6 +206,7 @@ impl Inner {
                 shards,
                 refused,
                 failed,
+                away: 0,
             },
             Ok(answer) => {
                 tracing::warn!(peer = %peer.line.peer, ?answer, "a peer did not carry out a delete order");

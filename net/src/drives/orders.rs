@@ -30,6 +30,8 @@ pub(super) struct OfVault {
     seen: BTreeMap<String, u64>,
 }
 
+/// Most vaults whose collectors are known: anybody who is admitted can make one up.
+const VAULTS_MAX: usize = 65_536;
 /// Most collectors of one vault whose order numbers are remembered: one for each start of a gateway.
 const SEEN_MAX: usize = 4_096;
 /// Most delegations of one vault: those of leases that have ended and nobody told of are let go first.
@@ -59,7 +61,9 @@ pub struct DeleteReport {
     pub shards: u64,
     /// Shards of other vaults, left alone.
     pub refused: u64,
-    /// Shards whose drive failed meanwhile, and stray copies that lie elsewhere by now. They are garbage there.
+    /// Peers of which no drive was there: what lies on them is looked for when they are back.
+    pub away: u64,
+    /// Shards whose drive failed meanwhile, peers that did not carry it out, and stray copies that lie elsewhere by now. They are garbage there.
     pub failed: u64,
 }
 
@@ -87,6 +91,10 @@ impl Drives {
             return false;
         }
         let mut collectors = self.collectors();
+        if collectors.len() >= VAULTS_MAX && !collectors.contains_key(&delegation.vault.0) {
+            tracing::error!("too many vaults are known here: a collector of one more is not taken");
+            return false;
+        }
         let known = collectors.entry(delegation.vault.0).or_default();
         known.delegations.retain(|number, _| accepted.accepts(*number));
         known.delegations.insert(delegation.number, delegation.clone());

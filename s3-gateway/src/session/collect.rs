@@ -389,8 +389,13 @@ impl Inner {
                 .with_record(self.own_record_part(note)?)
                 .retire_packs(&retired)?;
             let inner = Arc::clone(self);
-            let submitted = detached(async move { inner.submit(append, &[], Urgency::Frees).await }).await?;
+            let submitted = detached(async move { inner.submit(append, &[], Urgency::Frees).await }).await;
+            // It may be applied all the same, and what it retired is found on the drives alone.
+            let submitted = submitted.inspect_err(|_| self.scanned.store(0, Ordering::Relaxed))?;
             if let Submitted::Applied(sequence) = submitted {
+                for pack in retiring.packs() {
+                    self.wait_longer(&pack.slot(), sequence);
+                }
                 self.depart(retiring.packs(), sequence, report).await?;
             }
         }

@@ -8,7 +8,7 @@ use super::{Inner, SessionError, decode_pack};
 use crate::gateways;
 use engine::pack::PackId;
 use engine::slots::{Address, Append, AppliedAppend, EntryKind, Outcome, Sequence};
-use net::{LedgerError, PackEntry, Tail};
+use net::{PackEntry, Tail};
 use scopes::ScopeId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
@@ -122,11 +122,10 @@ impl Inner {
         pins: &[Pin],
         urgency: Urgency,
     ) -> Result<Submitted, SessionError> {
-        let again = append.clone();
-        let answer = self.append(append, urgency).await;
-        if answer == Err(LedgerError::Unreachable) {
-            self.settle_later(again, pins, urgency);
-        }
+        let answer = match urgency {
+            Urgency::Normal => self.ledger.append(append).await,
+            Urgency::Frees => self.ledger.append_urgent(append).await,
+        };
         match answer? {
             Outcome::Applied { sequence } => {
                 pins.iter().for_each(Pin::named);
@@ -140,13 +139,6 @@ impl Inner {
                 Ok(Submitted::Conflict)
             }
             Outcome::LeaseEnded { .. } => Err(SessionError::Fenced),
-        }
-    }
-
-    pub(crate) async fn append(&self, append: Append, urgency: Urgency) -> Result<Outcome, LedgerError> {
-        match urgency {
-            Urgency::Normal => self.ledger.append(append).await,
-            Urgency::Frees => self.ledger.append_urgent(append).await,
         }
     }
 
@@ -271,6 +263,8 @@ impl Inner {
         loader.finish(through, self.operation_at(through).await?)?;
         self.tell_of_all()?;
         self.all_wait_longer(through);
+        // What others moved away meanwhile lies under this gateway's lease, and nobody else deletes it.
+        self.scanned.store(0, Ordering::Relaxed);
         self.news.fetch_max(through.0, Ordering::AcqRel);
         self.applied.store(through.0, Ordering::Release);
         self.reloading.store(false, Ordering::Release);

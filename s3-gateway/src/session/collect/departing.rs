@@ -46,8 +46,8 @@ impl Inner {
         let mut departing = self.departing();
         for pack in packs {
             if departing.len() < DEPARTING_MAX {
-                let waits = departing.entry(*pack).or_insert(since);
-                *waits = (*waits).max(since);
+                // One that waits already was found on the drives again, which is no reason to wait longer.
+                departing.entry(*pack).or_insert(since);
             } else {
                 // The drives are looked through once more.
                 report.incomplete = true;

@@ -152,8 +152,8 @@ impl Inner {
             what: "a delete order was refused",
         })?;
         absent.append(&mut self.cluster.absent_drives());
-        report.incomplete |= deleted.failed > 0;
-        let done = deleted.failed == 0 || !absent.is_empty();
+        report.incomplete |= deleted.failed > 0 || deleted.away > 0;
+        let done = deleted.failed == 0;
         self.unreached().append(&mut absent);
         Ok(done)
     }
