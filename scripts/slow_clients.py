@@ -2,6 +2,7 @@
 """Slow, stalled and idle clients against a fresh `cairn up`; python3 alone is needed, and openssl for the TLS part.
 
     scripts/slow_clients.py [--cairn BIN] [--dir DIR] [--json] [--only uploads,stalled,idle] [--uploads N] [--mib N] [--rate KIB] [--idle N]
+                            [--peers N]
 
 uploads   N clients (256) send an object or a part of --mib MiB (16) each: 4 MiB as fast as they are taken, the rest at --rate KiB/s (64).
           One in four states 64 MiB and breaks off where the others end. An ordinary client works beside them.
@@ -308,6 +309,7 @@ async def main():
     parser.add_argument("--only", default="uploads,stalled,idle")
     for name, default in [("uploads", 256), ("mib", 16), ("rate", 64), ("idle", 5000), ("more", 6000)]:
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--peers", type=int, metavar="N", help="over so many storage peers (`cairn up --peers N`)")
     args = parser.parse_args()
     args.cairn = os.path.abspath(args.cairn)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -320,7 +322,7 @@ async def main():
         print(json.dumps({"claim": what, "holds": holds} | seen) if args.json else f"{'holds' if holds else 'FAILS'}  {what}  {json.dumps(seen)}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="cairn-slow-", dir=args.dir) as directory:
-        server = Server(args.cairn, directory)
+        server = Server(args.cairn, directory, *(["--peers", str(args.peers)] if args.peers else []))
         try:
             server.ask("PUT", "/slow")
             for name in args.only.split(","):
