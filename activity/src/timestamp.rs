@@ -5,10 +5,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use scopes::calendar::{date, days};
+use scopes::calendar::{Second, digits};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-const DAY_MS: u64 = 86_400_000;
 const LAST_MS: u64 = 253_402_300_799_999;
 
 /// Milliseconds since 1970, UTC, at most the end of the year 9999.
@@ -31,13 +30,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = date(self.0 / DAY_MS);
-        let ms = self.0 % DAY_MS;
-        let (hour, minute, second, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"
-        )
+        write!(f, "{}.{:03}Z", Second(self.0 / 1_000), self.0 % 1_000)
     }
 }
 
@@ -50,16 +43,8 @@ impl FromStr for Timestamp {
     type Err = NotATime;
 
     fn from_str(text: &str) -> Result<Self, NotATime> {
-        let number = |range: std::ops::Range<usize>| -> Result<u64, NotATime> {
-            let digits = text
-                .get(range)
-                .filter(|d| d.bytes().all(|c| c.is_ascii_digit()))
-                .ok_or(NotATime)?;
-            digits.parse().map_err(|_| NotATime)
-        };
-        let day = days(number(0..4)?, number(5..7)?, number(8..10)?).ok_or(NotATime)?;
-        let of_day = number(11..13)? * 3_600_000 + number(14..16)? * 60_000 + number(17..19)? * 1_000;
-        let time = Self::from_ms(day * DAY_MS + of_day + number(20..23)?);
+        let Second(seconds) = Second::read(text).ok_or(NotATime)?;
+        let time = Self::from_ms(seconds * 1_000 + digits(text, 20..23).ok_or(NotATime)?);
         // Separators and ranges show when the time is written again.
         if time.to_string() == text {
             Ok(time)

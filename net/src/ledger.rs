@@ -174,6 +174,11 @@ pub trait Ledger: Send + Sync {
     /// The leases, as of [`Self::position`] or later.
     fn leases(&self) -> Leases;
 
+    /// The highest number that a lease was ever given, without a copy of them all: it is asked for with each request.
+    fn highest_lease(&self) -> u64 {
+        self.leases().highest()
+    }
+
     /// Whether a lease is, or was, one of whoever asks: of this process, an earlier one on its data, or one on this machine.
     fn is_own_lease(&self, number: u64) -> BoxFuture<'_, Result<bool, LedgerError>>;
 

@@ -225,10 +225,7 @@ impl Recorder {
     /// # Errors
     /// [`RecorderError::Behind`] after ten seconds, [`RecorderError::Fenced`] when the log has failed.
     pub async fn append(&self, record: PreparedRecord) -> Result<(), RecorderError> {
-        let Err(record) = self.writing.append_now(record) else {
-            return Ok(());
-        };
-        self.queue(record, false).await
+        self.append_as(record, false).await
     }
 
     /// As [`Self::append`], for what was done and cannot be refused any more: it is written down also if the caller gives up waiting.
@@ -236,13 +233,13 @@ impl Recorder {
     /// # Errors
     /// As [`Self::append`].
     pub async fn append_done(&self, record: PreparedRecord) -> Result<(), RecorderError> {
+        self.append_as(record, true).await
+    }
+
+    async fn append_as(&self, record: PreparedRecord, is_done: bool) -> Result<(), RecorderError> {
         let Err(record) = self.writing.append_now(record) else {
             return Ok(());
         };
-        self.queue(record, true).await
-    }
-
-    async fn queue(&self, record: PreparedRecord, is_done: bool) -> Result<(), RecorderError> {
         let (reply, answer) = oneshot::channel();
         let queued = Queued {
             record,

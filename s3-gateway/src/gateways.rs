@@ -24,8 +24,6 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 const TELL_AT_LEAST_EVERY: Duration = Duration::from_secs(20);
 /// One that has said nothing for so long on the observer's clock is passed over for the background work.
 const SILENT_AFTER: Duration = Duration::from_secs(60);
-/// How long the ledger may take to give what it has heard of.
-const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 /// How often those who wait for others look.
 const WAIT_LOOK: Duration = Duration::from_millis(100);
 
@@ -161,11 +159,7 @@ impl Gateways {
         // The copy says that the lease has ended before it gives the appends up to there.
         let entry = self.ledger.get(lease_address(lost)).await?;
         let through = entry.map_or(Sequence(0), |entry| entry.sequence);
-        let mut changed = self.ledger.changed();
-        let shown = changed.wait_for(|position| *position >= through);
-        if !matches!(tokio::time::timeout(SHOWN_WITHIN, shown).await, Ok(Ok(_))) {
-            return Err(LedgerError::Unreachable.into());
-        }
+        lease::shown(&*self.ledger, through).await?;
         self.recorder.adopt(lost, after).await?;
         let ended = |entry: &LeaseEntry| (entry.state == LeaseState::Lost).then(|| entry.ended());
         lease::change(&*self.ledger, self.lease, lost, ended).await?;

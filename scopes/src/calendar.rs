@@ -2,6 +2,45 @@
 //!
 //! It is not a clock and knows no time zones. Leap seconds do not exist here, as in POSIX time.
 
+use std::fmt;
+
+const DAY_S: u64 = 86_400;
+
+/// Seconds since 1970, written `2026-06-10T08:14:02`: what the spellings of a time have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Second(pub u64);
+
+impl fmt::Display for Second {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month, day) = date(self.0 / DAY_S);
+        let s = self.0 % DAY_S;
+        let (hour, minute, second) = (s / 3_600, s / 60 % 60, s % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+        )
+    }
+}
+
+impl Second {
+    /// Reads the digits of a text that begins so. Separators and ranges are not looked at: who needs one spelling writes it again.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let number = |range| digits(text, range);
+        let day = days(number(0..4)?, number(5..7)?, number(8..10)?)?;
+        let of_day = number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?;
+        Some(Self(day * DAY_S + of_day))
+    }
+}
+
+/// The number that stands at these bytes of a text, if nothing but digits does; at most 19 of them.
+#[must_use]
+pub fn digits(text: &str, range: std::ops::Range<usize>) -> Option<u64> {
+    let digits = text.get(range)?;
+    let all = digits.bytes().all(|c| c.is_ascii_digit());
+    all.then(|| digits.parse().ok()).flatten()
+}
+
 /// Days since 1970 to (year, month, day), by the 400-year cycle of 146,097 days, counted from a 1 March.
 #[must_use]
 pub const fn date(days: u64) -> (u64, u64, u64) {

@@ -5,10 +5,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::calendar::{date, days};
+use crate::calendar::Second;
 use crate::canonical::serde_as_text;
 
-const DAY_S: u64 = 86_400;
 const LAST_S: u64 = 253_402_300_799;
 
 /// Seconds since 1970, UTC, at most the end of the year 9999.
@@ -36,13 +35,7 @@ pub struct NotAMoment;
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = date(self.0 / DAY_S);
-        let s = self.0 % DAY_S;
-        let (hour, minute, second) = (s / 3_600, s / 60 % 60, s % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"
-        )
+        write!(f, "{}Z", Second(self.0))
     }
 }
 
@@ -56,16 +49,7 @@ impl FromStr for Moment {
     type Err = NotAMoment;
 
     fn from_str(text: &str) -> Result<Self, NotAMoment> {
-        let number = |range: std::ops::Range<usize>| -> Result<u64, NotAMoment> {
-            let digits = text
-                .get(range)
-                .filter(|digits| digits.bytes().all(|c| c.is_ascii_digit()))
-                .ok_or(NotAMoment)?;
-            digits.parse().map_err(|_| NotAMoment)
-        };
-        let day = days(number(0..4)?, number(5..7)?, number(8..10)?).ok_or(NotAMoment)?;
-        let of_day = number(11..13)? * 3_600 + number(14..16)? * 60 + number(17..19)?;
-        let moment = Self(day * DAY_S + of_day);
+        let moment = Self(Second::read(text).ok_or(NotAMoment)?.0);
         // Separators and ranges show when the time is written again.
         if moment.to_string() == text {
             Ok(moment)

@@ -36,6 +36,13 @@ impl PackId {
         slot.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
         slot
     }
+
+    /// The least id with this slot: those that have it stand behind it in order.
+    pub fn least_at(slot: &[u8; 16]) -> Self {
+        let mut id = [0; 32];
+        id.iter_mut().zip(slot).for_each(|(to, from)| *to = *from);
+        Self(id)
+    }
 }
 
 impl ShardHash {

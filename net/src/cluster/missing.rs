@@ -197,9 +197,11 @@ impl Missing {
     /// Forgets the pack whose entry stood at a slot for good: it was deleted, or another gateway has retired it and will.
     pub(super) fn forget(&self, slot: [u8; 16]) {
         let mut known = self.lock();
-        let mut first = [0; 32];
-        first.iter_mut().zip(slot).for_each(|(to, from)| *to = from);
-        let at = known.packs.range(PackId(first)..).next().map(|(pack, _)| *pack);
+        let at = known
+            .packs
+            .range(PackId::least_at(&slot)..)
+            .next()
+            .map(|(pack, _)| *pack);
         if let Some(pack) = at.filter(|pack| pack.slot() == slot) {
             known.packs.remove(&pack);
         }

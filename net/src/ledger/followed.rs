@@ -417,6 +417,10 @@ impl Ledger for FollowedLedger {
         self.inner.replica.copy().leases()
     }
 
+    fn highest_lease(&self) -> u64 {
+        self.inner.replica.copy().highest_lease()
+    }
+
     fn is_own_lease(&self, number: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
         Box::pin(async move {
             let own = self.inner.taken.load(Ordering::Acquire);

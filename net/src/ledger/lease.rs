@@ -3,6 +3,8 @@
 //! It takes none: members and the flusher of a local ledger do, by the number. Invariant: an entry changes only from what was read, so that a
 //! lease that somebody ended meanwhile stays ended.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use engine::slots::{
     Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Outcome, Sequence, Write, lease_address,
@@ -12,6 +14,9 @@ use super::{Ledger, LedgerError};
 
 /// How often an entry that changes meanwhile is read again.
 const TRIES_MAX: usize = 16;
+
+/// How long the ledger may take to give what it has heard of already.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// What became of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +77,20 @@ pub async fn change(
         }
     }
     Err(LedgerError::Unreachable)
+}
+
+/// Waits until the ledger gives its appends up to `sequence`: it says that a lease has ended a moment before.
+///
+/// # Errors
+/// [`LedgerError::Unreachable`] after ten seconds, [`LedgerError::Closed`] if it is closed meanwhile.
+pub async fn shown(ledger: &dyn Ledger, sequence: Sequence) -> Result<(), LedgerError> {
+    let mut changed = ledger.changed();
+    let shown = changed.wait_for(|position| *position >= sequence);
+    match tokio::time::timeout(SHOWN_WITHIN, shown).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) => Err(LedgerError::Closed),
+        Err(_) => Err(LedgerError::Unreachable),
+    }
 }
 
 /// Ends lease `number` under itself, as one whose records after `records` nobody has taken yet: what was still under way may have come between.

@@ -397,6 +397,10 @@ impl Ledger for LocalLedger {
         self.shared().table().machine.leases().clone()
     }
 
+    fn highest_lease(&self) -> u64 {
+        self.shared().table().machine.leases().highest()
+    }
+
     fn is_own_lease(&self, _number: u64) -> BoxFuture<'_, Result<bool, LedgerError>> {
         // One process at a time has this ledger, and nobody else.
         Box::pin(std::future::ready(Ok(true)))

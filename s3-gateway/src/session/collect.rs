@@ -282,7 +282,7 @@ impl Inner {
         pinned: HashSet<PackId>,
         thresholds: Thresholds,
     ) -> Result<CollectPlan, SessionError> {
-        let highest_lease = self.ledger.leases().highest();
+        let highest_lease = self.ledger.highest_lease();
         let horizons = self.gateways.horizons();
         let index = self.index.clone();
         let planned = move || {
@@ -393,9 +393,6 @@ impl Inner {
             // It may be applied all the same, and what it retired is found on the drives alone.
             let submitted = submitted.inspect_err(|_| self.scanned.store(0, Ordering::Relaxed))?;
             if let Submitted::Applied(sequence) = submitted {
-                for pack in retiring.packs() {
-                    self.wait_longer(&pack.slot(), sequence);
-                }
                 self.depart(retiring.packs(), sequence, report).await?;
             }
         }

@@ -5,13 +5,10 @@
 
 use super::{Inner, SessionError};
 use engine::slots::{Leases, Sequence, lease_address};
+use net::ledger::lease;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
-
-/// How long the ledger may take to show what it has heard of already.
-const SHOWN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Leases whose ends are looked up one by one; a ledger that was made anew may pass over any number.
 const SINGLY_MAX: u64 = 1_024;
@@ -54,7 +51,7 @@ impl Inner {
             return self.catch_up().await;
         }
         // Nobody else writes now; others may have since the view was read last, each under a lease above those that are known to be over.
-        if self.alone_at.load(Ordering::Acquire) == self.ledger.leases().highest() {
+        if self.alone_at.load(Ordering::Acquire) == self.ledger.highest_lease() {
             return Ok(());
         }
         self.see_ended_leases().await.map(drop)
@@ -80,7 +77,7 @@ impl Inner {
             // All that the ledger knows of.
             None => through = self.ledger.snapshot().await?.sequence(),
         }
-        self.shown(through).await?;
+        lease::shown(&*self.ledger, through).await?;
         self.apply_through(through).await?;
         let seen = Others::of(&leases, self.lease);
         let alone = seen.live.is_empty();
@@ -94,17 +91,6 @@ impl Inner {
         }
         drop(others);
         Ok(leases)
-    }
-
-    /// Waits until the ledger gives its appends up to `sequence`: it says that a lease has ended a moment before.
-    async fn shown(&self, sequence: Sequence) -> Result<(), SessionError> {
-        let mut changed = self.ledger.changed();
-        let shown = changed.wait_for(|position| *position >= sequence);
-        match tokio::time::timeout(SHOWN_WITHIN, shown).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(SessionError::Fenced),
-            Err(_) => Err(SessionError::LedgerAway),
-        }
     }
 
     fn others(&self) -> std::sync::MutexGuard<'_, Others> {

@@ -59,10 +59,8 @@ impl Inner {
     /// A pack's entry was removed with the append of this sequence. If it waits already, as one that another gateway had under way does, it was
     /// named meanwhile, and somebody may have begun to read it.
     pub(in super::super) fn wait_longer(&self, slot: &[u8; 16], since: Sequence) {
-        let mut first = [0; 32];
-        first[..16].copy_from_slice(slot);
         let mut departing = self.departing();
-        if let Some((pack, waits)) = departing.range_mut(PackId(first)..).next()
+        if let Some((pack, waits)) = departing.range_mut(PackId::least_at(slot)..).next()
             && pack.slot() == *slot
         {
             *waits = (*waits).max(since);
@@ -124,30 +122,30 @@ impl Inner {
 
     /// Waits until the other gateways have seen everything that is here; for a collection that is to be complete.
     pub(super) async fn wait_for_others(&self, report: &mut GcReport) {
-        // Once is enough.
-        let patience = if report.held_back {
-            Duration::ZERO
-        } else {
-            OTHERS_WAIT
-        };
-        if !self.gateways.wait_until_passed(self.news(), patience).await {
+        if !self.wait_or_note(self.news(), OTHERS_WAIT, report).await {
             tracing::warn!("another gateway holds the collector back; see `cairn status`");
-            (report.held_back, report.incomplete) = (true, true);
         }
     }
 
     /// The same for what waits here.
     pub(super) async fn wait_for_departing(&self, report: &mut GcReport) {
-        let Some(newest) = self.newest_departing() else {
-            return;
-        };
+        if let Some(newest) = self.newest_departing() {
+            self.wait_or_note(newest, OTHERS_TELL_WAIT, report).await;
+        }
+    }
+
+    /// Waits until every gateway is past `sequence`, and notes it if one is not. Whether they are.
+    async fn wait_or_note(&self, sequence: Sequence, patience: Duration, report: &mut GcReport) -> bool {
+        // Once is enough.
         let patience = if report.held_back {
             Duration::ZERO
         } else {
-            OTHERS_TELL_WAIT
+            patience
         };
-        if !self.gateways.wait_until_passed(newest, patience).await {
+        let passed = self.gateways.wait_until_passed(sequence, patience).await;
+        if !passed {
             (report.held_back, report.incomplete) = (true, true);
         }
+        passed
     }
 }
