@@ -108,6 +108,28 @@ fn a_sync_after_a_failed_one_does_not_save_what_the_failed_one_lost() {
 }
 
 #[test]
+fn what_a_failed_sync_left_behind_never_comes_over_what_was_synced_later() {
+    let disk = SimDisk::new(8);
+    let file = disk_with_file(&disk);
+    file.write_all_at(&[&[1; 1024]], 0).unwrap();
+    file.sync_data().unwrap();
+    file.set_len(512).unwrap();
+    file.write_all_at(&[&[2; 512]], 0).unwrap();
+    disk.fail_sync(Path::new("/d"));
+    assert!(file.sync_data().is_err());
+    disk.heal();
+    file.write_all_at(&[&[3; 1024]], 0).unwrap();
+    file.sync_data().unwrap();
+    assert!(disk.flip_bit(&path("a"), 1));
+    for seed in 0..64 {
+        let state = disk.crash_state(disk.ops(), CrashChoice::Seeded(seed));
+        let mut expected = [3; 1024];
+        expected[1] ^= 1;
+        assert_eq!(state.read_small(&path("a")).unwrap(), expected, "seed {seed}");
+    }
+}
+
+#[test]
 fn crash_states_see_only_the_operations_and_marks_before_them() {
     let disk = SimDisk::new(5);
     let file = disk_with_file(&disk);

@@ -32,6 +32,7 @@ pub(super) enum Op {
 enum Change {
     Write { offset: u64, data: Arc<[u8]> },
     SetLen(u64),
+    FlipBit(usize),
 }
 
 #[derive(Clone, Default)]
@@ -39,8 +40,9 @@ struct Inode {
     current: Arc<Vec<u8>>,
     durable: Arc<Vec<u8>>,
     pending: Vec<Change>,
-    /// Changes that a failed sync left behind: a crash may keep or drop them, no later sync settles them.
-    doomed: Vec<Change>,
+    /// Changes since a sync failed that stand behind `durable` in order, each with whether it is durable too: those that the failed
+    /// sync left behind a crash may keep or drop, and no later sync settles them, but they never come over what was written after them.
+    since_failure: Vec<(Change, bool)>,
 }
 
 type Names = BTreeMap<PathBuf, u64>;
@@ -147,7 +149,8 @@ impl World {
             }
             Op::SyncFailed { file } => {
                 if let Some(inode) = self.files.get_mut(file) {
-                    inode.doomed.append(&mut inode.pending);
+                    let left = inode.pending.drain(..).map(|change| (change, false));
+                    inode.since_failure.extend(left);
                 }
             }
             Op::Vanish { path } => {
@@ -161,7 +164,11 @@ impl World {
                 if let Some(inode) = self.files.get_mut(file) {
                     flip(&mut inode.current, at);
                     // What is not durable yet may be written over the flipped byte at a crash; that is as on a real disk.
-                    flip(&mut inode.durable, at);
+                    if inode.since_failure.is_empty() {
+                        flip(&mut inode.durable, at);
+                    } else {
+                        inode.since_failure.push((Change::FlipBit(at), true));
+                    }
                 }
             }
         }
@@ -203,28 +210,31 @@ impl World {
             if choice == CrashChoice::KeepAll {
                 inode.durable = Arc::clone(&inode.current);
             } else {
-                let changes = inode.doomed.drain(..).chain(inode.pending.drain(..));
-                for change in changes {
-                    draw.apply(&mut inode.durable, &change);
+                let pending = inode.pending.drain(..).map(|change| (change, false));
+                for (change, is_durable) in inode.since_failure.drain(..).chain(pending) {
+                    if is_durable {
+                        apply_whole(&mut inode.durable, &change);
+                    } else {
+                        draw.apply(&mut inode.durable, &change);
+                    }
                 }
                 inode.current = Arc::clone(&inode.durable);
             }
             inode.pending.clear();
-            inode.doomed.clear();
+            inode.since_failure.clear();
         }
     }
 }
 
 impl Inode {
     fn sync(&mut self) {
-        if self.doomed.is_empty() {
+        if self.since_failure.is_empty() {
             self.durable = Arc::clone(&self.current);
             self.pending.clear();
             return;
         }
-        for change in self.pending.drain(..) {
-            apply_whole(&mut self.durable, &change);
-        }
+        let settled = self.pending.drain(..).map(|change| (change, true));
+        self.since_failure.extend(settled);
     }
 }
 
@@ -310,6 +320,7 @@ fn apply_whole(content: &mut Arc<Vec<u8>>, change: &Change) {
         Change::SetLen(bytes) => {
             Arc::make_mut(content).resize(usize::try_from(*bytes).unwrap_or(usize::MAX), 0);
         }
+        Change::FlipBit(at) => flip(content, *at),
     }
 }
 

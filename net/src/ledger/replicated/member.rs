@@ -124,6 +124,13 @@ impl Drop for Member {
     }
 }
 
+/// Ends both logs cleanly.
+async fn close_logs(replica: &Replica, agreement: &Agreement) {
+    let closing = agreement.clone();
+    let _ = agreement.offload().run(move || closing.close()).await;
+    replica.close().await;
+}
+
 impl Member {
     /// Opens what is in the directory, or begins empty: a member of nothing until another takes it in or [`LedgerCall::Begin`].
     ///
@@ -155,6 +162,21 @@ impl Member {
         let (replica, agreement) = opened
             .await
             .map_err(|error| MemberOpenError::Raft(error.to_string()))??;
+        let taking = Self::take_part(config, own, Arc::clone(&replica), agreement.clone()).await;
+        if taking.is_err() {
+            // Who tries again must not meet the closing frames of this try.
+            close_logs(&replica, &agreement).await;
+        }
+        taking
+    }
+
+    /// Takes part, with both logs open.
+    async fn take_part(
+        config: MemberConfig,
+        own: u64,
+        replica: Arc<Replica>,
+        agreement: Agreement,
+    ) -> Result<Arc<Self>, MemberOpenError> {
         let machine = Machine::new(Arc::clone(&replica))?;
         let network = Network {
             transport: Arc::clone(&config.transport),
@@ -252,10 +274,7 @@ impl Member {
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "a member of the ledger did not stop cleanly");
         }
-        let agreement = self.agreement.clone();
-        let closing = self.agreement.offload().run(move || agreement.close());
-        let _ = closing.await;
-        self.replica.close().await;
+        close_logs(&self.replica, &self.agreement).await;
     }
 
     fn stop_beside(&self) {
