@@ -380,8 +380,13 @@ impl Ledger for FollowedLedger {
     fn read_index(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>> {
         Box::pin(async move {
             if self.inner.is_sole_holder() {
+                // What the leader has answered for may not have come back to this copy yet.
                 let answered = Sequence(self.inner.answered.load(Ordering::Acquire));
-                return Ok(answered.max(self.position()));
+                let shown = self.position();
+                if shown < answered {
+                    self.inner.applied(answered).await?;
+                }
+                return Ok(answered.max(shown));
             }
             self.inner.caught_up().await
         })

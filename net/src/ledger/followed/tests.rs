@@ -5,6 +5,7 @@ use super::sending::CALLS_EVERY;
 use super::*;
 use engine::disk::SimDisk;
 use engine::slots::Expectation;
+use futures::FutureExt;
 
 async fn gateway(rig: &Rig, number: usize, disk: &SimDisk) -> FollowedLedger {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
@@ -240,6 +241,12 @@ async fn two_gateways_write_side_by_side_and_each_reads_what_the_other_was_answe
         }
     });
     is_alone.await.unwrap();
+    // An answer may be ahead of the copy: whoever reads then gets an index that the copy has reached.
+    one.inner.answered.fetch_add(1, Ordering::AcqRel);
+    let mut reading = one.read_index();
+    assert!((&mut reading).now_or_never().is_none());
+    let next = applied(one.append(put(first, 2, 1, b"still")).await.unwrap());
+    assert_eq!(reading.await.unwrap(), Sequence(next));
     let other = gateway(&rig, 21, &SimDisk::unrecorded(10)).await;
     let began = Instant::now();
     let second = other.take_lease("other", 6).await.unwrap();
