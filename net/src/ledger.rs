@@ -144,6 +144,14 @@ pub trait Ledger: Send + Sync {
     /// reserve.
     fn append_urgent(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>>;
 
+    /// Sees to it that every append whose submitter heard [`LedgerError::Unreachable`] before this call is applied by the sequence that this gives, or never
+    /// will be. What it names may be let go once that sequence was read. Those that are still under way go on.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unreachable`] and [`LedgerError::Full`]: it is to be asked again. [`LedgerError::Fenced`]: the lease has ended, and nothing is applied
+    /// under it any more.
+    fn settle(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>>;
+
     /// The newest durable sequence.
     fn position(&self) -> Sequence;
 

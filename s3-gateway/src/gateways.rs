@@ -93,7 +93,7 @@ impl std::fmt::Debug for Gateways {
 /// Whether an append says no more than how far gateways are, or who they are.
 pub(crate) fn is_progress(append: &AppliedAppend) -> bool {
     let mut writes = append.writes.iter();
-    let of_leases = writes.all(|write| write.address.kind == EntryKind::Lease);
+    let of_leases = writes.all(|write| matches!(write.address.kind, EntryKind::Lease | EntryKind::Fence));
     append.record.is_none() && !append.writes.is_empty() && of_leases
 }
 

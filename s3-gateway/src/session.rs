@@ -39,6 +39,7 @@ mod relocate;
 mod spans;
 mod stream;
 mod turns;
+mod unsettled;
 mod uploads;
 mod versions;
 
@@ -263,6 +264,8 @@ pub(crate) struct Inner {
     /// Claims whose appends are not answered yet.
     pub(crate) claims: Mutex<InFlight>,
     pub(crate) stop: watch::Sender<bool>,
+    /// Appends that nobody was told of what became of them.
+    pub(crate) unsettled: unsettled::Unsettled,
     packers: Mutex<HashMap<ScopeId, Packer>>,
 }
 
@@ -315,6 +318,7 @@ impl Session {
             lanes: LanePool::new(LANE_BUFFERS_MAX),
             claims: Mutex::new(InFlight::default()),
             stop: watch::channel(false).0,
+            unsettled: unsettled::Unsettled::default(),
             packers: Mutex::new(HashMap::new()),
             index,
             view: parts.view,

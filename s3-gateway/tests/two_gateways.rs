@@ -287,6 +287,52 @@ async fn what_was_still_under_way_when_a_gateway_stopped_is_on_record_at_the_one
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_ledger_carries_out_after_the_client_was_told_that_nobody_knows_is_there_to_be_read() {
+    let (one, other) = two().await;
+    let (before, whole) = (body(40, 300_000), body(41, 300_000));
+    one.put("late", &before, Condition::None).await.unwrap();
+    one.side.lose_calls();
+    let put = one.put("late", &whole, Condition::None).await;
+    assert_eq!(put, Err(SessionError::LedgerAway));
+    // The collector looks through the drives meanwhile, and the call comes through.
+    let told = telling(&[&one, &other]);
+    one.gc().await;
+    assert!(one.get("late").await.unwrap() == before);
+    one.side.carry_out_late().await;
+    one.gc().await;
+    for gateway in [&one, &other] {
+        assert!(gateway.get("late").await.unwrap() == whole);
+    }
+    told.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_withdrawn_before_the_ledger_carried_it_out_is_collected() {
+    let (one, other) = two().await;
+    let told = telling(&[&one, &other]);
+    one.put("kept", &body(42, 300_000), Condition::None)
+        .await
+        .unwrap();
+    one.gc().await;
+    let before = one.all().await;
+    one.side.lose_calls();
+    let put = one.put("late", &body(43, 3_000_000), Condition::None).await;
+    assert_eq!(put, Err(SessionError::LedgerAway));
+    one.gc().await;
+    let held = one.all().await;
+    assert!(held.len() > before.len());
+    // None of them comes.
+    drop(one.side.find_calls());
+    let gone = tokio::time::timeout(Duration::from_secs(30), async {
+        while one.all().await != before {
+            one.gc().await;
+        }
+    });
+    gone.await.unwrap();
+    told.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_with_the_lowest_lease_does_the_background_work() {
     let (one, other) = two().await;
     for gateway in [&one, &other] {

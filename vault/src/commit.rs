@@ -326,7 +326,8 @@ impl<'a> Commit<'a> {
                 self.write(address, pack.entry.clone());
             }
         }
-        let room = EXPECTATIONS_MAX.saturating_sub(self.append.expectations.len());
+        // The ledger adds one of its own: that nothing withdrew the append meanwhile.
+        let room = (EXPECTATIONS_MAX - 1).saturating_sub(self.append.expectations.len());
         for (scope, id, sequence) in packs
             .relied_on
             .iter()

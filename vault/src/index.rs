@@ -49,7 +49,7 @@ pub(crate) fn check_entry(keyring: &Keyring, address: &Address, plain: &[u8]) ->
             CheckpointPointer::decode(plain).map(drop)
         }
         EntryKind::Statement => SealedCredential::decode(plain).map(drop),
-        EntryKind::Lease | EntryKind::Peer => Ok(()),
+        kind if kind.is_of_cluster() => Ok(()),
         kind => ClaimValue::decode(kind as u8, plain).map(drop),
     }
 }
@@ -261,7 +261,8 @@ impl Index {
 
     /// Whether an index checkpoint tells of entries at this address.
     fn is_told(&self, address: &Address) -> bool {
-        !matches!(address.kind, EntryKind::Pack | EntryKind::Lease | EntryKind::Peer)
+        !address.kind.is_of_cluster()
+            && address.kind != EntryKind::Pack
             && *address != self.keyring.checkpoint_address()
     }
 

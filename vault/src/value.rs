@@ -373,8 +373,5 @@ fn padded_bytes(plain_bytes: usize) -> usize {
 
 /// The kinds whose values are in the clear; all others are sealed.
 pub const fn is_clear(kind: EntryKind) -> bool {
-    matches!(
-        kind,
-        EntryKind::Pack | EntryKind::Lease | EntryKind::Statement | EntryKind::Peer
-    )
+    matches!(kind, EntryKind::Pack | EntryKind::Statement) || kind.is_of_cluster()
 }

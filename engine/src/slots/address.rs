@@ -29,11 +29,13 @@ pub enum EntryKind {
     Statement = 8,
     /// A peer of the cluster, in the clear.
     Peer = 9,
+    /// What appends under a lease expect to stand as it stood, in the clear; see [`super::fence_address`].
+    Fence = 10,
 }
 
 impl EntryKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Bucket,
         Self::ObjectCurrent,
         Self::ObjectVersion,
@@ -43,7 +45,13 @@ impl EntryKind {
         Self::Lease,
         Self::Statement,
         Self::Peer,
+        Self::Fence,
     ];
+
+    /// Whether entries of this kind tell of the cluster and of no vault.
+    pub const fn is_of_cluster(self) -> bool {
+        matches!(self, Self::Lease | Self::Peer | Self::Fence)
+    }
 
     /// Whether entries of this kind make a scope not empty.
     pub const fn is_object(self) -> bool {
@@ -79,7 +87,7 @@ pub struct Sequence(pub u64);
 /// The place of an entry. It holds at most one entry at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
-    /// The scope's id; the vault's id for vault-wide entries; zeros for leases.
+    /// The scope's id; the vault's id for vault-wide entries; zeros for leases and fences.
     pub scope: [u8; 16],
     /// What the entry is.
     pub kind: EntryKind,

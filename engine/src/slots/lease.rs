@@ -148,6 +148,15 @@ pub fn lease_address(number: u64) -> Address {
     }
 }
 
+/// Where the fence of lease `number` stands, if one was raised: an append that expects it to be as it was (absent, or of that sequence) is
+/// applied before the fence is raised again or never, however late it comes. It goes with the append that ends the lease.
+pub fn fence_address(number: u64) -> Address {
+    Address {
+        kind: EntryKind::Fence,
+        ..lease_address(number)
+    }
+}
+
 /// The number of the lease whose entry stands at `address`; `None` if that is no lease's address.
 pub fn lease_number(address: &Address) -> Option<u64> {
     let number = u64::try_from(u128::from_le_bytes(address.slot)).ok()?;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engine::slots::{Address, Append, Entry, EntryKind, Expectation, Outcome, Sequence, Write};
@@ -29,6 +30,9 @@ use crate::peer::Purpose;
 const PAGE: usize = 512;
 /// A drive that failed so many times in one run gets nothing more in it.
 pub(super) const FAILURES_MAX: u32 = 3;
+
+/// How long between two questions for what became of a swap.
+const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why shards are moved no further.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -338,7 +342,10 @@ impl Mover {
         };
         let (inner, ledger) = (Arc::clone(&self.inner), Arc::clone(&self.ledger));
         let swapping = tokio::spawn(async move {
-            let outcome = ledger.append(append).await;
+            let outcome = match ledger.append(append).await {
+                Err(LedgerError::Unreachable) => settled(&*ledger, placed.address, &entry).await,
+                outcome => outcome,
+            };
             if matches!(outcome, Ok(Outcome::Applied { .. })) {
                 inner.missing.moved(&entry);
             }
@@ -353,6 +360,27 @@ impl Mover {
             Outcome::LeaseEnded { lowest_live } => Err(MoveError::LeaseEnded { lowest_live }),
         }
     }
+}
+
+/// What became of a swap that was not answered, once the ledger has settled it: as long as it may come, its copies stay reserved.
+async fn settled(ledger: &dyn Ledger, address: Address, wanted: &PackEntry) -> Result<Outcome, LedgerError> {
+    loop {
+        match ledger.settle().await {
+            Ok(_) => break,
+            Err(LedgerError::Unreachable | LedgerError::Full) => tokio::time::sleep(SETTLE_AGAIN).await,
+            Err(error) => return Err(error),
+        }
+    }
+    let current = ledger.get(address).await?;
+    Ok(match current {
+        Some(entry) if entry.value == wanted.encode() => Outcome::Applied {
+            sequence: entry.sequence,
+        },
+        current => Outcome::Conflict {
+            expectation: 0,
+            current,
+        },
+    })
 }
 
 /// What moves may hold in memory together, in units of so many bytes.

@@ -2,13 +2,15 @@
 //!
 //! Reads are the copy's own; what must be new asks the leader first. Whoever holds the only lease need not ask: nobody else can have
 //! written, as long as the members were heard lately. Invariants: an append is answered for only once the copy has applied it; a
-//! question that may have been carried out is asked again with the same operation, which has one effect; without a word from the
-//! members nothing is answered, after a few seconds' patience.
+//! question that may have been carried out is asked again with the same operation, which has one effect, and may be withdrawn (`fence`);
+//! without a word from the members nothing is answered, after a few seconds' patience.
 
+mod fence;
 mod follow;
 mod members;
 mod reading;
 mod sending;
+mod submitting;
 #[cfg(test)]
 mod tests;
 
@@ -20,19 +22,20 @@ use std::time::Duration;
 use engine::disk::Disk;
 use engine::slots::{Address, Append, BadAppend, Entry, LIVE_LEASES_MAX, Leases, Outcome, Sequence};
 use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use super::fetch::{AskError, ask};
 use super::local::clip;
 use super::replay::LedgerOpenError;
 use super::replica::Replica;
-use super::wire::{APPENDS_MAX, AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
+use super::wire::{APPENDS_MAX, LedgerCall, LedgerRefusal, LedgerReply};
 use super::{Ledger, LedgerError, LedgerSizes, LedgerStatus, Snapshot, Tail, lease};
 use crate::drives::FreshLogId;
 use crate::membership::PeerEntry;
 use crate::offload::Offload;
 use crate::peer::{PeerId, Transport};
+use fence::Fence;
 use members::Members;
 use reading::Reading;
 use sending::{CALLS_MAX, Waiting};
@@ -90,6 +93,8 @@ struct Inner {
     lease: AtomicU64,
     /// The lease that was taken here last, 0 before.
     taken: AtomicU64,
+    /// Of that lease.
+    fence: Fence,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
 }
 
@@ -140,6 +145,7 @@ impl FollowedLedger {
             let_go: watch::Sender::new(Sequence(0)),
             lease: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            fence: Fence::default(),
             tasks: Mutex::default(),
         });
         let tasks = vec![
@@ -216,49 +222,10 @@ impl FollowedLedger {
         };
         self.inner.applied(index).await?;
         self.inner.replica.note_waited();
+        self.inner.fence.begin();
         self.inner.taken.store(number, Ordering::Release);
         self.inner.lease.store(number, Ordering::Release);
         Ok(number)
-    }
-
-    async fn submit(&self, append: Append, urgent: bool) -> Result<Outcome, LedgerError> {
-        append.check_limits().map_err(engine::slots::BadAppend::from)?;
-        let bytes = append.encoded_bytes_at_most().min(WAITING_BYTES_MAX);
-        let weight = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.inner.room).acquire_many_owned(weight).await;
-        let room = room.map_err(|_| LedgerError::Closed)?;
-        let (reply, answer) = oneshot::channel();
-        let waiting = Waiting {
-            append,
-            urgent,
-            reply,
-            _room: room,
-        };
-        if self.inner.appends.send(waiting).await.is_err() {
-            return Err(LedgerError::Closed);
-        }
-        match answer.await.unwrap_or(Err(LedgerError::Closed))? {
-            AppendReply::Full => Err(LedgerError::Full),
-            AppendReply::Bad => Err(LedgerError::RefusedAsBad),
-            AppendReply::Decided(outcome) => {
-                match &outcome {
-                    Outcome::Applied { sequence } => {
-                        self.inner.answered.fetch_max(sequence.0, Ordering::AcqRel);
-                        self.inner.applied(*sequence).await?;
-                    }
-                    // Whoever tries again has to see what stood in the way.
-                    Outcome::Conflict {
-                        current: Some(entry), ..
-                    } => self.inner.applied(entry.sequence).await?,
-                    // What was removed says no sequence, and this copy may show it yet.
-                    Outcome::Conflict { current: None, .. } => {
-                        self.inner.caught_up().await?;
-                    }
-                    _ => {}
-                }
-                Ok(outcome)
-            }
-        }
     }
 }
 
@@ -371,6 +338,10 @@ impl Ledger for FollowedLedger {
 
     fn append_urgent(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>> {
         Box::pin(self.submit(append, true))
+    }
+
+    fn settle(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>> {
+        Box::pin(self.raise_fence())
     }
 
     fn position(&self) -> Sequence {

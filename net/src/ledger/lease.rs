@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use engine::slots::{
-    Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Outcome, Sequence, Write, lease_address,
+    Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Outcome, Sequence, Write, fence_address,
+    lease_address,
 };
 
 use super::{Ledger, LedgerError};
@@ -53,15 +54,23 @@ pub async fn change(
             .update(&value);
         let mut operation = [0; 16];
         hasher.finalize_xof().fill(&mut operation);
+        let mut writes = vec![Write {
+            address,
+            value: Some(value),
+        }];
+        if read.state == LeaseState::Live && wanted.state != LeaseState::Live {
+            // Nothing is applied under it any more.
+            writes.push(Write {
+                address: fence_address(number),
+                value: None,
+            });
+        }
         let append = Append {
             operation,
             lease: own,
             vault: [0; 16],
             expectations: vec![Expectation::At(address, entry.sequence)],
-            writes: vec![Write {
-                address,
-                value: Some(value),
-            }],
+            writes,
             record: None,
         };
         // What frees space may use what is kept for that; a mere sign of life may not.

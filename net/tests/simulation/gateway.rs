@@ -220,6 +220,15 @@ impl Gateway {
         (None, true)
     }
 
+    /// Has the ledger settle what it did not answer, now and then.
+    async fn settle(&self, operation: [u8; 16]) {
+        if self.world.random.chance(500)
+            && let Ok(through) = self.ledger.settle().await
+        {
+            self.world.agreed.settled(through, operation);
+        }
+    }
+
     /// Puts a version in the place of what was found, or nothing; whether it is there now. What stands there instead, if it is not.
     async fn swap(
         &self,
@@ -269,9 +278,15 @@ impl Gateway {
                 }
                 Ok(Ok(()))
             }
-            // One that is still on its way may yet be carried out.
-            None => Err(unavailable("no answer")),
-            Some(other) if in_doubt => Err(unavailable(other)),
+            // One that is still on its way may yet be carried out, unless it is withdrawn.
+            None => {
+                self.settle(operation).await;
+                Err(unavailable("no answer"))
+            }
+            Some(other) if in_doubt => {
+                self.settle(operation).await;
+                Err(unavailable(other))
+            }
             Some(Outcome::Conflict { current, .. }) => {
                 self.histories.forget(ticket);
                 let now = current.map(|entry| self.understand(&entry)).transpose()?;

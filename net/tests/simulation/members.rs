@@ -41,6 +41,8 @@ pub fn member_dir() -> PathBuf {
 struct History {
     decided: BTreeMap<u64, (blake3::Hash, [u8; 16])>,
     answered: BTreeMap<u64, [u8; 16]>,
+    /// Operations that nobody was answered, and by when they are applied or never.
+    settled: BTreeMap<[u8; 16], u64>,
 }
 
 /// See the module.
@@ -85,6 +87,11 @@ impl Agreed {
     /// Somebody was answered that this operation was applied at this sequence.
     pub fn answered(&self, sequence: Sequence, operation: [u8; 16]) {
         lock(&self.history).answered.insert(sequence.0, operation);
+    }
+
+    /// The ledger has said that this operation, of which nobody heard more, is applied by this sequence or never.
+    pub fn settled(&self, through: Sequence, operation: [u8; 16]) {
+        lock(&self.history).settled.insert(operation, through.0);
     }
 
     /// Lets go of everything that holds the world.
@@ -323,6 +330,17 @@ impl World {
                 self.trace.wrong(what);
             }
         }
+        for (sequence, (_, operation)) in &history.decided {
+            if let Some(through) = history.settled.get(operation)
+                && sequence > through
+            {
+                let what = format!("what was settled at sequence {through} was applied at {sequence}");
+                self.trace.wrong(what);
+            }
+        }
+        let settled = history.settled.len();
+        drop(history);
+        self.trace.note(&format!("{settled} operations were settled"));
     }
 
     fn note_applied(&self, who: &str, append: &AppliedAppend) {

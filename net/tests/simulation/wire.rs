@@ -86,6 +86,10 @@ impl Wire {
         let way = (caller, End::Peer(number));
         let peer = world.peer_ids[number];
         tokio::time::sleep(world.delay()?).await;
+        if call.request == Request::Ledger && !world.is_calm() && world.random.chance(20) {
+            // A process that stood still has it in a buffer, and goes on long after its caller gave up.
+            tokio::time::sleep(world.random.ms(1_000, 15_000)).await;
+        }
         if !world.comes_through(way) {
             return None;
         }

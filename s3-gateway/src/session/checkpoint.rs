@@ -11,7 +11,7 @@ use super::{Bucket, Inner, Session, SessionError, StreamWriter, fill_random, now
 use crate::operations;
 use activity::Purpose;
 use bytes::Bytes;
-use engine::slots::{Address, EntryKind, Sequence};
+use engine::slots::{Address, Sequence};
 use net::cluster::Cause;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -127,9 +127,7 @@ impl Inner {
             .map(|row| row.value.scope.0)
             .collect();
         scopes.insert(self.vault_scope().0);
-        let own = |address: &Address| {
-            scopes.contains(&address.scope) && !matches!(address.kind, EntryKind::Lease | EntryKind::Peer)
-        };
+        let own = |address: &Address| scopes.contains(&address.scope) && !address.kind.is_of_cluster();
         let mut snapshot = self.ledger.snapshot().await?;
         let entries = snapshot.addresses().filter(|address| own(address)).count() as u64;
         let mut buffer = Vec::new();

@@ -69,6 +69,19 @@ impl ClaimHead {
     }
 }
 
+impl ClaimGuard {
+    /// One that holds back what the oldest of those that are held now does.
+    pub(crate) fn of_all(inner: &Arc<Inner>) -> Self {
+        let mut claims = inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = claims.settled_below(inner.applied());
+        claims.begin(after);
+        Self {
+            inner: Arc::clone(inner),
+            after,
+        }
+    }
+}
+
 impl Drop for ClaimGuard {
     fn drop(&mut self) {
         self.inner

@@ -8,7 +8,7 @@ use super::{Inner, SessionError, decode_pack};
 use crate::gateways;
 use engine::pack::PackId;
 use engine::slots::{Address, Append, AppliedAppend, EntryKind, Outcome, Sequence};
-use net::{PackEntry, Tail};
+use net::{LedgerError, PackEntry, Tail};
 use scopes::ScopeId;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
@@ -122,10 +122,14 @@ impl Inner {
         pins: &[Pin],
         urgency: Urgency,
     ) -> Result<Submitted, SessionError> {
+        self.unsettled.check()?;
         let answer = match urgency {
             Urgency::Normal => self.ledger.append(append).await,
             Urgency::Frees => self.ledger.append_urgent(append).await,
         };
+        if answer == Err(LedgerError::Unreachable) {
+            self.hold_until_settled(pins);
+        }
         match answer? {
             Outcome::Applied { sequence } => {
                 pins.iter().for_each(Pin::named);

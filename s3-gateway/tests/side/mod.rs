@@ -23,6 +23,8 @@ pub(crate) struct Side {
     /// How far it says that it is, while it is held back.
     held: Mutex<Option<Sequence>>,
     said: watch::Sender<Sequence>,
+    /// Appends that nobody was told of what became of them, while answers are lost.
+    unanswered: Mutex<Option<Vec<Append>>>,
     /// What happens before the question for a read index after so many.
     before_asking: Mutex<Option<(usize, BoxFuture<'static, ()>)>>,
 }
@@ -34,6 +36,7 @@ impl Side {
             name,
             held: Mutex::default(),
             said: watch::Sender::new(ledger.position()),
+            unanswered: Mutex::default(),
             before_asking: Mutex::default(),
         });
         let (weak, mut changed) = (Arc::downgrade(&side), ledger.changed());
@@ -49,6 +52,25 @@ impl Side {
     /// Does something before the question for a read index that comes after `after` others from now on.
     pub(crate) fn before_asking(&self, after: usize, work: impl Future<Output = ()> + Send + 'static) {
         *self.before_asking.lock().unwrap() = Some((after, Box::pin(work)));
+    }
+
+    /// Appends reach nobody from now on, until [`Self::carry_out_late`] or [`Self::find_calls`].
+    pub(crate) fn lose_calls(&self) {
+        *self.unanswered.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// Later calls are answered. Those that were lost are given back, and may come or not.
+    pub(crate) fn find_calls(&self) -> Vec<Append> {
+        self.unanswered.lock().unwrap().take().unwrap()
+    }
+
+    /// The calls that were lost are carried out after all; later ones are answered.
+    pub(crate) async fn carry_out_late(&self) {
+        let late = self.unanswered.lock().unwrap().clone().unwrap();
+        for append in late {
+            self.ledger.append(append).await.unwrap();
+        }
+        self.find_calls();
     }
 
     fn due(&self) -> Option<BoxFuture<'static, ()>> {
@@ -121,7 +143,17 @@ impl Side {
 
 impl Ledger for Side {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>> {
+        if let Some(unanswered) = &mut *self.unanswered.lock().unwrap() {
+            unanswered.push(append);
+            return Box::pin(std::future::ready(Err(LedgerError::Unreachable)));
+        }
         self.ledger.append(append)
+    }
+    fn settle(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>> {
+        if self.unanswered.lock().unwrap().is_some() {
+            return Box::pin(std::future::ready(Err(LedgerError::Unreachable)));
+        }
+        self.ledger.settle()
     }
     fn append_urgent(&self, append: Append) -> BoxFuture<'_, Result<Outcome, LedgerError>> {
         self.ledger.append_urgent(append)

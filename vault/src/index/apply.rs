@@ -104,7 +104,7 @@ impl Applier<'_, '_> {
             }
             EntryKind::Pack => self.put_pack(address, sequence, value),
             EntryKind::Statement => self.put_statement(address, sequence, value),
-            EntryKind::Lease | EntryKind::Peer => Ok(()),
+            EntryKind::Lease | EntryKind::Peer | EntryKind::Fence => Ok(()),
         }
     }
 

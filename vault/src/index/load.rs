@@ -61,7 +61,7 @@ impl Loader<'_> {
             let address = &entry.address;
             let vault_wide = address.scope == keyring.vault_wide().0;
             let foreign = match address.kind {
-                EntryKind::Lease | EntryKind::Peer => true,
+                kind if kind.is_of_cluster() => true,
                 EntryKind::Pack => !applier.is_own_pack(address, &entry.value),
                 EntryKind::Bucket | EntryKind::Statement => !vault_wide,
                 _ => false,

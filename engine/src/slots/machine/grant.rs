@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 
-use super::super::{Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Write, lease_address};
+use super::super::{
+    Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Write, fence_address, lease_address,
+};
 use super::SlotMachine;
 
 impl<V> SlotMachine<V> {
@@ -33,6 +35,11 @@ impl<V> SlotMachine<V> {
                 records: records.min().unwrap_or(self.sequence()),
             }),
         };
+        let unfenced = ended.iter().map(|(live, _)| Write {
+            address: fence_address(**live),
+            value: None,
+        });
+        let unfenced: Vec<Write> = unfenced.collect();
         let ended = ended.into_iter().map(|(live, entry)| (*live, entry.ended()));
         let writes = ended.chain([(number, taken)]).map(|(number, entry)| Write {
             address: lease_address(number),
@@ -43,7 +50,7 @@ impl<V> SlotMachine<V> {
             lease: number,
             vault: [0; 16],
             expectations: vec![Expectation::Absent(lease_address(number))],
-            writes: writes.collect(),
+            writes: writes.chain(unfenced).collect(),
             record: None,
         }
     }

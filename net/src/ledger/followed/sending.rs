@@ -25,7 +25,8 @@ pub(super) const CALLS_EVERY: Duration = Duration::from_millis(20);
 pub(super) struct Waiting {
     pub(super) append: Append,
     pub(super) urgent: bool,
-    pub(super) reply: oneshot::Sender<Result<AppendReply, LedgerError>>,
+    /// Takes the append back with what became of it.
+    pub(super) reply: oneshot::Sender<Result<(Append, AppendReply), LedgerError>>,
     pub(super) _room: OwnedSemaphorePermit,
 }
 
@@ -84,6 +85,7 @@ async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
                 let known = (!is_open || !is_refused)
                     .then_some(outcome)
                     .ok_or(LedgerError::Unreachable);
+                let known = known.map(|outcome| (waiting.append, outcome));
                 // Whoever no longer waits is no error.
                 let _ = waiting.reply.send(known);
             }

@@ -1,6 +1,7 @@
 //! Gateways that follow three members: what they read and write while members and gateways come and go.
 
 use super::super::replicated::tests::{End, LINEAGE, Rig, address, peer, put, swap};
+use super::super::wire::AppendReply;
 use super::sending::CALLS_EVERY;
 use super::*;
 use engine::disk::SimDisk;
@@ -196,6 +197,53 @@ async fn a_gateway_of_another_ledger_takes_this_one_whole() {
     assert_eq!(value(&ledger, 1).await, None);
     assert!(applied(ledger.append(put(lease, 1, 1, b"anew")).await.unwrap()) > 10_000);
     assert_eq!(value(&ledger, 1).await, Some(b"anew".to_vec()));
+}
+
+/// An append that comes when it comes, as one whose caller has given up waiting.
+async fn come(ledger: &FollowedLedger, append: &Append) -> Outcome {
+    let call = LedgerCall::Append {
+        urgent: false,
+        appends: vec![append.clone()],
+    };
+    let LedgerReply::Outcomes(outcomes) = ledger.ask(&call).await.unwrap() else {
+        panic!("no outcomes");
+    };
+    match &outcomes[..] {
+        [AppendReply::Decided(outcome)] => outcome.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_submitted_before_settling_is_applied_by_then_or_never() {
+    let rig = Rig::begun(3).await;
+    let ledger = gateway(&rig, 20, &SimDisk::unrecorded(9)).await;
+    let lease = ledger.take_lease("a gateway", 5).await.unwrap();
+    for turn in 0..3u8 {
+        let submitted = |slot: u8| {
+            let append = put(lease, 100 + u64::from(turn) * 2 + u64::from(slot), slot, &[turn]);
+            let fence = ledger.inner.fence.expectation(lease);
+            swap(append, fence)
+        };
+        let (early, late) = (submitted(0), submitted(1));
+        let before = value(&ledger, 1).await;
+        let came = applied(come(&ledger, &early).await);
+        let settled = ledger.settle().await.unwrap();
+        assert!(Sequence(came) < settled && ledger.position() >= settled);
+        assert_eq!(value(&ledger, 0).await, Some(vec![turn]));
+        assert!(matches!(come(&ledger, &late).await, Outcome::Conflict { .. }));
+        assert_eq!(value(&ledger, 1).await, before);
+        // That is for those who were not answered; whoever submits now is not disturbed, even if it was raised by a call that came late.
+        applied(come(&ledger, &ledger.inner.fence.raise(lease)).await);
+        let operation = 200 + u64::from(turn);
+        applied(ledger.append(put(lease, operation, 1, &[turn])).await.unwrap());
+        assert_eq!(value(&ledger, 1).await, Some(vec![turn]));
+    }
+    let fence = engine::slots::fence_address(lease);
+    assert!(ledger.get(fence).await.unwrap().is_some());
+    ledger.end_lease(lease, ledger.position()).await.unwrap();
+    assert!(ledger.get(fence).await.unwrap().is_none());
+    assert_eq!(ledger.settle().await, Err(LedgerError::Fenced));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
