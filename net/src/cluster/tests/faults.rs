@@ -153,19 +153,26 @@ async fn a_put_onto_drives_that_vanished_unnoticed_is_not_acknowledged() {
 
 #[tokio::test]
 async fn a_drive_of_an_implied_shard_that_vanished_unnoticed_does_not_count() {
-    let disk = SimDisk::unrecorded(17);
-    let cluster = open(&disk, 6, true).await;
-    let (small, _) = pack(1, &[100]);
-    let entry = cluster.plan(&small, VAULT, LEASE).unwrap();
-    let implied = (0..6).filter(|index| entry.summary.geometry.is_implied(*index));
-    for index in implied.take(2) {
-        disk.unlink(cluster.inner.place(entry.drives[index]).unwrap().dir());
+    // Whoever looks after the drives may notice first, which is another case.
+    for try_number in 0..10 {
+        let disk = SimDisk::unrecorded(17 + try_number);
+        let cluster = open(&disk, 6, true).await;
+        let (small, _) = pack(1, &[100]);
+        let entry = cluster.plan(&small, VAULT, LEASE).unwrap();
+        let implied = (0..6).filter(|index| entry.summary.geometry.is_implied(*index));
+        for index in implied.take(2) {
+            disk.unlink(cluster.inner.place(entry.drives[index]).unwrap().dir());
+        }
+        let is_unnoticed = cluster.present() == 6;
+        let refused = cluster
+            .put_planned(small, &entry, SCOPE, PutSpace::Free)
+            .await
+            .err();
+        assert_eq!(refused, Some(PutError::NotEnoughDrives { have: 4, need: 5 }));
+        cluster.close().await;
+        if is_unnoticed {
+            return;
+        }
     }
-    assert_eq!(cluster.present(), 6, "nobody noticed");
-    let refused = cluster
-        .put_planned(small, &entry, SCOPE, PutSpace::Free)
-        .await
-        .err();
-    assert_eq!(refused, Some(PutError::NotEnoughDrives { have: 4, need: 5 }));
-    cluster.close().await;
+    panic!("somebody notices each time");
 }
