@@ -13,7 +13,7 @@ use crate::logging::LogFormat;
 mod node;
 mod up;
 
-pub use node::{AdmitArgs, DrainArgs, NodeArgs, NodeCommand, RemoveArgs};
+pub use node::{AdmitArgs, DrainArgs, NodeArgs, NodeCommand, RemoveArgs, ResetLedgerArgs};
 pub use up::{FrontArgs, GatewayArgs, UpArgs};
 
 /// Sealed, erasure-coded object storage behind an S3 gateway, every operation on record.

@@ -4,6 +4,7 @@
 //! others are durable before it tells them.
 
 mod operator;
+mod reset;
 mod settings;
 
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ use crate::key_store::{KeyStoreError, peer_key};
 use crate::runtime::{fresh_log_id, now_ms, raise_open_files};
 
 pub use operator::{NodeOperator, answer_closed};
+pub(crate) use reset::set_aside;
+pub use reset::{Reset, reset_ledger};
 pub use settings::NodeSettings;
 
 /// Why a storage peer does not start.
@@ -53,6 +56,22 @@ pub enum NodeError {
         "the first start of a storage peer needs --join with the invitation that its owner's `cairn status`, or the first start of `cairn gateway`, prints"
     )]
     NoCluster,
+    /// A command for a storage peer's directory, at another.
+    #[error("{dir} is not the data directory of a storage peer: name that with --data")]
+    NoNode {
+        /// The directory.
+        dir: String,
+    },
+    /// What was given is not a rebuilt ledger.
+    #[error(
+        "{dir} is not a ledger that `cairn vault rebuild` made, or not all of it: {why}. Bring it here again"
+    )]
+    NotRebuilt {
+        /// Where it was looked for.
+        dir: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A node does not change its cluster.
     #[error("this storage peer belongs to cluster {known}, not {told}: another cluster needs another --data")]
     OtherCluster {
@@ -110,7 +129,12 @@ impl NodeError {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::NoCluster | Self::OtherCluster { .. } | Self::OtherDrives { .. } | Self::Advertise { .. }
+            Self::NoCluster
+                | Self::NoNode { .. }
+                | Self::NotRebuilt { .. }
+                | Self::OtherCluster { .. }
+                | Self::OtherDrives { .. }
+                | Self::Advertise { .. }
         )
     }
 }

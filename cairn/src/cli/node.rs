@@ -53,6 +53,18 @@ pub enum NodeCommand {
     Drain(DrainArgs),
     /// Let a storage peer or another gateway go for good
     Remove(RemoveArgs),
+    /// At a storage peer, which does not run: give up a ledger more than half of whose members are lost for good
+    ///
+    /// What it kept is set aside. The operating guide says when this is to be done, and in which order.
+    ResetLedger(ResetLedgerArgs),
+}
+
+/// `node reset-ledger`.
+#[derive(Args, Clone, Debug)]
+pub struct ResetLedgerArgs {
+    /// Take this ledger in its place: what `cairn vault rebuild` made, brought here from the gateway's machine
+    #[arg(long, value_name = "DIR")]
+    pub take: Option<PathBuf>,
 }
 
 /// `node admit`.

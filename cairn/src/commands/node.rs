@@ -3,13 +3,37 @@
 use std::io::Read;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::sync::oneshot;
 
-use crate::cli::{GlobalArgs, NodeArgs};
+use crate::cli::{GlobalArgs, NodeArgs, ResetLedgerArgs};
 use crate::commands::signals::Signals;
 use crate::exit::Failure;
-use crate::node::StoragePeer;
-use crate::output::{print_json_line, print_line};
+use crate::node::{self, StoragePeer};
+use crate::output::{print_json, print_json_line, print_line};
+
+/// `cairn node reset-ledger`.
+pub(super) async fn reset_ledger(global: &GlobalArgs, args: &ResetLedgerArgs) -> Result<(), Failure> {
+    let data = StoragePeer::lock(&global.data, false).await?;
+    let reset = node::reset_ledger(&data, args.take.as_deref()).await?;
+    if global.json {
+        let aside: Vec<String> = reset
+            .aside
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        print_json(&json!({"set_aside": aside, "ledger_sequence": reset.taken}));
+        return Ok(());
+    }
+    for place in &reset.aside {
+        print_line(format!("set aside  {}", place.display()));
+    }
+    print_line(match reset.taken {
+        Some(position) => format!("the rebuilt ledger is in its place, up to sequence {position}; start this storage peer, then the gateway"),
+        None => "this storage peer knows of no ledger now; start it, and it serves the gateway that it was invited by".to_owned(),
+    });
+    Ok(())
+}
 
 pub(super) async fn run(global: &GlobalArgs, args: &NodeArgs) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;

@@ -28,6 +28,7 @@ pub(super) async fn run(global: &GlobalArgs, command: &NodeCommand) -> Result<()
             let (peer, undo) = (peer.clone(), *undo);
             ("drain", Request::NodeDrain { peer, undo })
         }
+        NodeCommand::ResetLedger(args) => return super::node::reset_ledger(global, args).await,
         NodeCommand::Remove(RemoveArgs { peer, lost }) => {
             let (peer, lost) = (peer.clone(), *lost);
             ("remove", Request::NodeRemove { peer, lost })
@@ -56,6 +57,8 @@ pub(super) async fn run(global: &GlobalArgs, command: &NodeCommand) -> Result<()
                 print_line("new packs go there from now on; `cairn rebalance` moves old ones");
             }
         }
+        // Was done without the gateway.
+        NodeCommand::ResetLedger(_) => {}
         NodeCommand::Drain(args) if args.undo => print_line(format!("{id} takes part again")),
         NodeCommand::Drain(_) => print_line(format!(
             "nothing is left on {id} that anybody needs: `cairn node remove {id}` lets it go"

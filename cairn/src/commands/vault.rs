@@ -15,7 +15,7 @@ use crate::exit::Failure;
 use crate::key_store::{KeyStore, KeyStoreError, open_keyfile};
 use crate::output::{Progress, print_json, print_line};
 use crate::request::Request;
-use crate::runtime::rebuild::{RebuildOptions, Rebuilt, rebuild};
+use crate::runtime::rebuild::{Rebuild, RebuildOptions, Rebuilt, rebuild};
 
 pub(super) async fn run(global: &GlobalArgs, command: VaultCommand) -> Result<(), Failure> {
     match command {
@@ -54,12 +54,26 @@ async fn rebuild_ledger(global: &GlobalArgs, args: RebuildArgs) -> Result<(), Fa
         force: args.force,
     };
     let progress = Progress::new("rebuild");
-    let rebuilt = rebuild(data, options, &|step| progress.show(step)).await?;
+    let Rebuild {
+        vaults: rebuilt,
+        carried,
+    } = rebuild(data, options, &|step| progress.show(step)).await?;
     drop(progress);
     if global.json {
-        print_json(&json!({"vaults": rebuilt.iter().map(Rebuilt::json).collect::<Vec<_>>()}));
+        let vaults: Vec<Value> = rebuilt.iter().map(Rebuilt::json).collect();
+        let carried = carried.map(|carried| {
+            json!({"peer_id": carried.peer.to_string(), "place": carried.place, "sequence": carried.position})
+        });
+        print_json(&json!({"vaults": vaults, "bring_to": carried}));
     } else {
         rebuilt.iter().for_each(show);
+        if let Some(carried) = carried {
+            print_line(format!(
+                "\nThe ledger is in {}. Bring it to the machine of the storage peer\n  {}\nstop that one, run there `cairn node reset-ledger --take DIR`, start it again, then this gateway.",
+                carried.place.display(),
+                carried.peer
+            ));
+        }
     }
     match rebuilt
         .iter()

@@ -123,11 +123,19 @@ pub enum RuntimeError {
         /// Where they belong.
         dir: String,
     },
-    /// A rebuild where the members of the ledger run elsewhere.
+    /// The rebuilt ledger is not where it was to be brought.
     #[error(
-        "the ledger lies with storage peers on other machines: a rebuilt one cannot be handed to them yet. More than half of its members have to run"
+        "the ledger was rebuilt and is not at {peer} yet: bring {place} to that machine, stop the storage peer there, run `cairn node reset-ledger --take DIR` and start it again"
     )]
-    RebuildElsewhere,
+    NotCarried {
+        /// The storage peer.
+        peer: PeerId,
+        /// Where it lies.
+        place: String,
+    },
+    /// A rebuild that found nobody to give the ledger to.
+    #[error("no storage peer answers that could take the rebuilt ledger; start them first")]
+    NobodyTakes,
     /// The storage peers cannot hold a pack.
     #[error(
         "packs of {code} cannot lie on these storage peers: as many drives as a pack has shards are needed, and no failure domain counts for more than may be lost. Name more peers with --join, or a smaller --code"

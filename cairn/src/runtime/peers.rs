@@ -6,6 +6,7 @@
 //! its children end with it, for the pipe that is their stdin ends.
 
 mod addresses;
+pub(crate) mod carried;
 mod child;
 pub(crate) mod membership;
 mod seats;

@@ -1,8 +1,8 @@
 //! A ledger made anew from `keys/` and the drives alone.
 //!
-//! Needs no running process and asks nothing. The new ledger grows beside the old one's place and is moved there when
-//! it is whole, so that a rebuild that is cut off can be started again. Invariant: a ledger that can be read is set
-//! aside only when told to, and never deleted.
+//! Needs no running process but the storage peers, and asks nothing. The new ledger grows beside the old one's place and is moved there when
+//! it is whole, so that a rebuild that is cut off can be started again; where storage peers run elsewhere it is the operator who brings it to one
+//! of them (`peers::carried`). Invariant: a ledger that can be read is set aside only when told to, and never deleted.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +11,14 @@ use activity::{ActivityLog, LogIdentity};
 use engine::disk::{Disk, RealDisk};
 use engine::slots::Sequence;
 use net::ledger::LedgerConfig;
-use net::{Ledger, LocalLedger};
+use net::{Cluster, Ledger, LocalLedger};
 use s3_gateway::session::RecorderError;
 use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, marks, rebuild_vault};
 use scopes::{VaultId, Wallet};
 use serde_json::{Value, json};
 
 use super::opening::{activity_seed, check_places, found_layout, fresh_log_id, log_origin, open_cluster};
+use super::peers::carried::{self, Carried};
 use super::peers::{PeerNodes, PeerOptions, settle};
 use super::{holder, now_ms};
 use crate::data_dir::{DataDir, DataDirError};
@@ -27,7 +28,7 @@ use crate::request::{OnStep, Step};
 use crate::runtime::RuntimeError;
 
 /// A file in the ledger's directory: the ledger was rebuilt, and the activity log does not say so yet.
-pub(super) const REBUILT: &str = "rebuilt";
+pub(crate) const REBUILT: &str = "rebuilt";
 
 /// What a rebuild is told.
 #[derive(Debug)]
@@ -38,6 +39,15 @@ pub struct RebuildOptions {
     pub drives: Vec<PathBuf>,
     /// Also when there is a ledger that can be read.
     pub force: bool,
+}
+
+/// What a rebuild did.
+#[derive(Debug)]
+pub struct Rebuild {
+    /// For each vault.
+    pub vaults: Vec<Rebuilt>,
+    /// Where the ledger has to be brought, if its members run elsewhere.
+    pub carried: Option<Carried>,
 }
 
 /// What a rebuild did for one vault.
@@ -77,7 +87,7 @@ pub async fn rebuild(
     data: DataDir,
     options: RebuildOptions,
     on_step: OnStep<'_>,
-) -> Result<Vec<Rebuilt>, RuntimeError> {
+) -> Result<Rebuild, RuntimeError> {
     engine::erasure::require_simd()?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let dir = || data.root().display().to_string();
@@ -91,9 +101,7 @@ pub async fn rebuild(
         return Err(RuntimeError::LedgerReadable { dir: dir() });
     }
 
-    if layout.peers.iter().any(|peer| peer.directory.is_none()) {
-        return Err(RuntimeError::RebuildElsewhere);
-    }
+    let elsewhere = layout.peers.iter().any(|peer| peer.directory.is_none());
     let options_of_peers = PeerOptions {
         members_max: layout.ledger_members,
         from: None,
@@ -101,15 +109,27 @@ pub async fn rebuild(
     let mut peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
     if let Some(nodes) = peers.take() {
         let is_kept = !options.force && settle::answers(&disk, &data, &nodes).await;
-        nodes.close().await;
-        if is_kept {
-            return Err(RuntimeError::LedgerReadable { dir: dir() });
+        if elsewhere && !is_kept {
+            peers = Some(nodes);
+        } else {
+            nodes.close().await;
+            if is_kept {
+                return Err(RuntimeError::LedgerReadable { dir: dir() });
+            }
+            // They serve without it from now on.
+            settle::set_aside(&layout)?;
+            peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
         }
-        // They serve without it from now on.
-        settle::set_aside(&layout)?;
-        peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
     }
-    let rebuilt = rebuild_over(&disk, &data, &keys, &layout, peers.as_ref(), on_step).await;
+    let place = Place {
+        disk: &disk,
+        data: &data,
+        keys: &keys,
+        layout: &layout,
+        peers: peers.as_ref(),
+        elsewhere,
+    };
+    let rebuilt = rebuild_over(&place, on_step).await;
     if let Some(peers) = peers {
         peers.close().await;
     }
@@ -118,15 +138,27 @@ pub async fn rebuild(
     Ok(rebuilt)
 }
 
+/// Where a ledger is made anew.
+struct Place<'a> {
+    disk: &'a Arc<dyn Disk>,
+    data: &'a DataDir,
+    keys: &'a KeyStore,
+    layout: &'a Layout,
+    peers: Option<&'a PeerNodes>,
+    /// Whether storage peers run on other machines.
+    elsewhere: bool,
+}
+
 /// Makes the ledger anew from the drives of this process or of its storage peers, and puts it in place.
-async fn rebuild_over(
-    disk: &Arc<dyn Disk>,
-    data: &DataDir,
-    keys: &KeyStore,
-    layout: &Layout,
-    peers: Option<&PeerNodes>,
-    on_step: OnStep<'_>,
-) -> Result<Vec<Rebuilt>, RuntimeError> {
+async fn rebuild_over(place: &Place<'_>, on_step: OnStep<'_>) -> Result<Rebuild, RuntimeError> {
+    let Place {
+        disk,
+        data,
+        keys,
+        layout,
+        peers,
+        elsewhere,
+    } = *place;
     let fresh = data.root().join("ledger.new");
     remove_dir(&fresh)?;
     let cluster = Arc::new(open_cluster(disk, data, layout, peers).await?);
@@ -152,11 +184,42 @@ async fn rebuild_over(
     let (ledger, _) = LocalLedger::open(Arc::clone(disk), &fresh, config)?;
     let lease = ledger.take_lease_above(&holder(), now_ms(), marks.lease).await?;
     ledger.records_through(Sequence(begin_after)).await?;
+    let vaults = rebuild_vaults(keys, &cluster, &ledger, lease, on_step).await?;
+    let taker = match peers.filter(|_| elsewhere) {
+        Some(peers) => Some(
+            settle::first_to_answer(peers)
+                .await
+                .ok_or(RuntimeError::NobodyTakes)?,
+        ),
+        None => None,
+    };
+    cluster.close().await;
+    let position = ledger.position();
+    ledger.close().await;
+    write_mark(&fresh.join(REBUILT))?;
+    let carried = match taker {
+        Some(peer) => Some(carried::put_beside(data, &fresh, peer, position)?),
+        None => {
+            put_in_place(data, &fresh)?;
+            None
+        }
+    };
+    Ok(Rebuild { vaults, carried })
+}
+
+/// Each vault of `keys`, one after another.
+async fn rebuild_vaults(
+    keys: &KeyStore,
+    cluster: &Arc<Cluster>,
+    ledger: &LocalLedger,
+    lease: u64,
+    on_step: OnStep<'_>,
+) -> Result<Vec<Rebuilt>, RuntimeError> {
     let mut rebuilt = Vec::new();
     for keyfile in keys.keyfiles() {
         let parts = RebuildParts {
             keyring: keyring(keyfile),
-            cluster: Arc::clone(&cluster),
+            cluster: Arc::clone(cluster),
             ledger: Arc::new(ledger.clone()),
             lease,
         };
@@ -180,10 +243,6 @@ async fn rebuild_over(
             report,
         });
     }
-    cluster.close().await;
-    ledger.close().await;
-    write_mark(&fresh.join(REBUILT))?;
-    put_in_place(data, &fresh)?;
     Ok(rebuilt)
 }
 

@@ -38,6 +38,16 @@ fn a_storage_peer_remembers_its_key_its_port_its_drives_and_whom_it_serves() {
         assert_eq!(again.announced[field], said[field], "{field}");
     }
     again.stop();
+    // What is no rebuilt ledger is not taken, and what there was stays.
+    std::fs::create_dir(place.root().join("other")).unwrap();
+    let other = place.root().join("other").display().to_string();
+    let refused = place.run(["node", "reset-ledger", "--take", &other]);
+    assert!(
+        text(&refused).contains("is not a ledger that `cairn vault rebuild` made"),
+        "{}",
+        text(&refused)
+    );
+    assert!(!refused.status.success() && place.data().join("member").exists());
     // A drive that is gone is lost, and stays so.
     std::fs::remove_dir_all(place.data().join("drives/0")).unwrap();
     let shown = Running::ready(place.command(["node"]));

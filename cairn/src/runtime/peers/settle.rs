@@ -17,14 +17,14 @@ use net::membership::{PeerEntry, Role};
 use net::peer::{Answer, Call, PeerId, Refusal, Request};
 
 use super::super::{RuntimeError, fresh_log_id};
-use super::PeerNodes;
 use super::membership::{present, settle_members};
-use crate::data_dir::{DataDir, DataDirError, KNOWN_PEERS_FILE, MEMBER_DIR, make_private_dir};
+use super::{PeerNodes, carried};
+use crate::data_dir::{DataDir, DataDirError, MEMBER_DIR, make_private_dir};
 use crate::key_store::random;
 use crate::layout::Layout;
 
 /// In `ledger/` while no ledger was begun.
-const BEGIN: &str = "begin";
+pub(super) const BEGIN: &str = "begin";
 /// How long the members may take to agree on who leads, after they have started.
 const LEADER_WAIT: Duration = Duration::from_secs(20);
 /// How long peers may take to hear of it.
@@ -66,13 +66,8 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
 /// Puts aside what the peers of a layout keep of a ledger that does not answer, and what it told them. None of them may run.
 pub(in crate::runtime) fn set_aside(layout: &Layout) -> Result<(), RuntimeError> {
     for directory in layout.peers.iter().filter_map(|place| place.directory.as_ref()) {
-        for name in [MEMBER_DIR, KNOWN_PEERS_FILE] {
-            let kept = directory.join(name);
-            if kept.exists() {
-                let aside = directory.join(format!("{name}.old-{}", super::super::now_ms()));
-                tracing::warn!(place = %aside.display(), "what a storage peer kept of the old ledger was set aside");
-                rename(&kept, &aside)?;
-            }
+        for place in crate::node::set_aside(directory)? {
+            tracing::warn!(place = %place.display(), "what a storage peer kept of the old ledger was set aside");
         }
     }
     Ok(())
@@ -163,6 +158,16 @@ fn ids(peers: &PeerNodes) -> Vec<PeerId> {
     peers.nodes.iter().filter_map(super::PeerNode::id).collect()
 }
 
+/// The first one that answers.
+pub(in crate::runtime) async fn first_to_answer(peers: &PeerNodes) -> Option<PeerId> {
+    for peer in ids(peers) {
+        if describe(peers, peer).await.is_ok() {
+            return Some(peer);
+        }
+    }
+    None
+}
+
 /// What a peer says of itself.
 pub(crate) async fn describe(peers: &PeerNodes, peer: PeerId) -> Result<PeerEntry, RuntimeError> {
     let address = peers.addresses.of(&peer).map(|address| address.to_string());
@@ -249,8 +254,8 @@ pub(super) async fn answering(peers: &PeerNodes) -> BTreeSet<PeerId> {
         .collect()
 }
 
-/// Whether one of them is a member of a ledger that was begun. All of them have to answer.
-async fn is_begun(peers: &PeerNodes) -> Result<bool, RuntimeError> {
+/// Whether one of them is a member of a ledger that was begun. All of them have to answer, unless it was rebuilt, because of those that are gone.
+async fn is_begun(peers: &PeerNodes, all_answer: bool) -> Result<bool, RuntimeError> {
     let call = LedgerCall::Tail {
         lineage: [0; 16],
         from: engine::slots::Sequence(0),
@@ -262,6 +267,7 @@ async fn is_begun(peers: &PeerNodes) -> Result<bool, RuntimeError> {
         match ask_ledger(peers, peer, &call).await {
             Some(LedgerReply::Refused(LedgerRefusal::NoLedger)) => {}
             Some(LedgerReply::Compacted | LedgerReply::Tail { .. }) => is_begun = true,
+            None if !all_answer => {}
             _ => {
                 return Err(RuntimeError::LedgerPeers(format!(
                     "{peer} does not say whether there is a ledger already"
@@ -277,11 +283,16 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
     let mark = data.ledger().join(BEGIN);
     let begins = mark.exists();
     let runs_here = peers.nodes.iter().any(|node| node.place.directory.is_some());
+    let awaited = carried::awaited(data)?;
     // Peers elsewhere may have been another gateway's before.
-    if begins && (runs_here || !is_begun(peers).await?) {
-        begin(peers).await?;
+    if begins && (runs_here || !is_begun(peers, awaited.is_none()).await?) {
+        let first = awaited.as_ref().map(|awaited| awaited.peer);
+        begin(peers, first).await?;
     }
     let known = known_to(ledger).await?;
+    if let Some(awaited) = &awaited {
+        carried::check(ledger, awaited).await?;
+    }
     for entry in entries(peers) {
         let said = match known.iter().find(|known| known.peer == entry.peer) {
             // What it is and how it stands, the ledger knows; where those are that were started here, this process does.
@@ -304,6 +315,7 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
     if begins || runs_here {
         settle_members(peers, ledger).await;
     }
+    carried::arrived(data)?;
     if mark.exists() {
         std::fs::remove_file(&mark).map_err(|source| DataDirError::Io {
             path: mark.display().to_string(),
@@ -355,8 +367,8 @@ pub(super) async fn set_members(ledger: &FollowedLedger, members: Vec<PeerId>) -
     }
 }
 
-async fn begin(peers: &PeerNodes) -> Result<(), RuntimeError> {
-    let first = ids(peers).into_iter().next();
+async fn begin(peers: &PeerNodes, first: Option<PeerId>) -> Result<(), RuntimeError> {
+    let first = first.or_else(|| ids(peers).into_iter().next());
     let failed = |why: &str| RuntimeError::LedgerPeers(why.to_owned());
     let first = first.ok_or_else(|| failed("there is none"))?;
     let call = LedgerCall::Begin {

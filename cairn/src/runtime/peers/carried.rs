@@ -1,0 +1,131 @@
+//! A rebuilt ledger on its way to a storage peer of another machine, which the operator brings there.
+//!
+//! It is not sent: until it has arrived there is no ledger, and nobody to send it through. Invariant: the gateway goes on with a ledger only if it is the one that
+//! was rebuilt, for with an empty one the collector would delete everything; what tells them apart is how far it is.
+
+use std::path::{Path, PathBuf};
+
+use engine::slots::Sequence;
+use net::ledger::FollowedLedger;
+use net::ledger::wire::{LedgerCall, LedgerReply};
+use net::peer::PeerId;
+use serde::{Deserialize, Serialize};
+
+use super::super::RuntimeError;
+use super::super::rebuild::{REBUILT, remove_dir, rename, write_mark};
+use super::settle::BEGIN;
+use crate::data_dir::{DataDir, DataDirError, make_private_dir, write_durably};
+
+/// In `ledger/` until the rebuilt one has arrived.
+const CARRIED: &str = "carried.json";
+/// The rebuilt ledger, in the gateway's data directory.
+const PLACE: &str = "ledger.rebuilt";
+
+/// Where a rebuilt ledger has to be brought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// The storage peer whose copy it is to be.
+    pub peer: PeerId,
+    /// Its sequence: the storage peer's copy is at least so far once it has it.
+    pub position: u64,
+    /// Where it lies.
+    pub place: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    format: u32,
+    peer: String,
+    position: u64,
+}
+
+/// Puts a rebuilt ledger where the operator takes it from, and the old copy of the gateway aside.
+pub(in crate::runtime) fn put_beside(
+    data: &DataDir,
+    fresh: &Path,
+    peer: PeerId,
+    position: Sequence,
+) -> Result<Carried, RuntimeError> {
+    let (place, next, ledger) = (
+        data.root().join(PLACE),
+        data.root().join("ledger.next"),
+        data.ledger(),
+    );
+    remove_dir(&data.views())?;
+    // It can be made again at any time.
+    remove_dir(&place)?;
+    remove_dir(&next)?;
+    make_private_dir(&next)?;
+    let file = File {
+        format: 1,
+        peer: peer.to_string(),
+        position: position.0,
+    };
+    let text = serde_json::to_vec(&file).unwrap_or_default();
+    write_durably(&next.join(CARRIED), &text)?;
+    for mark in [BEGIN, REBUILT] {
+        write_mark(&next.join(mark))?;
+    }
+    if ledger.exists() {
+        let aside = data.root().join(format!("ledger.old-{}", super::super::now_ms()));
+        rename(&ledger, &aside)?;
+        tracing::warn!(place = %aside.display(), "this gateway's copy of the old ledger was set aside");
+    }
+    rename(fresh, &place)?;
+    rename(&next, &ledger)?;
+    Ok(Carried {
+        peer,
+        position: position.0,
+        place,
+    })
+}
+
+/// The rebuilt ledger that this gateway waits for, if it does.
+pub(super) fn awaited(data: &DataDir) -> Result<Option<Carried>, RuntimeError> {
+    let path = data.ledger().join(CARRIED);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io(&path, source).into()),
+    };
+    let damaged = || io(&path, std::io::ErrorKind::InvalidData.into());
+    let file: File = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+    let peer = file.peer.parse().map_err(|_| damaged())?;
+    if file.format != 1 {
+        return Err(damaged().into());
+    }
+    Ok(Some(Carried {
+        peer,
+        position: file.position,
+        place: data.root().join(PLACE),
+    }))
+}
+
+/// Whether the ledger that answers is the one that was rebuilt.
+pub(super) async fn check(ledger: &FollowedLedger, awaited: &Carried) -> Result<(), RuntimeError> {
+    match ledger.ask(&LedgerCall::ReadIndex).await {
+        Ok(LedgerReply::Index { sequence, .. }) if sequence.0 >= awaited.position => Ok(()),
+        Ok(_) => Err(RuntimeError::NotCarried {
+            peer: awaited.peer,
+            place: awaited.place.display().to_string(),
+        }),
+        Err(error) => Err(RuntimeError::LedgerPeers(error.to_string())),
+    }
+}
+
+/// It has arrived.
+pub(super) fn arrived(data: &DataDir) -> Result<(), RuntimeError> {
+    let path = data.ledger().join(CARRIED);
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(io(&path, source).into()),
+        _ => Ok(()),
+    }
+}
+
+fn io(path: &Path, source: std::io::Error) -> DataDirError {
+    DataDirError::Io {
+        path: path.display().to_string(),
+        source,
+    }
+}
