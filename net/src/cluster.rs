@@ -153,6 +153,8 @@ struct Inner {
     busy: Mutex<BTreeSet<strays::Copy>>,
     /// How often moves left copies behind that no entry names.
     strays_left: AtomicU64,
+    /// Moves of which the ledger has not said what became of them.
+    swaps_in_doubt: AtomicUsize,
     /// What moves hold in memory, in KiB.
     moving_memory: Semaphore,
     /// How far the placing anew of shards is, while it is under way.

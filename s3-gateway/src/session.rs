@@ -80,7 +80,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
-use vault::checkpoint::InFlight;
 use vault::index::{Index, Stored as Row};
 use vault::keys::Keyring;
 
@@ -262,7 +261,7 @@ pub(crate) struct Inner {
     /// Lane buffers used again from pack to pack.
     pub(crate) lanes: LanePool,
     /// Claims whose appends are not answered yet.
-    pub(crate) claims: Mutex<InFlight>,
+    pub(crate) claims: Arc<Mutex<claims::Claims>>,
     pub(crate) stop: watch::Sender<bool>,
     /// Appends that nobody was told of what became of them.
     pub(crate) unsettled: unsettled::Unsettled,
@@ -279,8 +278,6 @@ impl Session {
         parts.cluster.trust_collector(&parts.collector.1);
         let index = Index::new(Arc::clone(&parts.view), parts.keyring.clone())?;
         let applied = Arc::new(AtomicU64::new(index.applied_through()?.0));
-        // Before the view is brought up to what they wrote.
-        let others = fresh::Others::of(&parts.ledger.leases(), parts.lease);
         let inner = Arc::new(Inner {
             vault,
             name: parts.name,
@@ -300,7 +297,7 @@ impl Session {
             news: AtomicU64::new(applied.load(Ordering::Relaxed)),
             applied,
             applying: tokio::sync::Mutex::new(()),
-            others: Mutex::new(others),
+            others: Mutex::default(),
             alone_at: AtomicU64::new(0),
             reloading: AtomicBool::new(false),
             view_in_memory: AtomicBool::new(false),
@@ -316,7 +313,7 @@ impl Session {
             unreached: Mutex::default(),
             next_order: AtomicU64::new(now_ms() << 16),
             lanes: LanePool::new(LANE_BUFFERS_MAX),
-            claims: Mutex::new(InFlight::default()),
+            claims: Arc::default(),
             stop: watch::channel(false).0,
             unsettled: unsettled::Unsettled::default(),
             packers: Mutex::new(HashMap::new()),

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use engine::slots::{Address, Append, Entry, EntryKind, Expectation, Outcome, Sequence, Write};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use tokio::sync::oneshot;
 
 use super::Inner;
 use super::budget::Budget;
@@ -31,6 +32,8 @@ const PAGE: usize = 512;
 /// A drive that failed so many times in one run gets nothing more in it.
 pub(super) const FAILURES_MAX: u32 = 3;
 
+/// Moves of which the ledger may not have said what became of them, before no other is begun.
+const SWAPS_IN_DOUBT_MAX: usize = 64;
 /// How long between two questions for what became of a swap.
 const SETTLE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -166,6 +169,9 @@ impl Mover {
             .map(|(index, _)| *index)
             .filter(|index| !geometry.is_implied(*index))
             .collect();
+        if self.inner.swaps_in_doubt.load(Ordering::Acquire) >= SWAPS_IN_DOUBT_MAX {
+            return Err(LedgerError::Unreachable.into());
+        }
         let copies = moves.iter().map(|(index, drive)| (key(&entry, *index), *drive));
         let Some(reserved) = self.inner.reserve(copies.collect()) else {
             return Ok(Moved::Busy);
@@ -341,20 +347,27 @@ impl Mover {
             record: None,
         };
         let (inner, ledger) = (Arc::clone(&self.inner), Arc::clone(&self.ledger));
-        let swapping = tokio::spawn(async move {
-            let outcome = match ledger.append(append).await {
-                Err(LedgerError::Unreachable) => settled(&*ledger, placed.address, &entry).await,
-                outcome => outcome,
-            };
+        let (told, outcome) = oneshot::channel();
+        tokio::spawn(async move {
+            let mut outcome = ledger.append(append).await;
+            let mut told = Some(told);
+            if outcome == Err(LedgerError::Unreachable) {
+                // Nobody waits for as long as the ledger may be away.
+                let _ = told.take().map(|told| told.send(outcome.clone()));
+                inner.swaps_in_doubt.fetch_add(1, Ordering::AcqRel);
+                outcome = settled(&*ledger, placed.address, &entry).await;
+                inner.swaps_in_doubt.fetch_sub(1, Ordering::AcqRel);
+            }
             if matches!(outcome, Ok(Outcome::Applied { .. })) {
                 inner.missing.moved(&entry);
             }
             // Either way there is one copy more than entries name.
             inner.strays_left.fetch_add(1, Ordering::AcqRel);
             drop(reserved);
-            outcome
+            // Whoever no longer waits is no error.
+            let _ = told.map(|told| told.send(outcome));
         });
-        match swapping.await.unwrap_or(Err(LedgerError::Closed))? {
+        match outcome.await.unwrap_or(Err(LedgerError::Closed))? {
             Outcome::Applied { .. } => Ok(true),
             Outcome::Conflict { .. } => Ok(false),
             Outcome::LeaseEnded { lowest_live } => Err(MoveError::LeaseEnded { lowest_live }),

@@ -84,6 +84,7 @@ impl Cluster {
             lost_since: Mutex::default(),
             busy: Mutex::default(),
             strays_left: AtomicU64::new(0),
+            swaps_in_doubt: AtomicUsize::new(0),
             moving_memory: Semaphore::new(MEMORY_UNITS as usize),
             replacing: Mutex::default(),
             code: config.code,

@@ -222,7 +222,7 @@ impl FollowedLedger {
         };
         self.inner.applied(index).await?;
         self.inner.replica.note_waited();
-        self.inner.fence.begin();
+        self.inner.fence.begin(number);
         self.inner.taken.store(number, Ordering::Release);
         self.inner.lease.store(number, Ordering::Release);
         Ok(number)
@@ -341,7 +341,7 @@ impl Ledger for FollowedLedger {
     }
 
     fn settle(&self) -> BoxFuture<'_, Result<Sequence, LedgerError>> {
-        Box::pin(self.raise_fence())
+        Box::pin(self.withdraw())
     }
 
     fn position(&self) -> Sequence {

@@ -229,6 +229,18 @@ impl Replica {
         (number, other_holder, append)
     }
 
+    /// The live lease that this very request was granted before, if it was: a call that comes again, or late, ends nothing and takes no other. And whether
+    /// another peer holds one.
+    pub(super) fn granted(&self, holder: &str, caller: PeerId, now_ms: u64) -> Option<(u64, bool)> {
+        let copy = self.copy();
+        let table = copy.shared().table();
+        let live = table.machine.leases().live();
+        let is_same = |(_, entry): &(&u64, &LeaseEntry)| entry.holder == holder && entry.granted_ms == now_ms;
+        let (number, _) = live.iter().find(is_same)?;
+        let is_others = |entry: &LeaseEntry| entry.holder_name().parse::<PeerId>().ok() != Some(caller);
+        Some((*number, live.values().any(is_others)))
+    }
+
     /// Begins to receive a whole copy. Blocks.
     pub(super) fn receive(&self) -> Result<Incoming, LedgerError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);

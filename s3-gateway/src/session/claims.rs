@@ -5,7 +5,8 @@
 
 use super::{Inner, now_ms};
 use engine::slots::{Address, Sequence};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use vault::checkpoint::InFlight;
 use vault::claim::{Claim, ClaimValue};
 
 /// Bytes a claim has besides the value it carries.
@@ -20,10 +21,29 @@ pub(crate) struct ClaimHead {
     operation: [u8; 16],
 }
 
+/// The claims of a session that are on their way.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    /// Their callers wait for the answer.
+    waiting: InFlight,
+    /// Nobody was answered, and the ledger has not settled them yet.
+    unsettled: InFlight,
+}
+
+impl Claims {
+    /// Every claim with an `after` below this has ended.
+    pub(crate) fn settled_below(&self, applied: Sequence) -> Sequence {
+        self.waiting
+            .settled_below(applied)
+            .min(self.unsettled.settled_below(applied))
+    }
+}
+
 /// Holds checkpoints back from settling a claim while its append is not answered.
 pub(crate) struct ClaimGuard {
-    inner: Arc<Inner>,
+    claims: Arc<Mutex<Claims>>,
     after: Sequence,
+    is_unsettled: bool,
 }
 
 impl ClaimHead {
@@ -38,7 +58,7 @@ impl ClaimHead {
             // Under the lock, so that a checkpoint either sees this claim or is not above it.
             let mut claims = inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
             let after = inner.applied();
-            claims.begin(after);
+            claims.waiting.begin(after);
             after
         };
         let head = Self {
@@ -51,8 +71,9 @@ impl ClaimHead {
         (
             head,
             ClaimGuard {
-                inner: Arc::clone(inner),
+                claims: Arc::clone(&inner.claims),
                 after,
+                is_unsettled: false,
             },
         )
     }
@@ -70,24 +91,26 @@ impl ClaimHead {
 }
 
 impl ClaimGuard {
-    /// One that holds back what the oldest of those that are held now does.
-    pub(crate) fn of_all(inner: &Arc<Inner>) -> Self {
+    /// One for a claim whose caller gives up waiting and still holds its own. Of those that wait it holds back what the oldest does.
+    pub(crate) fn unsettled(inner: &Arc<Inner>) -> Self {
         let mut claims = inner.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        let after = claims.settled_below(inner.applied());
-        claims.begin(after);
+        let after = claims.waiting.settled_below(inner.applied());
+        claims.unsettled.begin(after);
         Self {
-            inner: Arc::clone(inner),
+            claims: Arc::clone(&inner.claims),
             after,
+            is_unsettled: true,
         }
     }
 }
 
 impl Drop for ClaimGuard {
     fn drop(&mut self) {
-        self.inner
-            .claims
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .end(self.after);
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        let claims = match self.is_unsettled {
+            true => &mut claims.unsettled,
+            false => &mut claims.waiting,
+        };
+        claims.end(self.after);
     }
 }

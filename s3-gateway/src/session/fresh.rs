@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 /// Leases whose ends are looked up one by one; a ledger that was made anew may pass over any number.
 const SINGLY_MAX: u64 = 1_024;
 
-/// The leases whose ends the view is not known to be past.
+/// The leases whose ends the view is not known to be past: at a start any that there ever was.
 #[derive(Debug, Default)]
 pub(crate) struct Others {
     /// Those above this number were granted since.
@@ -23,8 +23,8 @@ pub(crate) struct Others {
 }
 
 impl Others {
-    /// As of `leases`, to a gateway that holds `own` and whose view is brought up afterwards.
-    pub(crate) fn of(leases: &Leases, own: u64) -> Self {
+    /// As of `leases`, to a gateway that holds `own` and whose view is past those that have ended.
+    fn of(leases: &Leases, own: u64) -> Self {
         let live = leases.live().keys().copied().filter(|lease| *lease != own);
         Self {
             highest: leases.highest(),

@@ -2,12 +2,14 @@
 //!
 //! The client was told that it is not known. What such an append names is held here until the ledger has settled it: applied by then, or withdrawn
 //! for good. Else the collector could delete packs that the ledger names later, and a checkpoint could pass over their claims.
-//! Invariants: nothing is submitted again, so nothing comes over what a client wrote since; at most [`UNSETTLED_MAX`] are held, and
-//! whoever would write beyond that is refused before anything is submitted.
+//! Invariants: nothing is submitted again, so nothing comes over what a client wrote since; what is not settled is held as long as the session
+//! lives, also while it closes, for its lease ends later; at most [`UNSETTLED_MAX`] are held, and whoever would write beyond that is refused before
+//! anything is submitted.
 
 use super::claims::ClaimGuard;
 use super::pins::Pin;
 use super::{Inner, SessionError};
+use engine::slots::Sequence;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -26,9 +28,8 @@ struct Held {
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<Held>,
-    /// How many are being settled now.
-    settling: usize,
+    /// In the order in which they were given up.
+    held: Vec<Held>,
     is_running: bool,
 }
 
@@ -44,20 +45,22 @@ impl Unsettled {
     /// # Errors
     /// [`SessionError::LedgerAway`] while too many wait.
     pub(crate) fn check(&self) -> Result<(), SessionError> {
-        let state = self.state();
-        match state.waiting.len() + state.settling < UNSETTLED_MAX {
+        match self.state().held.len() < UNSETTLED_MAX {
             true => Ok(()),
             false => Err(SessionError::LedgerAway),
         }
     }
 
-    /// Takes all that wait; `None` ends the settling.
-    fn next(&self) -> Option<Vec<Held>> {
+    /// How many wait; with none the settling ends.
+    fn waiting(&self) -> usize {
         let mut state = self.state();
-        let next = std::mem::take(&mut state.waiting);
-        state.settling = next.len();
-        state.is_running = !next.is_empty();
-        state.is_running.then_some(next)
+        state.is_running = !state.held.is_empty();
+        state.held.len()
+    }
+
+    /// Takes the first so many, which are settled.
+    fn take(&self, settled: usize) -> Vec<Held> {
+        self.state().held.drain(..settled).collect()
     }
 }
 
@@ -66,56 +69,56 @@ impl Inner {
     pub(crate) fn hold_until_settled(self: &Arc<Self>, pins: &[Pin]) {
         let held = Held {
             pins: pins.to_vec(),
-            _claims: ClaimGuard::of_all(self),
+            _claims: ClaimGuard::unsettled(self),
         };
         let mut state = self.unsettled.state();
-        state.waiting.push(held);
+        state.held.push(held);
         if !std::mem::replace(&mut state.is_running, true) {
-            let (weak, mut stop) = (Arc::downgrade(self), self.stop.subscribe());
-            tokio::spawn(async move {
-                tokio::select! {
-                    // With this process its lease ends, and nothing is applied under it any more.
-                    _ = stop.wait_for(|stop| *stop) => {}
-                    () = settle_all(weak) => {}
-                }
-            });
+            tokio::spawn(settle(Arc::downgrade(self), self.stop.subscribe()));
         }
-    }
-
-    /// Whether the ledger has said what became of everything submitted before this call, and the view shows it.
-    async fn settle_appends(self: &Arc<Self>) -> Result<(), SessionError> {
-        let through = self.ledger.settle().await?;
-        self.apply_through(through).await?;
-        // A retirement among them has left packs on the drives that nobody else looks for.
-        self.scanned.store(0, Ordering::Relaxed);
-        Ok(())
     }
 }
 
-async fn settle_all(weak: Weak<Inner>) {
+/// Has everything settled that is held, one after another; ends with the session, and leaves what is not settled then where it is.
+async fn settle(weak: Weak<Inner>, mut stop: tokio::sync::watch::Receiver<bool>) {
     while let Some(inner) = weak.upgrade() {
-        let Some(held) = inner.unsettled.next() else {
+        let waiting = inner.unsettled.waiting();
+        if waiting == 0 {
             return;
+        }
+        let settled = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            settled = inner.ledger.settle() => settled,
         };
-        loop {
-            match inner.settle_appends().await {
-                Ok(()) => break,
-                // Another has the lease's place, or the process ends: nothing here deletes anything any more.
-                Err(SessionError::Fenced) => return,
-                Err(error) => {
-                    tracing::debug!(%error, appends = held.len(), "it is not known yet what became of appends");
-                }
-            }
+        let settled = match settled {
+            Ok(through) => inner.let_settled_go(waiting, through).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = settled {
+            tracing::debug!(%error, appends = waiting, "it is not known yet what became of appends");
+            drop(inner);
             tokio::time::sleep(REST).await;
         }
+    }
+}
+
+impl Inner {
+    /// Lets go of the first so many, which are applied by `through` or never.
+    async fn let_settled_go(self: &Arc<Self>, settled: usize, through: Sequence) -> Result<(), SessionError> {
+        self.apply_through(through).await?;
+        // A retirement among them has left packs on the drives that nobody else looks for.
+        self.scanned.store(0, Ordering::Relaxed);
+        let held = self.unsettled.take(settled);
         for pin in held.iter().flat_map(|held| &held.pins) {
-            if matches!(inner.index.pack(&pin.entry().summary.id), Ok(Some(_))) {
+            if matches!(self.index.pack(&pin.entry().summary.id), Ok(Some(_))) {
                 pin.named();
             }
         }
         tracing::info!(
-            appends = held.len(),
+            appends = settled,
             "the ledger has settled appends that were not answered"
         );
+        Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! The fence of the lease that was taken here: what withdraws appends that nobody was told of what became of them.
 //!
 //! Every append under the lease expects the fence to stand as it did when the append was submitted. Once it is raised, by an append of its own, whatever
-//! was submitted before is in the ledger already or never will be, however late a call comes. Invariant: what is noted as the fence's
-//! sequence never goes back while one lease lives.
+//! was submitted before is in the ledger already or never will be, however late a call comes. Invariants: once a call is *in doubt*, that is
+//! not answered or answered only at a second try, nothing more is submitted under the lease until the fence was raised; what is known of
+//! it is of one lease.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use engine::slots::{Append, Expectation, Sequence, Write, fence_address};
@@ -12,36 +14,104 @@ use engine::slots::{Append, Expectation, Sequence, Write, fence_address};
 /// The version of the entry, which says nothing else.
 const VALUE: &[u8] = &[1];
 
+#[derive(Debug, Default)]
+struct State {
+    /// The lease; 0 before one was taken.
+    lease: u64,
+    /// The sequence of the entry as far as it is known here; 0 while there is none.
+    at: u64,
+    /// Whether a call of before may yet be carried out.
+    in_doubt: bool,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Fence {
-    /// The sequence of the entry as far as it is known here; 0 while there is none.
-    at: AtomicU64,
+    state: Mutex<State>,
     /// How often it was to be raised.
     raised: AtomicU64,
+    /// How often that did not come to an end.
+    failed: AtomicU64,
+    /// Held while it is raised.
+    raising: tokio::sync::Mutex<()>,
 }
 
 impl Fence {
-    /// A lease was taken, which has none yet.
-    pub(super) fn begin(&self) {
-        self.at.store(0, Ordering::Release);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What an append under the lease expects.
-    pub(super) fn expectation(&self, lease: u64) -> Expectation {
-        match self.at.load(Ordering::Acquire) {
+    /// A lease was taken, which has none yet.
+    pub(super) fn begin(&self, lease: u64) {
+        *self.state() = State {
+            lease,
+            ..State::default()
+        };
+    }
+
+    /// What an append under `lease` expects; nothing of another lease than the one taken here.
+    pub(super) fn expectation(&self, lease: u64) -> Option<Expectation> {
+        let state = self.state();
+        (lease == state.lease && lease > 0).then_some(match state.at {
             0 => Expectation::Absent(fence_address(lease)),
             at => Expectation::At(fence_address(lease), Sequence(at)),
+        })
+    }
+
+    /// An append of this lease may yet be carried out.
+    pub(super) fn doubt(&self, lease: u64) {
+        let mut state = self.state();
+        state.in_doubt |= lease == state.lease;
+    }
+
+    /// Whether one may, of this lease.
+    pub(super) fn is_in_doubt(&self, lease: u64) -> bool {
+        let state = self.state();
+        state.in_doubt && lease == state.lease
+    }
+
+    /// If nothing is in doubt: the sequence by which everything is applied that ever was.
+    pub(super) fn settled(&self) -> Option<Sequence> {
+        let state = self.state();
+        (!state.in_doubt).then_some(Sequence(state.at))
+    }
+
+    /// The fence of `lease` was seen to stand with this sequence, or not to stand.
+    pub(super) fn note(&self, lease: u64, stands: Option<Sequence>) {
+        let mut state = self.state();
+        if lease == state.lease {
+            state.at = stands.map_or(0, |sequence| state.at.max(sequence.0));
         }
     }
 
-    /// It stands with this sequence, or a higher one.
-    pub(super) fn note(&self, sequence: Sequence) {
-        self.at.fetch_max(sequence.0, Ordering::AcqRel);
+    /// It was raised: what was submitted until now expects it as it was, and is in doubt no more.
+    pub(super) fn is_raised(&self, lease: u64, sequence: Sequence) {
+        let mut state = self.state();
+        if lease == state.lease {
+            // In one step: nobody submits with the new one before the doubt is gone.
+            state.in_doubt = false;
+            state.at = state.at.max(sequence.0);
+        }
+    }
+
+    /// To be held by whoever raises it.
+    pub(super) async fn alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.raising.lock().await
+    }
+
+    /// How often raising it did not come to an end.
+    pub(super) fn failures(&self) -> u64 {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// It did not.
+    pub(super) fn fail(&self) {
+        self.failed.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The append that raises it, another one each time.
-    pub(super) fn raise(&self, lease: u64) -> Append {
+    pub(super) fn raise(&self) -> Append {
+        let lease = self.state().lease;
         let count = self.raised.fetch_add(1, Ordering::Relaxed);
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 fence operation");
         hasher.update(&lease.to_le_bytes()).update(&count.to_le_bytes());

@@ -76,6 +76,12 @@ async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
     let call = LedgerCall::Append { urgent, appends };
     match inner.ask_counted(&call, PATIENCE).await {
         Ok((LedgerReply::Outcomes(outcomes), _, is_open)) if outcomes.len() == batch.len() => {
+            if is_open {
+                // Also what was applied: the ledger knows a repetition only so long.
+                batch
+                    .iter()
+                    .for_each(|waiting| inner.fence.doubt(waiting.append.lease));
+            }
             for (waiting, outcome) in batch.into_iter().zip(outcomes) {
                 // One that is refused now may be applied when an earlier call arrives.
                 let is_refused = matches!(
@@ -93,6 +99,7 @@ async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
         other => {
             let error = other.err().unwrap_or(LedgerError::Unreachable);
             for waiting in batch {
+                inner.fence.doubt(waiting.append.lease);
                 let _ = waiting.reply.send(Err(error.clone()));
             }
         }

@@ -1,6 +1,7 @@
 //! Appends on their way to the leader and back: under the fence of the lease, and answered for once the copy shows them.
 //!
-//! Invariant: every append under the lease that was taken here carries the fence as it was known when it was submitted.
+//! Invariant: every append under the lease that was taken here carries the fence as it was known when it was submitted, and none is submitted behind one that
+//! is in doubt.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,26 +19,23 @@ const FENCES_MAX: usize = 64;
 
 impl FollowedLedger {
     pub(super) async fn submit(&self, mut append: Append, urgent: bool) -> Result<Outcome, LedgerError> {
-        if append.lease != self.inner.taken.load(Ordering::Acquire) {
-            return self
-                .submit_as_is(append, urgent)
-                .await
-                .map(|(_, outcome)| outcome);
-        }
         let fence = &self.inner.fence;
         for _ in 0..FENCES_MAX {
+            if fence.is_in_doubt(append.lease) {
+                self.withdraw().await?;
+            }
+            let Some(expected) = fence.expectation(append.lease) else {
+                return self
+                    .submit_as_is(append, urgent)
+                    .await
+                    .map(|(_, outcome)| outcome);
+            };
             let of_fence = append.expectations.len();
-            append.expectations.push(fence.expectation(append.lease));
+            append.expectations.push(expected);
             match self.submit_as_is(append, urgent).await? {
                 // It was raised meanwhile, because of others.
-                (
-                    refused,
-                    Outcome::Conflict {
-                        expectation,
-                        current: Some(entry),
-                    },
-                ) if expectation == of_fence => {
-                    fence.note(entry.sequence);
+                (refused, Outcome::Conflict { expectation, current }) if expectation == of_fence => {
+                    fence.note(refused.lease, current.map(|entry| entry.sequence));
                     append = refused;
                     append.expectations.truncate(of_fence);
                 }
@@ -72,7 +70,9 @@ impl FollowedLedger {
                 match &outcome {
                     Outcome::Applied { sequence } => {
                         self.inner.answered.fetch_max(sequence.0, Ordering::AcqRel);
-                        self.inner.applied(*sequence).await?;
+                        let shown = self.inner.applied(*sequence).await;
+                        // Whoever submitted it does not hear that it was applied: settling says by when.
+                        shown.inspect_err(|_| self.inner.fence.doubt(append.lease))?;
                     }
                     // Whoever tries again has to see what stood in the way.
                     Outcome::Conflict {
@@ -89,18 +89,33 @@ impl FollowedLedger {
         }
     }
 
-    /// Withdraws what was submitted before and not answered; the sequence by which it is applied, if it is.
-    pub(super) async fn raise_fence(&self) -> Result<Sequence, LedgerError> {
-        let lease = self.inner.taken.load(Ordering::Acquire);
-        let raise = self.inner.fence.raise(lease);
-        match self.submit_as_is(raise, true).await?.1 {
-            Outcome::Applied { sequence } => {
-                self.inner.fence.note(sequence);
+    /// Withdraws what is in doubt; the sequence by which it is applied, if it is. Those who ask at one time ask once.
+    pub(super) async fn withdraw(&self) -> Result<Sequence, LedgerError> {
+        let fence = &self.inner.fence;
+        let failures = fence.failures();
+        let _alone = fence.alone().await;
+        if let Some(settled) = fence.settled() {
+            return Ok(settled);
+        }
+        if fence.failures() != failures {
+            return Err(LedgerError::Unreachable);
+        }
+        let raised = self.raise_fence().await;
+        if raised.is_err() {
+            fence.fail();
+        }
+        raised
+    }
+
+    async fn raise_fence(&self) -> Result<Sequence, LedgerError> {
+        match self.submit_as_is(self.inner.fence.raise(), true).await? {
+            (raise, Outcome::Applied { sequence }) => {
+                self.inner.fence.is_raised(raise.lease, sequence);
                 Ok(sequence)
             }
-            Outcome::LeaseEnded { .. } => Err(LedgerError::Fenced),
+            (_, Outcome::LeaseEnded { .. }) => Err(LedgerError::Fenced),
             // It expects nothing.
-            Outcome::Conflict { .. } => Err(LedgerError::Unreachable),
+            (_, Outcome::Conflict { .. }) => Err(LedgerError::Unreachable),
         }
     }
 }

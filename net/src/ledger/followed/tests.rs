@@ -222,19 +222,30 @@ async fn what_was_submitted_before_settling_is_applied_by_then_or_never() {
     for turn in 0..3u8 {
         let submitted = |slot: u8| {
             let append = put(lease, 100 + u64::from(turn) * 2 + u64::from(slot), slot, &[turn]);
-            let fence = ledger.inner.fence.expectation(lease);
-            swap(append, fence)
+            swap(append, ledger.inner.fence.expectation(lease).unwrap())
         };
         let (early, late) = (submitted(0), submitted(1));
         let before = value(&ledger, 1).await;
         let came = applied(come(&ledger, &early).await);
-        let settled = ledger.settle().await.unwrap();
+        // As whoever submitted them would have heard.
+        ledger.inner.fence.doubt(lease);
+        // What is submitted next comes behind the fence, or what is late could come over it.
+        let settled = match turn {
+            0 => ledger.settle().await.unwrap(),
+            _ => {
+                let next = put(lease, 300 + u64::from(turn), 2, &[turn]);
+                let next = applied(ledger.append(next).await.unwrap());
+                let settled = ledger.settle().await.unwrap();
+                assert!(settled < Sequence(next));
+                settled
+            }
+        };
         assert!(Sequence(came) < settled && ledger.position() >= settled);
         assert_eq!(value(&ledger, 0).await, Some(vec![turn]));
         assert!(matches!(come(&ledger, &late).await, Outcome::Conflict { .. }));
         assert_eq!(value(&ledger, 1).await, before);
         // That is for those who were not answered; whoever submits now is not disturbed, even if it was raised by a call that came late.
-        applied(come(&ledger, &ledger.inner.fence.raise(lease)).await);
+        applied(come(&ledger, &ledger.inner.fence.raise()).await);
         let operation = 200 + u64::from(turn);
         applied(ledger.append(put(lease, operation, 1, &[turn])).await.unwrap());
         assert_eq!(value(&ledger, 1).await, Some(vec![turn]));
@@ -243,7 +254,30 @@ async fn what_was_submitted_before_settling_is_applied_by_then_or_never() {
     assert!(ledger.get(fence).await.unwrap().is_some());
     ledger.end_lease(lease, ledger.position()).await.unwrap();
     assert!(ledger.get(fence).await.unwrap().is_none());
+    ledger.inner.fence.doubt(lease);
     assert_eq!(ledger.settle().await, Err(LedgerError::Fenced));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_for_a_lease_that_comes_again_ends_nothing_and_takes_no_other() {
+    let rig = Rig::begun(3).await;
+    let ledger = gateway(&rig, 20, &SimDisk::unrecorded(9)).await;
+    let lease = ledger.take_lease("a gateway", 5).await.unwrap();
+    let again = LedgerCall::TakeLease {
+        holder: "a gateway".to_owned(),
+        now_ms: 5,
+        above: 0,
+    };
+    let reply = ledger.ask(&again).await.unwrap();
+    assert_eq!(
+        reply,
+        LedgerReply::Lease {
+            number: lease,
+            other_holder: false
+        }
+    );
+    applied(ledger.append(put(lease, 1, 1, b"still")).await.unwrap());
+    assert_eq!(ledger.take_lease("a gateway", 6).await.unwrap(), lease + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -156,12 +156,19 @@ impl Member {
                 sizes,
             )?;
             let dir = dir.join("agreement");
-            let agreement = Agreement::open(disk, &dir, log_id, own, offload, &sizes)?;
+            let agreement = Agreement::open(disk, &dir, log_id, own, offload, &sizes);
             Ok::<_, MemberOpenError>((Arc::new(replica), agreement))
         });
         let (replica, agreement) = opened
             .await
             .map_err(|error| MemberOpenError::Raft(error.to_string()))??;
+        let agreement = match agreement {
+            Ok(agreement) => agreement,
+            Err(error) => {
+                replica.close().await;
+                return Err(error.into());
+            }
+        };
         let taking = Self::take_part(config, own, Arc::clone(&replica), agreement.clone()).await;
         if taking.is_err() {
             // Who tries again must not meet the closing frames of this try.

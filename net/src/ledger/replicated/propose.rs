@@ -354,6 +354,11 @@ impl Desk {
                 reply,
             } => {
                 let holder = format!("{caller} {holder}");
+                if let Some(granted) = self.replica.granted(clip(&holder), caller, now_ms) {
+                    let confirmed = confirmed(&self.raft, &self.progress).await;
+                    let _ = reply.send(confirmed.map(|()| granted).map_err(|_| self.not_leader()));
+                    return;
+                }
                 let (number, other_holder, append) =
                     self.replica.lease_append(clip(&holder), caller, now_ms, above);
                 let base = self.decided;
