@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use net::peer::PeerId;
 
 use crate::duration::Span;
 use crate::logging::LogFormat;
@@ -233,6 +234,9 @@ pub struct RebuildArgs {
     /// Set a readable ledger aside and rebuild all the same
     #[arg(long)]
     pub force: bool,
+    /// A storage peer on another machine that is lost for good, ed25519:… [repeatable]; all others have to answer
+    #[arg(long, value_name = "PEER_ID")]
+    pub without: Vec<PeerId>,
 }
 
 /// `vault export-key`.

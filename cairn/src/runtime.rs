@@ -29,6 +29,7 @@ pub mod ledger;
 mod opening;
 pub(crate) mod peers;
 pub mod rebuild;
+pub mod rebuilt;
 pub(crate) mod root_key;
 
 use ledger::OpenLedger;

@@ -52,6 +52,7 @@ async fn rebuild_ledger(global: &GlobalArgs, args: RebuildArgs) -> Result<(), Fa
         passphrase: passphrase(global.passphrase_file.as_deref())?,
         drives: args.drives,
         force: args.force,
+        without: args.without,
     };
     let progress = Progress::new("rebuild");
     let Rebuild {
@@ -62,7 +63,7 @@ async fn rebuild_ledger(global: &GlobalArgs, args: RebuildArgs) -> Result<(), Fa
     if global.json {
         let vaults: Vec<Value> = rebuilt.iter().map(Rebuilt::json).collect();
         let carried = carried.map(|carried| {
-            json!({"peer_id": carried.peer.to_string(), "place": carried.place, "sequence": carried.position})
+            json!({"peer_id": carried.peer.to_string(), "place": carried.place, "rebuild_id": carried.id})
         });
         print_json(&json!({"vaults": vaults, "bring_to": carried}));
     } else {

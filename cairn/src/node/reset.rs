@@ -12,8 +12,7 @@ use net::{Ledger, LocalLedger};
 
 use super::{NodeError, NodeSettings};
 use crate::data_dir::{DataDir, DataDirError, KNOWN_PEERS_FILE, MEMBER_DIR, make_private_dir};
-use crate::runtime::rebuild::REBUILT;
-use crate::runtime::{fresh_log_id, now_ms};
+use crate::runtime::{fresh_log_id, now_ms, rebuilt};
 
 /// What was done.
 #[derive(Debug)]
@@ -30,13 +29,13 @@ pub struct Reset {
 /// It is no storage peer's directory; `take` is no whole ledger that `vault rebuild` made; the disk. It may be done again then.
 pub async fn reset_ledger(data: &DataDir, take: Option<&Path>) -> Result<Reset, NodeError> {
     let dir = || data.root().display().to_string();
-    if NodeSettings::read(data)?.is_none() {
+    let Some(settings) = NodeSettings::read(data)? else {
         return Err(NodeError::NoNode { dir: dir() });
-    }
+    };
     let fresh = data.root().join("member.new");
     remove_dir(&fresh)?;
     let taken = match take {
-        Some(from) => Some(copy_ledger(from, &fresh.join("slots").join("copy-0")).await?),
+        Some(from) => Some(copy_ledger(from, &fresh.join("slots").join("copy-0"), settings.cluster).await?),
         None => None,
     };
     let aside = set_aside(data.root())?;
@@ -64,13 +63,14 @@ pub(crate) fn set_aside(directory: &Path) -> Result<Vec<PathBuf>, DataDirError> 
 }
 
 /// Copies a ledger that a rebuild made, durably, and reads all of it; how far it is.
-async fn copy_ledger(from: &Path, to: &Path) -> Result<u64, NodeError> {
+async fn copy_ledger(from: &Path, to: &Path, cluster: [u8; 16]) -> Result<u64, NodeError> {
     let not_rebuilt = |why: String| NodeError::NotRebuilt {
         dir: from.display().to_string(),
         why,
     };
-    if !from.join(REBUILT).exists() {
-        return Err(not_rebuilt("it has no such mark".to_owned()));
+    let manifest = rebuilt::check(from).map_err(not_rebuilt)?;
+    if manifest.cluster_id != hex::encode(cluster) {
+        return Err(not_rebuilt(format!("it is of cluster {}", manifest.cluster_id)));
     }
     make_private_dir(to)?;
     for entry in std::fs::read_dir(from).map_err(|source| io(from, source))? {

@@ -125,13 +125,29 @@ pub enum RuntimeError {
     },
     /// The rebuilt ledger is not where it was to be brought.
     #[error(
-        "the ledger was rebuilt and is not at {peer} yet: bring {place} to that machine, stop the storage peer there, run `cairn node reset-ledger --take DIR` and start it again"
+        "the ledger was rebuilt and is not at {peer} yet: bring {place} to that machine, all of it and as it was made last, stop the storage peer there, run `cairn node reset-ledger --take DIR` and start it again"
     )]
     NotCarried {
         /// The storage peer.
         peer: PeerId,
         /// Where it lies.
         place: String,
+    },
+    /// Storage peers that were not told to give up the old ledger.
+    #[error(
+        "these storage peers keep the old ledger still: {peers}. Stop each, run `cairn node reset-ledger` there and start it again, or what lies there would be missing"
+    )]
+    KeepsOldLedger {
+        /// Their ids.
+        peers: String,
+    },
+    /// Storage peers that do not answer a rebuild.
+    #[error(
+        "these storage peers do not answer: {peers}. What only they have would be missing, and be deleted when they come back: start them, or name each that is lost for good with --without"
+    )]
+    PeersAway {
+        /// Their ids.
+        peers: String,
     },
     /// A rebuild that found nobody to give the ledger to.
     #[error("no storage peer answers that could take the rebuilt ledger; start them first")]

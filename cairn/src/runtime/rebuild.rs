@@ -11,6 +11,7 @@ use activity::{ActivityLog, LogIdentity};
 use engine::disk::{Disk, RealDisk};
 use engine::slots::Sequence;
 use net::ledger::LedgerConfig;
+use net::peer::PeerId;
 use net::{Cluster, Ledger, LocalLedger};
 use s3_gateway::session::RecorderError;
 use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, marks, rebuild_vault};
@@ -20,9 +21,9 @@ use serde_json::{Value, json};
 use super::opening::{activity_seed, check_places, found_layout, fresh_log_id, log_origin, open_cluster};
 use super::peers::carried::{self, Carried};
 use super::peers::{PeerNodes, PeerOptions, settle};
-use super::{holder, now_ms};
+use super::{now_ms, rebuilt};
 use crate::data_dir::{DataDir, DataDirError};
-use crate::key_store::{KeyStore, Passphrase, keyring};
+use crate::key_store::{KeyStore, Passphrase, keyring, random};
 use crate::layout::{Layout, absolute};
 use crate::request::{OnStep, Step};
 use crate::runtime::RuntimeError;
@@ -39,6 +40,8 @@ pub struct RebuildOptions {
     pub drives: Vec<PathBuf>,
     /// Also when there is a ledger that can be read.
     pub force: bool,
+    /// Storage peers on other machines that are lost for good: the others all have to be there.
+    pub without: Vec<PeerId>,
 }
 
 /// What a rebuild did.
@@ -110,7 +113,14 @@ pub async fn rebuild(
     if let Some(nodes) = peers.take() {
         let is_kept = !options.force && settle::answers(&disk, &data, &nodes).await;
         if elsewhere && !is_kept {
+            let all = settle::check_all_serve(&nodes, &options.without).await;
             peers = Some(nodes);
+            if let Err(error) = all {
+                if let Some(peers) = peers {
+                    peers.close().await;
+                }
+                return Err(error);
+            }
         } else {
             nodes.close().await;
             if is_kept {
@@ -182,7 +192,10 @@ async fn rebuild_over(place: &Place<'_>, on_step: OnStep<'_>) -> Result<Rebuild,
         ..LedgerConfig::new(fresh_log_id())
     };
     let (ledger, _) = LocalLedger::open(Arc::clone(disk), &fresh, config)?;
-    let lease = ledger.take_lease_above(&holder(), now_ms(), marks.lease).await?;
+    let id = hex::encode(*random::<16>()?);
+    let lease = ledger
+        .take_lease_above(&carried::holder(&id), now_ms(), marks.lease)
+        .await?;
     ledger.records_through(Sequence(begin_after)).await?;
     let vaults = rebuild_vaults(keys, &cluster, &ledger, lease, on_step).await?;
     let taker = match peers.filter(|_| elsewhere) {
@@ -194,15 +207,14 @@ async fn rebuild_over(place: &Place<'_>, on_step: OnStep<'_>) -> Result<Rebuild,
         None => None,
     };
     cluster.close().await;
-    let position = ledger.position();
     ledger.close().await;
-    write_mark(&fresh.join(REBUILT))?;
-    let carried = match taker {
-        Some(peer) => Some(carried::put_beside(data, &fresh, peer, position)?),
-        None => {
-            put_in_place(data, &fresh)?;
-            None
-        }
+    let carried = if let Some(peer) = taker {
+        rebuilt::mark(&fresh, &id, layout.cluster)?;
+        Some(carried::put_beside(data, &fresh, (peer, id, lease))?)
+    } else {
+        write_mark(&fresh.join(REBUILT))?;
+        put_in_place(data, &fresh)?;
+        None
     };
     Ok(Rebuild { vaults, carried })
 }

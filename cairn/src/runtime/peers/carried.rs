@@ -1,14 +1,16 @@
 //! A rebuilt ledger on its way to a storage peer of another machine, which the operator brings there.
 //!
 //! It is not sent: until it has arrived there is no ledger, and nobody to send it through. Invariant: the gateway goes on with a ledger only if it is the one that
-//! was rebuilt, for with an empty one the collector would delete everything; what tells them apart is how far it is.
+//! was rebuilt, for with an empty one the collector would delete everything, and with that of another rebuild what that one did not find; what
+//! tells them apart is the rebuild's random id, by which the holder of its lease is named in the ledger.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use engine::slots::Sequence;
+use engine::slots::{LeaseEntry, lease_address};
 use net::ledger::FollowedLedger;
-use net::ledger::wire::{LedgerCall, LedgerReply};
 use net::peer::PeerId;
+use net::{Ledger, LedgerError};
 use serde::{Deserialize, Serialize};
 
 use super::super::RuntimeError;
@@ -18,6 +20,8 @@ use crate::data_dir::{DataDir, DataDirError, make_private_dir, write_durably};
 
 /// In `ledger/` until the rebuilt one has arrived.
 const CARRIED: &str = "carried.json";
+/// How long this gateway's copy may take to be that of the ledger that answers.
+const COPY_WAIT: Duration = Duration::from_secs(60);
 /// The rebuilt ledger, in the gateway's data directory.
 const PLACE: &str = "ledger.rebuilt";
 
@@ -26,8 +30,10 @@ const PLACE: &str = "ledger.rebuilt";
 pub struct Carried {
     /// The storage peer whose copy it is to be.
     pub peer: PeerId,
-    /// Its sequence: the storage peer's copy is at least so far once it has it.
-    pub position: u64,
+    /// The rebuild.
+    pub id: String,
+    /// Its lease, whose holder is named by the id.
+    pub lease: u64,
     /// Where it lies.
     pub place: PathBuf,
 }
@@ -37,15 +43,20 @@ pub struct Carried {
 struct File {
     format: u32,
     peer: String,
-    position: u64,
+    id: String,
+    lease: u64,
+}
+
+/// Who holds the lease of a rebuild. No peer's id, so that whoever takes the next lease ends it.
+pub(in crate::runtime) fn holder(id: &str) -> String {
+    format!("rebuild {id}")
 }
 
 /// Puts a rebuilt ledger where the operator takes it from, and the old copy of the gateway aside.
 pub(in crate::runtime) fn put_beside(
     data: &DataDir,
     fresh: &Path,
-    peer: PeerId,
-    position: Sequence,
+    (peer, id, lease): (PeerId, String, u64),
 ) -> Result<Carried, RuntimeError> {
     let (place, next, ledger) = (
         data.root().join(PLACE),
@@ -60,23 +71,26 @@ pub(in crate::runtime) fn put_beside(
     let file = File {
         format: 1,
         peer: peer.to_string(),
-        position: position.0,
+        id: id.clone(),
+        lease,
     };
     let text = serde_json::to_vec(&file).unwrap_or_default();
     write_durably(&next.join(CARRIED), &text)?;
     for mark in [BEGIN, REBUILT] {
         write_mark(&next.join(mark))?;
     }
+    // First of all: what the marks tell of is there.
+    rename(fresh, &place)?;
     if ledger.exists() {
         let aside = data.root().join(format!("ledger.old-{}", super::super::now_ms()));
         rename(&ledger, &aside)?;
         tracing::warn!(place = %aside.display(), "this gateway's copy of the old ledger was set aside");
     }
-    rename(fresh, &place)?;
     rename(&next, &ledger)?;
     Ok(Carried {
         peer,
-        position: position.0,
+        id,
+        lease,
         place,
     })
 }
@@ -97,20 +111,30 @@ pub(super) fn awaited(data: &DataDir) -> Result<Option<Carried>, RuntimeError> {
     }
     Ok(Some(Carried {
         peer,
-        position: file.position,
+        id: file.id,
+        lease: file.lease,
         place: data.root().join(PLACE),
     }))
 }
 
 /// Whether the ledger that answers is the one that was rebuilt.
 pub(super) async fn check(ledger: &FollowedLedger, awaited: &Carried) -> Result<(), RuntimeError> {
-    match ledger.ask(&LedgerCall::ReadIndex).await {
-        Ok(LedgerReply::Index { sequence, .. }) if sequence.0 >= awaited.position => Ok(()),
-        Ok(_) => Err(RuntimeError::NotCarried {
+    let away = |error: LedgerError| RuntimeError::LedgerPeers(error.to_string());
+    // With the copy as new as what answers, which may be another ledger than the copy was of.
+    let began = Instant::now();
+    while let Err(error) = ledger.read_index().await {
+        if began.elapsed() > COPY_WAIT {
+            return Err(away(error));
+        }
+    }
+    let entry = ledger.get(lease_address(awaited.lease)).await.map_err(away)?;
+    let entry = entry.and_then(|entry| LeaseEntry::decode(&entry.value).ok());
+    match entry.is_some_and(|entry| entry.holder == holder(&awaited.id)) {
+        true => Ok(()),
+        false => Err(RuntimeError::NotCarried {
             peer: awaited.peer,
             place: awaited.place.display().to_string(),
         }),
-        Err(error) => Err(RuntimeError::LedgerPeers(error.to_string())),
     }
 }
 

@@ -110,9 +110,45 @@ pub(in crate::runtime) async fn answers(disk: &Arc<dyn Disk>, data: &DataDir, pe
         return false;
     };
     introduce(peers).await;
-    let index = ledger.ask(&LedgerCall::ReadIndex).await;
+    let began = Instant::now();
+    // As long as an election may take, for a ledger that is there is worth more than any rebuild; but not where nobody has one.
+    let answers = loop {
+        let index = ledger.ask(&LedgerCall::ReadIndex).await;
+        if let Ok(LedgerReply::Index { sequence, .. }) = index {
+            break sequence.0 > 0;
+        }
+        if began.elapsed() > LEADER_WAIT || matches!(is_begun(peers).await, Ok(false)) {
+            break false;
+        }
+    };
     ledger.close().await;
-    matches!(index, Ok(LedgerReply::Index { sequence, .. }) if sequence.0 > 0)
+    answers
+}
+
+/// Whether every storage peer serves this gateway, but for those that are lost.
+pub(in crate::runtime) async fn check_all_serve(
+    peers: &PeerNodes,
+    without: &[PeerId],
+) -> Result<(), RuntimeError> {
+    let (mut away, mut cut_off) = (Vec::new(), Vec::new());
+    for peer in ids(peers).into_iter().filter(|peer| !without.contains(peer)) {
+        match ask(peers, peer, Request::Drives, Vec::new()).await {
+            Some(reply) if reply.answer == Answer::Refused(Refusal::CutOff) => cut_off.push(peer),
+            Some(_) => {}
+            None => away.push(peer),
+        }
+    }
+    let names = |peers: &[PeerId]| {
+        let names: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    match (cut_off.as_slice(), away.as_slice()) {
+        ([], []) => Ok(()),
+        ([], _) => Err(RuntimeError::PeersAway { peers: names(&away) }),
+        _ => Err(RuntimeError::KeepsOldLedger {
+            peers: names(&cut_off),
+        }),
+    }
 }
 
 async fn follow(
@@ -254,21 +290,47 @@ pub(super) async fn answering(peers: &PeerNodes) -> BTreeSet<PeerId> {
         .collect()
 }
 
-/// Whether one of them is a member of a ledger that was begun. All of them have to answer, unless it was rebuilt, because of those that are gone.
-async fn is_begun(peers: &PeerNodes, all_answer: bool) -> Result<bool, RuntimeError> {
+/// Whether a peer has a ledger that was begun; `None` if it does not say.
+async fn has_ledger(peers: &PeerNodes, peer: PeerId) -> Option<bool> {
     let call = LedgerCall::Tail {
         lineage: [0; 16],
         from: engine::slots::Sequence(0),
         max: 1,
         wait_ms: 0,
     };
+    match ask_ledger(peers, peer, &call).await? {
+        LedgerReply::Refused(LedgerRefusal::NoLedger) => Some(false),
+        LedgerReply::Compacted | LedgerReply::Tail { .. } => Some(true),
+        _ => None,
+    }
+}
+
+/// Begins the rebuilt ledger at the peer that it was brought to, unless that was done. Nobody else may have one that was not copied from there.
+async fn begin_rebuilt(peers: &PeerNodes, at: PeerId) -> Result<(), RuntimeError> {
+    if has_ledger(peers, at).await == Some(true) {
+        return Ok(());
+    }
+    let mut old = Vec::new();
+    for peer in ids(peers).into_iter().filter(|peer| *peer != at) {
+        if has_ledger(peers, peer).await == Some(true) {
+            old.push(peer.to_string());
+        }
+    }
+    match old.as_slice() {
+        [] => begin(peers, at).await,
+        _ => Err(RuntimeError::KeepsOldLedger {
+            peers: old.join(", "),
+        }),
+    }
+}
+
+/// Whether one of them is a member of a ledger that was begun. All of them have to answer.
+async fn is_begun(peers: &PeerNodes) -> Result<bool, RuntimeError> {
     let mut is_begun = false;
     for peer in ids(peers) {
-        match ask_ledger(peers, peer, &call).await {
-            Some(LedgerReply::Refused(LedgerRefusal::NoLedger)) => {}
-            Some(LedgerReply::Compacted | LedgerReply::Tail { .. }) => is_begun = true,
-            None if !all_answer => {}
-            _ => {
+        match has_ledger(peers, peer).await {
+            Some(begun) => is_begun |= begun,
+            None => {
                 return Err(RuntimeError::LedgerPeers(format!(
                     "{peer} does not say whether there is a ledger already"
                 )));
@@ -285,9 +347,15 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
     let runs_here = peers.nodes.iter().any(|node| node.place.directory.is_some());
     let awaited = carried::awaited(data)?;
     // Peers elsewhere may have been another gateway's before.
-    if begins && (runs_here || !is_begun(peers, awaited.is_none()).await?) {
-        let first = awaited.as_ref().map(|awaited| awaited.peer);
-        begin(peers, first).await?;
+    if let (true, Some(awaited)) = (begins, &awaited) {
+        begin_rebuilt(peers, awaited.peer).await?;
+    } else if begins && (runs_here || !is_begun(peers).await?) {
+        let first = ids(peers).into_iter().next();
+        begin(
+            peers,
+            first.ok_or_else(|| RuntimeError::LedgerPeers("there is none".to_owned()))?,
+        )
+        .await?;
     }
     let known = known_to(ledger).await?;
     if let Some(awaited) = &awaited {
@@ -315,13 +383,14 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
     if begins || runs_here {
         settle_members(peers, ledger).await;
     }
-    carried::arrived(data)?;
     if mark.exists() {
         std::fs::remove_file(&mark).map_err(|source| DataDirError::Io {
             path: mark.display().to_string(),
             source,
         })?;
     }
+    // Behind that one: without it a start would take the ledger for one that was begun as any other.
+    carried::arrived(data)?;
     introduce(peers).await;
     heard(peers).await;
     Ok(())
@@ -367,17 +436,16 @@ pub(super) async fn set_members(ledger: &FollowedLedger, members: Vec<PeerId>) -
     }
 }
 
-async fn begin(peers: &PeerNodes, first: Option<PeerId>) -> Result<(), RuntimeError> {
-    let first = first.or_else(|| ids(peers).into_iter().next());
-    let failed = |why: &str| RuntimeError::LedgerPeers(why.to_owned());
-    let first = first.ok_or_else(|| failed("there is none"))?;
+async fn begin(peers: &PeerNodes, first: PeerId) -> Result<(), RuntimeError> {
     let call = LedgerCall::Begin {
         lineage: *random()?,
         after: engine::slots::Sequence(0),
     };
     match ask_ledger(peers, first, &call).await {
         Some(LedgerReply::Done | LedgerReply::Refused(LedgerRefusal::Begun)) => Ok(()),
-        _ => Err(failed("the first one does not begin it")),
+        _ => Err(RuntimeError::LedgerPeers(format!(
+            "{first} does not begin it: see whether it runs, and start again"
+        ))),
     }
 }
 

@@ -20,8 +20,22 @@ struct State {
     lease: u64,
     /// The sequence of the entry as far as it is known here; 0 while there is none.
     at: u64,
-    /// Whether a call of before may yet be carried out.
-    in_doubt: bool,
+    /// How often a call was in doubt, and how many of these times what was submitted until then was withdrawn.
+    doubts: u64,
+    withdrawn: u64,
+    /// Whether the lease has ended: nothing is applied under it any more.
+    has_ended: bool,
+}
+
+/// What an append is to expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// Nothing: it is of another lease than the one taken here.
+    Nothing,
+    /// It is not to be submitted before the fence was raised.
+    InDoubt,
+    /// This, besides its own.
+    Fence(Expectation),
 }
 
 /// See the module.
@@ -34,6 +48,12 @@ pub(super) struct Fence {
     failed: AtomicU64,
     /// Held while it is raised.
     raising: tokio::sync::Mutex<()>,
+}
+
+impl State {
+    const fn is_in_doubt(&self) -> bool {
+        self.doubts > self.withdrawn
+    }
 }
 
 impl Fence {
@@ -49,10 +69,16 @@ impl Fence {
         };
     }
 
-    /// What an append under `lease` expects; nothing of another lease than the one taken here.
-    pub(super) fn expectation(&self, lease: u64) -> Option<Expectation> {
+    /// What an append under `lease` is to expect.
+    pub(super) fn expected(&self, lease: u64) -> Expected {
         let state = self.state();
-        (lease == state.lease && lease > 0).then_some(match state.at {
+        if lease != state.lease || lease == 0 {
+            return Expected::Nothing;
+        }
+        if state.is_in_doubt() {
+            return Expected::InDoubt;
+        }
+        Expected::Fence(match state.at {
             0 => Expectation::Absent(fence_address(lease)),
             at => Expectation::At(fence_address(lease), Sequence(at)),
         })
@@ -61,37 +87,43 @@ impl Fence {
     /// An append of this lease may yet be carried out.
     pub(super) fn doubt(&self, lease: u64) {
         let mut state = self.state();
-        state.in_doubt |= lease == state.lease;
-    }
-
-    /// Whether one may, of this lease.
-    pub(super) fn is_in_doubt(&self, lease: u64) -> bool {
-        let state = self.state();
-        state.in_doubt && lease == state.lease
+        state.doubts += u64::from(lease == state.lease);
     }
 
     /// If nothing is in doubt: the sequence by which everything is applied that ever was.
     pub(super) fn settled(&self) -> Option<Sequence> {
         let state = self.state();
-        (!state.in_doubt).then_some(Sequence(state.at))
+        (!state.is_in_doubt()).then_some(Sequence(state.at))
     }
 
     /// The fence of `lease` was seen to stand with this sequence, or not to stand.
     pub(super) fn note(&self, lease: u64, stands: Option<Sequence>) {
         let mut state = self.state();
-        if lease == state.lease {
+        // While something is in doubt whoever raises it says where it stands.
+        if lease == state.lease && !state.is_in_doubt() {
             state.at = stands.map_or(0, |sequence| state.at.max(sequence.0));
         }
     }
 
-    /// It was raised: what was submitted until now expects it as it was, and is in doubt no more.
-    pub(super) fn is_raised(&self, lease: u64, sequence: Sequence) {
+    /// It was raised by an append that was submitted when there had been `doubts`: of these calls none is applied later.
+    pub(super) fn is_raised(&self, lease: u64, sequence: Sequence, doubts: u64) {
         let mut state = self.state();
         if lease == state.lease {
             // In one step: nobody submits with the new one before the doubt is gone.
-            state.in_doubt = false;
+            state.withdrawn = state.withdrawn.max(doubts);
             state.at = state.at.max(sequence.0);
         }
+    }
+
+    /// The lease has ended.
+    pub(super) fn end(&self, lease: u64) {
+        let mut state = self.state();
+        state.has_ended |= lease == state.lease;
+    }
+
+    /// Whether it has.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().has_ended
     }
 
     /// To be held by whoever raises it.
@@ -109,15 +141,18 @@ impl Fence {
         self.failed.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// The append that raises it, another one each time.
-    pub(super) fn raise(&self) -> Append {
-        let lease = self.state().lease;
+    /// The append that raises it, another one each time, and how many doubts there have been.
+    pub(super) fn raise(&self) -> (Append, u64) {
+        let (lease, doubts) = {
+            let state = self.state();
+            (state.lease, state.doubts)
+        };
         let count = self.raised.fetch_add(1, Ordering::Relaxed);
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 fence operation");
         hasher.update(&lease.to_le_bytes()).update(&count.to_le_bytes());
         let mut operation = [0; 16];
         hasher.finalize_xof().fill(&mut operation);
-        Append {
+        let append = Append {
             operation,
             lease,
             vault: [0; 16],
@@ -127,6 +162,7 @@ impl Fence {
                 value: Some(Bytes::from_static(VALUE)),
             }],
             record: None,
-        }
+        };
+        (append, doubts)
     }
 }

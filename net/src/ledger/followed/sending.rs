@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::super::LedgerError;
 use super::super::wire::{APPENDS_MAX, AppendReply, LedgerCall, LedgerReply};
+use super::fence::Expected;
 use super::{Inner, PATIENCE};
 
 /// Bytes of appends in one call.
@@ -21,13 +22,37 @@ pub(super) const CALLS_MAX: usize = 1;
 /// From the beginning of a call with several appends to the next one: who writes alone waits for nobody, and what many write makes few
 /// entries, each of which every member flushes.
 pub(super) const CALLS_EVERY: Duration = Duration::from_millis(20);
+
+/// Whether an append is sent while something of its lease is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// It is not, and goes back to whoever submitted it.
+    Waits,
+    /// It is: it ends the doubt.
+    Goes,
+}
+
 /// An append that waits for its call.
 pub(super) struct Waiting {
     pub(super) append: Append,
     pub(super) urgent: bool,
-    /// Takes the append back with what became of it.
-    pub(super) reply: oneshot::Sender<Result<(Append, AppendReply), LedgerError>>,
+    pub(super) order: Order,
+    /// Takes the append back with what became of it; with nothing if it was not sent.
+    pub(super) reply: oneshot::Sender<Result<(Append, Option<AppendReply>), LedgerError>>,
     pub(super) _room: OwnedSemaphorePermit,
+}
+
+impl Waiting {
+    /// The append, if it may be sent; otherwise it has gone back.
+    fn unless_in_doubt(self, inner: &Inner) -> Option<Self> {
+        let is_in_doubt = inner.fence.expected(self.append.lease) == Expected::InDoubt;
+        if self.order == Order::Waits && is_in_doubt {
+            // Whoever no longer waits is no error.
+            let _ = self.reply.send(Ok((self.append, None)));
+            return None;
+        }
+        Some(self)
+    }
 }
 
 /// Gathers appends into calls, a few of them under way at one time.
@@ -45,12 +70,19 @@ pub(super) async fn send(weak: Weak<Inner>, mut waiting: mpsc::Receiver<Waiting>
         let Ok(turn) = Arc::clone(&calls).acquire_owned().await else {
             return;
         };
+        let Some(inner) = weak.upgrade() else { return };
+        let Some(first) = first.unless_in_doubt(&inner) else {
+            continue;
+        };
         let urgent = first.urgent;
         let mut bytes = first.append.encoded_bytes_at_most();
         let mut batch = vec![first];
         while batch.len() < APPENDS_MAX
             && let Ok(next) = waiting.try_recv()
         {
+            let Some(next) = next.unless_in_doubt(&inner) else {
+                continue;
+            };
             bytes += next.append.encoded_bytes_at_most();
             if next.urgent != urgent || bytes > CALL_BYTES_MAX {
                 kept = Some(next);
@@ -58,7 +90,6 @@ pub(super) async fn send(weak: Weak<Inner>, mut waiting: mpsc::Receiver<Waiting>
             }
             batch.push(next);
         }
-        let Some(inner) = weak.upgrade() else { return };
         tokio::spawn(async move {
             let (began, are_several) = (Instant::now(), batch.len() > 1);
             carry(&inner, urgent, batch).await;
@@ -91,7 +122,7 @@ async fn carry(inner: &Arc<Inner>, urgent: bool, batch: Vec<Waiting>) {
                 let known = (!is_open || !is_refused)
                     .then_some(outcome)
                     .ok_or(LedgerError::Unreachable);
-                let known = known.map(|outcome| (waiting.append, outcome));
+                let known = known.map(|outcome| (waiting.append, Some(outcome)));
                 // Whoever no longer waits is no error.
                 let _ = waiting.reply.send(known);
             }

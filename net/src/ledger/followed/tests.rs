@@ -2,6 +2,7 @@
 
 use super::super::replicated::tests::{End, LINEAGE, Rig, address, peer, put, swap};
 use super::super::wire::AppendReply;
+use super::fence::Expected;
 use super::sending::CALLS_EVERY;
 use super::*;
 use engine::disk::SimDisk;
@@ -222,7 +223,10 @@ async fn what_was_submitted_before_settling_is_applied_by_then_or_never() {
     for turn in 0..3u8 {
         let submitted = |slot: u8| {
             let append = put(lease, 100 + u64::from(turn) * 2 + u64::from(slot), slot, &[turn]);
-            swap(append, ledger.inner.fence.expectation(lease).unwrap())
+            let Expected::Fence(expected) = ledger.inner.fence.expected(lease) else {
+                panic!("in doubt");
+            };
+            swap(append, expected)
         };
         let (early, late) = (submitted(0), submitted(1));
         let before = value(&ledger, 1).await;
@@ -245,7 +249,7 @@ async fn what_was_submitted_before_settling_is_applied_by_then_or_never() {
         assert!(matches!(come(&ledger, &late).await, Outcome::Conflict { .. }));
         assert_eq!(value(&ledger, 1).await, before);
         // That is for those who were not answered; whoever submits now is not disturbed, even if it was raised by a call that came late.
-        applied(come(&ledger, &ledger.inner.fence.raise()).await);
+        applied(come(&ledger, &ledger.inner.fence.raise().0).await);
         let operation = 200 + u64::from(turn);
         applied(ledger.append(put(lease, operation, 1, &[turn])).await.unwrap());
         assert_eq!(value(&ledger, 1).await, Some(vec![turn]));
