@@ -1,11 +1,11 @@
-//! The registry of grants: a pure state machine over their versions, and the decision that it gives.
+//! The registry of grants: a pure state machine over the newest version of each, and the decision that it gives.
 //!
 //! It is fed what the ledger applied, in order, and decides on that alone; how new that is, what the time is and what was used up are passed
 //! in. It replicates nothing and keeps nothing.
 //!
-//! The invariants: a grant counts only as its newest version, and only if the versions of all its ancestors allow the same now; of two contents with
-//! one id and version neither counts; a version that was revoked is revoked for good, whatever comes before or after it; what is inserted again, late or
-//! in another order never allows more than it did. Unknown, stale and forked all mean no.
+//! The invariants: a grant counts only as its newest version, and only if the versions of all its ancestors allow the same now; only a higher version
+//! takes the place of one, and none that of a revoked one; of two contents with one id and version, which can only have come from beside the ledger,
+//! neither counts; what comes again or late never allows more than it did. Unknown, stale and forked all mean no.
 //!
 //! Source: the issue of consent; engine/FORMAT.md section 11.
 
@@ -16,14 +16,14 @@ mod versions;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use decide::{Asked, CLOCK_SKEW_MS, Granted, STALE_AFTER_MS, Used};
-pub use stored::{StoredError, StoredGrant};
+pub use stored::{StoredError, StoredGrant, grant_slot};
 
-use crate::grant::{Grant, Limit, Rights};
+use crate::grant::{Grant, Limit, Parent, Rights};
 use crate::identity::Denied;
 use crate::ids::{ClusterId, GrantId, VaultId};
 use crate::statement::Signed;
 use crate::wallet::PublicKey;
-use versions::{Effect, Head, Slot};
+use versions::{Head, Slot};
 
 /// The most grants of one registry. Beyond, new ones are refused.
 pub const GRANTS_MAX: usize = 1_000_000;
@@ -33,12 +33,10 @@ pub const GRANTS_MAX: usize = 1_000_000;
 pub enum Inserted {
     /// The first version of a grant.
     New,
-    /// Another version counts now, or the grant is revoked now.
+    /// It took the place of the version before.
     Newer,
-    /// It was known, or a newer version counts: nothing changed.
+    /// It is the version that was there: nothing changed.
     Known,
-    /// The newest version has two contents now: the grant is of no use until a higher version comes.
-    Forked,
 }
 
 /// Why a grant is not taken.
@@ -50,6 +48,17 @@ pub enum Refused {
         /// Which.
         cluster: ClusterId,
     },
+    /// A version that is as high or higher is there; the ledger's compare-and-swap refuses it before.
+    #[error("version {version} of the grant, of which version {newest} is there")]
+    NotNewer {
+        /// The version that came.
+        version: u64,
+        /// The one that is there.
+        newest: u64,
+    },
+    /// The grant was revoked: nothing follows that.
+    #[error("the grant was revoked")]
+    Revoked,
     /// Its parent, or that version of it, is not known.
     #[error("the parent {grant} is not known in version {version}")]
     UnknownParent {
@@ -58,13 +67,19 @@ pub enum Refused {
         /// The version asked for.
         version: u64,
     },
-    /// Its parent was revoked.
-    #[error("the parent {grant} is revoked")]
+    /// A grant that it stands on was revoked.
+    #[error("the grant {grant} that it stands on is revoked")]
     ParentRevoked {
-        /// The parent.
+        /// Which.
         grant: GrantId,
     },
-    /// It gives more than its parent's newest version.
+    /// A grant that it stands on has two contents of one version.
+    #[error("the grant {grant} that it stands on has two contents of one version")]
+    ParentForked {
+        /// Which.
+        grant: GrantId,
+    },
+    /// It gives more than its parent's newest version, or an ancestor more than the one above it.
     #[error("the grant gives more than its parent: {limit}")]
     Wider {
         /// In what.
@@ -146,41 +161,54 @@ impl Registry {
         }
         let new = Head::of(signed);
         let id = grant.grant_id;
-        let effect = self.head(&id).map(|head| head.effect_of(&new));
-        match effect {
-            Some(Effect::None) => return Ok(Inserted::Known),
-            // The issuer's word against itself: that it fits its parent makes nothing better.
-            Some(Effect::Forks) => {}
-            Some(Effect::Counts) | None => self.admits(&new)?,
-        }
-        if !self.grants.contains_key(&id) && self.grants.len() >= GRANTS_MAX {
-            return Err(Refused::Full);
-        }
-        self.by_vault.insert((grant.vault_id, id));
-        let cluster = self.cluster;
-        self.grants.entry(id).or_default().take(cluster, new);
-        self.epoch = self.epoch.max(sequence);
-        Ok(match effect {
+        let there = self.head(&id);
+        let inserted = match there {
+            Some(head) if head.says_what(&new) => return Ok(Inserted::Known),
+            Some(Head { revoked: true, .. }) => return Err(Refused::Revoked),
+            Some(head) if new.version <= head.version => {
+                let (version, newest) = (new.version, head.version);
+                return Err(Refused::NotNewer { version, newest });
+            }
+            Some(_) => Inserted::Newer,
             None => Inserted::New,
-            Some(Effect::Forks) => Inserted::Forked,
-            Some(Effect::Counts | Effect::None) => Inserted::Newer,
-        })
+        };
+        self.admits(&new)?;
+        self.set(id, Slot::new(new))?;
+        self.epoch = self.epoch.max(sequence);
+        Ok(inserted)
     }
 
-    /// Takes a version as the ledger keeps it, at a start. Its signature is checked when the grant is first looked at; one that does not hold counts
-    /// as if it were not there.
+    /// Takes a grant as the ledger keeps it, at a start. Its signature is checked when the grant is first looked at; one that does not hold counts
+    /// as if it were not there. A second one of the same id, from beside the ledger, is compared at once: the higher version counts, and of one
+    /// version with two contents neither.
     ///
     /// # Errors
     /// [`Refused::Full`].
     pub fn load(&mut self, stored: StoredGrant, sequence: u64) -> Result<(), Refused> {
         let id = stored.grant();
-        if !self.grants.contains_key(&id) && self.grants.len() >= GRANTS_MAX {
-            return Err(Refused::Full);
+        match self.grants.get(&id) {
+            None => self.set(id, Slot::unchecked(stored))?,
+            Some(slot) => {
+                if let Some(both) = slot.beside(self.cluster, &stored) {
+                    self.set(id, Slot::new(both))?;
+                }
+            }
         }
-        self.by_vault.insert((stored.vault(), id));
-        let cluster = self.cluster;
-        self.grants.entry(id).or_default().load(cluster, stored);
         self.epoch = self.epoch.max(sequence);
+        Ok(())
+    }
+
+    /// Puts a slot in the place of what is there, and sees to it that it is counted where it belongs.
+    fn set(&mut self, id: GrantId, slot: Slot) -> Result<(), Refused> {
+        match self.grants.get(&id) {
+            None if self.grants.len() >= GRANTS_MAX => return Err(Refused::Full),
+            None => {}
+            Some(there) => {
+                self.by_vault.remove(&(there.place.vault, id));
+            }
+        }
+        self.by_vault.insert((slot.place.vault, id));
+        self.grants.insert(id, slot);
         Ok(())
     }
 
@@ -232,28 +260,39 @@ impl Registry {
         self.grants.get(id)?.head(self.cluster)
     }
 
-    /// Whether a version that would count fits into what is known.
+    /// Whether a version that would count stands on what is known: the whole chain above it, but for the time.
     fn admits(&self, new: &Head) -> Result<(), Refused> {
         let Some(named) = new.parent else {
             return Ok(());
         };
-        let parent = self.head(&named.grant_id);
-        let Some(parent) = parent.filter(|parent| parent.version >= named.version) else {
-            return Err(Refused::UnknownParent {
-                grant: named.grant_id,
-                version: named.version,
-            });
+        let unknown = |named: Parent| Refused::UnknownParent {
+            grant: named.grant_id,
+            version: named.version,
         };
-        match new.fit(parent) {
-            // Rights that are taken back need not fit.
-            Err(Limit::Vault) => Err(Refused::Wider { limit: Limit::Vault }),
-            Err(Limit::Issuer) => Err(Refused::Wider { limit: Limit::Issuer }),
-            _ if new.revoked => Ok(()),
-            Err(limit) => Err(Refused::Wider { limit }),
-            Ok(()) if parent.revoked => Err(Refused::ParentRevoked {
-                grant: named.grant_id,
-            }),
-            Ok(()) => Ok(()),
+        let above = self.chain(&named).map_err(|denied| match denied {
+            Denied::Wider { limit } => Refused::Wider { limit },
+            _ => unknown(named),
+        })?;
+        // Rights that are taken back need neither stand nor fit.
+        if !new.revoked {
+            for (grant, link) in above.iter() {
+                if link.revoked {
+                    return Err(Refused::ParentRevoked { grant });
+                }
+                if link.forked {
+                    return Err(Refused::ParentForked { grant });
+                }
+            }
         }
+        let mut child = new;
+        for (_, link) in above.iter() {
+            match child.fit(link) {
+                Err(limit) if !new.revoked || matches!(limit, Limit::Vault | Limit::Issuer) => {
+                    return Err(Refused::Wider { limit });
+                }
+                _ => child = link,
+            }
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,8 @@
 
 mod making;
 
+use std::collections::BTreeMap;
+
 use making::*;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -114,7 +116,7 @@ impl World {
 
     fn insert(&mut self, signed: &Signed<Grant>) {
         let sequence = self.registry.epoch() + 1;
-        if self.registry.insert(signed, sequence).is_ok() {
+        if put(&mut self.registry, signed, sequence).is_ok() {
             self.taken.push(signed.clone());
         }
     }
@@ -176,16 +178,19 @@ impl World {
 
     fn restart(&mut self, turn: &Index) {
         let before = answers(&self.registry, &self.taken);
-        let mut order: Vec<_> = self.taken.iter().collect();
+        let mut order = newest(&self.taken);
         if !order.is_empty() {
             let by = turn.index(order.len());
             order.rotate_left(by);
         }
         let mut registry = Registry::new(CLUSTER);
         for signed in order {
-            registry
-                .load(StoredGrant::of(signed).unwrap(), self.registry.epoch())
-                .unwrap();
+            found(
+                &mut registry,
+                StoredGrant::of(signed).unwrap(),
+                self.registry.epoch(),
+            )
+            .unwrap();
         }
         assert_eq!(
             answers(&registry, &self.taken),
@@ -194,6 +199,12 @@ impl World {
         );
         self.registry = registry;
     }
+}
+
+/// What the ledger keeps of what was taken: the last of each grant.
+fn newest(taken: &[Signed<Grant>]) -> Vec<&Signed<Grant>> {
+    let last = taken.iter().map(|signed| (signed.statement().grant_id, signed));
+    last.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
 fn wallet_of(key: &scopes::PublicKey) -> Wallet {
@@ -322,7 +333,7 @@ proptest! {
         let before = answers(&world.registry, &world.taken);
         let taken = world.taken.clone();
         for signed in taken.iter().rev().chain(&taken) {
-            let _ = world.registry.insert(signed, u64::MAX);
+            let _ = put(&mut world.registry, signed, u64::MAX);
         }
         prop_assert_eq!(answers(&world.registry, &taken), before);
     }

@@ -74,7 +74,7 @@ fn many_live_grants_are_found_again_soon_and_decided_quickly() {
         let begun = Instant::now();
         let mut fresh = Registry::new(CLUSTER);
         for (bytes, sequence) in encoded.iter().zip(1..) {
-            fresh.load(StoredGrant::decode(bytes).unwrap(), sequence).unwrap();
+            found(&mut fresh, StoredGrant::decode(bytes).unwrap(), sequence).unwrap();
         }
         let took = begun.elapsed();
         registry = fresh;
@@ -113,7 +113,7 @@ fn many_live_grants_are_found_again_soon_and_decided_quickly() {
     let begun = Instant::now();
     let mut inserted = Registry::new(CLUSTER);
     for (stored, sequence) in checked.iter().zip(1..) {
-        inserted.insert(&stored.verify().unwrap(), sequence).unwrap();
+        put(&mut inserted, &stored.verify().unwrap(), sequence).unwrap();
     }
     let insert = begun.elapsed() / checked.len() as u32;
     println!(

@@ -7,7 +7,7 @@
 
 use super::Registry;
 use super::versions::Head;
-use crate::grant::{DEPTH_MAX, Limit};
+use crate::grant::{DEPTH_MAX, Limit, Parent};
 use crate::identity::Denied;
 use crate::ids::{GrantId, ScopeId, VaultId};
 use crate::operation::Operation;
@@ -149,12 +149,12 @@ impl Granted {
 }
 
 /// A grant, its parent, and so on to the owner's.
-struct Chain<'a> {
+pub(super) struct Chain<'a> {
     links: [Option<(GrantId, &'a Head)>; LINKS_MAX],
 }
 
 impl<'a> Chain<'a> {
-    fn iter(&self) -> impl Iterator<Item = (GrantId, &'a Head)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (GrantId, &'a Head)> {
         self.links.into_iter().flatten()
     }
 
@@ -206,7 +206,7 @@ impl Registry {
                 asked: asked.epoch,
             });
         }
-        let chain = self.chain(&asked.grant)?;
+        let chain = self.chain(&any_version(asked.grant))?;
         let (_, head) = chain
             .iter()
             .next()
@@ -246,20 +246,22 @@ impl Registry {
     /// # Errors
     /// Unknown, revoked, forked, wider than a parent is now, or not in force.
     pub fn standing(&self, grant: &GrantId, now_ms: u64) -> Result<(), Denied> {
-        self.chain(grant)?.standing(now_ms).map(|_| ())
+        self.chain(&any_version(*grant))?.standing(now_ms).map(|_| ())
     }
 
-    fn chain(&self, grant: &GrantId) -> Result<Chain<'_>, Denied> {
+    /// A grant, in the version named or a higher one, and all that it stands on.
+    pub(super) fn chain(&self, from: &Parent) -> Result<Chain<'_>, Denied> {
         let mut links = [None; LINKS_MAX];
-        let mut next = Some((*grant, 1));
+        let mut next = Some(*from);
         for link in &mut links {
-            let Some((id, version)) = next else {
+            let Some(named) = next else {
                 break;
             };
-            let head = self.head(&id).filter(|head| head.version >= version);
+            let head = self.head(&named.grant_id);
+            let head = head.filter(|head| head.version >= named.version);
             let head = head.ok_or(Denied::Unknown)?;
-            *link = Some((id, head));
-            next = head.parent.map(|parent| (parent.grant_id, parent.version));
+            *link = Some((named.grant_id, head));
+            next = head.parent;
         }
         match next {
             // Longer than any that fits: depth shrinks by one a link.
@@ -267,6 +269,10 @@ impl Registry {
             None => Ok(Chain { links }),
         }
     }
+}
+
+const fn any_version(grant_id: GrantId) -> Parent {
+    Parent { grant_id, version: 1 }
 }
 
 fn fits_budget(limit: Limit, used: u64, cost: u64, budget: Option<u64>) -> Result<(), Denied> {

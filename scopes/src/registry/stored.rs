@@ -1,6 +1,7 @@
-//! One version of a grant as the ledger keeps it: a short head for a quick start, then the signed grant itself.
+//! A grant as the ledger keeps it, in the one place that its id gives: a short head for a quick start, then the signed grant itself.
 //!
-//! Form: version u8 = 1, grant id 16, vault id 16, version of the grant u64 little-endian, the grant as canonical JSON.
+//! Form: version u8 = 1, grant id 16, vault id 16, the parent's id 16 (zeros: none), version of the grant u64 little-endian, the grant as
+//! canonical JSON. The next version is written over it, by compare-and-swap.
 //!
 //! Invariant: the head says where to look and nothing else; what it says counts once the signed grant was checked and says the same.
 
@@ -9,15 +10,31 @@ use crate::ids::{GrantId, VaultId};
 use crate::statement::{Signed, StatementError};
 
 const FORM: u8 = 1;
-const HEAD_BYTES: usize = 41;
+const HEAD_BYTES: usize = 57;
+const NO_PARENT: GrantId = GrantId([0; 16]);
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredGrant {
     grant: GrantId,
     vault: VaultId,
+    parent: GrantId,
     version: u64,
     envelope: Box<[u8]>,
+}
+
+/// The slot of a grant: the first 16 bytes of `derive_key("cairn v1 grant slot", grant id)`. All versions have this one place, so that of two that
+/// follow one version the ledger takes one.
+#[must_use]
+pub fn grant_slot(grant: GrantId) -> [u8; 16] {
+    let mut slot = [0; 16];
+    let mut hasher = blake3::Hasher::new_derive_key("cairn v1 grant slot");
+    hasher.update(&grant.0).finalize_xof().fill(&mut slot);
+    slot
+}
+
+fn parent_of(grant: &Grant) -> GrantId {
+    grant.parent.map_or(NO_PARENT, |parent| parent.grant_id)
 }
 
 /// Why bytes are no stored grant, or do not hold.
@@ -47,6 +64,7 @@ impl StoredGrant {
         Ok(Self {
             grant: statement.grant_id,
             vault: statement.vault_id,
+            parent: parent_of(statement),
             version: statement.version,
             envelope: signed.encode()?.into_boxed_slice(),
         })
@@ -64,6 +82,12 @@ impl StoredGrant {
         self.vault
     }
 
+    /// The parent that the head names; none in an owner's grant.
+    #[must_use]
+    pub fn parent(&self) -> Option<GrantId> {
+        (self.parent != NO_PARENT).then_some(self.parent)
+    }
+
     /// The version that the head names.
     #[must_use]
     pub const fn version(&self) -> u64 {
@@ -76,17 +100,6 @@ impl StoredGrant {
         &self.envelope
     }
 
-    /// The first 16 bytes of `derive_key("cairn v1 grant slot", grant id ‖ version)`: where the ledger keeps it, so that a version has one
-    /// place and is never replaced.
-    #[must_use]
-    pub fn slot(grant: GrantId, version: u64) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new_derive_key("cairn v1 grant slot");
-        hasher.update(&grant.0).update(&version.to_le_bytes());
-        let mut slot = [0; 16];
-        hasher.finalize_xof().fill(&mut slot);
-        slot
-    }
-
     /// The bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -94,6 +107,7 @@ impl StoredGrant {
         bytes.push(FORM);
         bytes.extend_from_slice(&self.grant.0);
         bytes.extend_from_slice(&self.vault.0);
+        bytes.extend_from_slice(&self.parent.0);
         bytes.extend_from_slice(&self.version.to_le_bytes());
         bytes.extend_from_slice(&self.envelope);
         bytes
@@ -108,11 +122,13 @@ impl StoredGrant {
             let (form, rest) = bytes.split_first()?;
             let (grant, rest) = rest.split_first_chunk()?;
             let (vault, rest) = rest.split_first_chunk()?;
+            let (parent, rest) = rest.split_first_chunk()?;
             let (version, envelope) = rest.split_first_chunk()?;
             let fits = *form == FORM && (1..=GRANT_BYTES_MAX).contains(&envelope.len());
             fits.then(|| Self {
                 grant: GrantId(*grant),
                 vault: VaultId(*vault),
+                parent: GrantId(*parent),
                 version: u64::from_le_bytes(*version),
                 envelope: envelope.into(),
             })
@@ -127,7 +143,8 @@ impl StoredGrant {
     pub fn verify(&self) -> Result<Signed<Grant>, StoredError> {
         let signed = grant::verify(&self.envelope)?;
         let says = signed.statement();
-        match (says.grant_id, says.vault_id, says.version) == (self.grant, self.vault, self.version) {
+        let head = (says.grant_id, says.vault_id, parent_of(says), says.version);
+        match head == (self.grant, self.vault, self.parent, self.version) {
             true => Ok(signed),
             false => Err(StoredError::OtherHead),
         }

@@ -1,18 +1,18 @@
-//! What is known of one grant id: its newest version, whether that is one content or two, and whether any version revoked it.
+//! What is known of one grant id: its newest version and nothing of those before.
 //!
-//! Invariant: what a slot comes to does not depend on the order in which versions came. A stored version counts for nothing until its
-//! signature was checked, which is done once, when it is first asked for.
+//! The ledger holds one version at a time, so through it no two contents of one version come. From elsewhere (a checkpoint beside a
+//! ledger, another cluster's export) they may: then neither counts until a higher version comes.
+//!
+//! Invariant: what versions that are loaded come to does not depend on their order. A stored version counts for nothing until its
+//! signature was checked, which is done once, when it is first asked for or another comes beside it.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::stored::StoredGrant;
 use crate::grant::{Grant, Limit, Parent, Rights};
-use crate::ids::{ClusterId, VaultId};
+use crate::ids::{ClusterId, GrantId, VaultId};
 use crate::statement::Signed;
 use crate::wallet::PublicKey;
-
-/// How many versions of one grant wait to be checked. More are checked at once, so that no grant takes room without end.
-const UNCHECKED_MAX: usize = 16;
 
 /// The newest version, checked.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Head {
     /// BLAKE3 of the content. Two signatures of one content are no fork.
     content: [u8; 32],
     pub(super) forked: bool,
-    /// Whether this or any other version revoked it.
+    /// Whether it says so itself, or another version that was loaded beside it does.
     pub(super) revoked: bool,
     pub(super) agent: PublicKey,
     pub(super) issuer: PublicKey,
@@ -29,14 +29,6 @@ pub(super) struct Head {
     pub(super) parent: Option<Parent>,
     /// None while it is forked.
     pub(super) rights: Rights,
-}
-
-/// What a version would do to what is known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    None,
-    Counts,
-    Forks,
 }
 
 impl Head {
@@ -55,20 +47,9 @@ impl Head {
         }
     }
 
-    /// What `new` would do.
-    pub(super) fn effect_of(&self, new: &Self) -> Effect {
-        if new.version > self.version {
-            Effect::Counts
-        } else if new.version == self.version && new.content != self.content {
-            match self.forked && (self.revoked || !new.revoked) {
-                true => Effect::None,
-                false => Effect::Forks,
-            }
-        } else if new.revoked && !self.revoked {
-            Effect::Counts
-        } else {
-            Effect::None
-        }
+    /// Whether it is this very content.
+    pub(super) fn says_what(&self, other: &Self) -> bool {
+        self.version == other.version && self.content == other.content && !self.forked
     }
 
     /// Both, whichever came first.
@@ -91,6 +72,14 @@ impl Head {
         }
     }
 
+    /// Where it is counted.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            vault: self.vault,
+            parent: self.parent.map(|parent| parent.grant_id),
+        }
+    }
+
     /// Whether it is within a parent's newest version and was made by the parent's agent.
     pub(super) fn fit(&self, parent: &Self) -> Result<(), Limit> {
         if self.vault != parent.vault {
@@ -103,59 +92,70 @@ impl Head {
     }
 }
 
+/// Where a grant is counted: as its id says once that was checked, as its head says before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) vault: VaultId,
+    pub(super) parent: Option<GrantId>,
+}
+
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slot {
-    unchecked: Mutex<Vec<StoredGrant>>,
+    pub(super) place: Place,
+    unchecked: Mutex<Option<StoredGrant>>,
     head: OnceLock<Option<Head>>,
 }
 
 impl Slot {
+    /// A checked version.
+    pub(super) fn new(head: Head) -> Self {
+        Self {
+            place: head.place(),
+            unchecked: Mutex::default(),
+            head: OnceLock::from(Some(head)),
+        }
+    }
+
+    /// A version that is checked later.
+    pub(super) fn unchecked(stored: StoredGrant) -> Self {
+        let (vault, parent) = (stored.vault(), stored.parent());
+        Self {
+            place: Place { vault, parent },
+            unchecked: Mutex::new(Some(stored)),
+            head: OnceLock::new(),
+        }
+    }
+
     /// The newest version; none if nothing here holds.
     pub(super) fn head(&self, cluster: ClusterId) -> Option<&Head> {
         self.head
             .get_or_init(|| {
-                let unchecked =
-                    std::mem::take(&mut *self.unchecked.lock().unwrap_or_else(PoisonError::into_inner));
-                let heads = unchecked
-                    .iter()
-                    .filter_map(|stored| stored.verify().ok())
-                    .filter(|signed| signed.statement().cluster_id == cluster)
-                    .map(|signed| Head::of(&signed));
-                heads.reduce(Head::and)
+                let stored = self
+                    .unchecked
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+                stored.and_then(|stored| checked(cluster, &stored))
             })
             .as_ref()
     }
 
-    /// Whether its signatures were checked.
+    /// Whether its signature was checked.
     pub(super) fn is_checked(&self) -> bool {
         self.head.get().is_some()
     }
 
-    /// Takes a checked version.
-    pub(super) fn take(&mut self, cluster: ClusterId, new: Head) {
-        self.head(cluster);
-        let head = self.head.take().flatten();
-        let both = match head {
-            Some(head) => head.and(new),
-            None => new,
-        };
-        self.head = OnceLock::from(Some(both));
+    /// Both what is here and this, of which neither is known to be the later one.
+    pub(super) fn beside(&self, cluster: ClusterId, stored: &StoredGrant) -> Option<Head> {
+        match (self.head(cluster).cloned(), checked(cluster, stored)) {
+            (Some(head), Some(new)) => Some(head.and(new)),
+            (head, new) => head.or(new),
+        }
     }
+}
 
-    /// Takes an unchecked version: at once where the others were looked at, or later with them.
-    pub(super) fn load(&mut self, cluster: ClusterId, stored: StoredGrant) {
-        if !self.is_checked() {
-            let unchecked = self.unchecked.get_mut().unwrap_or_else(PoisonError::into_inner);
-            unchecked.push(stored);
-            if unchecked.len() >= UNCHECKED_MAX {
-                self.head(cluster);
-            }
-            return;
-        }
-        let verified = stored.verify().ok();
-        if let Some(signed) = verified.filter(|signed| signed.statement().cluster_id == cluster) {
-            self.take(cluster, Head::of(&signed));
-        }
-    }
+fn checked(cluster: ClusterId, stored: &StoredGrant) -> Option<Head> {
+    let signed = stored.verify().ok()?;
+    (signed.statement().cluster_id == cluster).then(|| Head::of(&signed))
 }

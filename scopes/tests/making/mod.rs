@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test takes its part")]
 
 use scopes::grant::{self, Budget, Metadata, Parent};
-use scopes::registry::{Asked, Registry, Used};
+use scopes::registry::{Asked, Inserted, Refused, Registry, StoredGrant, Used};
 use scopes::{
     ClusterId, Grant, GrantId, Moment, Operation, OperationSet, PublicKey, Salt, ScopeId, Signed, VaultId,
     Wallet,
@@ -125,10 +125,24 @@ pub(crate) fn reading(grant: &Grant) -> Asked<'static> {
     }
 }
 
+/// What the ledger applied.
+pub(crate) fn put(
+    registry: &mut Registry,
+    signed: &Signed<Grant>,
+    sequence: u64,
+) -> Result<Inserted, Refused> {
+    registry.insert(signed, sequence)
+}
+
+/// What a start finds.
+pub(crate) fn found(registry: &mut Registry, stored: StoredGrant, sequence: u64) -> Result<(), Refused> {
+    registry.load(stored, sequence)
+}
+
 pub(crate) fn registry_of(grants: &[Signed<Grant>]) -> Registry {
     let mut registry = Registry::new(CLUSTER);
     for (signed, sequence) in grants.iter().zip(1..) {
-        registry.insert(signed, sequence).unwrap();
+        put(&mut registry, signed, sequence).unwrap();
     }
     registry
 }

@@ -48,7 +48,8 @@ fn every_operation_is_decided_for_every_state_of_a_grant() {
     };
     let live = registry(&[all.clone(), child.clone()]);
     let revoked = registry(&[all.clone(), child.clone(), all.revocation(NOON_MS)]);
-    let forked = registry(&[all.clone(), child.clone(), fork]);
+    let mut forked = registry(&[all.clone(), child.clone()]);
+    found(&mut forked, StoredGrant::of(&own(&fork)).unwrap(), 3).unwrap();
     let narrowed = registry(&[
         all.clone(),
         child.clone(),
@@ -156,10 +157,10 @@ fn a_grant_for_another_cluster_is_refused() {
     let mut registry = Registry::new(CLUSTER);
     let cluster = other.cluster_id;
     assert_eq!(
-        registry.insert(&own(&other), 1),
+        put(&mut registry, &own(&other), 1),
         Err(Refused::OtherCluster { cluster })
     );
-    registry.load(StoredGrant::of(&own(&other)).unwrap(), 1).unwrap();
+    found(&mut registry, StoredGrant::of(&own(&other)).unwrap(), 1).unwrap();
     assert_eq!(decided(&registry, &reading(&other)), Err(Denied::Unknown));
 }
 

@@ -51,22 +51,22 @@ fn a_child_without_a_known_parent_is_refused() {
             version,
         })
     };
-    assert_eq!(registry.insert(&own(&second), 1), unknown(&first, 1));
-    registry.insert(&own(&first), 1).unwrap();
-    assert_eq!(registry.insert(&own(&third), 2), unknown(&second, 1));
+    assert_eq!(put(&mut registry, &own(&second), 1), unknown(&first, 1));
+    put(&mut registry, &own(&first), 1).unwrap();
+    assert_eq!(put(&mut registry, &own(&third), 2), unknown(&second, 1));
     let mut ahead = second.clone();
     ahead.parent.as_mut().unwrap().version = 2;
-    assert_eq!(registry.insert(&own(&named(ahead)), 2), unknown(&first, 2));
+    assert_eq!(put(&mut registry, &own(&named(ahead)), 2), unknown(&first, 2));
     // A start takes it; the decision does not.
     let ahead = named(Grant {
         parent: second.parent.map(|parent| Parent { version: 2, ..parent }),
         ..second.clone()
     });
     let mut started = registry_of(&[own(&first)]);
-    started.load(StoredGrant::of(&own(&ahead)).unwrap(), 2).unwrap();
+    found(&mut started, StoredGrant::of(&own(&ahead)).unwrap(), 2).unwrap();
     assert_eq!(decided(&started, &reading(&ahead)), Err(Denied::Unknown));
-    assert_eq!(registry.insert(&own(&second), 2), Ok(Inserted::New));
-    assert_eq!(registry.insert(&own(&third), 3), Ok(Inserted::New));
+    assert_eq!(put(&mut registry, &own(&second), 2), Ok(Inserted::New));
+    assert_eq!(put(&mut registry, &own(&third), 3), Ok(Inserted::New));
     assert!(decided(&registry, &reading(&third)).is_ok());
     assert_eq!(registry.len(), 3);
 }
@@ -76,15 +76,35 @@ fn a_child_of_a_revoked_parent_is_refused_but_for_its_own_revocation() {
     let [first, second, _] = family();
     let mut registry = registry(&[first.clone(), first.revocation(NOON_MS)]);
     assert_eq!(
-        registry.insert(&own(&second), 3),
+        put(&mut registry, &own(&second), 3),
         Err(Refused::ParentRevoked {
             grant: first.grant_id
         })
     );
     assert_eq!(
-        registry.insert(&own(&second.revocation(NOON_MS)), 4),
+        put(&mut registry, &own(&second.revocation(NOON_MS)), 4),
         Ok(Inserted::New)
     );
+}
+
+/// Not its parent alone: a grandparent that was taken back or became narrower is seen when the grant comes in.
+#[test]
+fn the_whole_chain_above_is_looked_at_when_a_grant_comes_in() {
+    let [first, second, third] = family();
+    let revoked = next(&first, |grant| grant.revoked = true);
+    let mut registry = registry(&[first.clone(), second.clone()]);
+    put(&mut registry, &own(&revoked), 3).unwrap();
+    let grant = first.grant_id;
+    assert_eq!(
+        put(&mut registry, &own(&third), 4),
+        Err(Refused::ParentRevoked { grant })
+    );
+    let narrower = next(&first, |grant| grant.operations = operations("list"));
+    let mut registry = making::registry_of(&[&first, &second, &narrower].map(own));
+    let limit = Limit::Operations;
+    assert_eq!(put(&mut registry, &own(&third), 4), Err(Refused::Wider { limit }));
+    let less = changed(third, |grant| grant.operations = operations("list"));
+    assert_eq!(put(&mut registry, &own(&less), 4), Err(Refused::Wider { limit }));
 }
 
 /// Every limit, at the insertion and, where the parent became narrower since, at the decision.
@@ -118,17 +138,17 @@ fn a_child_that_is_wider_than_its_parent_is_refused() {
     ];
     for (limit, change) in cases {
         let wider = changed(child(), change);
-        assert_eq!(registry.insert(&own(&wider), 2), Err(Refused::Wider { limit }));
+        assert_eq!(put(&mut registry, &own(&wider), 2), Err(Refused::Wider { limit }));
         // A start takes what the ledger has; the decision does not.
         let stored = StoredGrant::of(&own(&wider)).unwrap();
         let mut started = making::registry_of(&[own(&parent)]);
-        started.load(stored, 2).unwrap();
+        found(&mut started, stored, 2).unwrap();
         assert_eq!(decided(&started, &reading(&wider)), Err(Denied::Wider { limit }));
     }
-    assert_eq!(registry.insert(&own(&child()), 2), Ok(Inserted::New));
+    assert_eq!(put(&mut registry, &own(&child()), 2), Ok(Inserted::New));
     assert!(decided(&registry, &reading(&child())).is_ok());
     let narrower = next(&parent, |grant| grant.depth_left = 0);
-    registry.insert(&own(&narrower), 3).unwrap();
+    put(&mut registry, &own(&narrower), 3).unwrap();
     assert!(decided(&registry, &reading(&parent)).is_ok());
     let limit = Limit::Depth;
     assert_eq!(
@@ -147,9 +167,9 @@ fn whoever_is_not_the_parents_agent_hands_nothing_on() {
     });
     let limit = Limit::Issuer;
     for grant in [stolen.clone(), stolen.revocation(NOON_MS)] {
-        assert_eq!(registry.insert(&own(&grant), 2), Err(Refused::Wider { limit }));
+        assert_eq!(put(&mut registry, &own(&grant), 2), Err(Refused::Wider { limit }));
     }
-    registry.load(StoredGrant::of(&own(&stolen)).unwrap(), 2).unwrap();
+    found(&mut registry, StoredGrant::of(&own(&stolen)).unwrap(), 2).unwrap();
     assert_eq!(
         decided(&registry, &reading(&stolen)),
         Err(Denied::Wider { limit })
@@ -165,7 +185,7 @@ fn whoever_is_not_the_parents_agent_hands_nothing_on() {
     });
     let limit = Limit::Vault;
     assert_eq!(
-        registry.insert(&own(&elsewhere), 3),
+        put(&mut registry, &own(&elsewhere), 3),
         Err(Refused::Wider { limit })
     );
 }

@@ -13,7 +13,7 @@ use making::*;
 use scopes::grant::{Budget, Limit, Parent, prefix_fits};
 use scopes::registry::{
     Asked, CLOCK_SKEW_MS, Granted, Inserted, Refused, Registry, STALE_AFTER_MS, StoredError, StoredGrant,
-    Used,
+    Used, grant_slot,
 };
 use scopes::{
     ClusterId, Credential, CredentialName, Denied, Grant, GrantId, Identity, Metadata, Moment, Operation,

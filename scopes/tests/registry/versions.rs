@@ -9,7 +9,7 @@ fn a_revocation_ends_the_grant_and_everything_under_it_for_good() {
         let all = family();
         let revocation = own(&all[revoked].revocation(NOON_MS));
         let mut registry = registry(&all);
-        assert_eq!(registry.insert(&revocation, 9), Ok(Inserted::Newer));
+        assert_eq!(put(&mut registry, &revocation, 9), Ok(Inserted::Newer));
         assert_eq!(registry.epoch(), 9);
         for (place, grant) in all.iter().enumerate() {
             let decision = decided(&registry, &reading(grant)).map(|_| ());
@@ -24,62 +24,80 @@ fn a_revocation_ends_the_grant_and_everything_under_it_for_good() {
         let back = own(&next(&all[revoked].revocation(NOON_MS), |grant| {
             grant.revoked = false
         }));
-        let _ = registry.insert(&back, 10);
+        let _ = put(&mut registry, &back, 10);
         for grant in &all {
-            let _ = registry.insert(&own(grant), 11);
+            let _ = put(&mut registry, &own(grant), 11);
         }
         assert_eq!(decided(&registry, &reading(&all[revoked])), Err(Denied::Revoked));
     }
     // The owner takes back what an agent gave, whatever that agent says of it.
     let mut registry = registry(&[first, second, third.clone()]);
     let by_owner = carried(&third.revocation(NOON_MS), &owner());
-    assert_eq!(registry.insert(&by_owner, 9), Ok(Inserted::Newer));
-    let mut higher = next(&third, |grant| grant.version = 50);
-    higher.created_at = Moment::from_ms(NOON_MS);
-    assert_eq!(registry.insert(&own(&higher), 10), Ok(Inserted::Newer));
+    assert_eq!(put(&mut registry, &by_owner, 9), Ok(Inserted::Newer));
+    let higher = next(&third, |grant| grant.version = 50);
+    assert_eq!(put(&mut registry, &own(&higher), 10), Err(Refused::Revoked));
     assert_eq!(decided(&registry, &reading(&third)), Err(Denied::Revoked));
 }
 
 #[test]
-fn a_late_revocation_with_a_low_version_counts() {
+fn only_a_higher_version_takes_the_place_of_one() {
     let [first, ..] = family();
-    let revocation = own(&first.revocation(NOON_MS));
-    let higher = next(&first, |grant| grant.version = 7);
-    let mut registry = registry(&[first.clone(), higher]);
-    assert!(decided(&registry, &reading(&first)).is_ok());
-    assert_eq!(registry.insert(&revocation, 3), Ok(Inserted::Newer));
-    assert_eq!(decided(&registry, &reading(&first)), Err(Denied::Revoked));
-    assert_eq!(registry.insert(&revocation, 4), Ok(Inserted::Known));
-    assert_eq!(registry.epoch(), 3);
+    let fourth = next(&first, |grant| grant.version = 4);
+    let mut registry = registry(&[first.clone(), fourth.clone()]);
+    let same = Grant {
+        operations: operations("read,list,write"),
+        ..fourth.clone()
+    };
+    for (version, other) in [
+        (4, same),
+        (3, next(&first, |grant| grant.version = 3)),
+        (1, first.clone()),
+    ] {
+        let newest = 4;
+        assert_eq!(
+            put(&mut registry, &own(&other), 3),
+            Err(Refused::NotNewer { version, newest })
+        );
+        assert_eq!(decided(&registry, &reading(&first)).unwrap().version(), 4);
+    }
+    assert_eq!(put(&mut registry, &own(&fourth), 4), Ok(Inserted::Known));
+    assert_eq!(registry.epoch(), 2);
+    let fifth = next(&fourth, |_| {});
+    assert_eq!(put(&mut registry, &own(&fifth), 5), Ok(Inserted::Newer));
+    assert_eq!((registry.len(), registry.epoch()), (1, 5));
 }
 
+/// Not through the ledger, which has one place for both; from a checkpoint beside it.
 #[test]
 fn two_contents_of_one_version_make_a_grant_useless_until_a_higher_one() {
-    let [first, second, _] = family();
+    let [first, second, third] = family();
     let fork = Grant {
         operations: operations("read"),
         ..first.clone()
     };
     let mut registry = registry(&[first.clone(), second.clone()]);
-    assert_eq!(registry.insert(&own(&fork), 5), Ok(Inserted::Forked));
-    assert_eq!(decided(&registry, &reading(&first)), Err(Denied::Forked));
-    assert_eq!(decided(&registry, &reading(&second)), Err(Denied::Forked));
+    let stored = |grant: &Grant| StoredGrant::of(&own(grant)).unwrap();
+    found(&mut registry, stored(&fork), 5).unwrap();
     for known in [&first, &fork] {
-        assert_eq!(registry.insert(&own(known), 6), Ok(Inserted::Known));
         assert_eq!(decided(&registry, &reading(&first)), Err(Denied::Forked));
+        assert_eq!(decided(&registry, &reading(&second)), Err(Denied::Forked));
+        found(&mut registry, stored(known), 6).unwrap();
+        assert!(put(&mut registry, &own(known), 6).is_err());
     }
+    let grant = first.grant_id;
+    assert_eq!(
+        put(&mut registry, &own(&third), 7),
+        Err(Refused::ParentForked { grant })
+    );
     let settled = next(&first, |_| {});
-    assert_eq!(registry.insert(&own(&settled), 7), Ok(Inserted::Newer));
+    assert_eq!(put(&mut registry, &own(&settled), 7), Ok(Inserted::Newer));
     assert!(decided(&registry, &reading(&second)).is_ok());
-    // Two signatures of one content are one version.
-    let revocation = second.revocation(NOON_MS);
-    assert_eq!(registry.insert(&own(&revocation), 8), Ok(Inserted::Newer));
-    let by_owner = carried(&revocation, &owner());
-    assert_eq!(registry.insert(&by_owner, 9), Ok(Inserted::Known));
+    found(&mut registry, stored(&fork), 8).unwrap();
+    assert!(decided(&registry, &reading(&second)).is_ok());
 }
 
 #[test]
-fn the_same_versions_in_any_order_come_to_the_same() {
+fn versions_that_a_start_finds_in_any_order_come_to_the_same() {
     let [first, ..] = family();
     let versions = [
         first.clone(),
@@ -96,18 +114,14 @@ fn the_same_versions_in_any_order_come_to_the_same() {
         next(&first, |grant| grant.version = 3),
     ];
     let signed: Vec<_> = versions.iter().map(own).collect();
-    // Every subset, from either end and by load.
+    // Every subset, from either end and from its middle.
     for subset in 1..1_u32 << signed.len() {
         let chosen: Vec<_> = (0..signed.len()).filter(|n| subset >> n & 1 == 1).collect();
-        let outcome = |order: &[usize], load: bool| {
+        let outcome = |order: &[usize]| {
             let mut registry = Registry::new(CLUSTER);
             for (place, sequence) in order.iter().zip(1..) {
-                if load {
-                    let stored = StoredGrant::of(&signed[*place]).unwrap();
-                    registry.load(stored, sequence).unwrap();
-                } else {
-                    registry.insert(&signed[*place], sequence).unwrap();
-                }
+                let stored = StoredGrant::of(&signed[*place]).unwrap();
+                found(&mut registry, stored, sequence).unwrap();
             }
             let decisions = Operation::ALL.map(|operation| {
                 let asked = Asked {
@@ -118,13 +132,12 @@ fn the_same_versions_in_any_order_come_to_the_same() {
             });
             (decisions, registry.of_vault(vault(), None, 10, NOON_MS))
         };
-        let forwards = outcome(&chosen, false);
+        let forwards = outcome(&chosen);
         let backwards: Vec<_> = chosen.iter().rev().copied().collect();
-        assert_eq!(outcome(&backwards, false), forwards, "{chosen:?}");
-        assert_eq!(outcome(&chosen, true), forwards, "{chosen:?}");
+        assert_eq!(outcome(&backwards), forwards, "{chosen:?}");
         let mut rotated = chosen.clone();
         rotated.rotate_left(chosen.len() / 2);
-        assert_eq!(outcome(&rotated, true), forwards, "{chosen:?}");
+        assert_eq!(outcome(&rotated), forwards, "{chosen:?}");
     }
 }
 
@@ -137,24 +150,25 @@ fn a_replay_of_an_older_version_brings_no_right_back() {
         operation: Operation::Read,
     });
     assert_eq!(decided(&registry, &reading(&first)).map(|_| ()), refused);
-    assert_eq!(registry.insert(&own(&first), 3), Ok(Inserted::Known));
-    registry.load(StoredGrant::of(&own(&first)).unwrap(), 4).unwrap();
+    assert!(put(&mut registry, &own(&first), 3).is_err());
+    found(&mut registry, StoredGrant::of(&own(&first)).unwrap(), 4).unwrap();
     assert_eq!(decided(&registry, &reading(&first)).map(|_| ()), refused);
 }
 
 #[test]
-fn a_revocation_counts_as_a_third_content_too() {
+fn a_version_that_says_revoked_counts_beside_any_other() {
     let [first, ..] = family();
     let second = next(&first, |grant| grant.operations = operations("read"));
     let fork = next(&first, |grant| grant.operations = operations("list"));
-    let mut registry = registry(&[first.clone(), second.clone(), fork]);
-    assert_eq!(decided(&registry, &reading(&first)), Err(Denied::Forked));
-    assert_eq!(
-        registry.insert(&own(&first.revocation(NOON_MS)), 4),
-        Ok(Inserted::Forked)
-    );
-    assert_eq!(decided(&registry, &reading(&first)), Err(Denied::Revoked));
+    let revoked = next(&first, |grant| grant.revoked = true);
     let higher = next(&second, |_| {});
-    assert_eq!(registry.insert(&own(&higher), 5), Ok(Inserted::Newer));
-    assert_eq!(decided(&registry, &reading(&first)), Err(Denied::Revoked));
+    let mut registry = registry(&[first.clone(), second]);
+    for (beside, answer) in [
+        (fork, Denied::Forked),
+        (revoked, Denied::Revoked),
+        (higher, Denied::Revoked),
+    ] {
+        found(&mut registry, StoredGrant::of(&own(&beside)).unwrap(), 4).unwrap();
+        assert_eq!(decided(&registry, &reading(&first)), Err(answer));
+    }
 }
