@@ -1,10 +1,13 @@
-//! Grants, as they come signed, as the ledger keeps them and in lists; keys and signatures of every algorithm.
+//! Grants and revocations, as they come signed, as the ledger keeps them and in lists; keys and signatures of every algorithm.
 //!
 //! Source: FORMAT.md section 11; RFC 8785 for the canonical JSON.
 
 use scopes::grant::{self, Rights};
-use scopes::registry::{Asked, Registry, StoredGrant, Used};
-use scopes::{Grant, GrantId, Operation, PublicKey, Signature, Signed, Statement, canonical};
+use scopes::registry::{Asked, Hearsay, Registry, StoredGrant, StoredRevocation, Used};
+use scopes::{
+    Grant, GrantId, Operation, PublicKey, Revocation, ScopeId, Signature, Signed, Statement, canonical,
+    revocation,
+};
 
 use crate::strict;
 
@@ -26,6 +29,13 @@ pub fn grant(input: &[u8]) -> bool {
     if let Some(stored) = strict(input, StoredGrant::decode(input), StoredGrant::encode) {
         taken |= stored.verify().is_ok();
     }
+    taken |= strict(input, revocation::verify(input), |signed| {
+        signed.encode().unwrap_or_default()
+    })
+    .is_some();
+    if let Some(stored) = strict(input, StoredRevocation::decode(input), StoredRevocation::encode) {
+        taken |= stored.verify().is_ok();
+    }
     taken |= list(input) | key(input);
     signature(input);
     taken
@@ -45,8 +55,8 @@ fn keeps_its_rules(grant: &Grant) {
     assert!(rights.fit(&rights).is_err(), "a grant can be handed on as it is");
     let nobody = scopes::Wallet::from_seed(&[0x77; 32]).public_key();
     assert!(grant.is_foreign(&nobody) || grant.issuer_pub_key == nobody || grant.user_pub_key == nobody);
-    let revocation = grant.revocation(grant.created_at.ms());
-    assert!(revocation.check().is_ok() && revocation.revoked);
+    let by_owner = Revocation::of(grant, &grant.user_pub_key, grant.created_at.ms());
+    assert!(by_owner.check().is_ok() && by_owner.is_by_owner());
 }
 
 /// A registry fed with the lines, in their order: whatever it allows, the grant above allows too.
@@ -58,23 +68,48 @@ fn list(input: &[u8]) -> bool {
     };
     let mut registry = Registry::new(first.statement().cluster_id);
     for (signed, sequence) in verified.iter().zip(1..) {
-        let before = registry.epoch();
+        let before = registry.len();
         let inserted = registry.insert(signed, sequence);
         assert!(
-            inserted.is_ok() || registry.epoch() == before,
+            inserted.is_ok() || registry.len() == before,
             "a refusal changed something"
         );
     }
+    let revoked = revoke(&mut registry, &lines);
     for signed in &verified {
         let grant = signed.statement();
+        let asked = ask(grant, first_scope(grant));
+        assert!(!revoked.contains(&grant.grant_id) || registry.decide(&asked).is_err());
         for entry in &grant.metadata.scopes {
             within_its_parents(&registry, grant, &ask(grant, entry.context.scope));
         }
     }
-    verified.len() == lines.len()
+    verified.len() + revoked.len() == lines.len()
 }
 
-fn ask(grant: &Grant, scope: scopes::ScopeId) -> Asked<'static> {
+/// The revocations among the lines that the registry took.
+fn revoke(registry: &mut Registry, lines: &[&[u8]]) -> Vec<GrantId> {
+    let told = lines.iter().filter_map(|line| revocation::verify(line).ok());
+    told.zip(100..)
+        .filter_map(|(signed, sequence)| {
+            let mut hearsay = Hearsay::new();
+            let heard = hearsay.hear(registry, &signed).is_ok();
+            let taken = registry.revoke(&signed, sequence).is_ok();
+            assert_eq!(heard, taken, "gossip is believed otherwise than the ledger");
+            taken.then(|| signed.statement().grant_id)
+        })
+        .collect()
+}
+
+fn first_scope(grant: &Grant) -> ScopeId {
+    grant
+        .metadata
+        .scopes
+        .first()
+        .map_or(ScopeId([0; 16]), |entry| entry.context.scope)
+}
+
+fn ask(grant: &Grant, scope: ScopeId) -> Asked<'static> {
     Asked {
         grant: grant.grant_id,
         agent: grant.agent_service_pub_key,
@@ -84,10 +119,13 @@ fn ask(grant: &Grant, scope: scopes::ScopeId) -> Asked<'static> {
         now_ms: grant.not_before.ms().saturating_add(10_000),
         heard_ms_ago: 0,
         epoch: 0,
+        hearsay: &SILENCE,
         cost: Used::default(),
         used: &nothing,
     }
 }
+
+static SILENCE: Hearsay = Hearsay::new();
 
 fn nothing(_: &GrantId) -> Used {
     Used::default()
@@ -97,8 +135,8 @@ fn within_its_parents(registry: &Registry, grant: &Grant, asked: &Asked<'_>) {
     let Ok(granted) = registry.decide(asked) else {
         return;
     };
-    assert!(granted.until_ms() > asked.now_ms && granted.is_still_good(registry.epoch(), asked.now_ms, 0));
-    let rows = registry.of_vault(grant.vault_id, None, LIST_MAX, asked.now_ms);
+    assert!(granted.until_ms() > asked.now_ms && granted.is_still_good(registry, &SILENCE, asked.now_ms, 0));
+    let rows = registry.of_vault(grant.vault_id, None, LIST_MAX, &SILENCE, asked.now_ms);
     let rights = |id: GrantId| rows.iter().find(|row| row.grant == id).map(|row| &row.rights);
     let links: Vec<&Rights> = granted.links().filter_map(rights).collect();
     assert_eq!(links.len(), granted.links().count(), "a link is in no list");

@@ -6,8 +6,8 @@
 //! is worth now is the registry's to say, not the grant's.
 //!
 //! The invariants of a grant that was signed or verified: the vault's id proves its owner, and the grant's id proves issuer, agent, parent
-//! and cluster, so that all versions of an id agree on them and nobody else can make one; it was signed by its issuer, or
-//! by the owner if it revokes; every list is bounded, in order and without repeats.
+//! and cluster, so that all versions of an id agree on them and nobody else can make one; it was signed by its issuer;
+//! every list is bounded, in order and without repeats.
 //!
 //! Source: the protocol's receipt shapes; RFC 8785; engine/FORMAT.md section 11.
 
@@ -109,7 +109,8 @@ pub struct Grant {
     /// From 1; a higher version takes the place of a lower one.
     #[serde(with = "decimal")]
     pub version: u64,
-    /// Taken back, for good.
+    /// Taken back, for good. Nothing here makes such a version, since taking back is a statement of its own ([`crate::Revocation`]); whoever
+    /// signs one is believed.
     pub revoked: bool,
     /// When this version was made.
     pub created_at: Moment,
@@ -171,8 +172,7 @@ impl Statement for Grant {
     }
 
     fn is_foreign(&self, signer: &PublicKey) -> bool {
-        let by_owner = self.revoked && *signer == self.user_pub_key;
-        *signer != self.issuer_pub_key && !by_owner
+        *signer != self.issuer_pub_key
     }
 }
 
@@ -193,18 +193,6 @@ impl Grant {
         let mut id = [0; 16];
         hasher.finalize_xof().fill(&mut id);
         GrantId(id)
-    }
-
-    /// The next version of this grant: the same, revoked. For its issuer or the vault's owner to sign.
-    #[must_use]
-    pub fn revocation(&self, now_ms: u64) -> Self {
-        Self {
-            version: self.version.saturating_add(1),
-            revoked: true,
-            created_at: Moment::from_ms(now_ms),
-            wrapped: None,
-            ..self.clone()
-        }
     }
 
     /// What it gives.

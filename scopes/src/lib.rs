@@ -20,6 +20,7 @@ mod moment;
 mod operation;
 mod order;
 pub mod registry;
+pub mod revocation;
 mod statement;
 mod wallet;
 
@@ -34,5 +35,6 @@ pub use order::{
     check_delete_order,
 };
 pub use registry::Registry;
+pub use revocation::Revocation;
 pub use statement::{STATEMENT_BYTES_MAX, Signed, Statement, StatementError, Unverified};
 pub use wallet::{Algorithm, KeyError, PublicKey, Signature, SignatureRefused, Wallet};

@@ -10,19 +10,23 @@
 //! Source: the issue of consent; engine/FORMAT.md section 11.
 
 mod decide;
+mod hearsay;
 mod stored;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use decide::{Asked, CLOCK_SKEW_MS, Granted, STALE_AFTER_MS, Used};
-pub use stored::{StoredError, StoredGrant, grant_slot};
+pub use hearsay::Hearsay;
+pub use stored::{StoredError, StoredGrant, StoredRevocation, grant_slot, revocation_slot};
 
 use crate::grant::{Grant, Limit, Parent, Rights};
 use crate::identity::Denied;
 use crate::ids::{ClusterId, GrantId, VaultId};
+use crate::revocation::Revocation;
 use crate::statement::Signed;
 use crate::wallet::PublicKey;
+use decide::Link;
 use versions::{Head, Slot};
 
 /// The most grants of one registry. Beyond, new ones are refused.
@@ -59,6 +63,18 @@ pub enum Refused {
     /// The grant was revoked: nothing follows that.
     #[error("the grant was revoked")]
     Revoked,
+    /// A revocation of a grant that is not known.
+    #[error("the grant {grant} is not known")]
+    UnknownGrant {
+        /// Which.
+        grant: GrantId,
+    },
+    /// A revocation by a key that is neither the vault's owner nor the grant's issuer.
+    #[error("the grant {grant} is another's to revoke")]
+    NotTheirs {
+        /// Which.
+        grant: GrantId,
+    },
     /// Its parent, or that version of it, is not known.
     #[error("the parent {grant} is not known in version {version}")]
     UnknownParent {
@@ -115,6 +131,8 @@ pub struct Registry {
     cluster: ClusterId,
     grants: BTreeMap<GrantId, Slot>,
     by_vault: BTreeSet<(VaultId, GrantId)>,
+    /// What the ledger has revocations of.
+    revoked: BTreeSet<GrantId>,
     epoch: u64,
 }
 
@@ -126,6 +144,7 @@ impl Registry {
             cluster,
             grants: BTreeMap::new(),
             by_vault: BTreeSet::new(),
+            revoked: BTreeSet::new(),
             epoch: 0,
         }
     }
@@ -162,6 +181,9 @@ impl Registry {
         let new = Head::of(signed);
         let id = grant.grant_id;
         let there = self.head(&id);
+        if self.revoked.contains(&id) && !there.is_some_and(|head| head.says_what(&new)) {
+            return Err(Refused::Revoked);
+        }
         let inserted = match there {
             Some(head) if head.says_what(&new) => return Ok(Inserted::Known),
             Some(Head { revoked: true, .. }) => return Err(Refused::Revoked),
@@ -198,8 +220,63 @@ impl Registry {
         Ok(())
     }
 
+    /// Takes a revocation, which the ledger applied as `sequence`.
+    ///
+    /// # Errors
+    /// [`Refused`]: of a grant that is not known, or by somebody who may not.
+    pub fn revoke(&mut self, signed: &Signed<Revocation>, sequence: u64) -> Result<Inserted, Refused> {
+        let grant_id = signed.statement().grant_id;
+        if !self.may_revoke(signed.statement())? {
+            return Ok(Inserted::Known);
+        }
+        self.take_back(grant_id);
+        self.epoch = self.epoch.max(sequence);
+        Ok(Inserted::New)
+    }
+
+    /// Takes a revocation as the ledger keeps it, at a start, before its grant or after. It is believed unchecked: the ledger took it only
+    /// after its signature, and it can only take away.
+    ///
+    /// # Errors
+    /// [`Refused::Full`].
+    pub fn load_revocation(&mut self, stored: &StoredRevocation, sequence: u64) -> Result<(), Refused> {
+        if self.revoked.len() >= GRANTS_MAX && !self.revoked.contains(&stored.grant()) {
+            return Err(Refused::Full);
+        }
+        self.take_back(stored.grant());
+        self.epoch = self.epoch.max(sequence);
+        Ok(())
+    }
+
+    fn take_back(&mut self, grant: GrantId) {
+        self.revoked.insert(grant);
+        if let Some(slot) = self.grants.get_mut(&grant) {
+            slot.revoked = true;
+        }
+    }
+
+    /// Whether a revocation would change something; an error if it may not.
+    fn may_revoke(&self, told: &Revocation) -> Result<bool, Refused> {
+        let cluster = told.cluster_id;
+        if cluster != self.cluster {
+            return Err(Refused::OtherCluster { cluster });
+        }
+        let grant = told.grant_id;
+        let head = self.head(&grant).ok_or(Refused::UnknownGrant { grant })?;
+        let may = told.signer_pub_key == head.issuer || told.is_by_owner();
+        match told.vault_id == head.vault && may {
+            true => Ok(!self.revoked.contains(&grant)),
+            false => Err(Refused::NotTheirs { grant }),
+        }
+    }
+
+    /// Whether it has the grant and no revocation of it.
+    fn awaits_revocation(&self, grant: &GrantId) -> bool {
+        self.grants.contains_key(grant) && !self.revoked.contains(grant)
+    }
+
     /// Puts a slot in the place of what is there, and sees to it that it is counted where it belongs.
-    fn set(&mut self, id: GrantId, slot: Slot) -> Result<(), Refused> {
+    fn set(&mut self, id: GrantId, mut slot: Slot) -> Result<(), Refused> {
         match self.grants.get(&id) {
             None if self.grants.len() >= GRANTS_MAX => return Err(Refused::Full),
             None => {}
@@ -208,6 +285,7 @@ impl Registry {
             }
         }
         self.by_vault.insert((slot.place.vault, id));
+        slot.revoked = self.revoked.contains(&id);
         self.grants.insert(id, slot);
         Ok(())
     }
@@ -234,7 +312,14 @@ impl Registry {
 
     /// At most `max` grants of a vault, by id, behind `after`; at `now_ms`.
     #[must_use]
-    pub fn of_vault(&self, vault: VaultId, after: Option<GrantId>, max: usize, now_ms: u64) -> Vec<Row> {
+    pub fn of_vault(
+        &self,
+        vault: VaultId,
+        after: Option<GrantId>,
+        max: usize,
+        hearsay: &Hearsay,
+        now_ms: u64,
+    ) -> Vec<Row> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
         let from = after.map_or(Included((vault, GrantId([0; 16]))), |id| Excluded((vault, id)));
         let range = self.by_vault.range((from, Unbounded));
@@ -251,7 +336,7 @@ impl Registry {
                 issuer: head.issuer,
                 parent: head.parent.map(|parent| parent.grant_id),
                 rights: head.rights.clone(),
-                standing: self.standing(id, now_ms),
+                standing: self.standing(id, hearsay, now_ms),
             })
             .collect()
     }
@@ -273,25 +358,23 @@ impl Registry {
             Denied::Wider { limit } => Refused::Wider { limit },
             _ => unknown(named),
         })?;
-        // Rights that are taken back need neither stand nor fit.
-        if !new.revoked {
-            for (grant, link) in above.iter() {
-                if link.revoked {
-                    return Err(Refused::ParentRevoked { grant });
-                }
-                if link.forked {
-                    return Err(Refused::ParentForked { grant });
-                }
+        for Link {
+            id: grant,
+            head,
+            revoked,
+        } in above.iter()
+        {
+            if revoked {
+                return Err(Refused::ParentRevoked { grant });
+            }
+            if head.forked {
+                return Err(Refused::ParentForked { grant });
             }
         }
         let mut child = new;
-        for (_, link) in above.iter() {
-            match child.fit(link) {
-                Err(limit) if !new.revoked || matches!(limit, Limit::Vault | Limit::Issuer) => {
-                    return Err(Refused::Wider { limit });
-                }
-                _ => child = link,
-            }
+        for Link { head, .. } in above.iter() {
+            child.fit(head).map_err(|limit| Refused::Wider { limit })?;
+            child = head;
         }
         Ok(())
     }

@@ -13,9 +13,10 @@ use making::*;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use scopes::grant::{Budget, DEPTH_MAX};
-use scopes::registry::{Asked, Registry, StoredGrant, Used};
+use scopes::registry::{Asked, Registry, StoredGrant, StoredRevocation, Used};
 use scopes::{
-    Denied, Grant, GrantId, Metadata, Moment, Operation, OperationSet, Salt, ScopeId, Signed, Wallet,
+    Denied, Grant, GrantId, Metadata, Moment, Operation, OperationSet, Revocation, Salt, ScopeId, Signed,
+    Wallet,
 };
 
 const SCOPES: [ScopeId; 3] = [CALENDAR, PHOTOS, MAILS];
@@ -102,6 +103,7 @@ struct World {
     /// Everything that was ever brought, taken or not.
     brought: Vec<Signed<Grant>>,
     taken: Vec<Signed<Grant>>,
+    revoked: Vec<Signed<Revocation>>,
     nonce: u8,
 }
 
@@ -165,7 +167,11 @@ impl World {
                 let Some(grant) = self.pick(of) else { return };
                 let issuer = wallet_of(&grant.issuer_pub_key);
                 let by = if *by_owner { owner() } else { issuer };
-                self.bring(grant.revocation(NOON_MS), &by);
+                let revocation = revocation(&grant, &by);
+                let sequence = self.registry.epoch() + 1;
+                if self.registry.revoke(&revocation, sequence).is_ok() {
+                    self.revoked.push(revocation);
+                }
             }
             Deed::Replay(of) => {
                 if let Some(again) = self.picked(of).cloned() {
@@ -184,6 +190,10 @@ impl World {
             order.rotate_left(by);
         }
         let mut registry = Registry::new(CLUSTER);
+        for revocation in &self.revoked {
+            let stored = StoredRevocation::of(revocation).unwrap();
+            registry.load_revocation(&stored, self.registry.epoch()).unwrap();
+        }
         for signed in order {
             found(
                 &mut registry,
@@ -241,8 +251,10 @@ fn answers(registry: &Registry, taken: &[Signed<Grant>]) -> Vec<bool> {
 }
 
 /// What the wallet of its issuer said last of a grant, among what was taken; none if it is unclear or was taken back.
-fn last_word(taken: &[Signed<Grant>], id: GrantId) -> Option<Grant> {
-    let all: Vec<_> = taken
+fn last_word(world: &World, id: GrantId) -> Option<Grant> {
+    let is_revoked = world.revoked.iter().any(|told| told.statement().grant_id == id);
+    let all: Vec<_> = world
+        .taken
         .iter()
         .map(Signed::statement)
         .filter(|grant| grant.grant_id == id)
@@ -250,7 +262,7 @@ fn last_word(taken: &[Signed<Grant>], id: GrantId) -> Option<Grant> {
     let newest = all.iter().map(|grant| grant.version).max()?;
     let mut last = all.iter().filter(|grant| grant.version == newest);
     let first = last.next()?;
-    let clear = last.all(|other| other == first) && !all.iter().any(|grant| grant.revoked);
+    let clear = last.all(|other| other == first) && !is_revoked;
     clear.then(|| (*first).clone())
 }
 
@@ -264,7 +276,7 @@ fn check(world: &World) {
             let links: Vec<_> = granted.links().collect();
             assert!(links.len() <= usize::from(DEPTH_MAX) + 1);
             for (below, id) in links.iter().enumerate() {
-                let said = last_word(&world.taken, *id);
+                let said = last_word(world, *id);
                 assert!(
                     said.is_some(),
                     "a grant without a clear last word allows something"
@@ -323,6 +335,7 @@ proptest! {
             registry: Registry::new(CLUSTER),
             brought: Vec::new(),
             taken: Vec::new(),
+            revoked: Vec::new(),
             nonce: 0,
         };
         for deed in &deeds {

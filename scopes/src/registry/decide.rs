@@ -5,8 +5,8 @@
 //!
 //! Invariant: a [`Granted`] is made here only, and only if every link of the chain allows what was asked.
 
-use super::Registry;
 use super::versions::Head;
+use super::{Hearsay, Registry};
 use crate::grant::{DEPTH_MAX, Limit, Parent};
 use crate::identity::Denied;
 use crate::ids::{GrantId, ScopeId, VaultId};
@@ -50,6 +50,8 @@ pub struct Asked<'a> {
     pub heard_ms_ago: u64,
     /// What the asker knows that the registry had applied, such as the epoch of a decision made elsewhere; 0 for nothing.
     pub epoch: u64,
+    /// What was heard of revocations that the ledger has not yet.
+    pub hearsay: &'a Hearsay,
     /// What it will take of the budgets.
     pub cost: Used,
     /// What was used of a grant's budget so far, by it and everything below it.
@@ -79,6 +81,7 @@ pub struct Granted {
     scope: ScopeId,
     operation: Operation,
     epoch: u64,
+    heard: u64,
     from_ms: u64,
     until_ms: u64,
     links: [Option<GrantId>; LINKS_MAX],
@@ -138,10 +141,17 @@ impl Granted {
         self.links.into_iter().flatten()
     }
 
-    /// Whether it still counts for what goes on: otherwise ask again. Three comparisons, for every chunk that is sent.
+    /// Whether it may still be acted on: nothing of the vault's grants changed or was heard since, it is in force, and the ledger was heard of.
     #[must_use]
-    pub const fn is_still_good(&self, epoch: u64, now_ms: u64, heard_ms_ago: u64) -> bool {
-        self.epoch == epoch
+    pub fn is_still_good(
+        &self,
+        registry: &Registry,
+        hearsay: &Hearsay,
+        now_ms: u64,
+        heard_ms_ago: u64,
+    ) -> bool {
+        self.epoch == registry.epoch()
+            && self.heard == hearsay.mark(&self.vault)
             && self.from_ms <= now_ms
             && now_ms < self.until_ms
             && heard_ms_ago < STALE_AFTER_MS
@@ -150,31 +160,43 @@ impl Granted {
 
 /// A grant, its parent, and so on to the owner's.
 pub(super) struct Chain<'a> {
-    links: [Option<(GrantId, &'a Head)>; LINKS_MAX],
+    links: [Option<Link<'a>>; LINKS_MAX],
+}
+
+/// One grant of a chain.
+#[derive(Clone, Copy)]
+pub(super) struct Link<'a> {
+    pub(super) id: GrantId,
+    pub(super) head: &'a Head,
+    /// Whether it, or somebody who may, said so.
+    pub(super) revoked: bool,
 }
 
 impl<'a> Chain<'a> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = (GrantId, &'a Head)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Link<'a>> {
         self.links.into_iter().flatten()
     }
 
     /// Whether every link counts and fits the one above, at `now_ms`; then from and until when it all counts.
-    fn standing(&self, now_ms: u64) -> Result<(u64, u64), Denied> {
-        for (_, head) in self.iter() {
-            if head.revoked {
+    fn standing(&self, hearsay: &Hearsay, now_ms: u64) -> Result<(u64, u64), Denied> {
+        for Link { id, head, revoked } in self.iter() {
+            if revoked || hearsay.revokes(&head.vault, &id) {
                 return Err(Denied::Revoked);
             }
         }
-        for (_, head) in self.iter() {
+        for Link { head, .. } in self.iter() {
             if head.forked {
                 return Err(Denied::Forked);
             }
         }
-        for ((_, child), (_, parent)) in self.iter().zip(self.iter().skip(1)) {
-            child.fit(parent).map_err(|limit| Denied::Wider { limit })?;
+        for (child, parent) in self.iter().zip(self.iter().skip(1)) {
+            child
+                .head
+                .fit(parent.head)
+                .map_err(|limit| Denied::Wider { limit })?;
         }
         let (mut from_ms, mut until_ms) = (0, u64::MAX);
-        for (_, head) in self.iter() {
+        for Link { head, .. } in self.iter() {
             let (not_before_ms, expires_ms) = (head.rights.not_before_ms, head.rights.expires_ms);
             from_ms = from_ms.max(not_before_ms.saturating_add(CLOCK_SKEW_MS));
             until_ms = until_ms.min(expires_ms.saturating_sub(CLOCK_SKEW_MS));
@@ -207,14 +229,13 @@ impl Registry {
             });
         }
         let chain = self.chain(&any_version(asked.grant))?;
-        let (_, head) = chain
-            .iter()
-            .next()
-            .filter(|(_, head)| head.agent == asked.agent)
+        let first = chain.iter().next();
+        let Link { head, .. } = first
+            .filter(|link| link.head.agent == asked.agent)
             .ok_or(Denied::Unknown)?;
-        let (from_ms, until_ms) = chain.standing(asked.now_ms)?;
+        let (from_ms, until_ms) = chain.standing(asked.hearsay, asked.now_ms)?;
         let operation = asked.operation;
-        for (_, link) in chain.iter() {
+        for Link { head: link, .. } in chain.iter() {
             if !link.rights.operations.contains(operation) {
                 return Err(Denied::Operation { operation });
             }
@@ -222,7 +243,7 @@ impl Registry {
                 return Err(Denied::Scope);
             }
         }
-        for (id, link) in chain.iter() {
+        for Link { id, head: link, .. } in chain.iter() {
             let (used, budget, cost) = ((asked.used)(&id), link.rights.budget, asked.cost);
             fits_budget(Limit::Bytes, used.bytes, cost.bytes, budget.bytes)?;
             fits_budget(Limit::Requests, used.requests, cost.requests, budget.requests)?;
@@ -237,7 +258,8 @@ impl Registry {
             epoch: self.epoch(),
             from_ms,
             until_ms,
-            links: chain.links.map(|link| link.map(|(id, _)| id)),
+            heard: asked.hearsay.mark(&asked.vault),
+            links: chain.links.map(|link| link.map(|link| link.id)),
         })
     }
 
@@ -245,8 +267,10 @@ impl Registry {
     ///
     /// # Errors
     /// Unknown, revoked, forked, wider than a parent is now, or not in force.
-    pub fn standing(&self, grant: &GrantId, now_ms: u64) -> Result<(), Denied> {
-        self.chain(&any_version(*grant))?.standing(now_ms).map(|_| ())
+    pub fn standing(&self, grant: &GrantId, hearsay: &Hearsay, now_ms: u64) -> Result<(), Denied> {
+        self.chain(&any_version(*grant))?
+            .standing(hearsay, now_ms)
+            .map(|_| ())
     }
 
     /// A grant, in the version named or a higher one, and all that it stands on.
@@ -257,10 +281,13 @@ impl Registry {
             let Some(named) = next else {
                 break;
             };
-            let head = self.head(&named.grant_id);
+            let id = named.grant_id;
+            let slot = self.grants.get(&id).ok_or(Denied::Unknown)?;
+            let head = slot.head(self.cluster);
             let head = head.filter(|head| head.version >= named.version);
             let head = head.ok_or(Denied::Unknown)?;
-            *link = Some((named.grant_id, head));
+            let revoked = head.revoked || slot.revoked;
+            *link = Some(Link { id, head, revoked });
             next = head.parent;
         }
         match next {

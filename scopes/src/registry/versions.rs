@@ -103,6 +103,8 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) place: Place,
+    /// Whether the ledger has a revocation of it.
+    pub(super) revoked: bool,
     unchecked: Mutex<Option<StoredGrant>>,
     head: OnceLock<Option<Head>>,
 }
@@ -112,6 +114,7 @@ impl Slot {
     pub(super) fn new(head: Head) -> Self {
         Self {
             place: head.place(),
+            revoked: false,
             unchecked: Mutex::default(),
             head: OnceLock::from(Some(head)),
         }
@@ -122,6 +125,7 @@ impl Slot {
         let (vault, parent) = (stored.vault(), stored.parent());
         Self {
             place: Place { vault, parent },
+            revoked: false,
             unchecked: Mutex::new(Some(stored)),
             head: OnceLock::new(),
         }

@@ -3,10 +3,10 @@
 #![allow(dead_code, reason = "each test takes its part")]
 
 use scopes::grant::{self, Budget, Metadata, Parent};
-use scopes::registry::{Asked, Inserted, Refused, Registry, StoredGrant, Used};
+use scopes::registry::{Asked, Hearsay, Inserted, Refused, Registry, StoredGrant, Used};
 use scopes::{
-    ClusterId, Grant, GrantId, Moment, Operation, OperationSet, PublicKey, Salt, ScopeId, Signed, VaultId,
-    Wallet,
+    ClusterId, Grant, GrantId, Moment, Operation, OperationSet, PublicKey, Revocation, Salt, ScopeId, Signed,
+    VaultId, Wallet, revocation,
 };
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([0xc1; 16]);
@@ -102,6 +102,14 @@ pub(crate) fn carried(grant: &Grant, by: &Wallet) -> Signed<Grant> {
     grant::verify(&envelope(grant, by)).unwrap()
 }
 
+/// Nothing was heard.
+pub(crate) static SILENCE: Hearsay = Hearsay::new();
+
+pub(crate) fn revocation(grant: &Grant, by: &Wallet) -> Signed<Revocation> {
+    let signed = Signed::sign(Revocation::of(grant, &by.public_key(), NOON_MS), by).unwrap();
+    revocation::verify(&signed.encode().unwrap()).unwrap()
+}
+
 pub(crate) fn unused(_: &GrantId) -> Used {
     Used::default()
 }
@@ -117,6 +125,7 @@ pub(crate) fn reading(grant: &Grant) -> Asked<'static> {
         now_ms: NOON_MS,
         heard_ms_ago: 0,
         epoch: 0,
+        hearsay: &SILENCE,
         cost: Used {
             bytes: 0,
             requests: 1,

@@ -47,7 +47,8 @@ fn every_operation_is_decided_for_every_state_of_a_grant() {
         ..all.clone()
     };
     let live = registry(&[all.clone(), child.clone()]);
-    let revoked = registry(&[all.clone(), child.clone(), all.revocation(NOON_MS)]);
+    let mut revoked = registry(&[all.clone(), child.clone()]);
+    revoked.revoke(&revocation(&all, &owner()), 3).unwrap();
     let mut forked = registry(&[all.clone(), child.clone()]);
     found(&mut forked, StoredGrant::of(&own(&fork)).unwrap(), 3).unwrap();
     let narrowed = registry(&[

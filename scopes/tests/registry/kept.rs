@@ -5,20 +5,34 @@ use super::*;
 #[test]
 fn a_start_finds_again_what_was_there_and_believes_no_head_and_no_signature() {
     let all = family();
-    let revocation = all[2].revocation(NOON_MS);
-    let stored: Vec<_> = [&all[0], &all[1], &revocation]
+    let stored: Vec<_> = all
+        .iter()
         .map(|grant| StoredGrant::of(&own(grant)).unwrap().encode())
-        .into();
-    // In any order: the child before its parent too.
-    let mut registry = Registry::new(CLUSTER);
-    for (bytes, sequence) in stored.iter().rev().zip((1..=3).rev()) {
-        let read = StoredGrant::decode(bytes).unwrap();
-        assert_eq!(read.encode(), *bytes);
-        found(&mut registry, read, sequence).unwrap();
+        .collect();
+    let taken_back = StoredRevocation::of(&revocation(&all[2], &owner())).unwrap();
+    let taken_back = StoredRevocation::decode(&taken_back.encode()).unwrap();
+    assert_eq!(
+        (taken_back.grant(), taken_back.vault()),
+        (all[2].grant_id, vault())
+    );
+    // In any order: the child before its parent too, and a revocation before its grant or after.
+    for first in [true, false] {
+        let mut registry = Registry::new(CLUSTER);
+        if first {
+            registry.load_revocation(&taken_back, 4).unwrap();
+        }
+        for (bytes, sequence) in stored.iter().rev().zip((1..=3).rev()) {
+            let read = StoredGrant::decode(bytes).unwrap();
+            assert_eq!(read.encode(), *bytes);
+            found(&mut registry, read, sequence).unwrap();
+        }
+        if !first {
+            registry.load_revocation(&taken_back, 4).unwrap();
+        }
+        assert_eq!((registry.len(), registry.epoch()), (3, 4));
+        assert!(decided(&registry, &reading(&all[1])).is_ok());
+        assert_eq!(decided(&registry, &reading(&all[2])), Err(Denied::Revoked));
     }
-    assert_eq!((registry.len(), registry.epoch()), (3, 3));
-    assert!(decided(&registry, &reading(&all[1])).is_ok());
-    assert_eq!(decided(&registry, &reading(&all[2])), Err(Denied::Revoked));
 
     let good = &stored[0];
     assert_eq!(good[0], 1);
@@ -65,8 +79,12 @@ fn a_start_finds_again_what_was_there_and_believes_no_head_and_no_signature() {
     let mut elsewhere = good.clone();
     elsewhere[17..33].fill(9);
     found(&mut beside, StoredGrant::decode(&elsewhere).unwrap(), 3).unwrap();
-    assert!(beside.of_vault(VaultId([9; 16]), None, 10, NOON_MS).is_empty());
-    assert_eq!(beside.of_vault(vault(), None, 10, NOON_MS).len(), 1);
+    assert!(
+        beside
+            .of_vault(VaultId([9; 16]), None, 10, &SILENCE, NOON_MS)
+            .is_empty()
+    );
+    assert_eq!(beside.of_vault(vault(), None, 10, &SILENCE, NOON_MS).len(), 1);
     for bad in [&[][..], &[2; 60], &good[..57], &good[..56]] {
         assert!(StoredGrant::decode(bad).is_err());
     }
@@ -120,6 +138,7 @@ fn all_versions_of_a_grant_have_one_place_in_the_ledger() {
     let place = |grant: &Grant| grant_slot(StoredGrant::of(&own(grant)).unwrap().grant());
     assert_eq!(place(&first), place(&next(&first, |_| {})));
     assert_ne!(place(&first), place(&second));
+    assert_ne!(place(&first), revocation_slot(first.grant_id));
     assert_eq!(hex::encode(place(&first)), "7c8df57b6264a7747d087ccb80ee4a7a");
 }
 
@@ -127,7 +146,7 @@ fn all_versions_of_a_grant_have_one_place_in_the_ledger() {
 fn a_list_shows_each_grant_of_the_vault_with_what_it_is_worth() {
     let all = family();
     let mut registry = registry(&all);
-    put(&mut registry, &own(&all[1].revocation(NOON_MS)), 4).unwrap();
+    registry.revoke(&revocation(&all[1], &agent(1)), 4).unwrap();
     let mallory = agent(9);
     let theirs = VaultId::derive(&key(&mallory), &SALT);
     let foreign = named(Grant {
@@ -138,7 +157,7 @@ fn a_list_shows_each_grant_of_the_vault_with_what_it_is_worth() {
         ..by_owner(&agent(1))
     });
     put(&mut registry, &carried(&foreign, &mallory), 5).unwrap();
-    let rows = registry.of_vault(vault(), None, 10, NOON_MS);
+    let rows = registry.of_vault(vault(), None, 10, &SILENCE, NOON_MS);
     assert_eq!(rows.len(), 3);
     for row in &rows {
         let grant = all.iter().find(|grant| grant.grant_id == row.grant).unwrap();
@@ -152,10 +171,14 @@ fn a_list_shows_each_grant_of_the_vault_with_what_it_is_worth() {
     }
     let mut paged = Vec::new();
     let mut after = None;
-    while let [row] = registry.of_vault(vault(), after, 1, NOON_MS).as_slice() {
+    while let [row] = registry.of_vault(vault(), after, 1, &SILENCE, NOON_MS).as_slice() {
         after = Some(row.grant);
         paged.push(row.clone());
     }
     assert_eq!(paged, rows);
-    assert!(registry.of_vault(VaultId([0; 16]), None, 10, NOON_MS).is_empty());
+    assert!(
+        registry
+            .of_vault(VaultId([0; 16]), None, 10, &SILENCE, NOON_MS)
+            .is_empty()
+    );
 }

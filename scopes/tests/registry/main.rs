@@ -7,17 +7,18 @@ mod handed_on;
 mod kept;
 #[path = "../making/mod.rs"]
 mod making;
+mod revoked;
 mod versions;
 
 use making::*;
 use scopes::grant::{Budget, Limit, Parent, prefix_fits};
 use scopes::registry::{
-    Asked, CLOCK_SKEW_MS, Granted, Inserted, Refused, Registry, STALE_AFTER_MS, StoredError, StoredGrant,
-    Used, grant_slot,
+    Asked, CLOCK_SKEW_MS, Granted, Hearsay, Inserted, Refused, Registry, STALE_AFTER_MS, StoredError,
+    StoredGrant, StoredRevocation, Used, grant_slot, revocation_slot,
 };
 use scopes::{
     ClusterId, Credential, CredentialName, Denied, Grant, GrantId, Identity, Metadata, Moment, Operation,
-    Proof, Salt, Signed, VaultId, Wallet,
+    Proof, Revocation, Salt, Signed, StatementError, VaultId, Wallet, revocation,
 };
 
 /// An owner's grant to the first agent, handed on to the second and by that to the third.

@@ -1,43 +1,6 @@
-//! Versions of one grant, in any order: revoked for good, of no use while there are two contents.
+//! Versions of one grant: only a higher one takes the place of one, and of two contents neither counts.
 
 use super::*;
-
-#[test]
-fn a_revocation_ends_the_grant_and_everything_under_it_for_good() {
-    let [first, second, third] = family();
-    for revoked in 0..3 {
-        let all = family();
-        let revocation = own(&all[revoked].revocation(NOON_MS));
-        let mut registry = registry(&all);
-        assert_eq!(put(&mut registry, &revocation, 9), Ok(Inserted::Newer));
-        assert_eq!(registry.epoch(), 9);
-        for (place, grant) in all.iter().enumerate() {
-            let decision = decided(&registry, &reading(grant)).map(|_| ());
-            let expected = if place < revoked {
-                Ok(())
-            } else {
-                Err(Denied::Revoked)
-            };
-            assert_eq!(decision, expected, "{revoked} revoked, {place} asked");
-        }
-        // A higher version that is not revoked, and the old ones once more, bring nothing back.
-        let back = own(&next(&all[revoked].revocation(NOON_MS), |grant| {
-            grant.revoked = false
-        }));
-        let _ = put(&mut registry, &back, 10);
-        for grant in &all {
-            let _ = put(&mut registry, &own(grant), 11);
-        }
-        assert_eq!(decided(&registry, &reading(&all[revoked])), Err(Denied::Revoked));
-    }
-    // The owner takes back what an agent gave, whatever that agent says of it.
-    let mut registry = registry(&[first, second, third.clone()]);
-    let by_owner = carried(&third.revocation(NOON_MS), &owner());
-    assert_eq!(put(&mut registry, &by_owner, 9), Ok(Inserted::Newer));
-    let higher = next(&third, |grant| grant.version = 50);
-    assert_eq!(put(&mut registry, &own(&higher), 10), Err(Refused::Revoked));
-    assert_eq!(decided(&registry, &reading(&third)), Err(Denied::Revoked));
-}
 
 #[test]
 fn only_a_higher_version_takes_the_place_of_one() {
@@ -130,7 +93,7 @@ fn versions_that_a_start_finds_in_any_order_come_to_the_same() {
                 };
                 decided(&registry, &asked).map(|granted| granted.version())
             });
-            (decisions, registry.of_vault(vault(), None, 10, NOON_MS))
+            (decisions, registry.of_vault(vault(), None, 10, &SILENCE, NOON_MS))
         };
         let forwards = outcome(&chosen);
         let backwards: Vec<_> = chosen.iter().rev().copied().collect();

@@ -1,10 +1,10 @@
 //! Grants of each kind of wallet, handed on and revoked, signed, stored and bare; keys.
 
 use scopes::grant::{Budget, Parent, Wrapped};
-use scopes::registry::StoredGrant;
+use scopes::registry::{StoredGrant, StoredRevocation};
 use scopes::{
-    Algorithm, ClusterId, Grant, GrantId, Metadata, Moment, OperationSet, Salt, ScopeId, Signed, VaultId,
-    Wallet, canonical,
+    Algorithm, ClusterId, Grant, GrantId, Metadata, Moment, OperationSet, Revocation, Salt, ScopeId, Signed,
+    VaultId, Wallet, canonical,
 };
 
 use super::Seeds;
@@ -69,12 +69,22 @@ pub(super) fn grant() -> Seeds {
     let first = by(&ed, &sr);
     let second = under(&first, &secp);
     let third = under(&second, &ed);
+    let revoked = Grant {
+        version: 2,
+        revoked: true,
+        wrapped: None,
+        ..first.clone()
+    };
+    let taken_back = |grant: &Grant, wallet: &Wallet| {
+        let revocation = Revocation::of(grant, &wallet.public_key(), TIME_MS);
+        Signed::sign(revocation, wallet)
+    };
     let envelope = |grant: &Grant, wallet: &Wallet| Signed::sign(grant.clone(), wallet)?.encode();
     let chain = [
         envelope(&first, &ed)?,
         envelope(&second, &sr)?,
         envelope(&third, &secp)?,
-        envelope(&second.revocation(TIME_MS), &ed)?,
+        taken_back(&second, &ed)?.encode()?,
     ];
     let key = |wallet: &Wallet| wallet.public_key().to_string().into_bytes();
     Ok(vec![
@@ -82,7 +92,13 @@ pub(super) fn grant() -> Seeds {
         ("by-sr25519", envelope(&by(&sr, &ed), &sr)?),
         ("by-secp256k1", envelope(&by(&secp, &ed), &secp)?),
         ("handed-on", envelope(&second, &sr)?),
-        ("revoked", envelope(&first.revocation(TIME_MS), &ed)?),
+        ("revoked", envelope(&revoked, &ed)?),
+        ("revocation-by-owner", taken_back(&second, &ed)?.encode()?),
+        ("revocation-by-issuer", taken_back(&third, &secp)?.encode()?),
+        (
+            "stored-revocation",
+            StoredRevocation::of(&taken_back(&first, &ed)?)?.encode(),
+        ),
         ("chain", chain.join(&b'\n')),
         ("bare", canonical::encode(&third)?),
         (
