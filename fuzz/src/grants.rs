@@ -3,7 +3,7 @@
 //! Source: FORMAT.md section 11; RFC 8785 for the canonical JSON.
 
 use scopes::grant::{self, Rights};
-use scopes::registry::{Asked, Hearsay, Registry, StoredGrant, StoredRevocation, Used};
+use scopes::registry::{Applied, Asked, Clock, Hearsay, Page, Registry, StoredGrant, StoredRevocation, Used};
 use scopes::{
     Grant, GrantId, Operation, PublicKey, Revocation, ScopeId, Signature, Signed, Statement, canonical,
     revocation,
@@ -69,7 +69,13 @@ fn list(input: &[u8]) -> bool {
     let mut registry = Registry::new(first.statement().cluster_id);
     for (signed, sequence) in verified.iter().zip(1..) {
         let before = registry.len();
-        let inserted = registry.insert(signed, sequence);
+        let inserted = registry.insert(
+            signed,
+            Applied {
+                sequence,
+                vault_is_known: true,
+            },
+        );
         assert!(
             inserted.is_ok() || registry.len() == before,
             "a refusal changed something"
@@ -116,7 +122,7 @@ fn ask(grant: &Grant, scope: ScopeId) -> Asked<'static> {
         vault: grant.vault_id,
         scope,
         operation: grant.operations.iter().next().unwrap_or(Operation::Read),
-        now_ms: grant.not_before.ms().saturating_add(10_000),
+        now: Clock::new(0).now(grant.not_before.ms().saturating_add(10_000)),
         heard_ms_ago: 0,
         epoch: 0,
         hearsay: &SILENCE,
@@ -135,8 +141,15 @@ fn within_its_parents(registry: &Registry, grant: &Grant, asked: &Asked<'_>) {
     let Ok(granted) = registry.decide(asked) else {
         return;
     };
-    assert!(granted.until_ms() > asked.now_ms && granted.is_still_good(registry, &SILENCE, asked.now_ms, 0));
-    let rows = registry.of_vault(grant.vault_id, None, LIST_MAX, &SILENCE, asked.now_ms);
+    assert!(
+        granted.until_ms() > asked.now.said_ms() && granted.is_still_good(registry, &SILENCE, asked.now, 0)
+    );
+    let page = Page {
+        vault: grant.vault_id,
+        after: None,
+        max: LIST_MAX,
+    };
+    let rows = registry.of_vault(page, &SILENCE, asked.now, &mut 64).rows;
     let rights = |id: GrantId| rows.iter().find(|row| row.grant == id).map(|row| &row.rights);
     let links: Vec<&Rights> = granted.links().filter_map(rights).collect();
     assert_eq!(links.len(), granted.links().count(), "a link is in no list");

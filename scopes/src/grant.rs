@@ -118,6 +118,9 @@ pub struct Grant {
     pub not_before: Moment,
     /// The first second after the end.
     pub expires_at: Moment,
+    /// When every version has ended, this and any to come. It is part of the id: once it has passed nothing of this id can count again, so that
+    /// the registry may forget the grant and what was said of it.
+    pub ends_by: Moment,
     /// What may be done.
     pub operations: OperationSet,
     /// How much.
@@ -147,6 +150,7 @@ impl Statement for Grant {
             ("grant_id", self.grant_id == self.id_of()),
             ("version", self.version >= 1),
             ("expires_at", self.not_before < self.expires_at),
+            ("ends_by", self.expires_at <= self.ends_by),
             ("operations", self.operations != OperationSet::NONE),
             ("depth_left", self.depth_left <= DEPTH_MAX),
             ("metadata", self.scopes_are_well_formed() && !scopes.is_empty()),
@@ -178,7 +182,7 @@ impl Statement for Grant {
 
 impl Grant {
     /// The id that a grant with these immutable members has: the first 16 bytes of `derive_key("cairn v1 grant id", issuer ‖ agent ‖
-    /// cluster ‖ vault ‖ 00, or 01 and the parent's id ‖ nonce)`, keys behind their algorithm's number.
+    /// cluster ‖ vault ‖ 00, or 01 and the parent's id ‖ nonce ‖ ends_by in seconds, u64)`, keys behind their algorithm's number.
     #[must_use]
     pub fn id_of(&self) -> GrantId {
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 grant id");
@@ -190,6 +194,7 @@ impl Grant {
             Some(parent) => hasher.update(&[1]).update(&parent.grant_id.0),
         };
         hasher.update(&self.grant_nonce.0);
+        hasher.update(&(self.ends_by.ms() / 1_000).to_le_bytes());
         let mut id = [0; 16];
         hasher.finalize_xof().fill(&mut id);
         GrantId(id)
@@ -213,10 +218,14 @@ impl Grant {
         }
     }
 
+    /// The vault-wide scope is the owner's own: it has what the vault itself is made of.
     fn scopes_are_well_formed(&self) -> bool {
         let scopes = &self.metadata.scopes;
+        let own = ScopeId::vault_wide(self.vault_id);
         scopes.len() <= SCOPES_PER_GRANT_MAX
-            && scopes.iter().all(|entry| entry.context.vault == self.vault_id)
+            && scopes
+                .iter()
+                .all(|entry| entry.context.vault == self.vault_id && entry.context.scope != own)
             && scopes.is_sorted_by(|a, b| a.context < b.context)
     }
 }
@@ -243,22 +252,42 @@ pub fn verify(envelope: &[u8]) -> Result<Signed<Grant>, StatementError> {
     unverified.verify(unverified.claimed_signer())
 }
 
-/// A list of grants of which one does not hold.
+/// Why a list of grants is refused whole.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("grant {index} of the list: {error}")]
-pub struct ListRefused {
-    /// Its place, from 0.
-    pub index: usize,
-    /// Why.
-    pub error: StatementError,
+pub enum ListRefused {
+    /// One of it does not hold.
+    #[error("grant {index} of the list: {error}")]
+    Grant {
+        /// Its place, from 0.
+        index: usize,
+        /// Why.
+        error: StatementError,
+    },
+    /// It is longer than the caller has time for.
+    #[error("a list of {grants} grants; the limit is {grants_max}")]
+    TooLong {
+        /// How long.
+        grants: usize,
+        /// The longest that was asked for.
+        grants_max: usize,
+    },
 }
 
-/// Verifies grants that come together, from a file or another cluster's export: all of them, or none counts.
+/// Verifies at most `grants_max` grants that come together, from a file or another cluster's export: all of them, or none counts.
 ///
 /// # Errors
-/// The first that does not hold.
-pub fn verify_all<E: AsRef<[u8]>>(envelopes: &[E]) -> Result<Vec<Signed<Grant>>, ListRefused> {
+/// The first that does not hold, or a list that is too long, of which nothing was looked at.
+pub fn verify_all<E: AsRef<[u8]>>(
+    envelopes: &[E],
+    grants_max: usize,
+) -> Result<Vec<Signed<Grant>>, ListRefused> {
+    let grants = envelopes.len();
+    if grants > grants_max {
+        return Err(ListRefused::TooLong { grants, grants_max });
+    }
     let each = envelopes.iter().enumerate();
-    each.map(|(index, envelope)| verify(envelope.as_ref()).map_err(|error| ListRefused { index, error }))
-        .collect()
+    each.map(|(index, envelope)| {
+        verify(envelope.as_ref()).map_err(|error| ListRefused::Grant { index, error })
+    })
+    .collect()
 }

@@ -9,28 +9,45 @@
 //!
 //! Source: the issue of consent; engine/FORMAT.md section 11.
 
+mod clock;
 mod decide;
 mod hearsay;
+mod list;
+mod refused;
+mod room;
 mod stored;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use clock::{Clock, Now};
 pub use decide::{Asked, CLOCK_SKEW_MS, Granted, STALE_AFTER_MS, Used};
 pub use hearsay::Hearsay;
+pub use list::{List, Page, Row};
+pub use refused::Refused;
+pub use room::{
+    Epoch, GONE_AFTER_MS, GRANTS_MAX, GRANTS_PER_PARENT_MAX, GRANTS_PER_VAULT_MAX, HANDED_ON_PER_VAULT_MAX,
+};
 pub use stored::{StoredError, StoredGrant, StoredRevocation, grant_slot, revocation_slot};
 
-use crate::grant::{Grant, Limit, Parent, Rights};
+use crate::grant::{Grant, Parent};
 use crate::identity::Denied;
 use crate::ids::{ClusterId, GrantId, VaultId};
 use crate::revocation::Revocation;
 use crate::statement::Signed;
-use crate::wallet::PublicKey;
 use decide::Link;
+use list::spend;
+use room::Room;
 use versions::{Head, Slot};
 
-/// The most grants of one registry. Beyond, new ones are refused.
-pub const GRANTS_MAX: usize = 1_000_000;
+/// What the ledger says of an append as it applies it.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied {
+    /// The append's sequence.
+    pub sequence: u64,
+    /// Whether the ledger knows the vault that the grant is of: anybody can make up a vault, and grants of it.
+    pub vault_is_known: bool,
+}
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,97 +60,16 @@ pub enum Inserted {
     Known,
 }
 
-/// Why a grant is not taken.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Refused {
-    /// It is for another cluster.
-    #[error("the grant is for cluster {cluster}")]
-    OtherCluster {
-        /// Which.
-        cluster: ClusterId,
-    },
-    /// A version that is as high or higher is there; the ledger's compare-and-swap refuses it before.
-    #[error("version {version} of the grant, of which version {newest} is there")]
-    NotNewer {
-        /// The version that came.
-        version: u64,
-        /// The one that is there.
-        newest: u64,
-    },
-    /// The grant was revoked: nothing follows that.
-    #[error("the grant was revoked")]
-    Revoked,
-    /// A revocation of a grant that is not known.
-    #[error("the grant {grant} is not known")]
-    UnknownGrant {
-        /// Which.
-        grant: GrantId,
-    },
-    /// A revocation by a key that is neither the vault's owner nor the grant's issuer.
-    #[error("the grant {grant} is another's to revoke")]
-    NotTheirs {
-        /// Which.
-        grant: GrantId,
-    },
-    /// Its parent, or that version of it, is not known.
-    #[error("the parent {grant} is not known in version {version}")]
-    UnknownParent {
-        /// The parent.
-        grant: GrantId,
-        /// The version asked for.
-        version: u64,
-    },
-    /// A grant that it stands on was revoked.
-    #[error("the grant {grant} that it stands on is revoked")]
-    ParentRevoked {
-        /// Which.
-        grant: GrantId,
-    },
-    /// A grant that it stands on has two contents of one version.
-    #[error("the grant {grant} that it stands on has two contents of one version")]
-    ParentForked {
-        /// Which.
-        grant: GrantId,
-    },
-    /// It gives more than its parent's newest version, or an ancestor more than the one above it.
-    #[error("the grant gives more than its parent: {limit}")]
-    Wider {
-        /// In what.
-        limit: Limit,
-    },
-    /// There is no room.
-    #[error("the registry has {GRANTS_MAX} grants and takes no more")]
-    Full,
-}
-
-/// A grant as a list shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Its id.
-    pub grant: GrantId,
-    /// Its newest version.
-    pub version: u64,
-    /// Who may.
-    pub agent: PublicKey,
-    /// Who gave it.
-    pub issuer: PublicKey,
-    /// The grant that it was made under.
-    pub parent: Option<GrantId>,
-    /// What it gives; nothing while its newest version has two contents.
-    pub rights: Rights,
-    /// Whether it counts at the time asked about.
-    pub standing: Result<(), Denied>,
-}
-
 /// See the module.
 #[derive(Debug)]
 pub struct Registry {
     cluster: ClusterId,
     grants: BTreeMap<GrantId, Slot>,
-    by_vault: BTreeSet<(VaultId, GrantId)>,
+    room: Room,
     /// What the ledger has revocations of.
     revoked: BTreeSet<GrantId>,
-    epoch: u64,
+    /// The highest sequence that was applied.
+    applied: u64,
 }
 
 impl Registry {
@@ -143,16 +79,37 @@ impl Registry {
         Self {
             cluster,
             grants: BTreeMap::new(),
-            by_vault: BTreeSet::new(),
+            room: Room::new(),
             revoked: BTreeSet::new(),
-            epoch: 0,
+            applied: 0,
         }
     }
 
-    /// The ledger sequence of the newest change that was applied; 0 before the first.
+    /// How far the ledger's word about this vault's grants has come. Only what is said of this vault moves it.
     #[must_use]
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
+    pub fn epoch(&self, vault: &VaultId) -> Epoch {
+        self.room.epoch(vault)
+    }
+
+    /// Each vault's epoch, for the snapshot that a start begins from: what was looked at without effect leaves no entry to count.
+    pub fn epochs(&self) -> impl Iterator<Item = (VaultId, Epoch)> {
+        self.room.epochs()
+    }
+
+    /// Takes a vault's epoch from a snapshot.
+    pub fn load_epoch(&mut self, vault: VaultId, epoch: Epoch) {
+        self.room.set_epoch(vault, epoch);
+    }
+
+    /// The highest sequence that was applied.
+    #[must_use]
+    pub const fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// The ledger applied everything up to `sequence`, whatever it was about.
+    pub fn applied_through(&mut self, sequence: u64) {
+        self.applied = self.applied.max(sequence);
     }
 
     /// How many grants it has, whatever they are worth.
@@ -167,16 +124,42 @@ impl Registry {
         self.grants.is_empty()
     }
 
-    /// Takes a version of a grant, which the ledger applied as `sequence`. What is known already changes nothing; what is refused neither.
+    /// Takes a version of a grant, as the ledger applies it. What is known already changes nothing but the epoch; what is refused neither.
     ///
     /// # Errors
     /// [`Refused`].
-    pub fn insert(&mut self, signed: &Signed<Grant>, sequence: u64) -> Result<Inserted, Refused> {
+    pub fn insert(&mut self, signed: &Signed<Grant>, applied: Applied) -> Result<Inserted, Refused> {
+        let inserted = self.judge(signed, applied.vault_is_known);
+        let inserted = match inserted {
+            Ok(Some((head, inserted))) => {
+                let id = signed.statement().grant_id;
+                self.set(id, Slot::new(head)).map(|()| inserted)
+            }
+            Ok(None) => Ok(Inserted::Known),
+            Err(refused) => Err(refused),
+        };
+        self.looked_at(signed.statement().vault_id, applied.sequence);
+        inserted
+    }
+
+    fn looked_at(&mut self, vault: VaultId, sequence: u64) {
+        self.room.looked_at(&vault, sequence);
+        self.applied_through(sequence);
+    }
+
+    /// What a version would do; nothing if it is there.
+    fn judge(
+        &self,
+        signed: &Signed<Grant>,
+        vault_is_known: bool,
+    ) -> Result<Option<(Head, Inserted)>, Refused> {
         let grant = signed.statement();
-        if grant.cluster_id != self.cluster {
-            return Err(Refused::OtherCluster {
-                cluster: grant.cluster_id,
-            });
+        let (cluster, vault) = (grant.cluster_id, grant.vault_id);
+        if cluster != self.cluster {
+            return Err(Refused::OtherCluster { cluster });
+        }
+        if !vault_is_known {
+            return Err(Refused::UnknownVault { vault });
         }
         let new = Head::of(signed);
         let id = grant.grant_id;
@@ -185,7 +168,7 @@ impl Registry {
             return Err(Refused::Revoked);
         }
         let inserted = match there {
-            Some(head) if head.says_what(&new) => return Ok(Inserted::Known),
+            Some(head) if head.says_what(&new) => return Ok(None),
             Some(Head { revoked: true, .. }) => return Err(Refused::Revoked),
             Some(head) if new.version <= head.version => {
                 let (version, newest) = (new.version, head.version);
@@ -195,29 +178,79 @@ impl Registry {
             None => Inserted::New,
         };
         self.admits(&new)?;
-        self.set(id, Slot::new(new))?;
-        self.epoch = self.epoch.max(sequence);
-        Ok(inserted)
+        if inserted == Inserted::New {
+            self.room.has_for(&new.place())?;
+        }
+        Ok(Some((new, inserted)))
     }
 
     /// Takes a grant as the ledger keeps it, at a start. Its signature is checked when the grant is first looked at; one that does not hold counts
     /// as if it were not there. A second one of the same id, from beside the ledger, is compared at once: the higher version counts, and of one
     /// version with two contents neither.
     ///
+    /// `signatures` is how many may be checked, and what is left of it.
+    ///
     /// # Errors
-    /// [`Refused::Full`].
-    pub fn load(&mut self, stored: StoredGrant, sequence: u64) -> Result<(), Refused> {
-        let id = stored.grant();
+    /// [`Refused::Full`]; [`Refused::Work`], and nothing changed.
+    pub fn load(
+        &mut self,
+        stored: StoredGrant,
+        sequence: u64,
+        signatures: &mut usize,
+    ) -> Result<(), Refused> {
+        let (id, vault) = (stored.grant(), stored.vault());
         match self.grants.get(&id) {
             None => self.set(id, Slot::unchecked(stored))?,
             Some(slot) => {
+                spend(signatures, 1 + usize::from(!slot.is_checked()))?;
                 if let Some(both) = slot.beside(self.cluster, &stored) {
                     self.set(id, Slot::new(both))?;
                 }
             }
         }
-        self.epoch = self.epoch.max(sequence);
+        self.looked_at(vault, sequence);
         Ok(())
+    }
+
+    /// At most `max` grants that may be removed at `by_ms` (milliseconds since 1970, UTC), the longest ended first.
+    #[must_use]
+    pub fn ended(&self, by_ms: u64, max: usize) -> Vec<GrantId> {
+        self.room.ended(by_ms).take(max).collect()
+    }
+
+    /// Whether a grant may be removed at `by_ms`: every version of it, also one that was never seen, ended a day before. Nothing that was said
+    /// of it has to be remembered then: what comes of it again has ended.
+    ///
+    /// # Errors
+    /// [`Refused::UnknownGrant`] or [`Refused::NotEnded`].
+    pub fn may_go(&self, grant: &GrantId, by_ms: u64) -> Result<(), Refused> {
+        let slot = self.grants.get(grant);
+        let slot = slot.ok_or(Refused::UnknownGrant { grant: *grant })?;
+        let ends_by_ms = slot.place.ends_by_ms;
+        match room::is_gone(ends_by_ms, by_ms) {
+            true => Ok(()),
+            false => Err(Refused::NotEnded { ends_by_ms, by_ms }),
+        }
+    }
+
+    /// Removes a grant and its revocation, which the ledger applied as `sequence`. The time is the append's, so that all judge by the same; that it has come,
+    /// whoever puts the append into the ledger makes sure of.
+    ///
+    /// # Errors
+    /// As [`Self::may_go`].
+    pub fn remove(&mut self, grant: &GrantId, by_ms: u64, sequence: u64) -> Result<(), Refused> {
+        let may = self.may_go(grant, by_ms);
+        let Some(place) = self.grants.get(grant).map(|slot| slot.place) else {
+            self.applied_through(sequence);
+            return may;
+        };
+        if may.is_ok() {
+            self.grants.remove(grant);
+            self.revoked.remove(grant);
+            self.room.give_back(*grant, &place);
+        }
+        self.looked_at(place.vault, sequence);
+        may
     }
 
     /// Takes a revocation, which the ledger applied as `sequence`.
@@ -225,13 +258,16 @@ impl Registry {
     /// # Errors
     /// [`Refused`]: of a grant that is not known, or by somebody who may not.
     pub fn revoke(&mut self, signed: &Signed<Revocation>, sequence: u64) -> Result<Inserted, Refused> {
-        let grant_id = signed.statement().grant_id;
-        if !self.may_revoke(signed.statement())? {
-            return Ok(Inserted::Known);
+        let told = signed.statement();
+        let may = self.may_revoke(told);
+        if may == Ok(true) {
+            self.take_back(told.grant_id);
         }
-        self.take_back(grant_id);
-        self.epoch = self.epoch.max(sequence);
-        Ok(Inserted::New)
+        self.looked_at(told.vault_id, sequence);
+        may.map(|is_new| match is_new {
+            true => Inserted::New,
+            false => Inserted::Known,
+        })
     }
 
     /// Takes a revocation as the ledger keeps it, at a start, before its grant or after. It is believed unchecked: the ledger took it only
@@ -244,7 +280,7 @@ impl Registry {
             return Err(Refused::Full);
         }
         self.take_back(stored.grant());
-        self.epoch = self.epoch.max(sequence);
+        self.looked_at(stored.vault(), sequence);
         Ok(())
     }
 
@@ -280,65 +316,12 @@ impl Registry {
         match self.grants.get(&id) {
             None if self.grants.len() >= GRANTS_MAX => return Err(Refused::Full),
             None => {}
-            Some(there) => {
-                self.by_vault.remove(&(there.place.vault, id));
-            }
+            Some(there) => self.room.give_back(id, &there.place),
         }
-        self.by_vault.insert((slot.place.vault, id));
+        self.room.take(id, &slot.place);
         slot.revoked = self.revoked.contains(&id);
         self.grants.insert(id, slot);
         Ok(())
-    }
-
-    /// How many grants nobody asked for since they were loaded, so that their signatures are still to be checked.
-    #[must_use]
-    pub fn unchecked(&self) -> usize {
-        self.grants.values().filter(|slot| !slot.is_checked()).count()
-    }
-
-    /// Checks the signatures of at most `max` grants behind `after`, so that the first decision about them need not; returns where to go on, or
-    /// none where nothing is behind. For whoever has time after a start.
-    #[must_use]
-    pub fn check_ahead(&self, after: Option<GrantId>, max: usize) -> Option<GrantId> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let behind = self.grants.range((after.map_or(Unbounded, Excluded), Unbounded));
-        let mut last = None;
-        for (id, slot) in behind.take(max) {
-            slot.head(self.cluster);
-            last = Some(*id);
-        }
-        last
-    }
-
-    /// At most `max` grants of a vault, by id, behind `after`; at `now_ms`.
-    #[must_use]
-    pub fn of_vault(
-        &self,
-        vault: VaultId,
-        after: Option<GrantId>,
-        max: usize,
-        hearsay: &Hearsay,
-        now_ms: u64,
-    ) -> Vec<Row> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        let from = after.map_or(Included((vault, GrantId([0; 16]))), |id| Excluded((vault, id)));
-        let range = self.by_vault.range((from, Unbounded));
-        let ids = range
-            .take_while(|(of, _)| *of == vault)
-            .filter_map(|(_, id)| Some((id, self.head(id)?)));
-        // Where a stored grant said that it belongs counts for nothing before it was verified.
-        ids.filter(|(_, head)| head.vault == vault)
-            .take(max)
-            .map(|(id, head)| Row {
-                grant: *id,
-                version: head.version,
-                agent: head.agent,
-                issuer: head.issuer,
-                parent: head.parent.map(|parent| parent.grant_id),
-                rights: head.rights.clone(),
-                standing: self.standing(id, hearsay, now_ms),
-            })
-            .collect()
     }
 
     fn head(&self, id: &GrantId) -> Option<&Head> {

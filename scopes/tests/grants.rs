@@ -6,7 +6,9 @@ mod making;
 
 use making::*;
 use proptest::prelude::*;
-use scopes::grant::{self, Budget, DEPTH_MAX, Parent, SCOPES_PER_GRANT_MAX, SEALED_BYTES_MAX, Wrapped};
+use scopes::grant::{
+    self, Budget, DEPTH_MAX, ListRefused, Parent, SCOPES_PER_GRANT_MAX, SEALED_BYTES_MAX, Wrapped,
+};
 use scopes::{
     Algorithm, ClusterId, Grant, Metadata, Moment, OperationSet, Salt, ScopeId, Signed, StatementError,
     Unverified, VaultId, Wallet,
@@ -223,7 +225,17 @@ fn vault_owner_agent_issuer_cluster_and_parent_cannot_be_swapped() {
         issuer_pub_key: key(&agent(2)),
         ..good.clone()
     };
-    for swapped in [agent_swapped, cluster_swapped, nonce_swapped, issuer_swapped] {
+    let prolonged = Grant {
+        ends_by: Moment::from_ms(END_MS + 7_200_000),
+        ..good.clone()
+    };
+    for swapped in [
+        prolonged,
+        agent_swapped,
+        cluster_swapped,
+        nonce_swapped,
+        issuer_swapped,
+    ] {
         assert_eq!(member(swapped), rule("grant_id"));
     }
     let child = under(&good, &agent(2));
@@ -262,7 +274,11 @@ fn scopes(number: usize) -> Metadata {
 
 #[test]
 fn every_member_of_a_grant_has_its_rule() {
-    let cases: [(&str, Change); 12] = [
+    let cases: [(&str, Change); 14] = [
+        ("ends_by", |g| g.ends_by = Moment::from_ms(END_MS - 1_000)),
+        ("metadata", |g| {
+            g.metadata = Metadata::of(vault(), [ScopeId::vault_wide(vault())])
+        }),
         ("version", |g| g.version = 0),
         ("expires_at", |g| g.expires_at = Moment::from_ms(BEGIN_MS)),
         ("expires_at", |g| g.not_before = Moment::from_ms(END_MS)),
@@ -278,7 +294,7 @@ fn every_member_of_a_grant_has_its_rule() {
     ];
     for (member, change) in cases {
         assert_eq!(
-            Signed::sign(changed(full(), change), &owner()).map(|_| ()),
+            Signed::sign(named(changed(full(), change)), &owner()).map(|_| ()),
             Err(StatementError::Rule { member })
         );
     }
@@ -361,16 +377,24 @@ fn a_list_of_grants_with_one_bad_signature_is_refused_whole() {
     let mut list: Vec<Vec<u8>> = (1..=5)
         .map(|n| envelope(&by_owner(&agent(n)), &owner()))
         .collect();
-    assert_eq!(grant::verify_all(&list).unwrap().len(), 5);
+    assert_eq!(grant::verify_all(&list, 5).unwrap().len(), 5);
     let last = list[3].len() - 10;
     list[3] = String::from_utf8(list[3].clone())
         .unwrap()
         .replace("\"depth_left\":2", "\"depth_left\":3")
         .into_bytes();
     assert!(last > 0);
-    let refused = grant::verify_all(&list).map(|_| ()).unwrap_err();
-    assert_eq!(refused.index, 3);
-    assert!(matches!(refused.error, StatementError::Signature(_)));
+    let refused = grant::verify_all(&list, 5).map(|_| ()).unwrap_err();
+    assert!(matches!(
+        refused,
+        ListRefused::Grant {
+            index: 3,
+            error: StatementError::Signature(_)
+        }
+    ));
+    let refused = grant::verify_all(&list, 4).map(|_| ()).unwrap_err();
+    let (grants, grants_max) = (5, 4);
+    assert_eq!(refused, ListRefused::TooLong { grants, grants_max });
 }
 
 proptest! {

@@ -117,7 +117,7 @@ impl World {
     }
 
     fn insert(&mut self, signed: &Signed<Grant>) {
-        let sequence = self.registry.epoch() + 1;
+        let sequence = self.registry.applied() + 1;
         if put(&mut self.registry, signed, sequence).is_ok() {
             self.taken.push(signed.clone());
         }
@@ -168,7 +168,7 @@ impl World {
                 let issuer = wallet_of(&grant.issuer_pub_key);
                 let by = if *by_owner { owner() } else { issuer };
                 let revocation = revocation(&grant, &by);
-                let sequence = self.registry.epoch() + 1;
+                let sequence = self.registry.applied() + 1;
                 if self.registry.revoke(&revocation, sequence).is_ok() {
                     self.revoked.push(revocation);
                 }
@@ -192,13 +192,15 @@ impl World {
         let mut registry = Registry::new(CLUSTER);
         for revocation in &self.revoked {
             let stored = StoredRevocation::of(revocation).unwrap();
-            registry.load_revocation(&stored, self.registry.epoch()).unwrap();
+            registry
+                .load_revocation(&stored, self.registry.applied())
+                .unwrap();
         }
         for signed in order {
             found(
                 &mut registry,
                 StoredGrant::of(signed).unwrap(),
-                self.registry.epoch(),
+                self.registry.applied(),
             )
             .unwrap();
         }
@@ -237,7 +239,7 @@ fn questions(grant: &Grant) -> impl Iterator<Item = Asked<'static>> {
                 SCOPES.map(move |scope| Asked {
                     scope,
                     operation,
-                    now_ms,
+                    now: at(now_ms),
                     ..reading(&grant)
                 })
             })
@@ -290,7 +292,9 @@ fn check(world: &World) {
                         .iter()
                         .any(|entry| entry.context.scope == asked.scope)
                 );
-                assert!(said.not_before.ms() <= asked.now_ms && asked.now_ms < said.expires_at.ms());
+                assert!(
+                    said.not_before.ms() <= asked.now.said_ms() && asked.now.said_ms() < said.expires_at.ms()
+                );
                 let parent = said.parent.map(|parent| parent.grant_id);
                 assert_eq!(parent, links.get(below + 1).copied());
                 assert_eq!(parent.is_none(), said.issuer_pub_key == owner().public_key());

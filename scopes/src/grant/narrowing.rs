@@ -40,6 +40,9 @@ pub enum Limit {
     /// It ends after the parent.
     #[error("expires_at")]
     Expires,
+    /// A version of it may end after every version of the parent.
+    #[error("ends_by")]
+    EndsBy,
     /// It may use more bytes.
     #[error("the budget of bytes")]
     Bytes,

@@ -6,7 +6,7 @@
 //! Invariant: a [`Granted`] is made here only, and only if every link of the chain allows what was asked.
 
 use super::versions::Head;
-use super::{Hearsay, Registry};
+use super::{Epoch, Hearsay, Now, Registry};
 use crate::grant::{DEPTH_MAX, Limit, Parent};
 use crate::identity::Denied;
 use crate::ids::{GrantId, ScopeId, VaultId};
@@ -44,11 +44,12 @@ pub struct Asked<'a> {
     pub scope: ScopeId,
     /// What is to be done.
     pub operation: Operation,
-    /// Milliseconds since 1970, UTC.
-    pub now_ms: u64,
-    /// How long ago, on a clock that only goes forward, the newest question was sent to which the ledger answered.
+    /// The time.
+    pub now: Now,
+    /// How long ago, on a clock that only goes forward, the newest question was sent to which the ledger answered. An answer is heard once all of it
+    /// is applied: [`Self::epoch`] is at least the sequence that it named.
     pub heard_ms_ago: u64,
-    /// What the asker knows that the registry had applied, such as the epoch of a decision made elsewhere; 0 for nothing.
+    /// The highest sequence that the asker knows of: the one that the ledger named in its newest answer, or that of a decision made elsewhere.
     pub epoch: u64,
     /// What was heard of revocations that the ledger has not yet.
     pub hearsay: &'a Hearsay,
@@ -66,7 +67,7 @@ impl std::fmt::Debug for Asked<'_> {
             .field("vault", &self.vault)
             .field("scope", &self.scope)
             .field("operation", &self.operation)
-            .field("now_ms", &self.now_ms)
+            .field("now", &self.now)
             .finish_non_exhaustive()
     }
 }
@@ -80,7 +81,7 @@ pub struct Granted {
     vault: VaultId,
     scope: ScopeId,
     operation: Operation,
-    epoch: u64,
+    epoch: Epoch,
     heard: u64,
     from_ms: u64,
     until_ms: u64,
@@ -124,9 +125,9 @@ impl Granted {
         self.operation
     }
 
-    /// As of which change of the registry.
+    /// As of which change of the vault's grants.
     #[must_use]
-    pub const fn epoch(&self) -> u64 {
+    pub const fn epoch(&self) -> Epoch {
         self.epoch
     }
 
@@ -143,17 +144,11 @@ impl Granted {
 
     /// Whether it may still be acted on: nothing of the vault's grants changed or was heard since, it is in force, and the ledger was heard of.
     #[must_use]
-    pub fn is_still_good(
-        &self,
-        registry: &Registry,
-        hearsay: &Hearsay,
-        now_ms: u64,
-        heard_ms_ago: u64,
-    ) -> bool {
-        self.epoch == registry.epoch()
+    pub fn is_still_good(&self, registry: &Registry, hearsay: &Hearsay, now: Now, heard_ms_ago: u64) -> bool {
+        self.epoch == registry.epoch(&self.vault)
             && self.heard == hearsay.mark(&self.vault)
-            && self.from_ms <= now_ms
-            && now_ms < self.until_ms
+            && now.is_from(self.from_ms)
+            && !now.is_after(self.until_ms)
             && heard_ms_ago < STALE_AFTER_MS
     }
 }
@@ -177,8 +172,8 @@ impl<'a> Chain<'a> {
         self.links.into_iter().flatten()
     }
 
-    /// Whether every link counts and fits the one above, at `now_ms`; then from and until when it all counts.
-    fn standing(&self, hearsay: &Hearsay, now_ms: u64) -> Result<(u64, u64), Denied> {
+    /// Whether every link counts and fits the one above, now; then from and until when it all counts.
+    fn standing(&self, hearsay: &Hearsay, now: Now) -> Result<(u64, u64), Denied> {
         for Link { id, head, revoked } in self.iter() {
             if revoked || hearsay.revokes(&head.vault, &id) {
                 return Err(Denied::Revoked);
@@ -200,10 +195,10 @@ impl<'a> Chain<'a> {
             let (not_before_ms, expires_ms) = (head.rights.not_before_ms, head.rights.expires_ms);
             from_ms = from_ms.max(not_before_ms.saturating_add(CLOCK_SKEW_MS));
             until_ms = until_ms.min(expires_ms.saturating_sub(CLOCK_SKEW_MS));
-            if now_ms >= until_ms {
+            if now.is_after(until_ms) {
                 return Err(Denied::Expired { expires_ms });
             }
-            if now_ms < from_ms {
+            if !now.is_from(from_ms) {
                 return Err(Denied::NotYetValid { not_before_ms });
             }
         }
@@ -222,9 +217,9 @@ impl Registry {
                 heard_ms_ago: asked.heard_ms_ago,
             });
         }
-        if self.epoch() < asked.epoch {
+        if self.applied < asked.epoch {
             return Err(Denied::Behind {
-                epoch: self.epoch(),
+                epoch: self.applied,
                 asked: asked.epoch,
             });
         }
@@ -233,7 +228,7 @@ impl Registry {
         let Link { head, .. } = first
             .filter(|link| link.head.agent == asked.agent)
             .ok_or(Denied::Unknown)?;
-        let (from_ms, until_ms) = chain.standing(asked.hearsay, asked.now_ms)?;
+        let (from_ms, until_ms) = chain.standing(asked.hearsay, asked.now)?;
         let operation = asked.operation;
         for Link { head: link, .. } in chain.iter() {
             if !link.rights.operations.contains(operation) {
@@ -255,7 +250,7 @@ impl Registry {
             vault: asked.vault,
             scope: asked.scope,
             operation,
-            epoch: self.epoch(),
+            epoch: self.epoch(&asked.vault),
             from_ms,
             until_ms,
             heard: asked.hearsay.mark(&asked.vault),
@@ -263,14 +258,28 @@ impl Registry {
         })
     }
 
-    /// Whether a grant and all that it stands on count at `now_ms`, whatever they allow.
+    /// Whether a grant and all that it stands on count now, whatever they allow.
     ///
     /// # Errors
     /// Unknown, revoked, forked, wider than a parent is now, or not in force.
-    pub fn standing(&self, grant: &GrantId, hearsay: &Hearsay, now_ms: u64) -> Result<(), Denied> {
+    pub fn standing(&self, grant: &GrantId, hearsay: &Hearsay, now: Now) -> Result<(), Denied> {
         self.chain(&any_version(*grant))?
-            .standing(hearsay, now_ms)
+            .standing(hearsay, now)
             .map(|_| ())
+    }
+
+    /// How many signatures of a grant and what it stands on are still to be checked, as the heads say.
+    pub(super) fn unchecked_above(&self, grant: &GrantId) -> usize {
+        let mut next = Some(*grant);
+        let mut unchecked = 0;
+        for _ in 0..LINKS_MAX {
+            let Some(slot) = next.and_then(|id| self.grants.get(&id)) else {
+                break;
+            };
+            unchecked += usize::from(!slot.is_checked());
+            next = slot.place.parent;
+        }
+        unchecked
     }
 
     /// A grant, in the version named or a higher one, and all that it stands on.

@@ -1,7 +1,7 @@
 //! A grant as the ledger keeps it, in the one place that its id gives: a short head for a quick start, then the signed grant itself.
 //!
-//! Form: version u8 = 1, grant id 16, vault id 16, the parent's id 16 (zeros: none), version of the grant u64 little-endian, the grant as
-//! canonical JSON. The next version is written over it, by compare-and-swap.
+//! Form: version u8 = 1, grant id 16, vault id 16, the parent's id 16 (zeros: none), the second that every version ends by u64 little-endian,
+//! version of the grant u64, the grant as canonical JSON. The next version is written over it, by compare-and-swap.
 //!
 //! A revocation is kept alike, in a place of its own: version u8 = 1, grant id 16, vault id 16, the revocation as canonical JSON. It is written once.
 //!
@@ -13,7 +13,7 @@ use crate::revocation::{self, REVOCATION_BYTES_MAX, Revocation};
 use crate::statement::{Signed, StatementError};
 
 const FORM: u8 = 1;
-const HEAD_BYTES: usize = 57;
+const HEAD_BYTES: usize = 65;
 const REVOCATION_HEAD_BYTES: usize = 33;
 const NO_PARENT: GrantId = GrantId([0; 16]);
 
@@ -23,6 +23,7 @@ pub struct StoredGrant {
     grant: GrantId,
     vault: VaultId,
     parent: GrantId,
+    ends_by: u64,
     version: u64,
     envelope: Box<[u8]>,
 }
@@ -45,6 +46,11 @@ fn slot_of(context: &str, grant: GrantId) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     hasher.update(&grant.0).finalize_xof().fill(&mut slot);
     slot
+}
+
+/// In seconds since 1970, UTC.
+const fn ends_by(grant: &Grant) -> u64 {
+    grant.ends_by.ms() / 1_000
 }
 
 fn parent_of(grant: &Grant) -> GrantId {
@@ -79,6 +85,7 @@ impl StoredGrant {
             grant: statement.grant_id,
             vault: statement.vault_id,
             parent: parent_of(statement),
+            ends_by: ends_by(statement),
             version: statement.version,
             envelope: signed.encode()?.into_boxed_slice(),
         })
@@ -102,6 +109,12 @@ impl StoredGrant {
         (self.parent != NO_PARENT).then_some(self.parent)
     }
 
+    /// When every version has ended, as the head says, in milliseconds since 1970, UTC.
+    #[must_use]
+    pub const fn ends_by_ms(&self) -> u64 {
+        self.ends_by.saturating_mul(1_000)
+    }
+
     /// The version that the head names.
     #[must_use]
     pub const fn version(&self) -> u64 {
@@ -122,6 +135,7 @@ impl StoredGrant {
         bytes.extend_from_slice(&self.grant.0);
         bytes.extend_from_slice(&self.vault.0);
         bytes.extend_from_slice(&self.parent.0);
+        bytes.extend_from_slice(&self.ends_by.to_le_bytes());
         bytes.extend_from_slice(&self.version.to_le_bytes());
         bytes.extend_from_slice(&self.envelope);
         bytes
@@ -137,12 +151,14 @@ impl StoredGrant {
             let (grant, rest) = rest.split_first_chunk()?;
             let (vault, rest) = rest.split_first_chunk()?;
             let (parent, rest) = rest.split_first_chunk()?;
+            let (ends_by, rest) = rest.split_first_chunk()?;
             let (version, envelope) = rest.split_first_chunk()?;
             let fits = *form == FORM && (1..=GRANT_BYTES_MAX).contains(&envelope.len());
             fits.then(|| Self {
                 grant: GrantId(*grant),
                 vault: VaultId(*vault),
                 parent: GrantId(*parent),
+                ends_by: u64::from_le_bytes(*ends_by),
                 version: u64::from_le_bytes(*version),
                 envelope: envelope.into(),
             })
@@ -157,8 +173,8 @@ impl StoredGrant {
     pub fn verify(&self) -> Result<Signed<Grant>, StoredError> {
         let signed = grant::verify(&self.envelope)?;
         let says = signed.statement();
-        let head = (says.grant_id, says.vault_id, parent_of(says), says.version);
-        match head == (self.grant, self.vault, self.parent, self.version) {
+        let head = (says.grant_id, says.vault_id, parent_of(says), ends_by(says));
+        match (head, says.version) == ((self.grant, self.vault, self.parent, self.ends_by), self.version) {
             true => Ok(signed),
             false => Err(StoredError::OtherHead),
         }

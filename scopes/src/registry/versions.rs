@@ -27,6 +27,7 @@ pub(super) struct Head {
     pub(super) issuer: PublicKey,
     pub(super) vault: VaultId,
     pub(super) parent: Option<Parent>,
+    pub(super) ends_by_ms: u64,
     /// None while it is forked.
     pub(super) rights: Rights,
 }
@@ -43,6 +44,7 @@ impl Head {
             issuer: grant.issuer_pub_key,
             vault: grant.vault_id,
             parent: grant.parent,
+            ends_by_ms: grant.ends_by.ms(),
             rights: grant.rights(),
         }
     }
@@ -77,6 +79,7 @@ impl Head {
         Place {
             vault: self.vault,
             parent: self.parent.map(|parent| parent.grant_id),
+            ends_by_ms: self.ends_by_ms,
         }
     }
 
@@ -86,6 +89,8 @@ impl Head {
             Err(Limit::Vault)
         } else if self.issuer != parent.agent {
             Err(Limit::Issuer)
+        } else if self.ends_by_ms > parent.ends_by_ms {
+            Err(Limit::EndsBy)
         } else {
             self.rights.fit(&parent.rights)
         }
@@ -97,6 +102,8 @@ impl Head {
 pub(super) struct Place {
     pub(super) vault: VaultId,
     pub(super) parent: Option<GrantId>,
+    /// When every version of it has ended.
+    pub(super) ends_by_ms: u64,
 }
 
 /// See the module.
@@ -122,9 +129,12 @@ impl Slot {
 
     /// A version that is checked later.
     pub(super) fn unchecked(stored: StoredGrant) -> Self {
-        let (vault, parent) = (stored.vault(), stored.parent());
         Self {
-            place: Place { vault, parent },
+            place: Place {
+                vault: stored.vault(),
+                parent: stored.parent(),
+                ends_by_ms: stored.ends_by_ms(),
+            },
             revoked: false,
             unchecked: Mutex::new(Some(stored)),
             head: OnceLock::new(),

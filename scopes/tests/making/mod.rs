@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test takes its part")]
 
 use scopes::grant::{self, Budget, Metadata, Parent};
-use scopes::registry::{Asked, Hearsay, Inserted, Refused, Registry, StoredGrant, Used};
+use scopes::registry::{
+    Applied, Asked, Clock, Hearsay, Inserted, Now, Page, Refused, Registry, Row, StoredGrant, Used,
+};
 use scopes::{
     ClusterId, Grant, GrantId, Moment, Operation, OperationSet, PublicKey, Revocation, Salt, ScopeId, Signed,
     VaultId, Wallet, revocation,
@@ -65,6 +67,7 @@ pub(crate) fn by_owner(agent: &Wallet) -> Grant {
         created_at: Moment::from_ms(BEGIN_MS),
         not_before: Moment::from_ms(BEGIN_MS),
         expires_at: Moment::from_ms(END_MS),
+        ends_by: Moment::from_ms(END_MS + 3_600_000),
         operations: [Operation::Read, Operation::List].into_iter().collect(),
         budget: Budget::default(),
         depth_left: 2,
@@ -122,7 +125,7 @@ pub(crate) fn reading(grant: &Grant) -> Asked<'static> {
         vault: grant.vault_id,
         scope: CALENDAR,
         operation: Operation::Read,
-        now_ms: NOON_MS,
+        now: at(NOON_MS),
         heard_ms_ago: 0,
         epoch: 0,
         hearsay: &SILENCE,
@@ -134,18 +137,36 @@ pub(crate) fn reading(grant: &Grant) -> Asked<'static> {
     }
 }
 
+/// An instant by a clock that was never wrong.
+pub(crate) fn at(now_ms: u64) -> Now {
+    Clock::default().now(now_ms)
+}
+
+pub(crate) const fn applied(sequence: u64) -> Applied {
+    Applied {
+        sequence,
+        vault_is_known: true,
+    }
+}
+
+/// What a list shows at noon.
+pub(crate) fn listed(registry: &Registry, vault: VaultId, after: Option<GrantId>, max: usize) -> Vec<Row> {
+    let page = Page { vault, after, max };
+    registry.of_vault(page, &SILENCE, at(NOON_MS), &mut 1_000).rows
+}
+
 /// What the ledger applied.
 pub(crate) fn put(
     registry: &mut Registry,
     signed: &Signed<Grant>,
     sequence: u64,
 ) -> Result<Inserted, Refused> {
-    registry.insert(signed, sequence)
+    registry.insert(signed, applied(sequence))
 }
 
 /// What a start finds.
 pub(crate) fn found(registry: &mut Registry, stored: StoredGrant, sequence: u64) -> Result<(), Refused> {
-    registry.load(stored, sequence)
+    registry.load(stored, sequence, &mut 1_000)
 }
 
 pub(crate) fn registry_of(grants: &[Signed<Grant>]) -> Registry {

@@ -70,8 +70,8 @@ fn every_operation_is_decided_for_every_state_of_a_grant() {
         ("revoked", &revoked, as_is, [Err(Denied::Revoked); 2]),
         ("forked", &forked, as_is, [Err(Denied::Forked); 2]),
         ("narrowed", &narrowed, as_is, [Ok(()), wider]),
-        ("expired", &live, |asked| asked.now_ms = END_MS, [late; 2]),
-        ("early", &live, |asked| asked.now_ms = BEGIN_MS, [early; 2]),
+        ("expired", &live, |asked| asked.now = at(END_MS), [late; 2]),
+        ("early", &live, |asked| asked.now = at(BEGIN_MS), [early; 2]),
         ("stale", &live, |asked| asked.heard_ms_ago = 20_000, [stale; 2]),
         ("behind", &live, |asked| asked.epoch = 3, [behind; 2]),
         ("unknown", &live, |asked| asked.grant = NONE, [unknown; 2]),
@@ -172,7 +172,7 @@ fn a_grant_counts_only_where_every_clock_within_the_skew_agrees() {
     let registry = registry(std::slice::from_ref(&first));
     let at = |now_ms| {
         let asked = Asked {
-            now_ms,
+            now: at(now_ms),
             ..reading(&first)
         };
         decided(&registry, &asked).map(|_| ())
@@ -195,7 +195,7 @@ fn a_grant_counts_only_where_every_clock_within_the_skew_agrees() {
 fn stale_and_behind_mean_no_before_anything_else() {
     let [first, ..] = family();
     let registry = registry(std::slice::from_ref(&first));
-    assert_eq!((registry.epoch(), STALE_AFTER_MS), (1, 20_000));
+    assert_eq!((registry.applied(), STALE_AFTER_MS), (1, 20_000));
     let asked = |heard_ms_ago, epoch| Asked {
         heard_ms_ago,
         epoch,

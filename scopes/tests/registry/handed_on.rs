@@ -12,7 +12,7 @@ fn what_is_handed_on_counts_while_its_parent_does() {
     let registry = registry(&[first, second, third.clone(), shorter]);
     let at = |now_ms| {
         let asked = Asked {
-            now_ms,
+            now: at(now_ms),
             ..reading(&third)
         };
         decided(&registry, &asked).map(|_| ())
@@ -34,13 +34,13 @@ fn a_decision_lasts_no_longer_than_the_shortest_link() {
     let granted = decided(&registry, &reading(&third)).unwrap();
     assert_eq!(granted.until_ms(), NOON_MS + 55_000);
     assert_eq!(granted.links().count(), 3);
-    assert!(granted.is_still_good(&registry, &SILENCE, NOON_MS + 54_999, 19_999));
-    assert!(!granted.is_still_good(&registry, &SILENCE, NOON_MS + 55_000, 0));
-    assert!(!granted.is_still_good(&registry, &SILENCE, NOON_MS - 55_001, 0));
-    assert!(!granted.is_still_good(&registry, &SILENCE, NOON_MS, STALE_AFTER_MS));
+    assert!(granted.is_still_good(&registry, &SILENCE, at(NOON_MS + 54_999), 19_999));
+    assert!(!granted.is_still_good(&registry, &SILENCE, at(NOON_MS + 55_000), 0));
+    assert!(!granted.is_still_good(&registry, &SILENCE, at(NOON_MS - 55_001), 0));
+    assert!(!granted.is_still_good(&registry, &SILENCE, at(NOON_MS), STALE_AFTER_MS));
     let other = by_owner(&agent(4));
     put(&mut registry, &own(&other), 4).unwrap();
-    assert!(!granted.is_still_good(&registry, &SILENCE, NOON_MS, 0));
+    assert!(!granted.is_still_good(&registry, &SILENCE, at(NOON_MS), 0));
 }
 
 #[test]
@@ -104,7 +104,11 @@ fn a_child_that_is_wider_than_its_parent_is_refused() {
     });
     let child = || under(&parent, &agent(2));
     let mut registry = registry(std::slice::from_ref(&parent));
-    let cases: [(Limit, Change); 9] = [
+    let cases: [(Limit, Change); 10] = [
+        (Limit::EndsBy, |g| {
+            g.ends_by = Moment::from_ms(END_MS + 7_200_000);
+            *g = named(g.clone());
+        }),
         (Limit::Operations, |g| g.operations = operations("read,delete")),
         (Limit::Scopes, |g| {
             g.metadata = Metadata::of(vault(), [CALENDAR, MAILS]);

@@ -3,18 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod decisions;
+mod epochs;
 mod handed_on;
 mod kept;
 #[path = "../making/mod.rs"]
 mod making;
 mod revoked;
+mod room;
 mod versions;
 
 use making::*;
 use scopes::grant::{Budget, Limit, Parent, prefix_fits};
 use scopes::registry::{
-    Asked, CLOCK_SKEW_MS, Granted, Hearsay, Inserted, Refused, Registry, STALE_AFTER_MS, StoredError,
-    StoredGrant, StoredRevocation, Used, grant_slot, revocation_slot,
+    Applied, Asked, CLOCK_SKEW_MS, Clock, Epoch, GONE_AFTER_MS, GRANTS_PER_PARENT_MAX, GRANTS_PER_VAULT_MAX,
+    Granted, HANDED_ON_PER_VAULT_MAX, Hearsay, Inserted, Page, Refused, Registry, STALE_AFTER_MS,
+    StoredError, StoredGrant, StoredRevocation, Used, grant_slot, revocation_slot,
 };
 use scopes::{
     ClusterId, Credential, CredentialName, Denied, Grant, GrantId, Identity, Metadata, Moment, Operation,

@@ -11,7 +11,7 @@ fn a_revocation_ends_the_grant_and_everything_under_it_for_good() {
             let mut registry = registry(&all);
             let revocation = revocation(&all[revoked], &by);
             assert_eq!(registry.revoke(&revocation, 9), Ok(Inserted::New));
-            assert_eq!(registry.epoch(), 9);
+            assert_eq!(registry.applied(), 9);
             for (place, grant) in all.iter().enumerate() {
                 let decision = decided(&registry, &reading(grant)).map(|_| ());
                 let expected = if place < revoked {
@@ -72,7 +72,6 @@ fn only_the_owner_and_the_issuer_take_a_grant_back() {
     let unknown = Err(Refused::UnknownGrant { grant });
     assert_eq!(registry.revoke(&revocation(&third, &owner()), 3), unknown);
     assert!(decided(&registry, &reading(&second)).is_ok());
-    assert_eq!(registry.epoch(), 2);
     assert_eq!(
         registry.revoke(&revocation(&second, &agent(1)), 3),
         Ok(Inserted::New)
@@ -139,11 +138,11 @@ fn what_is_heard_by_gossip_takes_away_at_once_and_is_forgotten_when_the_ledger_h
     let before = decided(&registry, &reading(&second)).unwrap();
     let above = decided(&registry, &reading(&first)).unwrap();
     let mut hearsay = Hearsay::new();
-    assert!(before.is_still_good(&registry, &hearsay, NOON_MS, 0));
+    assert!(before.is_still_good(&registry, &hearsay, at(NOON_MS), 0));
     assert_eq!(hearsay.hear(&registry, &told), Ok(true));
     assert_eq!(hearsay.hear(&registry, &told), Ok(false));
-    assert!(!before.is_still_good(&registry, &hearsay, NOON_MS, 0));
-    assert!(!above.is_still_good(&registry, &hearsay, NOON_MS, 0));
+    assert!(!before.is_still_good(&registry, &hearsay, at(NOON_MS), 0));
+    assert!(!above.is_still_good(&registry, &hearsay, at(NOON_MS), 0));
     for (grant, answer) in [
         (&first, Ok(())),
         (&second, Err(Denied::Revoked)),
@@ -155,7 +154,12 @@ fn what_is_heard_by_gossip_takes_away_at_once_and_is_forgotten_when_the_ledger_h
         };
         let decision = decided(&registry, &asked);
         assert_eq!(decision.map(|_| ()), answer);
-        assert!(decision.is_err() || decision.unwrap().is_still_good(&registry, &hearsay, NOON_MS, 0));
+        assert!(
+            decision.is_err()
+                || decision
+                    .unwrap()
+                    .is_still_good(&registry, &hearsay, at(NOON_MS), 0)
+        );
     }
     // Nothing of it is in what is replicated.
     assert!(decided(&registry, &reading(&third)).is_ok());
@@ -166,7 +170,7 @@ fn what_is_heard_by_gossip_takes_away_at_once_and_is_forgotten_when_the_ledger_h
     assert!(hearsay.is_empty());
     assert_eq!(hearsay.hear(&registry, &told), Ok(false));
     assert_eq!(decided(&registry, &reading(&third)), Err(Denied::Revoked));
-    assert!(!before.is_still_good(&registry, &hearsay, NOON_MS, 0));
+    assert!(!before.is_still_good(&registry, &hearsay, at(NOON_MS), 0));
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn by(owner: &Wallet, agent: &Wallet) -> Grant {
         created_at: Moment::from_ms(TIME_MS),
         not_before: Moment::from_ms(TIME_MS - 10_000),
         expires_at: Moment::from_ms(TIME_MS + 86_400_000),
+        ends_by: Moment::from_ms(TIME_MS + 172_800_000),
         operations: OperationSet::all(),
         budget: Budget {
             bytes: Some(u64::MAX),
