@@ -208,7 +208,12 @@ impl From<&Denied> for Refusal {
             Denied::Expired { .. } => "Access Denied: the credential has expired",
             Denied::NotYetValid { .. } => "Access Denied: the credential is not valid yet",
             Denied::Revoked => "Access Denied: the credential has been revoked",
-            Denied::Operation { .. } | Denied::Scope | Denied::Unknown => "Access Denied",
+            Denied::Operation { .. }
+            | Denied::Scope
+            | Denied::Unknown
+            | Denied::Undecided
+            | Denied::OtherGrant { .. }
+            | Denied::Prefix => "Access Denied",
             Denied::Forked | Denied::Wider { .. } => "Access Denied: the grant is not valid",
             Denied::Stale { .. } | Denied::Behind { .. } => {
                 "Access Denied: nobody says whether the grant is in force still"

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::canonical::{self, CanonicalError};
-use crate::ids::VaultId;
+use crate::ids::{GrantId, VaultId};
 use crate::operation::OperationSet;
 
 /// The scopes that a credential reaches, by name. Empty by default.
@@ -129,6 +129,9 @@ pub struct Credential {
     /// Whether the owner made it for its own use (the root credential of a vault). A mark for listings: it widens
     /// no right.
     pub owner: bool,
+    /// The grant that it was made under: it is worth nothing without a decision about that very grant. Left out where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
 }
 
 impl Credential {
@@ -144,6 +147,7 @@ impl Credential {
             created_ms,
             label: String::new(),
             owner: false,
+            grant: None,
         }
     }
 

@@ -12,6 +12,7 @@
 //! Source: the protocol's receipt shapes; RFC 8785; engine/FORMAT.md section 11.
 
 mod narrowing;
+mod prefix;
 mod wrapped;
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,8 @@ use crate::operation::OperationSet;
 use crate::statement::{Signed, Statement, StatementError, Unverified};
 use crate::wallet::PublicKey;
 
-pub use narrowing::{Limit, Rights, prefix_fits};
+pub use narrowing::{Limit, Rights};
+pub use prefix::{Commitment, PREFIX_BYTES_MAX, Prefix};
 pub use wrapped::{SEALED_BYTES_MAX, Wrapped};
 
 /// The longest grant, signature included, in bytes.
@@ -129,6 +131,8 @@ pub struct Grant {
     pub depth_left: u8,
     /// Where.
     pub metadata: Metadata,
+    /// That object keys begin with a prefix, which the sealed part tells; none for every key.
+    pub prefix_commitment: Option<Commitment>,
     /// None in an owner's grant.
     pub parent: Option<Parent>,
     /// What only the agent reads.
@@ -215,6 +219,7 @@ impl Grant {
             expires_ms: self.expires_at.ms(),
             budget: self.budget,
             depth_left: self.depth_left,
+            prefix: self.prefix_commitment,
         }
     }
 

@@ -5,8 +5,8 @@
 //! proof's constructors are named after what their caller asserts. Searching the sources for those names therefore
 //! lists every place that the safety of access control rests on.
 //!
-//! An agent's identity stands on a grant as well ([`Identity::under`]): the registry's decision is added to the credential's rights and takes
-//! nothing off them.
+//! An agent's identity stands on a grant as well: a credential that was made under one allows nothing without the registry's decision about that very
+//! grant, operation and scope ([`Identity::under`]), and no more with it. A copy needs two decisions: to read the source and to write the target.
 //!
 //! It is not a session: it holds the credential as it was read when the request was verified, and long operations
 //! fetch it again.
@@ -17,9 +17,9 @@ use std::str::FromStr;
 use crate::canonical::hex_exact;
 use crate::credential::{Credential, CredentialStatus};
 use crate::grant::Limit;
-use crate::ids::{IdError, VaultId};
+use crate::ids::{GrantId, IdError, VaultId};
 use crate::operation::Operation;
-use crate::registry::Granted;
+use crate::registry::{Granted, Opened};
 
 /// What a caller asserts about the request that it makes an [`Identity`] for.
 ///
@@ -106,7 +106,17 @@ pub struct Identity {
     credential: Credential,
     name: CredentialName,
     by: Asserted,
-    granted: Option<Granted>,
+    decisions: Vec<Decision>,
+}
+
+/// The most decisions of one request: a copy's.
+const DECISIONS_MAX: usize = 2;
+
+/// A decision and the name of its scope.
+#[derive(Clone, Debug)]
+struct Decision {
+    scope_name: String,
+    opened: Opened,
 }
 
 /// Why an operation is not allowed.
@@ -148,6 +158,18 @@ pub enum Denied {
         /// In what.
         limit: Limit,
     },
+    /// A credential of a grant, and no decision about this operation in this scope under that grant.
+    #[error("no decision about this was made under the grant")]
+    Undecided,
+    /// A decision about another grant than the credential's.
+    #[error("the credential is not of the grant {grant}")]
+    OtherGrant {
+        /// What the decision is about.
+        grant: GrantId,
+    },
+    /// The object key does not begin with the grant's prefix, or nothing shows what that is.
+    #[error("not under the prefix of the grant")]
+    Prefix,
     /// What the ledger said is too old to decide on.
     #[error("the ledger was last heard of {heard_ms_ago} ms ago")]
     Stale {
@@ -174,6 +196,12 @@ pub enum Denied {
     },
 }
 
+impl Decision {
+    fn is_about(&self, operation: Operation, scope_name: &str) -> bool {
+        self.opened.granted().operation() == operation && self.scope_name == scope_name
+    }
+}
+
 impl Identity {
     /// The identity behind a request that was proved to come from the holder of `credential`.
     #[must_use]
@@ -182,39 +210,60 @@ impl Identity {
             credential: credential.clone(),
             name,
             by: proof.by,
-            granted: None,
+            decisions: Vec::new(),
         }
     }
 
-    /// An agent that signed its request with its own key and has no credential: it may do what the decision says, and nothing by name.
+    /// An agent that signed its request with its own key and has no credential: it may do what decisions say that it is put [`Self::under`], and
+    /// nothing else. The decision given here is the first of them; `scope_name` is the caller's word for its scope.
     #[must_use]
-    pub fn of_agent(granted: Granted, proof: Proof) -> Self {
+    pub fn of_agent(opened: Opened, scope_name: &str, proof: Proof) -> Self {
+        let granted = *opened.granted();
         Self {
-            credential: Credential::without_rights(granted.vault(), 0),
+            credential: Credential {
+                grant: Some(granted.grant()),
+                ..Credential::without_rights(granted.vault(), 0)
+            },
             name: CredentialName([0; 8]),
             by: proof.by,
-            granted: Some(granted),
+            decisions: vec![Decision {
+                scope_name: scope_name.to_owned(),
+                opened,
+            }],
         }
     }
 
-    /// The same requester, acting as an agent under a grant: records name both. The credential's rights stay as narrow as they are.
+    /// The same requester with a decision about its grant; one about the same operation and scope takes the place of the one before. The caller asserts
+    /// that `scope_name` is the name of the decision's scope in its vault.
     ///
     /// # Errors
-    /// [`Denied::Scope`] for a decision about another vault.
-    pub fn under(self, granted: Granted) -> Result<Self, Denied> {
-        match self.vault() == granted.vault() {
-            true => Ok(Self {
-                granted: Some(granted),
-                ..self
-            }),
-            false => Err(Denied::Scope),
+    /// [`Denied::Scope`] for a decision about another vault, [`Denied::OtherGrant`] for one about another grant than the credential's, also if it has none;
+    /// [`Denied::Undecided`] for more than two.
+    pub fn under(mut self, opened: Opened, scope_name: &str) -> Result<Self, Denied> {
+        let granted = opened.granted();
+        let (grant, operation) = (granted.grant(), granted.operation());
+        if self.vault() != granted.vault() {
+            return Err(Denied::Scope);
         }
+        if self.credential.grant != Some(grant) {
+            return Err(Denied::OtherGrant { grant });
+        }
+        self.decisions
+            .retain(|made| !made.is_about(operation, scope_name));
+        if self.decisions.len() >= DECISIONS_MAX {
+            return Err(Denied::Undecided);
+        }
+        self.decisions.push(Decision {
+            scope_name: scope_name.to_owned(),
+            opened,
+        });
+        Ok(self)
     }
 
-    /// The decision that it acts under, if it is an agent.
+    /// A decision that it acts under, if it is an agent: all are about one grant.
     #[must_use]
-    pub const fn granted(&self) -> Option<&Granted> {
-        self.granted.as_ref()
+    pub fn granted(&self) -> Option<&Granted> {
+        self.decisions.first().map(|made| made.opened.granted())
     }
 
     /// Nobody in particular, asking something of this vault: no operation, no scope, and so no right of its own. What such a
@@ -225,7 +274,7 @@ impl Identity {
             credential: Credential::without_rights(vault, 0),
             name: CredentialName([0; 8]),
             by: Asserted::Nothing,
-            granted: None,
+            decisions: Vec::new(),
         }
     }
 
@@ -256,7 +305,7 @@ impl Identity {
     /// The `agent` of a record: an agent's key, or `credential:` and the credential's name, or `owner:` and it for a local command, or `anonymous`.
     #[must_use]
     pub fn agent(&self) -> String {
-        if let Some(granted) = &self.granted {
+        if let Some(granted) = self.granted() {
             return granted.agent().to_string();
         }
         match self.by {
@@ -266,19 +315,52 @@ impl Identity {
         }
     }
 
-    /// Whether `operation` may be done in the scope of this name at `now_ms`.
+    /// Whether `operation` may be done in the scope of this name at `now_ms`, whatever the object key: a grant with a prefix does not allow that.
     ///
     /// # Errors
-    /// The first reason against it: revoked, expired, not yet valid, operation, scope.
+    /// The first reason against it: revoked, expired, not yet valid, operation, scope, no decision, prefix.
     pub fn allows(&self, operation: Operation, scope_name: &str, now_ms: u64) -> Result<(), Denied> {
+        self.allows_under(operation, scope_name, "", now_ms)
+    }
+
+    /// Whether `operation` may be done at `now_ms` to object keys in the scope of this name that begin with `key`: an object's key, or
+    /// the prefix of a list.
+    ///
+    /// # Errors
+    /// As [`Self::allows`].
+    pub fn allows_under(
+        &self,
+        operation: Operation,
+        scope_name: &str,
+        key: &str,
+        now_ms: u64,
+    ) -> Result<(), Denied> {
         self.in_force(now_ms)?;
-        if !self.credential.operations.contains(operation) {
-            return Err(Denied::Operation { operation });
+        // Whoever signs with the agent's own key has no rights by name.
+        if self.by != Asserted::AgentKey {
+            if !self.credential.operations.contains(operation) {
+                return Err(Denied::Operation { operation });
+            }
+            if !self.credential.scopes.contains(scope_name) {
+                return Err(Denied::Scope);
+            }
         }
-        if !self.credential.scopes.contains(scope_name) {
-            return Err(Denied::Scope);
+        if self.credential.grant.is_none() {
+            return match self.by {
+                Asserted::AgentKey => Err(Denied::Undecided),
+                _ => Ok(()),
+            };
         }
-        Ok(())
+        let mut made = self.decisions.iter();
+        let made = made.find(|made| made.is_about(operation, scope_name));
+        let opened = &made.ok_or(Denied::Undecided)?.opened;
+        if !opened.granted().is_in_force(now_ms) {
+            return Err(Denied::Undecided);
+        }
+        match key.starts_with(opened.prefix()) {
+            true => Ok(()),
+            false => Err(Denied::Prefix),
+        }
     }
 
     /// Whether the credential is in force at `now_ms`, whatever it then may do: for answers that are filtered by

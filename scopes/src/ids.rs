@@ -70,6 +70,9 @@ pub enum IdError {
     /// Not 32 lower-case hex digits.
     #[error("a salt is 32 lower-case hex digits")]
     Salt,
+    /// Not 64 lower-case hex digits.
+    #[error("a commitment is 64 lower-case hex digits")]
+    Commitment,
     /// Not 16 lower-case hex digits.
     #[error("a credential's name is 16 lower-case hex digits")]
     Credential,

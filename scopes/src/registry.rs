@@ -13,6 +13,7 @@ mod clock;
 mod decide;
 mod hearsay;
 mod list;
+mod opened;
 mod refused;
 mod room;
 mod stored;
@@ -24,6 +25,7 @@ pub use clock::{Clock, Now};
 pub use decide::{Asked, CLOCK_SKEW_MS, Granted, STALE_AFTER_MS, Used};
 pub use hearsay::Hearsay;
 pub use list::{List, Page, Row};
+pub use opened::Opened;
 pub use refused::Refused;
 pub use room::{
     Epoch, GONE_AFTER_MS, GRANTS_MAX, GRANTS_PER_PARENT_MAX, GRANTS_PER_VAULT_MAX, HANDED_ON_PER_VAULT_MAX,

@@ -7,7 +7,7 @@ mod making;
 use making::*;
 use proptest::prelude::*;
 use scopes::grant::{
-    self, Budget, DEPTH_MAX, ListRefused, Parent, SCOPES_PER_GRANT_MAX, SEALED_BYTES_MAX, Wrapped,
+    self, Budget, Commitment, DEPTH_MAX, ListRefused, Parent, SCOPES_PER_GRANT_MAX, SEALED_BYTES_MAX, Wrapped,
 };
 use scopes::{
     Algorithm, ClusterId, Grant, Metadata, Moment, OperationSet, Salt, ScopeId, Signed, StatementError,
@@ -31,6 +31,7 @@ fn full() -> Grant {
             bytes: Some(u64::MAX),
             requests: Some(1_000),
         },
+        prefix_commitment: Some(Commitment([0xab; 32])),
         wrapped: Some(Wrapped {
             format: 1,
             sealed: vec![0xde, 0xad],

@@ -224,6 +224,7 @@ impl Inner {
             created_ms: now_ms(),
             label: new.label,
             owner: new.owner,
+            grant: None,
         };
         self.write_credential(&id, &secret, &credential, operations::CREATE_CREDENTIAL)
             .await?;

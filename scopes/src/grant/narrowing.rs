@@ -1,10 +1,11 @@
 //! `child ⊆ parent`: what is handed on is never more than what was given.
 //!
-//! It compares what stands in the clear. A prefix is sealed; who opens it compares it with [`prefix_fits`].
+//! It compares what stands in the clear. Of a prefix that is only whether there is one; who opens the sealed parts compares them
+//! ([`crate::registry::Granted::open`]).
 //!
 //! Invariant: whatever a set of [`Rights`] that fits another allows, the other allows too.
 
-use super::Budget;
+use super::{Budget, Commitment};
 use crate::ids::ScopeId;
 use crate::operation::{Operation, OperationSet};
 
@@ -23,6 +24,8 @@ pub struct Rights {
     pub budget: Budget,
     /// How often it may be handed on.
     pub depth_left: u8,
+    /// Whether object keys have to begin with something.
+    pub prefix: Option<Commitment>,
 }
 
 /// In what a child asks for more than its parent gives.
@@ -52,6 +55,9 @@ pub enum Limit {
     /// The parent may not be handed on, or not so often.
     #[error("depth_left")]
     Depth,
+    /// It has no prefix, or one that does not begin with the parent's.
+    #[error("the prefix")]
+    Prefix,
     /// It is of another vault than the parent.
     #[error("the vault")]
     Vault,
@@ -95,6 +101,7 @@ impl Rights {
                 Limit::Requests,
                 within(self.budget.requests, parent.budget.requests),
             ),
+            (Limit::Prefix, self.prefix.is_some() || parent.prefix.is_none()),
             (Limit::Depth, self.depth_left < parent.depth_left),
         ];
         match limits.iter().find(|(_, holds)| !holds) {
@@ -102,10 +109,4 @@ impl Rights {
             None => Ok(()),
         }
     }
-}
-
-/// Whether a child's key prefix is within its parent's. No prefix is every key.
-#[must_use]
-pub fn prefix_fits(child: Option<&str>, parent: Option<&str>) -> bool {
-    child.unwrap_or_default().starts_with(parent.unwrap_or_default())
 }

@@ -7,7 +7,7 @@
 
 use super::versions::Head;
 use super::{Epoch, Hearsay, Now, Registry};
-use crate::grant::{DEPTH_MAX, Limit, Parent};
+use crate::grant::{Commitment, DEPTH_MAX, Limit, Parent};
 use crate::identity::Denied;
 use crate::ids::{GrantId, ScopeId, VaultId};
 use crate::operation::Operation;
@@ -85,7 +85,7 @@ pub struct Granted {
     heard: u64,
     from_ms: u64,
     until_ms: u64,
-    links: [Option<GrantId>; LINKS_MAX],
+    links: [Option<(GrantId, Option<Commitment>)>; LINKS_MAX],
 }
 
 impl Granted {
@@ -139,7 +139,18 @@ impl Granted {
 
     /// The grants whose budgets it takes from: itself first, the owner's last.
     pub fn links(&self) -> impl Iterator<Item = GrantId> {
-        self.links.into_iter().flatten()
+        self.links.into_iter().flatten().map(|(id, _)| id)
+    }
+
+    /// The grants of the chain that are limited to a prefix, and what they committed to; itself first.
+    pub fn commitments(&self) -> impl Iterator<Item = (GrantId, Commitment)> {
+        let links = self.links.into_iter().flatten();
+        links.filter_map(|(id, commitment)| Some((id, commitment?)))
+    }
+
+    /// Whether it counts at this time of the clock, whatever else changed.
+    pub(crate) const fn is_in_force(&self, now_ms: u64) -> bool {
+        self.from_ms <= now_ms && now_ms < self.until_ms
     }
 
     /// Whether it may still be acted on: nothing of the vault's grants changed or was heard since, it is in force, and the ledger was heard of.
@@ -254,7 +265,9 @@ impl Registry {
             from_ms,
             until_ms,
             heard: asked.hearsay.mark(&asked.vault),
-            links: chain.links.map(|link| link.map(|link| link.id)),
+            links: chain
+                .links
+                .map(|link| link.map(|link| (link.id, link.head.rights.prefix))),
         })
     }
 

@@ -72,6 +72,7 @@ pub(crate) fn by_owner(agent: &Wallet) -> Grant {
         budget: Budget::default(),
         depth_left: 2,
         metadata: Metadata::of(vault(), [CALENDAR, PHOTOS]),
+        prefix_commitment: None,
         parent: None,
         wrapped: None,
     })

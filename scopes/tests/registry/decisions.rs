@@ -214,27 +214,6 @@ fn stale_and_behind_mean_no_before_anything_else() {
 }
 
 #[test]
-fn an_identity_under_a_grant_names_the_agent_and_gains_no_right() {
-    let [first, ..] = family();
-    let registry = registry(std::slice::from_ref(&first));
-    let granted = decided(&registry, &reading(&first)).unwrap();
-    let name = CredentialName([4; 8]);
-    let credential = Credential::without_rights(vault(), 0);
-    let who = Identity::verified(&credential, name, Proof::signature_verified());
-    let who = who.under(granted).unwrap();
-    assert_eq!(who.agent(), key(&agent(1)).to_string());
-    assert_eq!(who.granted(), Some(&granted));
-    assert!(who.allows(Operation::Read, "calendar", NOON_MS).is_err());
-    let elsewhere = Credential::without_rights(VaultId([1; 16]), 0);
-    let other = Identity::verified(&elsewhere, name, Proof::signature_verified());
-    assert_eq!(other.under(granted).map(|_| ()), Err(Denied::Scope));
-    let bare = Identity::of_agent(granted, Proof::agent_key_verified());
-    assert_eq!(bare.agent(), key(&agent(1)).to_string());
-    assert_eq!((bare.vault(), bare.granted()), (vault(), Some(&granted)));
-    assert!(bare.allows(Operation::Read, "calendar", NOON_MS).is_err());
-}
-
-#[test]
 fn grants_of_one_agent_differ_by_their_nonce() {
     let first = by_owner(&agent(1));
     let other = named(Grant {

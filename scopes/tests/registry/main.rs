@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod bound;
 mod decisions;
 mod epochs;
 mod handed_on;
@@ -13,15 +14,15 @@ mod room;
 mod versions;
 
 use making::*;
-use scopes::grant::{Budget, Limit, Parent, prefix_fits};
+use scopes::grant::{Budget, Limit, Parent, Prefix};
 use scopes::registry::{
     Applied, Asked, CLOCK_SKEW_MS, Clock, Epoch, GONE_AFTER_MS, GRANTS_PER_PARENT_MAX, GRANTS_PER_VAULT_MAX,
-    Granted, HANDED_ON_PER_VAULT_MAX, Hearsay, Inserted, Page, Refused, Registry, STALE_AFTER_MS,
+    Granted, HANDED_ON_PER_VAULT_MAX, Hearsay, Inserted, Opened, Page, Refused, Registry, STALE_AFTER_MS,
     StoredError, StoredGrant, StoredRevocation, Used, grant_slot, revocation_slot,
 };
 use scopes::{
     ClusterId, Credential, CredentialName, Denied, Grant, GrantId, Identity, Metadata, Moment, Operation,
-    Proof, Revocation, Salt, Signed, StatementError, VaultId, Wallet, revocation,
+    Proof, Revocation, Salt, ScopeSet, Signed, StatementError, VaultId, Wallet, revocation,
 };
 
 /// An owner's grant to the first agent, handed on to the second and by that to the third.

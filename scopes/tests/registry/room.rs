@@ -22,8 +22,8 @@ fn heads(of: &StoredGrant, from: usize, to: usize) -> impl Iterator<Item = Store
     let bytes = of.encode();
     (from..to).map(move |n| {
         let mut bytes = bytes.clone();
-        bytes[1..17].fill(0xee);
-        bytes[1..9].copy_from_slice(&n.to_be_bytes());
+        let id = bytes.get_mut(1..9).unwrap();
+        id.copy_from_slice(&n.to_be_bytes());
         StoredGrant::decode(&bytes).unwrap()
     })
 }

@@ -1,6 +1,6 @@
 //! Grants of each kind of wallet, handed on and revoked, signed, stored and bare; keys.
 
-use scopes::grant::{Budget, Parent, Wrapped};
+use scopes::grant::{Budget, Commitment, Parent, Wrapped};
 use scopes::registry::{StoredGrant, StoredRevocation};
 use scopes::{
     Algorithm, ClusterId, Grant, GrantId, Metadata, Moment, OperationSet, Revocation, Salt, ScopeId, Signed,
@@ -42,6 +42,7 @@ fn by(owner: &Wallet, agent: &Wallet) -> Grant {
         },
         depth_left: 3,
         metadata: Metadata::of(vault, [ScopeId([1; 16]), ScopeId([2; 16])]),
+        prefix_commitment: Some(Commitment([0xab; 32])),
         parent: None,
         wrapped: Some(Wrapped {
             format: 1,
