@@ -6,7 +6,7 @@ use scopes::grant::{self, Rights};
 use scopes::registry::{Applied, Asked, Clock, Hearsay, Page, Registry, StoredGrant, StoredRevocation, Used};
 use scopes::{
     Grant, GrantId, Operation, PublicKey, Revocation, ScopeId, Signature, Signed, Statement, canonical,
-    revocation,
+    epoch_key, revocation,
 };
 
 use crate::strict;
@@ -36,6 +36,10 @@ pub fn grant(input: &[u8]) -> bool {
     if let Some(stored) = strict(input, StoredRevocation::decode(input), StoredRevocation::encode) {
         taken |= stored.verify().is_ok();
     }
+    taken |= strict(input, epoch_key::verify(input), |signed| {
+        signed.encode().unwrap_or_default()
+    })
+    .is_some();
     taken |= list(input) | key(input);
     signature(input);
     taken

@@ -13,6 +13,7 @@
 pub mod calendar;
 pub mod canonical;
 mod credential;
+pub mod epoch_key;
 pub mod grant;
 mod identity;
 mod ids;
@@ -25,6 +26,7 @@ mod statement;
 mod wallet;
 
 pub use credential::{Credential, CredentialStatus, ScopeSet, Window};
+pub use epoch_key::EpochKey;
 pub use grant::{Grant, Metadata};
 pub use identity::{CredentialName, Denied, Identity, Proof};
 pub use ids::{ClusterId, GrantId, IdError, Salt, ScopeId, VaultId};

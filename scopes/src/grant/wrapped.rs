@@ -19,7 +19,7 @@ pub struct Wrapped {
 }
 
 impl Wrapped {
-    pub(super) fn is_acceptable(&self) -> bool {
+    pub(crate) fn is_acceptable(&self) -> bool {
         self.format >= 1 && (1..=SEALED_BYTES_MAX).contains(&self.sealed.len())
     }
 }

@@ -3,8 +3,8 @@
 use scopes::grant::{Budget, Commitment, Parent, Wrapped};
 use scopes::registry::{StoredGrant, StoredRevocation};
 use scopes::{
-    Algorithm, ClusterId, Grant, GrantId, Metadata, Moment, OperationSet, Revocation, Salt, ScopeId, Signed,
-    VaultId, Wallet, canonical,
+    Algorithm, ClusterId, EpochKey, Grant, GrantId, Metadata, Moment, OperationSet, Revocation, Salt,
+    ScopeId, Signed, VaultId, Wallet, canonical,
 };
 
 use super::Seeds;
@@ -65,6 +65,23 @@ fn under(parent: &Grant, agent: &Wallet) -> Grant {
     })
 }
 
+fn epoch_key(of: &Grant, grant_id: Option<GrantId>) -> EpochKey {
+    EpochKey {
+        cluster_id: of.cluster_id,
+        vault_id: of.vault_id,
+        vault_salt: of.vault_salt,
+        user_pub_key: of.user_pub_key,
+        scope_id: ScopeId([1; 16]),
+        epoch: 2,
+        grant_id,
+        created_at: of.created_at,
+        wrapped: Wrapped {
+            format: 1,
+            sealed: vec![0xfe; 48],
+        },
+    }
+}
+
 pub(super) fn grant() -> Seeds {
     let [ed, sr, secp] = Algorithm::ALL.map(|algorithm| Wallet::of(algorithm, &[0x11; 32]));
     let (ed, sr, secp) = (ed?, sr?, secp?);
@@ -106,6 +123,11 @@ pub(super) fn grant() -> Seeds {
         (
             "stored",
             StoredGrant::of(&Signed::sign(first.clone(), &ed)?)?.encode(),
+        ),
+        ("epoch-key", Signed::sign(epoch_key(&first, None), &ed)?.encode()?),
+        (
+            "epoch-key-of-a-grant",
+            Signed::sign(epoch_key(&first, Some(first.grant_id)), &ed)?.encode()?,
         ),
         ("key-ed25519", key(&ed)),
         ("key-sr25519", key(&sr)),
