@@ -93,6 +93,7 @@ struct Inner {
     lease: AtomicU64,
     /// The lease that was taken here last, 0 before.
     taken: AtomicU64,
+    fresh_log_id: FreshLogId,
     /// Of that lease.
     fence: Fence,
     tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
@@ -145,6 +146,7 @@ impl FollowedLedger {
             let_go: watch::Sender::new(Sequence(0)),
             lease: AtomicU64::new(0),
             taken: AtomicU64::new(0),
+            fresh_log_id: config.fresh_log_id,
             fence: Fence::default(),
             tasks: Mutex::default(),
         });
@@ -195,8 +197,10 @@ impl FollowedLedger {
 
     /// Takes a lease above `above`. If another peer holds one, this waits until that peer knows that it is not alone any more.
     pub async fn take_lease_above(&self, holder: &str, now_ms: u64, above: u64) -> Result<u64, LedgerError> {
+        // By this a call that comes again is known, also where a clock begins anew with each start.
+        let start = (self.inner.fresh_log_id)() & 0xffff_ffff;
         let call = LedgerCall::TakeLease {
-            holder: clip(holder).to_owned(),
+            holder: clip(&format!("{holder}, start {start:08x}")).to_owned(),
             now_ms,
             above,
         };

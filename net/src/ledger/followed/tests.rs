@@ -267,8 +267,10 @@ async fn a_call_for_a_lease_that_comes_again_ends_nothing_and_takes_no_other() {
     let rig = Rig::begun(3).await;
     let ledger = gateway(&rig, 20, &SimDisk::unrecorded(9)).await;
     let lease = ledger.take_lease("a gateway", 5).await.unwrap();
+    let entry = ledger.leases().live()[&lease].clone();
+    let (_, holder) = entry.holder.split_once(' ').unwrap();
     let again = LedgerCall::TakeLease {
-        holder: "a gateway".to_owned(),
+        holder: holder.to_owned(),
         now_ms: 5,
         above: 0,
     };
