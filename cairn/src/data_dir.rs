@@ -5,12 +5,16 @@
 //! holds a [`DataDir`] is the only process that does, by an advisory lock that the system drops when the process ends, however it ends; and
 //! what is a storage peer's is never opened as an owner's, nor the other way.
 
+mod durably;
+
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+
+pub(crate) use durably::{remove_dir, remove_mark, rename, set_aside, sync, write_mark};
 
 /// A locked data directory. The lock ends when this is dropped.
 #[derive(Debug)]
@@ -395,7 +399,7 @@ pub(crate) fn holds_something(directory: &Path) -> bool {
     std::fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }
 
-fn io_error(path: &Path, source: io::Error) -> DataDirError {
+pub(crate) fn io_error(path: &Path, source: io::Error) -> DataDirError {
     DataDirError::Io {
         path: path.display().to_string(),
         source,

@@ -20,7 +20,7 @@ use scopes::{CollectorDelegation, Signed, VaultId, Wallet, Window};
 use vault::keyfile::Keyfile;
 
 use crate::config::UpConfig;
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError, remove_mark};
 use crate::key_store::{KeyStore, KeyStoreError, Passphrase, keyring, random};
 use crate::layout::Layout;
 
@@ -247,9 +247,7 @@ impl Runtime {
                 .map_err(|source| RuntimeError::Vault { vault, source })?;
         }
         self.recorder.flush().await?;
-        let path = mark.display().to_string();
-        std::fs::remove_file(&mark).map_err(|source| DataDirError::Io { path, source })?;
-        Ok(())
+        Ok(remove_mark(&mark)?)
     }
 
     /// The keys.

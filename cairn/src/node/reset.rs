@@ -11,8 +11,11 @@ use net::ledger::LedgerConfig;
 use net::{Ledger, LocalLedger};
 
 use super::{NodeError, NodeSettings};
-use crate::data_dir::{DataDir, DataDirError, KNOWN_PEERS_FILE, MEMBER_DIR, make_private_dir};
-use crate::runtime::{fresh_log_id, now_ms, rebuilt};
+use crate::data_dir::{
+    self, DataDir, DataDirError, KNOWN_PEERS_FILE, MEMBER_DIR, io_error, make_private_dir, remove_dir,
+    rename, sync,
+};
+use crate::runtime::{fresh_log_id, rebuilt};
 
 /// What was done.
 #[derive(Debug)]
@@ -40,9 +43,7 @@ pub async fn reset_ledger(data: &DataDir, take: Option<&Path>) -> Result<Reset, 
     };
     let aside = set_aside(data.root())?;
     if taken.is_some() {
-        let member = data.member();
-        std::fs::rename(&fresh, &member).map_err(|source| io(&member, source))?;
-        sync(data.root())?;
+        rename(&fresh, &data.member())?;
     }
     Ok(Reset { aside, taken })
 }
@@ -51,14 +52,8 @@ pub async fn reset_ledger(data: &DataDir, take: Option<&Path>) -> Result<Reset, 
 pub(crate) fn set_aside(directory: &Path) -> Result<Vec<PathBuf>, DataDirError> {
     let mut all = Vec::new();
     for name in [MEMBER_DIR, KNOWN_PEERS_FILE] {
-        let kept = directory.join(name);
-        if kept.exists() {
-            let aside = directory.join(format!("{name}.old-{}", now_ms()));
-            std::fs::rename(&kept, &aside).map_err(|source| io(&kept, source))?;
-            all.push(aside);
-        }
+        all.extend(data_dir::set_aside(&directory.join(name))?);
     }
-    sync(directory)?;
     Ok(all)
 }
 
@@ -73,14 +68,9 @@ async fn copy_ledger(from: &Path, to: &Path, cluster: [u8; 16]) -> Result<u64, N
         return Err(not_rebuilt(format!("it is of cluster {}", manifest.cluster_id)));
     }
     make_private_dir(to)?;
-    for entry in std::fs::read_dir(from).map_err(|source| io(from, source))? {
-        let path = entry.map_err(|source| io(from, source))?.path();
-        if path.extension().is_none_or(|end| end != "seg") {
-            continue;
-        }
-        let Some(name) = path.file_name() else { continue };
+    for name in manifest.files() {
         let copy = to.join(name);
-        std::fs::copy(&path, &copy).map_err(|source| io(&path, source))?;
+        std::fs::copy(from.join(name), &copy).map_err(|source| io_error(&copy, source))?;
         sync(&copy)?;
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -95,23 +85,4 @@ async fn copy_ledger(from: &Path, to: &Path, cluster: [u8; 16]) -> Result<u64, N
         sync(dir)?;
     }
     Ok(position)
-}
-
-fn remove_dir(path: &Path) -> Result<(), DataDirError> {
-    match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(io(path, source)),
-        _ => Ok(()),
-    }
-}
-
-fn sync(path: &Path) -> Result<(), DataDirError> {
-    let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|source| io(path, source))
-}
-
-fn io(path: &Path, source: std::io::Error) -> DataDirError {
-    DataDirError::Io {
-        path: path.display().to_string(),
-        source,
-    }
 }

@@ -22,7 +22,7 @@ use super::opening::{activity_seed, check_places, found_layout, fresh_log_id, lo
 use super::peers::carried::{self, Carried};
 use super::peers::{PeerNodes, PeerOptions, settle};
 use super::{now_ms, rebuilt};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::{DataDir, DataDirError, remove_dir, rename, set_aside, write_mark};
 use crate::key_store::{KeyStore, Passphrase, keyring, random};
 use crate::layout::{Layout, absolute};
 use crate::request::{OnStep, Step};
@@ -88,13 +88,13 @@ impl Rebuilt {
 /// Rebuilds the ledger of `data` for every vault in `keys/`.
 pub async fn rebuild(
     data: DataDir,
-    options: RebuildOptions,
+    mut options: RebuildOptions,
     on_step: OnStep<'_>,
 ) -> Result<Rebuild, RuntimeError> {
     engine::erasure::require_simd()?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let dir = || data.root().display().to_string();
-    let keys = KeyStore::open(&data.keys(), options.passphrase)?;
+    let keys = KeyStore::open(&data.keys(), options.passphrase.take())?;
     if keys.keyfiles().is_empty() {
         return Err(DataDirError::KeysAbsent { dir: dir() }.into());
     }
@@ -104,42 +104,24 @@ pub async fn rebuild(
         return Err(RuntimeError::LedgerReadable { dir: dir() });
     }
 
-    let elsewhere = layout.peers.iter().any(|peer| peer.directory.is_none());
     let options_of_peers = PeerOptions {
         members_max: layout.ledger_members,
         from: None,
     };
     let mut peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
-    if let Some(nodes) = peers.take() {
-        let is_kept = !options.force && settle::answers(&disk, &data, &nodes).await;
-        if elsewhere && !is_kept {
-            let all = settle::check_all_serve(&nodes, &options.without).await;
-            peers = Some(nodes);
-            if let Err(error) = all {
-                if let Some(peers) = peers {
-                    peers.close().await;
-                }
-                return Err(error);
-            }
-        } else {
-            nodes.close().await;
-            if is_kept {
-                return Err(RuntimeError::LedgerReadable { dir: dir() });
-            }
-            // They serve without it from now on.
-            settle::set_aside(&layout)?;
-            peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
-        }
+    if let Some(nodes) = &peers
+        && let Err(error) = may_rebuild(&disk, &data, nodes, &layout, &options).await
+    {
+        nodes.close().await;
+        return Err(error);
     }
-    let place = Place {
-        disk: &disk,
-        data: &data,
-        keys: &keys,
-        layout: &layout,
-        peers: peers.as_ref(),
-        elsewhere,
-    };
-    let rebuilt = rebuild_over(&place, on_step).await;
+    if let Some(nodes) = peers.take_if(|_| layout.runs_peers()) {
+        nodes.close().await;
+        // They serve without it from now on.
+        settle::set_aside(&layout)?;
+        peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
+    }
+    let rebuilt = rebuild_over(&disk, &data, &keys, &layout, peers.as_ref(), on_step).await;
     if let Some(peers) = peers {
         peers.close().await;
     }
@@ -148,27 +130,33 @@ pub async fn rebuild(
     Ok(rebuilt)
 }
 
-/// Where a ledger is made anew.
-struct Place<'a> {
-    disk: &'a Arc<dyn Disk>,
-    data: &'a DataDir,
-    keys: &'a KeyStore,
-    layout: &'a Layout,
-    peers: Option<&'a PeerNodes>,
-    /// Whether storage peers run on other machines.
-    elsewhere: bool,
+/// Whether the ledger that the storage peers keep may be given up, and everything that they hold is there.
+async fn may_rebuild(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    nodes: &PeerNodes,
+    layout: &Layout,
+    options: &RebuildOptions,
+) -> Result<(), RuntimeError> {
+    if !options.force && settle::answers(disk, data, nodes).await {
+        let dir = data.root().display().to_string();
+        return Err(RuntimeError::LedgerReadable { dir });
+    }
+    match layout.runs_peers() {
+        true => Ok(()),
+        false => settle::check_all_serve(nodes, &options.without).await,
+    }
 }
 
 /// Makes the ledger anew from the drives of this process or of its storage peers, and puts it in place.
-async fn rebuild_over(place: &Place<'_>, on_step: OnStep<'_>) -> Result<Rebuild, RuntimeError> {
-    let Place {
-        disk,
-        data,
-        keys,
-        layout,
-        peers,
-        elsewhere,
-    } = *place;
+async fn rebuild_over(
+    disk: &Arc<dyn Disk>,
+    data: &DataDir,
+    keys: &KeyStore,
+    layout: &Layout,
+    peers: Option<&PeerNodes>,
+    on_step: OnStep<'_>,
+) -> Result<Rebuild, RuntimeError> {
     let fresh = data.root().join("ledger.new");
     remove_dir(&fresh)?;
     let cluster = Arc::new(open_cluster(disk, data, layout, peers).await?);
@@ -198,7 +186,7 @@ async fn rebuild_over(place: &Place<'_>, on_step: OnStep<'_>) -> Result<Rebuild,
         .await?;
     ledger.records_through(Sequence(begin_after)).await?;
     let vaults = rebuild_vaults(keys, &cluster, &ledger, lease, on_step).await?;
-    let taker = match peers.filter(|_| elsewhere) {
+    let taker = match peers.filter(|_| !layout.runs_peers()) {
         Some(peers) => Some(
             settle::first_to_answer(peers)
                 .await
@@ -322,45 +310,8 @@ async fn is_readable(disk: &Arc<dyn Disk>, ledger: &Path) -> bool {
 fn put_in_place(data: &DataDir, fresh: &Path) -> Result<(), RuntimeError> {
     remove_dir(&data.views())?;
     let ledger = data.ledger();
-    if ledger.exists() {
-        let aside = data.root().join(format!("ledger.old-{}", now_ms()));
-        rename(&ledger, &aside)?;
+    if let Some(aside) = set_aside(&ledger)? {
         tracing::warn!(place = %aside.display(), "the old ledger was set aside");
     }
-    rename(fresh, &ledger)
-}
-
-pub(super) fn rename(from: &Path, to: &Path) -> Result<(), RuntimeError> {
-    let moved = std::fs::rename(from, to).and_then(|()| {
-        let parent = to.parent().unwrap_or(Path::new("."));
-        std::fs::File::open(parent)?.sync_all()
-    });
-    moved.map_err(|source| {
-        DataDirError::Io {
-            path: from.display().to_string(),
-            source,
-        }
-        .into()
-    })
-}
-
-pub(super) fn write_mark(path: &Path) -> Result<(), DataDirError> {
-    let io = |source| DataDirError::Io {
-        path: path.display().to_string(),
-        source,
-    };
-    std::fs::File::create(path)
-        .and_then(|file| file.sync_all())
-        .map_err(io)
-}
-
-pub(super) fn remove_dir(path: &Path) -> Result<(), RuntimeError> {
-    match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DataDirError::Io {
-            path: path.display().to_string(),
-            source,
-        }
-        .into()),
-        _ => Ok(()),
-    }
+    Ok(rename(fresh, &ledger)?)
 }

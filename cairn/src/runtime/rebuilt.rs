@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::rebuild::REBUILT;
-use crate::data_dir::{DataDirError, write_durably};
+use crate::data_dir::{DataDirError, io_error, write_durably};
 
 /// See the module.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,6 +27,13 @@ struct Segment {
     name: String,
     bytes: u64,
     blake3: String,
+}
+
+impl Manifest {
+    /// The names of the files, the mark aside. After [`check`] they are names in the ledger's directory.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().map(|segment| segment.name.as_str())
+    }
 }
 
 /// Marks the closed ledger in `dir`.
@@ -62,10 +69,7 @@ pub fn check(dir: &Path) -> Result<Manifest, String> {
 }
 
 fn segments(dir: &Path) -> Result<Vec<Segment>, DataDirError> {
-    let io = |source| DataDirError::Io {
-        path: dir.display().to_string(),
-        source,
-    };
+    let io = |source| io_error(dir, source);
     let mut segments = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(io)? {
         let path = entry.map_err(io)?.path();

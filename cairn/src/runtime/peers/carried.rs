@@ -14,9 +14,12 @@ use net::{Ledger, LedgerError};
 use serde::{Deserialize, Serialize};
 
 use super::super::RuntimeError;
-use super::super::rebuild::{REBUILT, remove_dir, rename, write_mark};
+use super::super::rebuild::REBUILT;
 use super::settle::BEGIN;
-use crate::data_dir::{DataDir, DataDirError, make_private_dir, write_durably};
+use crate::data_dir::{
+    DataDir, io_error, make_private_dir, remove_dir, remove_mark, rename, set_aside, write_durably,
+    write_mark,
+};
 
 /// In `ledger/` until the rebuilt one has arrived.
 const CARRIED: &str = "carried.json";
@@ -81,9 +84,7 @@ pub(in crate::runtime) fn put_beside(
     }
     // First of all: what the marks tell of is there.
     rename(fresh, &place)?;
-    if ledger.exists() {
-        let aside = data.root().join(format!("ledger.old-{}", super::super::now_ms()));
-        rename(&ledger, &aside)?;
+    if let Some(aside) = set_aside(&ledger)? {
         tracing::warn!(place = %aside.display(), "this gateway's copy of the old ledger was set aside");
     }
     rename(&next, &ledger)?;
@@ -101,9 +102,9 @@ pub(super) fn awaited(data: &DataDir) -> Result<Option<Carried>, RuntimeError> {
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(io(&path, source).into()),
+        Err(source) => return Err(io_error(&path, source).into()),
     };
-    let damaged = || io(&path, std::io::ErrorKind::InvalidData.into());
+    let damaged = || io_error(&path, std::io::ErrorKind::InvalidData.into());
     let file: File = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
     let peer = file.peer.parse().map_err(|_| damaged())?;
     if file.format != 1 {
@@ -140,16 +141,5 @@ pub(super) async fn check(ledger: &FollowedLedger, awaited: &Carried) -> Result<
 
 /// It has arrived.
 pub(super) fn arrived(data: &DataDir) -> Result<(), RuntimeError> {
-    let path = data.ledger().join(CARRIED);
-    match std::fs::remove_file(&path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(io(&path, source).into()),
-        _ => Ok(()),
-    }
-}
-
-fn io(path: &Path, source: std::io::Error) -> DataDirError {
-    DataDirError::Io {
-        path: path.display().to_string(),
-        source,
-    }
+    Ok(remove_mark(&data.ledger().join(CARRIED))?)
 }

@@ -19,7 +19,7 @@ use net::peer::{Answer, Call, PeerId, Refusal, Request};
 use super::super::{RuntimeError, fresh_log_id};
 use super::membership::{present, settle_members};
 use super::{PeerNodes, carried};
-use crate::data_dir::{DataDir, DataDirError, MEMBER_DIR, make_private_dir};
+use crate::data_dir::{DataDir, MEMBER_DIR, make_private_dir, remove_mark, rename, write_mark};
 use crate::key_store::random;
 use crate::layout::Layout;
 
@@ -35,7 +35,7 @@ const CALL_WAIT: Duration = Duration::from_secs(2);
 /// On a first start: notes that there is no ledger.
 pub(in crate::runtime) fn note_beginning(data: &DataDir) -> Result<(), RuntimeError> {
     make_private_dir(&data.ledger())?;
-    Ok(touch(&data.ledger().join(BEGIN))?)
+    Ok(write_mark(&data.ledger().join(BEGIN))?)
 }
 
 /// A ledger of this machine in `ledger/`, made by a rebuild, goes to the first peer, whose copy it becomes.
@@ -49,9 +49,9 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
         return Ok(());
     };
     make_private_dir(&next)?;
-    touch(&next.join(BEGIN))?;
+    write_mark(&next.join(BEGIN))?;
     if ledger.join(super::super::rebuild::REBUILT).exists() {
-        touch(&next.join(super::super::rebuild::REBUILT))?;
+        write_mark(&next.join(super::super::rebuild::REBUILT))?;
     }
     // What they agreed on before is given up, and kept aside.
     set_aside(layout)?;
@@ -60,7 +60,7 @@ pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeEr
         make_private_dir(dir)?;
     }
     rename(&ledger, &slots.join("copy-0"))?;
-    rename(&next, &ledger)
+    Ok(rename(&next, &ledger)?)
 }
 
 /// Puts aside what the peers of a layout keep of a ledger that does not answer, and what it told them. None of them may run.
@@ -78,14 +78,6 @@ fn holds_log(dir: &Path) -> bool {
         return false;
     };
     entries.any(|entry| entry.is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "seg")))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), RuntimeError> {
-    super::super::rebuild::rename(from, to)
-}
-
-fn touch(path: &Path) -> Result<(), DataDirError> {
-    super::super::rebuild::write_mark(path)
 }
 
 /// Opens this process's copy, and sees to it that there is a ledger with the right members that knows every peer.
@@ -383,12 +375,7 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
     if begins || runs_here {
         settle_members(peers, ledger).await;
     }
-    if mark.exists() {
-        std::fs::remove_file(&mark).map_err(|source| DataDirError::Io {
-            path: mark.display().to_string(),
-            source,
-        })?;
-    }
+    remove_mark(&mark)?;
     // Behind that one: without it a start would take the ledger for one that was begun as any other.
     carried::arrived(data)?;
     introduce(peers).await;
