@@ -27,7 +27,7 @@ pub use append::{
 pub use decision::{BadAppend, Current, CurrentValue, Decision, ReplayError, Superseded};
 pub use lease::{
     HOLDER_BYTES_MAX, LEASE_SCOPE, LIVE_LEASES_MAX, LeaseEntry, LeaseProgress, LeaseState, Leases,
-    fence_address, lease_address, lease_number,
+    fence_address, lease_address, lease_number, lease_writes,
 };
 pub use machine::{Entries, SlotMachine};
 pub use outcome::{Entry, Outcome};

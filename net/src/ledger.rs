@@ -12,6 +12,7 @@ mod followed;
 mod frames;
 pub mod lease;
 pub mod local;
+mod operation;
 mod progress;
 mod replay;
 mod replica;

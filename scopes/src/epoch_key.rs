@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::canonical::decimal;
 use crate::grant::Wrapped;
-use crate::ids::{ClusterId, GrantId, Salt, ScopeId, VaultId};
+use crate::ids::{ClusterId, GrantId, Salt, ScopeId, VaultId, first_16};
 use crate::moment::Moment;
 use crate::statement::{Signed, Statement, StatementError, Unverified};
 use crate::wallet::PublicKey;
@@ -87,8 +87,7 @@ impl Statement for EpochKey {
 /// # Errors
 /// [`StatementError`]; the content is not available then.
 pub fn verify(envelope: &[u8]) -> Result<Signed<EpochKey>, StatementError> {
-    let unverified = Unverified::<EpochKey>::decode(envelope)?;
-    unverified.verify(unverified.claimed_signer())
+    Unverified::<EpochKey>::decode(envelope)?.verify_as_claimed()
 }
 
 /// Where it is kept: the first 16 bytes of `derive_key("cairn v1 epoch key slot", scope id ‖ 00 ‖ epoch)`, written once; or of `scope id ‖ 01 ‖
@@ -101,9 +100,7 @@ pub fn epoch_key_slot(scope: ScopeId, epoch: u64, grant: Option<GrantId>) -> [u8
         None => hasher.update(&[0]).update(&epoch.to_le_bytes()),
         Some(grant) => hasher.update(&[1]).update(&grant.0),
     };
-    let mut slot = [0; 16];
-    hasher.finalize_xof().fill(&mut slot);
-    slot
+    first_16(&hasher)
 }
 
 /// That the statements are no way from the epoch of a grant's key to the one wanted.

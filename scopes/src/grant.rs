@@ -18,7 +18,7 @@ mod wrapped;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{decimal, decimal_option};
-use crate::ids::{ClusterId, GrantId, Salt, ScopeId, VaultId};
+use crate::ids::{ClusterId, GrantId, Salt, ScopeId, VaultId, first_16};
 use crate::moment::Moment;
 use crate::operation::OperationSet;
 use crate::statement::{Signed, Statement, StatementError, Unverified};
@@ -199,9 +199,7 @@ impl Grant {
         };
         hasher.update(&self.grant_nonce.0);
         hasher.update(&(self.ends_by.ms() / 1_000).to_le_bytes());
-        let mut id = [0; 16];
-        hasher.finalize_xof().fill(&mut id);
-        GrantId(id)
+        GrantId(first_16(&hasher))
     }
 
     /// What it gives.
@@ -253,8 +251,7 @@ impl Metadata {
 /// # Errors
 /// [`StatementError`]; the content is not available then.
 pub fn verify(envelope: &[u8]) -> Result<Signed<Grant>, StatementError> {
-    let unverified = Unverified::<Grant>::decode(envelope)?;
-    unverified.verify(unverified.claimed_signer())
+    Unverified::<Grant>::decode(envelope)?.verify_as_claimed()
 }
 
 /// Why a list of grants is refused whole.

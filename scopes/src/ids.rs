@@ -9,6 +9,13 @@ use std::str::FromStr;
 use crate::canonical::{hex_exact, serde_as_text};
 use crate::wallet::PublicKey;
 
+/// The first 16 bytes of what was hashed: an id, or a slot.
+pub(crate) fn first_16(hasher: &blake3::Hasher) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes
+}
+
 /// The id of a vault, `v-` and 32 hex digits in text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VaultId(pub [u8; 16]);
@@ -21,9 +28,7 @@ impl VaultId {
     pub fn derive(owner: &PublicKey, salt: &Salt) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 vault id");
         hasher.update(&owner.prefixed_bytes()).update(&salt.0);
-        let mut id = [0; 16];
-        hasher.finalize_xof().fill(&mut id);
-        Self(id)
+        Self(first_16(&hasher))
     }
 }
 

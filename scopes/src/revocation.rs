@@ -82,6 +82,5 @@ impl Statement for Revocation {
 /// # Errors
 /// [`StatementError`]; the content is not available then.
 pub fn verify(envelope: &[u8]) -> Result<Signed<Revocation>, StatementError> {
-    let unverified = Unverified::<Revocation>::decode(envelope)?;
-    unverified.verify(unverified.claimed_signer())
+    Unverified::<Revocation>::decode(envelope)?.verify_as_claimed()
 }

@@ -159,6 +159,14 @@ impl<T: Statement> Unverified<T> {
         &self.signer
     }
 
+    /// Checks it by the key that it names itself, for statements which prove that this key may say so.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_as_claimed(&self) -> Result<Signed<T>, StatementError> {
+        self.verify(&self.signer)
+    }
+
     /// Checks the signature by `signer`, the key that the caller trusts, then reads the statement.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{AcceptedLeases, Address, EntryKind, Sequence};
+use super::{AcceptedLeases, Address, EntryKind, Sequence, Write};
 use crate::codec::{DecodeError, Reader, Writer};
 
 /// The scope id of every lease entry.
@@ -155,6 +155,19 @@ pub fn fence_address(number: u64) -> Address {
         kind: EntryKind::Fence,
         ..lease_address(number)
     }
+}
+
+/// What an append writes so that lease `number` has this entry: one that is not live takes its fence along.
+pub fn lease_writes(number: u64, entry: &LeaseEntry) -> impl Iterator<Item = Write> + use<> {
+    let written = Write {
+        address: lease_address(number),
+        value: Some(entry.encode().into()),
+    };
+    let unfenced = (entry.state != LeaseState::Live).then(|| Write {
+        address: fence_address(number),
+        value: None,
+    });
+    std::iter::once(written).chain(unfenced)
 }
 
 /// The number of the lease whose entry stands at `address`; `None` if that is no lease's address.

@@ -217,8 +217,6 @@ struct Pass<'a, 's, 'p> {
     progress: &'a mut (dyn FnMut(Progress) + Send + 'p),
 }
 
-impl Inner {}
-
 impl Pass<'_, '_, '_> {
     fn show(&mut self) {
         self.shown.shards_rebuilt = self.report.shards_rebuilt;

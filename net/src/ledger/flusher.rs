@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::compact::Compaction;
 use super::frames::{KIND_APPEND, KIND_RECORDS_THROUGH};
+use super::operation::operation;
 use super::replay::replay;
 use super::state::{Answer, Fence, Request, Shared};
 use super::{LedgerConfig, LedgerError};
@@ -458,7 +459,5 @@ pub(super) fn lease_operation(number: u64, now_ms: u64, holder: &str) -> [u8; 16
         .update(&number.to_le_bytes())
         .update(&now_ms.to_le_bytes())
         .update(holder.as_bytes());
-    let mut operation = [0; 16];
-    hasher.finalize_xof().fill(&mut operation);
-    operation
+    operation(&hasher)
 }

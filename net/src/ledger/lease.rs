@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use engine::slots::{
-    Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Outcome, Sequence, Write, fence_address,
-    lease_address,
+    Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Outcome, Sequence, lease_address,
+    lease_writes,
 };
 
+use super::operation::operation;
 use super::{Ledger, LedgerError};
 
 /// How often an entry that changes meanwhile is read again.
@@ -45,32 +45,18 @@ pub async fn change(
         let Some(wanted) = change(&read) else {
             return Ok(Changed::Done);
         };
-        let value = Bytes::from(wanted.encode());
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 lease change operation");
         hasher
             .update(&own.to_le_bytes())
             .update(&number.to_le_bytes())
             .update(&entry.sequence.0.to_le_bytes())
-            .update(&value);
-        let mut operation = [0; 16];
-        hasher.finalize_xof().fill(&mut operation);
-        let mut writes = vec![Write {
-            address,
-            value: Some(value),
-        }];
-        if read.state == LeaseState::Live && wanted.state != LeaseState::Live {
-            // Nothing is applied under it any more.
-            writes.push(Write {
-                address: fence_address(number),
-                value: None,
-            });
-        }
+            .update(&wanted.encode());
         let append = Append {
-            operation,
+            operation: operation(&hasher),
             lease: own,
             vault: [0; 16],
             expectations: vec![Expectation::At(address, entry.sequence)],
-            writes,
+            writes: lease_writes(number, &wanted).collect(),
             record: None,
         };
         // What frees space may use what is kept for that; a mere sign of life may not.

@@ -218,7 +218,6 @@ impl Replica {
         let copy = self.copy();
         let table = copy.shared().table();
         let number = table.machine.leases().highest().max(above).saturating_add(1);
-        let held_by = |entry: &LeaseEntry| entry.holder_name().parse::<PeerId>().ok();
         let mut live = table.machine.leases().live().values();
         let other_holder = live.any(|entry| held_by(entry) != Some(caller));
         let operation = lease_operation(number, now_ms, holder);
@@ -237,8 +236,7 @@ impl Replica {
         let live = table.machine.leases().live();
         let is_same = |(_, entry): &(&u64, &LeaseEntry)| entry.holder == holder && entry.granted_ms == now_ms;
         let (number, _) = live.iter().find(is_same)?;
-        let is_others = |entry: &LeaseEntry| entry.holder_name().parse::<PeerId>().ok() != Some(caller);
-        Some((*number, live.values().any(is_others)))
+        Some((*number, live.values().any(|entry| held_by(entry) != Some(caller))))
     }
 
     /// Begins to receive a whole copy. Blocks.
@@ -305,6 +303,11 @@ impl Replica {
     pub(super) async fn close(&self) {
         self.copy().close().await;
     }
+}
+
+/// The peer that holds a lease; none of one that was taken without peers.
+fn held_by(entry: &LeaseEntry) -> Option<PeerId> {
+    entry.holder_name().parse().ok()
 }
 
 /// The addresses of a scope's live entries of one kind, at most `max`, in order.

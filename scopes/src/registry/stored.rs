@@ -8,7 +8,7 @@
 //! Invariant: the head says where to look and nothing else; what it says counts once the signed grant was checked and says the same.
 
 use crate::grant::{self, GRANT_BYTES_MAX, Grant};
-use crate::ids::{GrantId, VaultId};
+use crate::ids::{GrantId, VaultId, first_16};
 use crate::revocation::{self, REVOCATION_BYTES_MAX, Revocation};
 use crate::statement::{Signed, StatementError};
 
@@ -42,10 +42,7 @@ pub fn revocation_slot(grant: GrantId) -> [u8; 16] {
 }
 
 fn slot_of(context: &str, grant: GrantId) -> [u8; 16] {
-    let mut slot = [0; 16];
-    let mut hasher = blake3::Hasher::new_derive_key(context);
-    hasher.update(&grant.0).finalize_xof().fill(&mut slot);
-    slot
+    first_16(blake3::Hasher::new_derive_key(context).update(&grant.0))
 }
 
 /// In seconds since 1970, UTC.

@@ -3,11 +3,7 @@
 //! Which leases end with it is the caller's to say. Invariant: a lease that ends with it leaves no record behind that nobody would take:
 //! the new one goes on where it was.
 
-use bytes::Bytes;
-
-use super::super::{
-    Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, Write, fence_address, lease_address,
-};
+use super::super::{Append, Expectation, LeaseEntry, LeaseProgress, LeaseState, lease_address, lease_writes};
 use super::SlotMachine;
 
 impl<V> SlotMachine<V> {
@@ -35,22 +31,16 @@ impl<V> SlotMachine<V> {
                 records: records.min().unwrap_or(self.sequence()),
             }),
         };
-        let unfenced = ended.iter().map(|(live, _)| Write {
-            address: fence_address(**live),
-            value: None,
-        });
-        let unfenced: Vec<Write> = unfenced.collect();
         let ended = ended.into_iter().map(|(live, entry)| (*live, entry.ended()));
-        let writes = ended.chain([(number, taken)]).map(|(number, entry)| Write {
-            address: lease_address(number),
-            value: Some(Bytes::from(entry.encode())),
-        });
+        let entries = ended.chain([(number, taken)]);
         Append {
             operation,
             lease: number,
             vault: [0; 16],
             expectations: vec![Expectation::Absent(lease_address(number))],
-            writes: writes.chain(unfenced).collect(),
+            writes: entries
+                .flat_map(|(number, entry)| lease_writes(number, &entry))
+                .collect(),
             record: None,
         }
     }

@@ -11,6 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use engine::slots::{Append, Expectation, Sequence, Write, fence_address};
 
+use super::super::operation::operation;
+
 /// The version of the entry, which says nothing else.
 const VALUE: &[u8] = &[1];
 
@@ -150,10 +152,8 @@ impl Fence {
         let count = self.raised.fetch_add(1, Ordering::Relaxed);
         let mut hasher = blake3::Hasher::new_derive_key("cairn v1 fence operation");
         hasher.update(&lease.to_le_bytes()).update(&count.to_le_bytes());
-        let mut operation = [0; 16];
-        hasher.finalize_xof().fill(&mut operation);
         let append = Append {
-            operation,
+            operation: operation(&hasher),
             lease,
             vault: [0; 16],
             expectations: Vec::new(),

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::super::apply::Leader;
 use super::super::frames::{Lineage, ValueAt};
 use super::super::local::clip;
+use super::super::operation::operation;
 use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerRefusal};
 use super::super::{Ledger, LedgerError};
@@ -426,13 +427,11 @@ impl Desk {
 /// The append of a write under no lease, behind `base`.
 fn written(base: Sequence, write: Write) -> AppliedAppend {
     let sequence = Sequence(base.0.saturating_add(1));
-    let mut operation = [0; 16];
     let mut hasher = blake3::Hasher::new_derive_key("cairn v1 membership operation");
     hasher.update(&sequence.0.to_le_bytes());
-    hasher.finalize_xof().fill(&mut operation);
     AppliedAppend {
         sequence,
-        operation,
+        operation: operation(&hasher),
         lease: 0,
         vault: [0; 16],
         writes: vec![write],
