@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::LedgerError;
+use super::frames::Lineage;
 use super::replica::Replica;
 use super::transfer::Incoming;
 use super::wire::{LedgerCall, LedgerRefusal, LedgerReply};
@@ -33,14 +34,14 @@ pub(crate) enum AskError {
     Own(#[from] LedgerError),
 }
 
-/// Asks one member.
+/// Asks one member, of the ledger `of` or of [`ANY_LEDGER`](super::wire::ANY_LEDGER).
 pub(crate) async fn ask(
     transport: &Arc<dyn Transport>,
     member: PeerId,
-    call: &LedgerCall,
+    (of, call): (&Lineage, &LedgerCall),
     patience: Duration,
 ) -> Result<LedgerReply, AskError> {
-    let call = Call::of_ledger(Request::Ledger, call.encode());
+    let call = Call::of_ledger(Request::Ledger, call.encode(of));
     let calling = transport.call(member, call);
     let reply = tokio::time::timeout(patience, calling)
         .await
@@ -62,7 +63,8 @@ pub(super) async fn fetch(
     member: PeerId,
     replica: &Arc<Replica>,
 ) -> Result<Incoming, AskError> {
-    let opened = ask(transport, member, &LedgerCall::OpenTransfer, PAGE_PATIENCE).await?;
+    let of = replica.pinned();
+    let opened = ask(transport, member, (&of, &LedgerCall::OpenTransfer), PAGE_PATIENCE).await?;
     let LedgerReply::Transfer(transfer) = opened else {
         return Err(AskError::Nonsense);
     };
@@ -71,7 +73,7 @@ pub(super) async fn fetch(
     let mut page = 0;
     loop {
         let call = LedgerCall::TransferPage { transfer, page };
-        let LedgerReply::Page(frames) = ask(transport, member, &call, PAGE_PATIENCE).await? else {
+        let LedgerReply::Page(frames) = ask(transport, member, (&of, &call), PAGE_PATIENCE).await? else {
             return Err(AskError::Nonsense);
         };
         if frames.0.is_empty() {

@@ -190,6 +190,11 @@ impl FollowedLedger {
         self.inner.heard.borrow().map(|heard| heard.elapsed())
     }
 
+    /// Those that were found to keep another ledger, and have not answered for this one since.
+    pub fn of_another(&self) -> Vec<PeerId> {
+        self.inner.members().others.iter().copied().collect()
+    }
+
     /// Asks whoever leads, for a few seconds.
     pub async fn ask(&self, call: &LedgerCall) -> Result<LedgerReply, LedgerError> {
         self.inner.ask_leader(call, PATIENCE).await
@@ -225,6 +230,8 @@ impl FollowedLedger {
             }
         };
         self.inner.applied(index).await?;
+        // What is written under it stands in this ledger.
+        self.inner.replica.pin()?;
         self.inner.replica.note_waited();
         self.inner.fence.begin(number);
         self.inner.taken.store(number, Ordering::Release);
@@ -249,6 +256,7 @@ impl Inner {
         call: &LedgerCall,
         patience: Duration,
     ) -> Result<(LedgerReply, u32, bool), LedgerError> {
+        let of = self.replica.pinned();
         let trying = async {
             let mut turn = 0usize;
             let (mut tries, mut is_open) = (0u32, false);
@@ -260,9 +268,9 @@ impl Inner {
                 };
                 turn += 1;
                 tries += 1;
-                match ask(&self.transport, member, call, ANSWER_PATIENCE).await {
+                match ask(&self.transport, member, (&of, call), ANSWER_PATIENCE).await {
                     Ok(reply) => {
-                        self.members().leader = Some(member);
+                        self.members().answers(member);
                         return Ok((reply, tries, is_open));
                     }
                     Err(AskError::Member(LedgerRefusal::TooManyLeases)) => {
@@ -279,6 +287,10 @@ impl Inner {
                         if refers.is_none() {
                             tokio::time::sleep(REST).await;
                         }
+                    }
+                    Err(AskError::Member(LedgerRefusal::OtherLedger)) => {
+                        self.members().keeps_other(member);
+                        tokio::time::sleep(REST / 4).await;
                     }
                     // It answers, and will do so again.
                     Err(AskError::Member(LedgerRefusal::Busy)) => tokio::time::sleep(REST).await,

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use engine::disk::{Disk, OpenMode};
 use engine::slots::{Address, Append, Decision, EntryKind, LEASE_SCOPE, LeaseEntry, Sequence, lease_address};
@@ -20,6 +20,7 @@ use super::progress::Progress;
 use super::replay::LedgerOpenError;
 use super::state::Request;
 use super::transfer::Incoming;
+use super::wire::ANY_LEDGER;
 use super::{Ledger, LedgerError, LedgerSizes, LocalLedger};
 use crate::drives::FreshLogId;
 use crate::membership::{PEERS_MAX, PeerEntry};
@@ -30,6 +31,8 @@ use crate::peer::PeerId;
 const CURRENT: &str = "current";
 /// The file that says that a lease is being taken.
 const WAITING: &str = "lease-wait";
+/// The file that says of which ledger every copy has to be.
+const PINNED: &str = "lineage";
 
 /// See the module.
 pub(super) struct Replica {
@@ -39,6 +42,7 @@ pub(super) struct Replica {
     sizes: LedgerSizes,
     fresh_log_id: FreshLogId,
     copy: RwLock<(u64, LocalLedger)>,
+    pinned: OnceLock<Lineage>,
     /// The number of the next copy that is received: never one that an attempt before had, which may be writing still.
     next: AtomicU64,
     durable: Progress<Sequence>,
@@ -60,6 +64,7 @@ impl Replica {
         let config = sizes.of_copy(fresh_log_id(), offload.clone());
         let (copy, _) = LocalLedger::open(Arc::clone(&disk), &copy_dir(dir, number), config)?;
         let durable = Progress::new(copy.position());
+        let pinned = read_pinned(&*disk, dir)?;
         Ok(Self {
             disk,
             dir: dir.to_owned(),
@@ -67,6 +72,7 @@ impl Replica {
             sizes,
             fresh_log_id,
             copy: RwLock::new((number, copy)),
+            pinned,
             next: AtomicU64::new(number + 1),
             durable,
             fenced: watch::Sender::new(false),
@@ -155,6 +161,38 @@ impl Replica {
 
     pub(super) fn lineage(&self) -> Lineage {
         self.copy().shared().table().lineage
+    }
+
+    /// Whether it is a copy of a ledger at all.
+    pub(super) fn is_begun(&self) -> bool {
+        self.lineage() != ANY_LEDGER
+    }
+
+    /// Whether `of` is certainly not the ledger that it is a copy of.
+    pub(super) fn keeps_other(&self, of: &Lineage) -> bool {
+        let own = self.lineage();
+        *of != ANY_LEDGER && own != ANY_LEDGER && *of != own
+    }
+
+    /// The only ledger that it may be a copy of, [`ANY_LEDGER`] until that is settled.
+    pub(super) fn pinned(&self) -> Lineage {
+        self.pinned.get().copied().unwrap_or(ANY_LEDGER)
+    }
+
+    /// Settles durably that it is a copy of this ledger and of no other, ever.
+    pub(super) fn pin(&self) -> Result<(), LedgerError> {
+        let lineage = self.lineage();
+        if self.pinned.get().is_none() && lineage != ANY_LEDGER {
+            let text = lineage
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>();
+            write_whole(&*self.disk, &self.dir, PINNED, &text)
+                .map_err(|error| LedgerError::Read(error.kind()))?;
+            // Only this sets it, and nobody writes under two leases at once.
+            let _ = self.pinned.set(lineage);
+        }
+        Ok(())
     }
 
     /// Applies in order; for each whether it was applied.
@@ -278,7 +316,8 @@ impl Replica {
         let own = self.lineage();
         let nothing = lineage == Lineage::default() && own != lineage;
         let worse = nothing || lineage == own && position < self.copy().position();
-        if worse {
+        let other = self.pinned.get().is_some_and(|pinned| *pinned != lineage);
+        if worse || other {
             tracing::error!(
                 ?position,
                 "a received ledger is not what this copy needs, and is not taken"
@@ -361,13 +400,33 @@ fn read_current(disk: &dyn Disk, dir: &Path) -> std::io::Result<u64> {
     number.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidData, "`current` names no copy"))
 }
 
+/// The ledger that copies in `dir` have to be of, if one is settled.
+fn read_pinned(disk: &dyn Disk, dir: &Path) -> std::io::Result<OnceLock<Lineage>> {
+    let (path, pinned) = (dir.join(PINNED), OnceLock::new());
+    if disk.exists(&path) {
+        let bytes = disk.read_small(&path)?;
+        let text = std::str::from_utf8(&bytes).ok().map(str::trim);
+        let lineage =
+            text.and_then(|text| (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok())?);
+        let damaged = || std::io::Error::new(std::io::ErrorKind::InvalidData, "`lineage` names no ledger");
+        // Only what was never set is set here.
+        let _ = pinned.set(lineage.ok_or_else(damaged)?.to_be_bytes());
+    }
+    Ok(pinned)
+}
+
 fn write_current(disk: &dyn Disk, dir: &Path, number: u64) -> std::io::Result<()> {
-    let (path, fresh) = (dir.join(CURRENT), dir.join("current.new"));
+    write_whole(disk, dir, CURRENT, &number.to_string())
+}
+
+/// Puts a line into a file, whole or not at all.
+fn write_whole(disk: &dyn Disk, dir: &Path, name: &str, line: &str) -> std::io::Result<()> {
+    let (path, fresh) = (dir.join(name), dir.join(format!("{name}.new")));
     if disk.exists(&fresh) {
         disk.remove_file(&fresh)?;
     }
     let file = disk.open(&fresh, OpenMode::CreateNew)?;
-    file.write_all_at(&[format!("{number}\n").as_bytes()], 0)?;
+    file.write_all_at(&[format!("{line}\n").as_bytes()], 0)?;
     file.sync_data()?;
     disk.rename(&fresh, &path)?;
     disk.sync_dir(dir)

@@ -13,6 +13,8 @@ use crate::peer::{BODY_BYTES_MAX, PeerId};
 
 /// Most appends of one call.
 pub const APPENDS_MAX: usize = 1_024;
+/// In the place of the lineage before a call: whichever ledger the peer keeps.
+pub const ANY_LEDGER: Lineage = [0; 16];
 /// Most members.
 const MEMBERS_MAX: usize = 64;
 
@@ -183,6 +185,9 @@ pub enum LedgerRefusal {
     /// As many leases live as may live at one time.
     #[error("as many leases live as may live at one time")]
     TooManyLeases,
+    /// The peer keeps another ledger than the caller asks: one that was given up, or the caller's was.
+    #[error("the peer keeps another ledger")]
+    OtherLedger,
 }
 
 fn put_entries(writer: &mut Writer, entries: &[PeerEntry]) {
@@ -202,9 +207,10 @@ const fn bad(what: &'static str, got: u64) -> DecodeError {
 }
 
 impl LedgerCall {
-    /// Its bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    /// Its bytes, asked of the ledger `of` and of no other, or of [`ANY_LEDGER`].
+    pub fn encode(&self, of: &Lineage) -> Vec<u8> {
         let mut writer = Writer::new();
+        writer.fixed(of);
         match self {
             Self::Append { urgent, appends } => {
                 writer.u8(1);
@@ -276,12 +282,13 @@ impl LedgerCall {
         writer.into_vec()
     }
 
-    /// Reads a call that fills `input`.
+    /// Reads a call that fills `input`, and of which ledger it is asked.
     ///
     /// # Errors
     /// What does not read whole.
-    pub fn decode(input: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(input: &[u8]) -> Result<(Lineage, Self), DecodeError> {
         let mut reader = Reader::new(input);
+        let of = reader.fixed()?;
         let call = match reader.u8()? {
             1 => Self::Append {
                 urgent: reader.bool("urgency")?,
@@ -324,7 +331,7 @@ impl LedgerCall {
             got => return Err(bad("ledger call", got.into())),
         };
         reader.finish()?;
-        Ok(call)
+        Ok((of, call))
     }
 }
 
@@ -449,7 +456,7 @@ impl LedgerReply {
 
 impl LedgerRefusal {
     /// Those without content, in the order of their numbers from 2.
-    const PLAIN: [Self; 9] = [
+    const PLAIN: [Self; 10] = [
         Self::NotAllowed,
         Self::NoLedger,
         Self::Begun,
@@ -459,6 +466,7 @@ impl LedgerRefusal {
         Self::Failed,
         Self::Malformed,
         Self::TooManyLeases,
+        Self::OtherLedger,
     ];
 
     fn encode(&self, writer: &mut Writer) {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::directory::Directory;
 use crate::cluster::Standing;
 use crate::ledger::wire::{LedgerCall, LedgerRefusal, LedgerReply};
-use crate::ledger::{AskError, Member, ask};
+use crate::ledger::{AskError, Lineage, Member, ask};
 use crate::membership::{PeerEntry, Role};
 use crate::peer::{Answer, Call, PeerId, Refusal, Reply, Request, Transport};
 
@@ -66,7 +66,7 @@ impl NodeLedger {
                 .ok_or(Refusal::Malformed),
             Request::Agree => Err(Refusal::NotAllowed),
             Request::Ledger => match LedgerCall::decode(&call.body) {
-                Ok(asked) => Ok(self.answer_ledger(caller, asked).await.encode()),
+                Ok((of, asked)) => Ok(self.answer_ledger(caller, &of, asked).await.encode()),
                 Err(_) => Err(Refusal::Malformed),
             },
             _ => return None,
@@ -77,7 +77,7 @@ impl NodeLedger {
         }))
     }
 
-    async fn answer_ledger(&self, caller: PeerId, call: LedgerCall) -> LedgerReply {
+    async fn answer_ledger(&self, caller: PeerId, of: &Lineage, call: LedgerCall) -> LedgerReply {
         let (gateway, node) = (
             self.directory.is_gateway(&caller),
             self.directory.is_node(&caller),
@@ -99,18 +99,18 @@ impl NodeLedger {
                 self.directory.introduce(peers);
                 LedgerReply::Done
             }
-            LedgerCall::Join(entry) => self.joins(*entry).await,
+            LedgerCall::Join(entry) => self.joins(of, *entry).await,
             LedgerCall::Describe => LedgerReply::Peers(vec![self.own.clone()]),
             // A second one beside the first would be another truth.
             LedgerCall::Begin { .. } if self.directory.has_ledger() => {
                 LedgerReply::Refused(LedgerRefusal::Begun)
             }
-            call => self.member.answer(caller, call).await,
+            call => self.member.answer(caller, of, call).await,
         }
     }
 
     /// A peer says where it is now, and which drives it has.
-    async fn joins(&self, said: PeerEntry) -> LedgerReply {
+    async fn joins(&self, of: &Lineage, said: PeerEntry) -> LedgerReply {
         let known = match self.member.known_peers().await {
             Ok(known) => known,
             Err(refusal) => return LedgerReply::Refused(refusal),
@@ -131,7 +131,7 @@ impl NodeLedger {
             return LedgerReply::Done;
         }
         let call = LedgerCall::SetPeer(Box::new(now));
-        self.member.answer(self.own.peer, call).await
+        self.member.answer(self.own.peer, of, call).await
     }
 
     /// Asks who the peers are, and says where this one is if the ledger has it elsewhere. Whether somebody answered.
@@ -169,10 +169,12 @@ impl NodeLedger {
     }
 
     async fn ask(&self, member: PeerId, call: &LedgerCall) -> Result<LedgerReply, AskError> {
+        // One that keeps a part of a ledger hears of no other.
+        let of = self.member.lineage();
         if member != self.own.peer {
-            return ask(&self.transport, member, call, PATIENCE).await;
+            return ask(&self.transport, member, (&of, call), PATIENCE).await;
         }
-        match self.answer_ledger(self.own.peer, call.clone()).await {
+        match self.answer_ledger(self.own.peer, &of, call.clone()).await {
             LedgerReply::Refused(refusal) => Err(AskError::Member(refusal)),
             reply => Ok(reply),
         }

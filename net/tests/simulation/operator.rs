@@ -11,7 +11,7 @@ use std::time::Duration;
 use engine::slots::Sequence;
 use net::cluster::Standing;
 use net::ledger::FollowedLedger;
-use net::ledger::wire::{LedgerCall, LedgerRefusal, LedgerReply};
+use net::ledger::wire::{ANY_LEDGER, LedgerCall, LedgerRefusal, LedgerReply};
 use net::membership::{PeerEntry, Role};
 use net::peer::{Answer, Call, PeerId, Request, Transport};
 
@@ -73,7 +73,7 @@ impl Operator {
     }
 
     async fn ask(&self, number: usize, call: &LedgerCall) -> Option<LedgerReply> {
-        let call = Call::of_ledger(Request::Ledger, call.encode());
+        let call = Call::of_ledger(Request::Ledger, call.encode(&ANY_LEDGER));
         let calling = self.wire.call(self.world.peer_ids[number], call);
         let reply = tokio::time::timeout(PATIENCE, calling).await.ok()?.ok()?;
         match reply.answer {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use engine::disk::Disk;
 use net::cluster::Standing;
-use net::ledger::wire::{LedgerCall, LedgerRefusal, LedgerReply};
+use net::ledger::wire::{ANY_LEDGER, LedgerCall, LedgerRefusal, LedgerReply};
 use net::ledger::{FollowedConfig, FollowedLedger, LedgerSizes};
 use net::membership::{PeerEntry, Role};
 use net::peer::{Answer, Call, PeerId, Refusal, Request};
@@ -208,7 +208,7 @@ pub(crate) async fn describe(peers: &PeerNodes, peer: PeerId) -> Result<PeerEntr
     let transport = peers.transport();
     let calling = transport.call(
         peer,
-        Call::of_ledger(Request::Ledger, LedgerCall::Describe.encode()),
+        Call::of_ledger(Request::Ledger, LedgerCall::Describe.encode(&ANY_LEDGER)),
     );
     let reply = match tokio::time::timeout(CALL_WAIT, calling).await {
         Ok(Ok(reply)) => reply,
@@ -237,7 +237,7 @@ async fn ask(peers: &PeerNodes, peer: PeerId, request: Request, body: Vec<u8>) -
 }
 
 async fn ask_ledger(peers: &PeerNodes, peer: PeerId, call: &LedgerCall) -> Option<LedgerReply> {
-    let reply = ask(peers, peer, Request::Ledger, call.encode()).await?;
+    let reply = ask(peers, peer, Request::Ledger, call.encode(&ANY_LEDGER)).await?;
     LedgerReply::decode(&reply.body).ok()
 }
 

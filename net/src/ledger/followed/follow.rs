@@ -79,6 +79,7 @@ pub(super) async fn follow(weak: Weak<Inner>) {
                 let mut members = inner.members();
                 match why {
                     AskError::Member(LedgerRefusal::NotLeader { leader }) => members.refer_to(leader),
+                    AskError::Member(LedgerRefusal::OtherLedger) => members.keeps_other(member),
                     _ => members.lost(member),
                 }
                 // Another one is asked the next time.
@@ -100,7 +101,8 @@ async fn step(inner: &Arc<Inner>, member: PeerId) -> Result<(), AskError> {
         max: APPENDS_MAX as u16,
         wait_ms: WAIT.as_millis() as u16,
     };
-    match ask(&inner.transport, member, &call, PATIENCE).await? {
+    let of = inner.replica.pinned();
+    match ask(&inner.transport, member, (&of, &call), PATIENCE).await? {
         LedgerReply::Tail {
             records_through,
             appends,

@@ -2,6 +2,7 @@
 //!
 //! It asks nobody itself. Invariant: somebody is asked as long as anybody is known.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ pub(super) struct Members {
     pub(super) leader: Option<PeerId>,
     /// One that did not answer in time, and when: others may refer to it until they notice.
     silent: Option<(PeerId, Instant)>,
+    /// Those that keep another ledger than this gateway's.
+    pub(super) others: BTreeSet<PeerId>,
 }
 
 impl Members {
@@ -25,6 +28,7 @@ impl Members {
             known,
             leader: None,
             silent: None,
+            others: BTreeSet::new(),
         }
     }
 
@@ -48,6 +52,20 @@ impl Members {
     pub(super) fn refer_to(&mut self, leader: Option<PeerId>) {
         let silent = self.silent_now();
         self.leader = leader.filter(|leader| Some(*leader) != silent);
+    }
+
+    /// Notes that a member answered for whoever leads.
+    pub(super) fn answers(&mut self, member: PeerId) {
+        self.leader = Some(member);
+        self.others.remove(&member);
+    }
+
+    /// Notes that a member keeps another ledger.
+    pub(super) fn keeps_other(&mut self, member: PeerId) {
+        if self.others.insert(member) {
+            tracing::error!(%member, "it keeps another ledger of this cluster than this gateway, and nothing of it is taken: one of the two was given up (docs/operating.md, Losing the ledger)");
+        }
+        self.lost(member);
     }
 
     /// Notes that a member did not answer.

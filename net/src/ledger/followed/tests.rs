@@ -1,7 +1,7 @@
 //! Gateways that follow three members: what they read and write while members and gateways come and go.
 
 use super::super::replicated::tests::{End, LINEAGE, Rig, address, peer, put, swap};
-use super::super::wire::AppendReply;
+use super::super::wire::{ANY_LEDGER, AppendReply};
 use super::fence::Expected;
 use super::sending::CALLS_EVERY;
 use super::*;
@@ -166,38 +166,64 @@ async fn a_gateway_that_is_cut_off_answers_no_reads_and_goes_on_when_it_is_back(
     told.await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gateway_of_another_ledger_takes_this_one_whole() {
+/// A ledger with 300 values, what gateway 20 has of it on `disk`, and then other members with another ledger: everything was lost and begun anew.
+async fn begun_anew(disk: &SimDisk, writes_itself: bool) -> (Rig, Sequence) {
     let rig = Rig::begun(3).await;
-    let disk = SimDisk::unrecorded(9);
-    let first = gateway(&rig, 20, &disk).await;
-    let lease = first.take_lease("a gateway", 5).await.unwrap();
+    let own = gateway(&rig, 20, disk).await;
+    let other = gateway(&rig, 21, &SimDisk::unrecorded(10)).await;
+    let writer = if writes_itself { &own } else { &other };
+    let lease = writer.take_lease("a gateway", 5).await.unwrap();
+    let mut newest = Sequence(0);
     for number in 0..300u64 {
-        applied(
-            first
-                .append(put(lease, number, number as u8, &[1; 3_000]))
-                .await
-                .unwrap(),
-        );
+        let append = put(lease, number, number as u8, &[1; 3_000]);
+        newest = Sequence(applied(writer.append(append).await.unwrap()));
     }
-    first.close().await;
-    drop(first);
-    // Everything is lost and begun anew.
+    own.inner.replica.reached(newest).await;
+    own.close().await;
     let rig = Rig::new(3).await;
     let begin = LedgerCall::Begin {
         lineage: [8; 16],
         after: Sequence(10_000),
     };
     assert_ne!(LINEAGE, [8; 16]);
-    assert_eq!(rig.member(0).answer(peer(0), begin).await, LedgerReply::Done);
+    let begun = rig.member(0).answer(peer(0), &ANY_LEDGER, begin).await;
+    assert_eq!(begun, LedgerReply::Done);
     let all = LedgerCall::SetMembers((0..3).map(peer).collect());
     assert_eq!(rig.ask(all).await, LedgerReply::Done);
+    (rig, newest)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_never_wrote_takes_another_ledger_whole() {
+    let disk = SimDisk::unrecorded(9);
+    let (rig, _) = begun_anew(&disk, false).await;
     let ledger = gateway(&rig, 20, &disk).await;
     let lease = ledger.take_lease_above("a gateway", 6, 77).await.unwrap();
     assert_eq!(lease, 78);
     assert_eq!(value(&ledger, 1).await, None);
     assert!(applied(ledger.append(put(lease, 1, 1, b"anew")).await.unwrap()) > 10_000);
     assert_eq!(value(&ledger, 1).await, Some(b"anew".to_vec()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_wrote_in_a_ledger_takes_no_other_and_says_who_keeps_one() {
+    let disk = SimDisk::unrecorded(9);
+    let (rig, newest) = begun_anew(&disk, true).await;
+    let ledger = gateway(&rig, 20, &disk).await;
+    let found = tokio::time::timeout(Duration::from_secs(20), async {
+        while ledger.of_another().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    found.await.unwrap();
+    assert_eq!(ledger.read_index().await, Err(LedgerError::Unreachable));
+    let lease = ledger.take_lease("a gateway", 6).await;
+    assert_eq!(lease, Err(LedgerError::Unreachable));
+    assert_eq!(ledger.position(), newest);
+    assert_eq!(value(&ledger, 1).await, Some(vec![1; 3_000]));
+    // Nothing came to the other one, not even a lease.
+    let member = rig.member(0).copy();
+    assert_eq!((member.position(), member.highest_lease()), (Sequence(10_000), 0));
 }
 
 /// An append that comes when it comes, as one whose caller has given up waiting.

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::super::replay::LedgerOpenError;
 use super::super::replica::Replica;
 use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
-use super::super::{Ledger, LedgerSizes, LocalLedger, Tail};
+use super::super::{Ledger, LedgerSizes, Lineage, LocalLedger, Tail};
 use super::agreement::{Agreement, AgreementOpenError};
 use super::aside::Aside;
 use super::candidacy::{self, Candidacy};
@@ -291,10 +291,8 @@ impl Member {
     /// Answers another member's Raft. `None` if what it says does not read.
     pub async fn answer_member(self: &Arc<Self>, caller: PeerId, said: &[u8]) -> Option<Vec<u8>> {
         let (lineage, told) = Told::decode(said).ok()?;
-        let own = self.replica.lineage();
-        let none = super::super::Lineage::default();
         // Whoever speaks speaks for himself; and of another ledger nothing is taken, however great its numbers.
-        if told.speaker() != number(&caller) || (own != none && lineage != none && own != lineage) {
+        if told.speaker() != number(&caller) || self.replica.keeps_other(&lineage) {
             return Some(TellReply::Failed.encode());
         }
         let reply = match told {
@@ -315,7 +313,7 @@ impl Member {
                 }
             }
             // One that has nothing may have lost it, and with it what it promised: it votes once a leader has told it everything.
-            Told::Vote(_) if own == none => TellReply::Failed,
+            Told::Vote(_) if !self.replica.is_begun() => TellReply::Failed,
             Told::Vote(vote) => match self.raft.vote(vote).await {
                 Ok(reply) => TellReply::Vote(reply),
                 Err(_) => TellReply::Failed,
@@ -333,8 +331,11 @@ impl Member {
         Some(reply.encode())
     }
 
-    /// Answers a peer that may ask it.
-    pub async fn answer(self: &Arc<Self>, caller: PeerId, call: LedgerCall) -> LedgerReply {
+    /// Answers a peer that may ask it, and asks the ledger `of`.
+    pub async fn answer(self: &Arc<Self>, caller: PeerId, of: &Lineage, call: LedgerCall) -> LedgerReply {
+        if self.replica.keeps_other(of) {
+            return LedgerReply::Refused(LedgerRefusal::OtherLedger);
+        }
         let answered = match call {
             LedgerCall::Append { urgent, appends } => self.append(urgent, appends).await,
             LedgerCall::ReadIndex => self.read_index().await,
@@ -344,7 +345,7 @@ impl Member {
                 max,
                 wait_ms,
             } => {
-                if self.replica.lineage() == super::super::Lineage::default() {
+                if !self.replica.is_begun() {
                     return LedgerReply::Refused(LedgerRefusal::NoLedger);
                 }
                 if lineage != self.replica.lineage() {
@@ -353,9 +354,7 @@ impl Member {
                 let wait = Duration::from_millis(wait_ms.into()).min(TAIL_WAIT_MAX);
                 self.tail(from, max.into(), wait).await
             }
-            LedgerCall::OpenTransfer if self.replica.lineage() == super::super::Lineage::default() => {
-                Err(LedgerRefusal::NoLedger)
-            }
+            LedgerCall::OpenTransfer if !self.replica.is_begun() => Err(LedgerRefusal::NoLedger),
             LedgerCall::OpenTransfer => self.sending.open(self.replica.copy()).await,
             LedgerCall::TransferPage { transfer, page } => self.sending.page(transfer, page).await,
             LedgerCall::RecordsThrough(sequence) => self

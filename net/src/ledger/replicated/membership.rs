@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use engine::slots::{Sequence, Write};
 
+use super::super::Lineage;
 use super::super::wire::{LedgerRefusal, LedgerReply};
 use super::leading::{not_leader, while_leading};
 use super::member::Member;
@@ -23,14 +24,19 @@ const BEGIN_TRIES: usize = 500;
 const LEARN_PATIENCE: Duration = Duration::from_secs(300);
 
 impl Member {
+    /// The ledger that it keeps a part of, [`ANY_LEDGER`](super::super::wire::ANY_LEDGER) while it keeps none.
+    pub fn lineage(&self) -> Lineage {
+        self.replica.lineage()
+    }
+
     pub(super) async fn begin(
         &self,
-        lineage: super::super::Lineage,
+        lineage: Lineage,
         after: Sequence,
     ) -> Result<LedgerReply, LedgerRefusal> {
         let own = BTreeMap::from([(number(&self.own), Voter(Some(self.own)))]);
         let is_new = self.raft.initialize(own).await.is_ok();
-        if !is_new && self.replica.lineage() != super::super::Lineage::default() {
+        if !is_new && self.replica.is_begun() {
             return Err(LedgerRefusal::Begun);
         }
         // One that was cut short before goes on here: what is begun already, the desk knows.

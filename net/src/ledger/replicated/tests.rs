@@ -15,7 +15,7 @@ use engine::disk::{Disk, SimDisk};
 use engine::slots::{Address, Append, EntryKind, Expectation, Outcome, Sequence, Write};
 use futures::future::BoxFuture;
 
-use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
+use super::super::wire::{ANY_LEDGER, AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
 use super::{Member, MemberConfig};
 use crate::ledger::{Ledger, LedgerSizes};
 use crate::offload::Offload;
@@ -83,11 +83,11 @@ impl Wire {
                 member.answer_member(from, &call.body).await.unwrap()
             }
             Request::Ledger => {
-                let asked = LedgerCall::decode(&call.body).unwrap();
+                let (of, asked) = LedgerCall::decode(&call.body).unwrap();
                 if matches!(&asked, LedgerCall::Append { appends, .. } if appends.len() > 1) {
                     self.calls_of_several.fetch_add(1, Ordering::Relaxed);
                 }
-                member.answer(from, asked).await.encode()
+                member.answer(from, &of, asked).await.encode()
             }
             other => panic!("{other:?} is not for a ledger"),
         };
@@ -136,7 +136,10 @@ impl Rig {
             lineage: LINEAGE,
             after: Sequence(0),
         };
-        assert_eq!(rig.member(0).answer(peer(0), begin).await, LedgerReply::Done);
+        assert_eq!(
+            rig.member(0).answer(peer(0), &ANY_LEDGER, begin).await,
+            LedgerReply::Done
+        );
         let all = LedgerCall::SetMembers((0..members).map(peer).collect());
         assert_eq!(rig.ask(all).await, LedgerReply::Done);
         rig
@@ -191,7 +194,7 @@ impl Rig {
         let asking = async {
             loop {
                 for member in self.running() {
-                    match member.answer(peer(50), call.clone()).await {
+                    match member.answer(peer(50), &ANY_LEDGER, call.clone()).await {
                         LedgerReply::Refused(LedgerRefusal::NotLeader { .. } | LedgerRefusal::Busy) => {}
                         reply => return reply,
                     }

@@ -147,7 +147,7 @@ async fn a_minority_answers_nothing_and_what_it_decided_alone_is_never_seen() {
         appends: vec![put(lease, 2, 1, b"alone")],
     };
     let member = rig.member(alone);
-    let asked = tokio::spawn(async move { member.answer(peer(50), call).await });
+    let asked = tokio::spawn(async move { member.answer(peer(50), &ANY_LEDGER, call).await });
     applied(&rig.append(put(lease, 3, 2, b"by the others")).await);
     rig.wire.cut_off(alone, false);
     let answer = tokio::time::timeout(Duration::from_secs(20), asked)
@@ -177,10 +177,10 @@ async fn a_new_member_takes_a_whole_copy_when_the_entries_are_gone_and_votes_the
         after: Sequence(1_000),
     };
     assert_eq!(
-        rig.member(0).answer(peer(0), begin.clone()).await,
+        rig.member(0).answer(peer(0), &ANY_LEDGER, begin.clone()).await,
         LedgerReply::Done
     );
-    let again = rig.member(0).answer(peer(0), begin).await;
+    let again = rig.member(0).answer(peer(0), &ANY_LEDGER, begin).await;
     assert_eq!(again, LedgerReply::Refused(LedgerRefusal::Begun));
     let lease = rig.lease().await;
     for number in 0..200u64 {
@@ -209,7 +209,10 @@ async fn each_member_in_turn_is_replaced_while_it_is_away_and_back_as_one_of_non
         lineage: LINEAGE,
         after: Sequence(0),
     };
-    assert_eq!(rig.member(0).answer(peer(0), begin).await, LedgerReply::Done);
+    assert_eq!(
+        rig.member(0).answer(peer(0), &ANY_LEDGER, begin).await,
+        LedgerReply::Done
+    );
     let lease = rig.lease().await;
     let members = LedgerCall::SetMembers((0..3).map(peer).collect());
     assert_eq!(rig.ask(members).await, LedgerReply::Done);

@@ -7,7 +7,10 @@ async fn leader(rig: &Rig) -> usize {
     let asking = async {
         loop {
             for number in 0..3 {
-                let answer = rig.member(number).answer(peer(50), LedgerCall::Peers).await;
+                let answer = rig
+                    .member(number)
+                    .answer(peer(50), &ANY_LEDGER, LedgerCall::Peers)
+                    .await;
                 if matches!(answer, LedgerReply::Peers(_)) {
                     return number;
                 }
@@ -26,7 +29,7 @@ async fn however_many_ask_who_the_peers_are_the_members_are_asked_once_a_while()
     let before = rig.wire.words.load(Ordering::Relaxed);
     let asking = (0..1_000).map(|_| {
         let leads = Arc::clone(&leads);
-        tokio::spawn(async move { leads.answer(peer(50), LedgerCall::Peers).await })
+        tokio::spawn(async move { leads.answer(peer(50), &ANY_LEDGER, LedgerCall::Peers).await })
     });
     let asking: Vec<_> = asking.collect();
     for answer in asking {
@@ -43,6 +46,6 @@ async fn whoever_asks_who_the_peers_are_after_a_leader_was_cut_off_gets_no_answe
     let number = leader(&rig).await;
     let leads = rig.member(number);
     rig.wire.cut_off(number, true);
-    let answer = leads.answer(peer(50), LedgerCall::Peers).await;
+    let answer = leads.answer(peer(50), &ANY_LEDGER, LedgerCall::Peers).await;
     assert!(matches!(answer, LedgerReply::Refused(_)), "{answer:?}");
 }
