@@ -15,7 +15,7 @@ mod survival;
 #[cfg(test)]
 mod tests;
 
-pub use survival::{DomainLoss, Survival, can_write};
+pub use survival::{DomainLoss, Survival, can_write, drives_writing};
 
 /// Most ways to lie on domains that are told apart.
 const SHAPES_MAX: usize = 65_536;

@@ -83,7 +83,7 @@ pub use remote::Peers;
 pub use repair::{PackStream, Progress, RepairError, RepairOptions, RepairReport, packs_of};
 pub use replace::{ReplaceOptions, ReplaceReport};
 pub use scrub::{PackLookup, ScrubReport};
-pub use status::{ClusterStatus, DriveState, DriveStatus, PeerStatus};
+pub use status::{ClusterStatus, DriveState, DriveStatus, PeerStatus, Silence};
 pub use strays::HeldStrays;
 pub use tally::Tally;
 pub use verify::{BadShard, VerifiedRange};

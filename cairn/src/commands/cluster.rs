@@ -31,7 +31,10 @@ pub(super) fn peers(status: &Value) {
                 domain => domain.to_owned(),
             },
             text(peer, "standing").to_owned(),
-            word(peer, "answers", "yes", "no"),
+            match flag(peer, "cut_off") {
+                true => "cut off".to_owned(),
+                false => word(peer, "answers", "yes", "no"),
+            },
             match peer.get("ledger_member").and_then(Value::as_bool) {
                 Some(true) => "member",
                 Some(false) => "-",
@@ -42,6 +45,20 @@ pub(super) fn peers(status: &Value) {
         ]);
     }
     table.print(2);
+    if peers.iter().any(|peer| flag(peer, "cut_off")) {
+        sentence(
+            "those that are cut off run, but have not heard from the ledger for so long that they serve no shards",
+        );
+    }
+    let others = status
+        .pointer("/ledger/peers_of_another")
+        .and_then(Value::as_array);
+    for id in others.into_iter().flatten().filter_map(Value::as_str) {
+        sentence(&format!(
+            "{id} KEEPS ANOTHER LEDGER of this cluster, of which nothing is taken: stop it and run `cairn node reset-ledger` there (docs/operating.md, \
+             Losing the ledger)"
+        ));
+    }
     for peer in &peers {
         // One that was started by hand runs too.
         if flag(peer, "answers") {

@@ -44,15 +44,18 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     figure("packs", &packs(&status));
     cluster::replacing(&status);
     conduct::challenges(&status);
-    figure(
-        "space",
-        &format!(
-            "{} live, {} garbage, {} allocated",
-            size("/live_bytes"),
-            size("/garbage_bytes"),
-            size("/allocated_bytes")
-        ),
-    );
+    // What the drives of storage peers hold is not known while these serve nothing.
+    if status.pointer("/ledger/why_away").is_none_or(Value::is_null) {
+        figure(
+            "space",
+            &format!(
+                "{} live, {} garbage, {} allocated",
+                size("/live_bytes"),
+                size("/garbage_bytes"),
+                size("/allocated_bytes")
+            ),
+        );
+    }
     open_uploads(&status);
     figure(
         "ledger",
@@ -78,12 +81,10 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
 fn served(status: &Value, running: bool) {
     let away = status.pointer("/ledger/why_away").and_then(Value::as_str);
     let writes = status.get("writes_refused_because").and_then(Value::as_str);
-    let is_peers = !list(status, "peers").is_empty();
+    let is_silent = silent_peers(status);
     match (away, writes) {
-        (Some(reason), _) => sentence(&format!(
-            "NOTHING IS SERVED: {reason}. Start those that do not answer, below"
-        )),
-        (_, Some(reason)) if is_peers => sentence(&format!(
+        (Some(reason), _) => nothing_served(status, reason),
+        (_, Some(reason)) if is_silent => sentence(&format!(
             "WRITES ARE REFUSED: {reason}. Start the storage peers that do not answer, below; one that will not come back is \
              replaced (`cairn node remove --lost`, `cairn node admit`)"
         )),
@@ -93,6 +94,30 @@ fn served(status: &Value, running: bool) {
         _ if !running => {}
         _ => sentence("reads and writes are served"),
     }
+}
+
+/// Says that the ledger is away: who its members are, who of them answers, and what to do.
+fn nothing_served(status: &Value, reason: &str) {
+    let members = status.pointer("/ledger/members").and_then(Value::as_array);
+    let members = members.map(Vec::as_slice).unwrap_or_default();
+    let answers = |member: &&Value| {
+        let mut peers = list(status, "peers").iter();
+        let own = peers.find(|peer| peer.get("peer_id") == Some(member));
+        own.is_some_and(|peer| peer.get("answers").and_then(Value::as_bool) == Some(true))
+    };
+    let answering = members.iter().filter(answers).count();
+    let all = members.len();
+    let wanted = all / 2 + 1;
+    let which = match all {
+        0 => "None of those that answer says who they are".to_owned(),
+        _ => format!(
+            "{answering} of {all} answer and {wanted} have to: start those marked as members below that do not"
+        ),
+    };
+    sentence(&format!("NOTHING IS SERVED: {reason}. {which}"));
+    sentence(
+        "if so many of them are lost for good, disks and all, docs/operating.md says under \"Losing the ledger\" how it is made anew from the drives",
+    );
 }
 
 /// Prints what lies in parts of uploads that nobody completed.
@@ -137,6 +162,9 @@ fn packs(status: &Value) -> String {
     };
     let (at_risk, lost) = (number("at_risk"), number("unreadable"));
     let mut line = format!("{}, ", number("total"));
+    if status.pointer("/packs/at_risk").is_some_and(Value::is_null) {
+        return line + "what is missing of them cannot be told while the ledger does not answer";
+    }
     if at_risk == 0 {
         return line + "none at risk";
     }
@@ -146,13 +174,25 @@ fn packs(status: &Value) -> String {
         count(number("shards"), "shard")
     );
     let mendable = at_risk.saturating_sub(lost);
-    if mendable > 0 {
+    if silent_peers(status) {
+        line += "; start the storage peers that do not answer, below: what is missing then, `cairn repair` makes whole again";
+    } else if mendable > 0 {
         line += &format!("; `cairn repair` makes {} whole again", count(mendable, "pack"));
     }
     if lost > 0 {
         line += &format!("; {}", unreadable(lost));
     }
     line
+}
+
+/// Whether a storage peer that should be there does not answer.
+fn silent_peers(status: &Value) -> bool {
+    let says = |peer: &Value, name: &str| peer.get(name).and_then(Value::as_bool) == Some(true);
+    let there = |peer: &&Value| peer.get("standing").and_then(Value::as_str) != Some("gone");
+    list(status, "peers")
+        .iter()
+        .filter(there)
+        .any(|peer| !says(peer, "answers"))
 }
 
 /// What packs that lost more shards than their parity mean to their owner, and what to do.

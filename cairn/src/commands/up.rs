@@ -173,7 +173,7 @@ impl Serving {
         }
         print_line(format!("  aws --endpoint-url {endpoint} s3 mb s3://first"));
         print_line(format!(
-            "  aws --endpoint-url {endpoint} s3 cp README.md s3://first/"
+            "  echo hello | aws --endpoint-url {endpoint} s3 cp - s3://first/hello"
         ));
         print_line(format!("  aws --endpoint-url {endpoint} s3 ls s3://first/"));
         let keys = runtime.data.keys();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engine::disk::{Disk, RealDisk};
 use net::ledger::LedgerConfig;
+use net::peer::PeerId;
 use net::{Ledger, LocalLedger};
 
 use super::{NodeError, NodeSettings};
@@ -15,6 +16,7 @@ use crate::data_dir::{
     self, DataDir, DataDirError, KNOWN_PEERS_FILE, MEMBER_DIR, io_error, make_private_dir, remove_dir,
     rename, sync,
 };
+use crate::key_store::peer_key;
 use crate::runtime::{fresh_log_id, rebuilt};
 
 /// What was done.
@@ -38,7 +40,10 @@ pub async fn reset_ledger(data: &DataDir, take: Option<&Path>) -> Result<Reset, 
     let fresh = data.root().join("member.new");
     remove_dir(&fresh)?;
     let taken = match take {
-        Some(from) => Some(copy_ledger(from, &fresh.join("slots").join("copy-0"), settings.cluster).await?),
+        Some(from) => {
+            let own = (settings.cluster, peer_key(&data.peer_key())?.id());
+            Some(copy_ledger(from, &fresh.join("slots").join("copy-0"), own).await?)
+        }
         None => None,
     };
     let aside = set_aside(data.root())?;
@@ -58,7 +63,7 @@ pub(crate) fn set_aside(directory: &Path) -> Result<Vec<PathBuf>, DataDirError> 
 }
 
 /// Copies a ledger that a rebuild made, durably, and reads all of it; how far it is.
-async fn copy_ledger(from: &Path, to: &Path, cluster: [u8; 16]) -> Result<u64, NodeError> {
+async fn copy_ledger(from: &Path, to: &Path, (cluster, own): ([u8; 16], PeerId)) -> Result<u64, NodeError> {
     let not_rebuilt = |why: String| NodeError::NotRebuilt {
         dir: from.display().to_string(),
         why,
@@ -66,6 +71,12 @@ async fn copy_ledger(from: &Path, to: &Path, cluster: [u8; 16]) -> Result<u64, N
     let manifest = rebuilt::check(from).map_err(not_rebuilt)?;
     if manifest.cluster_id != hex::encode(cluster) {
         return Err(not_rebuilt(format!("it is of cluster {}", manifest.cluster_id)));
+    }
+    if manifest.peer != own.to_string() {
+        return Err(not_rebuilt(format!(
+            "it has to be brought to {}, and this is {own}",
+            manifest.peer
+        )));
     }
     make_private_dir(to)?;
     for name in manifest.files() {

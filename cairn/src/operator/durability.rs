@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use engine::durability::{Assumptions, Durability, Observed, Survival};
-use net::cluster::packs_of;
+use net::cluster::{DurabilityReport, packs_of};
 use net::membership::PeerEntry;
 use net::peer::PeerId;
 use serde_json::{Value, json};
@@ -13,37 +13,46 @@ use serde_json::{Value, json};
 use crate::operator::{OperatorError, tend};
 use crate::runtime::Runtime;
 
-/// Looks where the shards are, as the drives say. `members` are the ledger's, if they are known.
-pub(super) async fn durability(
-    runtime: &Runtime,
-    members: Option<&[PeerId]>,
-) -> Result<Value, OperatorError> {
+/// Looks where the shards are, as the drives say, and works out what that is worth.
+pub(super) async fn report(runtime: &Runtime) -> Result<DurabilityReport, OperatorError> {
     let shared = runtime.ledger.shared();
     let given = Assumptions::default();
     let report = runtime.cluster.durability(&|| packs_of(&*shared), &given).await;
-    let report = report.map_err(tend::failed)?;
+    report.map_err(tend::failed)
+}
+
+/// The report for programs. `members` are the ledger's, if they are known.
+pub(super) fn report_json(runtime: &Runtime, report: &DurabilityReport, members: Option<&[PeerId]>) -> Value {
+    let asked = runtime.cluster.peers();
+    let silent = |peer: &PeerId| {
+        asked
+            .iter()
+            .any(|known| known.id == *peer && known.why_silent.is_some())
+    };
+    let stop_ledger =
+        members.map(|members| stop_ledger(&runtime.peer_entries(), members, |peer| !silent(peer)));
     let by_missing = report.by_missing.iter();
-    Ok(json!({
+    json!({
         "packs": report.packs,
         "packs_by_missing_shards": by_missing
             .map(|(missing, packs)| json!({"missing": missing, "packs": packs}))
             .collect::<Vec<_>>(),
-        "domains": domains(&report.survival, stop_ledger(&runtime.peer_entries(), members)),
+        "domains": domains(&report.survival, stop_ledger),
         "independent": chances(&report.independent),
         "with_domain_losses": chances(&report.with_domain_losses),
         "observed": seen(&report.observed),
-    }))
+    })
 }
 
-/// How many failure domains hold so many of the ledger's members that the others are no majority.
-fn stop_ledger(known: &[PeerEntry], members: Option<&[PeerId]>) -> Option<usize> {
-    let members = members?;
+/// How many failure domains hold so many of the ledger's members that those which answer elsewhere are no majority.
+fn stop_ledger(known: &[PeerEntry], members: &[PeerId], answers: impl Fn(&PeerId) -> bool) -> usize {
     let mut seats: BTreeMap<_, usize> = BTreeMap::new();
     for entry in known.iter().filter(|entry| members.contains(&entry.peer)) {
-        *seats.entry(entry.domain_id()).or_default() += 1;
+        *seats.entry(entry.domain_id()).or_default() += usize::from(answers(&entry.peer));
     }
-    let stops = |lost: &&usize| (members.len() - **lost) * 2 <= members.len();
-    Some(seats.values().filter(stops).count())
+    let answering: usize = seats.values().sum();
+    let stops = |lost: &&usize| (answering - **lost) * 2 <= members.len();
+    seats.values().filter(stops).count()
 }
 
 /// What the loss of any one failure domain does.

@@ -177,7 +177,7 @@ async fn until_no_member(ledger: &FollowedLedger, peer: &PeerId) -> Result<(), O
 
 /// Whether a peer is a member of the ledger, if the ledger says.
 async fn is_member(ledger: &FollowedLedger, peer: &PeerId) -> Option<bool> {
-    match ledger.ask(&LedgerCall::Members).await {
+    match ledger.ask(&LedgerCall::Members { as_known: false }).await {
         Ok(LedgerReply::Members { voters, learners, .. }) => {
             Some(voters.contains(peer) || learners.contains(peer))
         }

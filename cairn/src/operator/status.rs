@@ -1,6 +1,6 @@
 //! Figures for people and programs: `status`, `vault list`, `scope list`.
 
-use net::cluster::{DriveState, DriveStatus, Standing, packs_of};
+use net::cluster::{DriveState, DriveStatus, Silence, Standing, Tally, packs_of};
 use net::ledger::wire::{LedgerCall, LedgerReply};
 use net::membership::{PeerEntry, Role};
 use net::peer::PeerId;
@@ -21,7 +21,6 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
     let mut cluster = runtime.cluster.status();
     // Those of peers that were removed are no part of it any more.
     cluster.drives.retain(|drive| drive.standing != Standing::Gone);
-    let ledger = runtime.ledger.status();
     let reader = runtime.recorder.reader();
     let is_lost = |drive: &&DriveStatus| drive.state == DriveState::Lost;
     let lost = cluster.drives.iter().filter(is_lost).count();
@@ -31,16 +30,19 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         .tally(&|| packs_of(&*shared))
         .await
         .map_err(tend::failed)?;
-    let members = members(runtime).await;
-    let durability = durability::durability(runtime, members.as_deref()).await?;
+    let members = Members::ask(runtime).await;
+    let report = durability::report(runtime).await?;
+    let durability = durability::report_json(runtime, &report, members.voters());
     let code = runtime.layout.code;
-    let (survives, may_lose) = survives(
-        code.data(),
-        code.parity(),
-        cluster.drives.len(),
+    let is_away = runtime.ledger.why_away().is_some();
+    let survives = Survives {
+        parity: code.parity(),
+        drives: cluster.drives.len(),
         lost,
-        tally.missing_max,
-    );
+        missing_max: tally.missing_max,
+        writing_when_whole: report.writing_when_whole,
+        writing: report.survival.drives_writing,
+    };
     let writes = runtime.cluster.writable();
     let sum = |figure: fn(&DriveStatus) -> u64| cluster.drives.iter().map(figure).sum::<u64>();
     Ok(json!({
@@ -52,41 +54,58 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         "uptime_seconds": runtime.since.elapsed().as_secs(),
         "code": code.to_string(),
         "running": front.endpoint().is_some(),
-        "survives": survives,
+        "survives": survives.sentence(!is_away),
         "drives_lost": lost,
-        "drives_may_lose": may_lose,
+        "drives_may_lose": survives.more(),
+        "drives_may_lose_writing": report.survival.drives_writing,
         "writable": writes.is_ok(),
         "writes_refused_because": writes.err().map(|error| error.to_string()),
         "drives": cluster.drives.iter().map(drive_json).collect::<Vec<_>>(),
-        "peers": peers(runtime, members.as_deref()),
+        "peers": peers(runtime, members.voters()),
         "gateways": gateways::rows(runtime),
         "invitation": invitation(runtime),
         "replacing": replacing(runtime),
-        "durability": durability,
+        // Of shards that nobody can be asked about there is no chance.
+        "durability": (!is_away).then_some(durability),
         "live_bytes": sum(|drive| drive.live_bytes),
         "garbage_bytes": sum(|drive| drive.garbage_bytes),
         "allocated_bytes": sum(|drive| drive.allocated_bytes),
-        "packs": {
-            "total": tally.packs,
-            "at_risk": tally.at_risk,
-            "missing_shards_max": tally.missing_max,
-            "shards": tally.shards,
-            "shards_missing": tally.missing,
-            "unreadable": tally.unreadable,
-        },
-        "ledger": {
-            "sequence": ledger.position,
-            "entries": ledger.entries,
-            "bytes": ledger.log_bytes,
-            "state": ledger_state(runtime),
-            "why_away": runtime.ledger.why_away(),
-        },
+        "packs": packs_json(&tally, is_away),
+        "ledger": ledger_json(runtime, &members),
         "activity": {
             "records": reader.len(),
             "log_key": reader.key().to_string(),
         },
         "vaults": vaults(runtime)?,
     }))
+}
+
+/// Where shards are missing. Storage peers that hear nothing of the ledger say nothing of their shards either.
+fn packs_json(tally: &Tally, is_away: bool) -> Value {
+    let known = |figure: u64| (!is_away).then_some(figure);
+    json!({
+        "total": tally.packs,
+        "at_risk": known(tally.at_risk),
+        "missing_shards_max": known(tally.missing_max as u64),
+        "shards": tally.shards,
+        "shards_missing": known(tally.missing),
+        "unreadable": known(tally.unreadable),
+    })
+}
+
+fn ledger_json(runtime: &Runtime, members: &Members) -> Value {
+    let ledger = runtime.ledger.status();
+    let ids = |peers: &[PeerId]| peers.iter().map(PeerId::to_string).collect::<Vec<_>>();
+    json!({
+        "sequence": ledger.position,
+        "entries": ledger.entries,
+        "bytes": ledger.log_bytes,
+        "state": ledger_state(runtime),
+        "why_away": runtime.ledger.why_away(),
+        "members": members.voters().map(ids),
+        "members_are_as_last_heard": matches!(members, Members::AsKnown(_)),
+        "peers_of_another": ids(&runtime.ledger.peers_of_another()),
+    })
 }
 
 /// How the ledger is, in a word.
@@ -123,8 +142,9 @@ fn peers(runtime: &Runtime, members: Option<&[PeerId]>) -> Vec<Value> {
             "directory": directory,
             "running": directory.map(|_| pid.is_some()),
             "pid": pid,
-            "answers": silent.is_none(),
-            "why_silent": silent,
+            "answers": silent.is_none_or(|silent| *silent == Silence::CutOff),
+            "cut_off": silent == Some(&Silence::CutOff),
+            "why_silent": silent.map(ToString::to_string),
             "start_again": directory.filter(|_| pid.is_none()).map(start_again),
         })
     };
@@ -152,14 +172,35 @@ fn invitation(runtime: &Runtime) -> Option<String> {
     Some(invitation.to_string())
 }
 
-/// The members of the ledger, if somebody who knows answers.
-async fn members(runtime: &Runtime) -> Option<Vec<PeerId>> {
-    let OpenLedger::Followed(ledger) = &runtime.ledger else {
-        return None;
-    };
-    match ledger.ask(&LedgerCall::Members).await {
-        Ok(LedgerReply::Members { voters, .. }) => Some(voters),
-        _ => None,
+/// The members of the ledger.
+enum Members {
+    /// Now, as whoever leads says.
+    Now(Vec<PeerId>),
+    /// As those that answer last heard: nobody leads.
+    AsKnown(Vec<PeerId>),
+    /// Nobody says, or the ledger is of this machine.
+    Unknown,
+}
+
+impl Members {
+    async fn ask(runtime: &Runtime) -> Self {
+        let OpenLedger::Followed(ledger) = &runtime.ledger else {
+            return Self::Unknown;
+        };
+        match ledger.ask(&LedgerCall::Members { as_known: false }).await {
+            Ok(LedgerReply::Members { voters, .. }) => Self::Now(voters),
+            _ => ledger
+                .members_as_known()
+                .await
+                .map_or(Self::Unknown, Self::AsKnown),
+        }
+    }
+
+    fn voters(&self) -> Option<&[PeerId]> {
+        match self {
+            Self::Now(voters) | Self::AsKnown(voters) => Some(voters),
+            Self::Unknown => None,
+        }
     }
 }
 
@@ -213,26 +254,47 @@ pub(super) async fn scopes(runtime: &Runtime, vault: Option<&str>) -> Result<Val
     Ok(json!({"vault_id": session.vault().to_string(), "scopes": rows}))
 }
 
-/// What the layout survives and what is left of that, in a sentence; and how many more drives may go before something
-/// cannot be read. `missing_max` is the most shards that one pack lacks, on lost drives or elsewhere.
-pub(super) fn survives(
-    data: usize,
+/// What the layout survives, and what is left of that.
+struct Survives {
     parity: usize,
     drives: usize,
     lost: usize,
+    /// The most shards that one pack lacks, on lost drives or elsewhere.
     missing_max: usize,
-) -> (String, usize) {
-    let writes = drives.saturating_sub(data + parity.div_ceil(2));
-    let more = parity.saturating_sub(lost.max(missing_max));
-    let now = match (lost, missing_max) {
-        (0, 0) => String::new(),
-        (0, _) => format!("; shards are missing now, so {more} more may go"),
-        (1, _) => format!("; 1 is lost now, so {more} more may go"),
-        _ => format!("; {lost} are lost now, so {more} more may go"),
-    };
-    let made =
-        format!("reads survive the loss of any {parity} of {drives} drives, writes go on with {writes} lost");
-    (made + &now, more)
+    /// How many drives may go, whichever, such that packs can be written: with all drives there, and now; none if they cannot be.
+    writing_when_whole: Option<usize>,
+    writing: Option<usize>,
+}
+
+impl Survives {
+    /// How many more drives may go before something cannot be read.
+    fn more(&self) -> usize {
+        self.parity.saturating_sub(self.lost.max(self.missing_max))
+    }
+
+    /// In a sentence; what is left only if it `is_known`.
+    fn sentence(&self, is_known: bool) -> String {
+        let (parity, drives) = (self.parity, self.drives);
+        let writes = match self.writing_when_whole {
+            Some(0) => "writes of none".to_owned(),
+            Some(writing) => format!("writes of any {writing}"),
+            None => "writes need more drives, or more failure domains".to_owned(),
+        };
+        let made = format!("reads survive the loss of any {parity} of {drives} drives, {writes}");
+        let why = match (self.lost, self.missing_max) {
+            _ if !is_known => return made,
+            (0, 0) => return made,
+            (0, _) => "shards are missing now".to_owned(),
+            (1, _) => "1 is lost now".to_owned(),
+            (lost, _) => format!("{lost} are lost now"),
+        };
+        let reads = format!("{made}; {why}, so {} more may go", self.more());
+        match self.writing {
+            // That they are refused stands on a line of its own.
+            None => reads,
+            Some(writing) => format!("{reads}, and {writing} before writes stop"),
+        }
+    }
 }
 
 fn drive_json(drive: &DriveStatus) -> Value {
@@ -272,28 +334,35 @@ fn drive_json(drive: &DriveStatus) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::survives;
+    use super::Survives;
 
     #[test]
     fn the_layout_says_what_it_survives_and_how_many_more_may_go() {
-        let made = "reads survive the loss of any 2 of 6 drives, writes go on with 1 lost";
-        let said = |lost, missing_max| survives(4, 2, 6, lost, missing_max);
-        assert_eq!(said(0, 0), (made.to_owned(), 2));
+        let made = "reads survive the loss of any 2 of 6 drives, writes of any 1";
+        let said = |lost, missing_max, writing| {
+            let survives = Survives {
+                parity: 2,
+                drives: 6,
+                lost,
+                missing_max,
+                writing_when_whole: Some(1),
+                writing,
+            };
+            assert_eq!(survives.sentence(false), made);
+            survives.sentence(true)
+        };
+        assert_eq!(said(0, 0, Some(1)), made);
+        let one = "; 1 is lost now, so 1 more may go, and 0 before writes stop";
+        assert_eq!(said(1, 1, Some(0)), format!("{made}{one}"));
         assert_eq!(
-            said(1, 1),
-            (format!("{made}; 1 is lost now, so 1 more may go"), 1)
+            said(2, 2, None),
+            format!("{made}; 2 are lost now, so 0 more may go")
         );
         assert_eq!(
-            said(2, 2),
-            (format!("{made}; 2 are lost now, so 0 more may go"), 0)
+            said(6, 3, None),
+            format!("{made}; 6 are lost now, so 0 more may go")
         );
-        assert_eq!(
-            said(6, 3),
-            (format!("{made}; 6 are lost now, so 0 more may go"), 0)
-        );
-        assert_eq!(
-            said(0, 2),
-            (format!("{made}; shards are missing now, so 0 more may go"), 0)
-        );
+        let missing = "; shards are missing now, so 0 more may go, and 1 before writes stop";
+        assert_eq!(said(0, 2, Some(1)), format!("{made}{missing}"));
     }
 }

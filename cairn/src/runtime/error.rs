@@ -93,7 +93,7 @@ pub enum RuntimeError {
     },
     /// The storage peers have no ledger that answers.
     #[error(
-        "the ledger of the storage peers does not answer: {0}. More than half of its members have to run; the log says which do not. If those of `cairn up --peers` lost it for good, `cairn vault rebuild` makes it anew from the drives"
+        "the ledger of the storage peers does not answer: {0}. More than half of its members have to run; the log says which do not. If it is lost for good, `cairn vault rebuild` makes it anew from the drives; where storage peers run on other machines, see docs/operating.md, Losing the ledger, first"
     )]
     LedgerPeers(String),
     /// A storage peer that is named does not describe itself.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use net::ledger::FollowedLedger;
+use net::peer::PeerId;
 use net::{Ledger, LedgerError, LocalLedger};
 
 /// A leader that has not answered for so long is missed: requests wait that long before they are refused.
@@ -58,6 +59,14 @@ impl OpenLedger {
                 .silent_for()
                 .filter(|silent| *silent > AWAY_AFTER)
                 .map(|_| "more than half of the ledger's members do not answer"),
+        }
+    }
+
+    /// Storage peers that were found to keep another ledger.
+    pub fn peers_of_another(&self) -> Vec<PeerId> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Followed(ledger) => ledger.of_another(),
         }
     }
 

@@ -197,7 +197,7 @@ async fn rebuild_over(
     cluster.close().await;
     ledger.close().await;
     let carried = if let Some(peer) = taker {
-        rebuilt::mark(&fresh, &id, layout.cluster)?;
+        rebuilt::mark(&fresh, &id, layout.cluster, &peer)?;
         Some(carried::put_beside(data, &fresh, (peer, id, lease))?)
     } else {
         write_mark(&fresh.join(REBUILT))?;

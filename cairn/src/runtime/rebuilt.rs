@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use net::peer::PeerId;
 use serde::{Deserialize, Serialize};
 
 use super::rebuild::REBUILT;
@@ -18,6 +19,8 @@ pub struct Manifest {
     pub id: String,
     /// The cluster.
     pub cluster_id: String,
+    /// The storage peer that it is brought to, and no other: there alone it is begun.
+    pub peer: String,
     segments: Vec<Segment>,
 }
 
@@ -37,11 +40,12 @@ impl Manifest {
 }
 
 /// Marks the closed ledger in `dir`.
-pub fn mark(dir: &Path, id: &str, cluster: [u8; 16]) -> Result<(), DataDirError> {
+pub fn mark(dir: &Path, id: &str, cluster: [u8; 16], peer: &PeerId) -> Result<(), DataDirError> {
     let manifest = Manifest {
         format: 1,
         id: id.to_owned(),
         cluster_id: hex::encode(cluster),
+        peer: peer.to_string(),
         segments: segments(dir)?,
     };
     let text = serde_json::to_vec(&manifest).unwrap_or_default();

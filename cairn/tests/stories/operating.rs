@@ -15,8 +15,12 @@ enum Step {
     Run { machine: String, line: String },
     /// Machines that lose their power.
     Kill(Vec<String>),
-    /// A command that is not carried out yet, at a machine.
-    Refused { machine: String, line: String },
+    /// A command at a machine that is refused, with these words.
+    Refused {
+        machine: String,
+        line: String,
+        words: String,
+    },
     /// Waiting until nothing is missing.
     UntilWhole,
 }
@@ -34,9 +38,15 @@ fn steps(page: &str) -> Vec<Step> {
                 Some("kill") => Step::Kill(words.collect()),
                 Some("until") => Step::UntilWhole,
                 Some("refused") => {
-                    let (machine, line) = told.trim_start_matches("refused ").split_once("$ ").unwrap();
+                    let (machine, told) = told.trim_start_matches("refused ").split_once("$ ").unwrap();
+                    let (line, words) = told.split_once(": ").unwrap();
+                    let (machine, line, words) = (machine.to_owned(), line.to_owned(), words.to_owned());
+                    Step::Refused { machine, line, words }
+                }
+                Some("run") => {
+                    let (machine, line) = told.trim_start_matches("run ").split_once("$ ").unwrap();
                     let (machine, line) = (machine.to_owned(), line.to_owned());
-                    Step::Refused { machine, line }
+                    Step::Run { machine, line }
                 }
                 other => panic!("{other:?} is nothing that the test knows"),
             });
@@ -140,17 +150,28 @@ impl Machines {
         }
     }
 
-    /// It does not start, and says what is to be done first.
-    fn is_refused(&self, machine: &str, line: &str) {
+    /// It is not carried out, and says why.
+    fn is_refused(&self, machine: &str, line: &str, words: &str) {
         let args = self.args(machine, line);
         let mut command = self.place.command(args.iter().skip(1));
         command.env_remove("CAIRN_DATA").current_dir(self.dir(machine));
-        command.args(["--s3", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-        let output = command.output().unwrap();
-        let said = text(&output);
+        let mut ending = Command::new("timeout");
+        ending
+            .arg("60")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(self.dir(machine));
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => ending.env(name, value),
+                None => ending.env_remove(name),
+            };
+        }
+        let output = ending.output().unwrap();
+        let (said, words) = (text(&output), self.args(machine, words).join(" "));
         assert!(
-            !output.status.success() && said.contains("cairn node reset-ledger --take"),
-            "{said}"
+            !output.status.success() && said.contains(&words),
+            "{machine}$ {line}: {said}"
         );
     }
 
@@ -231,7 +252,7 @@ fn the_page_on_operating_is_carried_out_to_its_end_and_loses_nothing() {
             Step::Kill(lost) => lost
                 .iter()
                 .for_each(|machine| machines.running.remove(machine).unwrap().kill()),
-            Step::Refused { machine, line } => machines.is_refused(&machine, &line),
+            Step::Refused { machine, line, words } => machines.is_refused(&machine, &line, &words),
             Step::UntilWhole => drop(machines.until_whole()),
         }
     }

@@ -59,7 +59,7 @@ impl Survey {
         };
         Survival {
             drives_reading,
-            drives_writing: drives_writing(code, drives, domains.values().copied().collect()),
+            drives_writing: drives_writing(code, drives),
             domains: domains.keys().map(of_domain).collect(),
         }
     }
@@ -95,19 +95,20 @@ pub fn can_write(code: Code, drives: &[(DomainId, bool)]) -> bool {
     })
 }
 
-/// How many drives may be lost at worst. Under each cap the worst are those of the domains that hold fewest: each lost one there is one less.
-fn drives_writing(code: Code, drives: &[(DomainId, bool)], mut present: Vec<usize>) -> Option<usize> {
+/// How many of these drives may be lost at worst, each with its domain and whether it is there, such that packs can be written; `None` if they cannot be now.
+pub fn drives_writing(code: Code, drives: &[(DomainId, bool)]) -> Option<usize> {
     if !can_write(code, drives) {
         return None;
     }
+    let mut all_of: BTreeMap<DomainId, usize> = BTreeMap::new();
+    let mut present_of: BTreeMap<DomainId, usize> = BTreeMap::new();
+    for (domain, present) in drives {
+        *all_of.entry(*domain).or_default() += 1;
+        *present_of.entry(*domain).or_default() += usize::from(*present);
+    }
+    // Under each cap the worst losses are in the domains that hold fewest: each lost one there is one less.
+    let mut present: Vec<usize> = present_of.into_values().collect();
     present.sort_unstable();
-    let all_of = {
-        let mut of_domain: BTreeMap<DomainId, usize> = BTreeMap::new();
-        drives
-            .iter()
-            .for_each(|(domain, _)| *of_domain.entry(*domain).or_default() += 1);
-        of_domain
-    };
     let survives = |lost: usize| {
         (1..=code.parity()).any(|cap| {
             let placed: usize = all_of.values().map(|all| *all.min(&cap)).sum();

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use engine::durability::{Assumptions, Durability, Observed, Survey, Survival, observed};
+use engine::durability::{Assumptions, Durability, Observed, Survey, Survival, drives_writing, observed};
 use engine::placement::DomainId;
 use futures::StreamExt;
 
@@ -29,6 +29,8 @@ pub struct DurabilityReport {
     pub unreadable: u64,
     /// What may be lost.
     pub survival: Survival,
+    /// Any so many drives may be lost while all others are there, and new packs can be written; none if there are too few, or too close together.
+    pub writing_when_whole: Option<usize>,
     /// If drives fail one by one.
     pub independent: Durability,
     /// If whole failure domains are lost as well.
@@ -68,12 +70,14 @@ impl Cluster {
             .filter(takes_part)
             .map(|place| (place.domain(), place.writable()))
             .collect();
+        let whole: Vec<(DomainId, bool)> = drives.iter().map(|(domain, _)| (*domain, true)).collect();
         let shard_years = inner.counters.shard_ms.load(Ordering::Relaxed) as f64 / MS_PER_YEAR;
         Ok(DurabilityReport {
             packs: survey.packs(),
             by_missing: survey.by_missing(),
             unreadable: survey.unreadable(),
             survival: survey.survival(inner.code, &drives),
+            writing_when_whole: drives_writing(inner.code, &whole),
             independent: survey.independent(given),
             with_domain_losses: survey.with_domain_losses(given),
             observed: observed(inner.counters.rebuilt.load(Ordering::Relaxed), shard_years),

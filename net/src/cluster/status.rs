@@ -72,7 +72,21 @@ pub struct PeerStatus {
     /// How it stands in the membership.
     pub standing: Standing,
     /// Why it did not answer when it was asked last, if it did not.
-    pub why_silent: Option<String>,
+    pub why_silent: Option<Silence>,
+}
+
+/// Why a peer does not count as there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Silence {
+    /// It runs, and has not heard from the ledger for so long that it serves no shards.
+    #[error("it runs, and is cut off from the ledger")]
+    CutOff,
+    /// It took too long.
+    #[error("no answer in time")]
+    Late,
+    /// What came instead of an answer.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// Figures of the cluster.

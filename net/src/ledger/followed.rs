@@ -195,6 +195,22 @@ impl FollowedLedger {
         self.inner.members().others.iter().copied().collect()
     }
 
+    /// Who the members are as those that answer last heard, also where nobody leads; `None` if nobody says.
+    pub async fn members_as_known(&self) -> Option<Vec<PeerId>> {
+        let (of, known) = (self.inner.replica.pinned(), self.inner.members().known.clone());
+        let call = LedgerCall::Members { as_known: true };
+        let asked = known
+            .into_iter()
+            .map(|member| ask(&self.inner.transport, member, (&of, &call), ANSWER_PATIENCE));
+        let said = futures::future::join_all(asked).await.into_iter().flatten();
+        let of_reply = |reply| match reply {
+            LedgerReply::Members { voters, since, .. } => Some((since, voters)),
+            _ => None,
+        };
+        let newest = said.filter_map(of_reply).max_by_key(|(since, _)| *since);
+        newest.map(|(_, voters)| voters)
+    }
+
     /// Asks whoever leads, for a few seconds.
     pub async fn ask(&self, call: &LedgerCall) -> Result<LedgerReply, LedgerError> {
         self.inner.ask_leader(call, PATIENCE).await

@@ -3,6 +3,8 @@
 //!
 //! It decides nothing. Invariant: one value has one form, lists are bounded, and whatever does not read whole is refused.
 
+mod refusal;
+
 use engine::codec::{DecodeError, Reader, Writer};
 use engine::slots::{Append, AppliedAppend, HOLDER_BYTES_MAX, Outcome, Sequence};
 
@@ -10,6 +12,8 @@ use super::frames::Lineage;
 use super::transfer::Travelling;
 use crate::membership::{PEERS_MAX, PeerEntry};
 use crate::peer::{BODY_BYTES_MAX, PeerId};
+
+pub use refusal::LedgerRefusal;
 
 /// Most appends of one call.
 pub const APPENDS_MAX: usize = 1_024;
@@ -69,7 +73,10 @@ pub enum LedgerCall {
         after: Sequence,
     },
     /// Who the members are.
-    Members,
+    Members {
+        /// As the member that is asked last heard, however long ago; otherwise the leader alone answers.
+        as_known: bool,
+    },
     /// Make these the members: each gets a copy first.
     SetMembers(Vec<PeerId>),
     /// Write a peer's entry.
@@ -126,6 +133,8 @@ pub enum LedgerReply {
         voters: Vec<PeerId>,
         /// Those that follow.
         learners: Vec<PeerId>,
+        /// Greater than what was said of any membership before.
+        since: u64,
     },
     /// Who the peers are.
     Peers(Vec<PeerEntry>),
@@ -146,48 +155,6 @@ pub enum AppendReply {
     Bad,
     /// The ledger's disks are full.
     Full,
-}
-
-/// Why a member did not do what it was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LedgerRefusal {
-    /// Another member leads, or none does. What was asked may be done all the same.
-    #[error("this member does not lead")]
-    NotLeader {
-        /// Who does, as far as this member knows.
-        leader: Option<PeerId>,
-    },
-    /// The caller may not ask this.
-    #[error("the caller may not ask this")]
-    NotAllowed,
-    /// There is no ledger here.
-    #[error("this peer is no member of a ledger")]
-    NoLedger,
-    /// There is a ledger already.
-    #[error("there is a ledger here already")]
-    Begun,
-    /// No such transfer, or not this page.
-    #[error("there is no such transfer")]
-    NoTransfer,
-    /// Too much to do.
-    #[error("the member has too much to do")]
-    Busy,
-    /// Its disk is full.
-    #[error("the member's disk is full")]
-    Full,
-    /// It failed and will not answer before it was started again.
-    #[error("the member has failed")]
-    Failed,
-    /// The call does not read.
-    #[error("the call does not read")]
-    Malformed,
-    /// As many leases live as may live at one time.
-    #[error("as many leases live as may live at one time")]
-    TooManyLeases,
-    /// The peer keeps another ledger than the caller asks: one that was given up, or the caller's was.
-    #[error("the peer keeps another ledger")]
-    OtherLedger,
 }
 
 fn put_entries(writer: &mut Writer, entries: &[PeerEntry]) {
@@ -259,7 +226,10 @@ impl LedgerCall {
                 writer.fixed(lineage);
                 writer.u64(after.0);
             }
-            Self::Members => writer.u8(9),
+            Self::Members { as_known } => {
+                writer.u8(9);
+                writer.u8(u8::from(*as_known));
+            }
             Self::SetMembers(peers) => {
                 writer.u8(10);
                 writer.list_with(peers, put_peer);
@@ -321,7 +291,9 @@ impl LedgerCall {
                 lineage: reader.fixed()?,
                 after: Sequence(reader.u64()?),
             },
-            9 => Self::Members,
+            9 => Self::Members {
+                as_known: reader.bool("age of an answer")?,
+            },
             10 => Self::SetMembers(reader.list_with(MEMBERS_MAX, read_peer)?),
             11 => Self::SetPeer(Box::new(PeerEntry::read(&mut reader)?)),
             12 => Self::Peers,
@@ -389,11 +361,13 @@ impl LedgerReply {
                 leader,
                 voters,
                 learners,
+                since,
             } => {
                 writer.u8(9);
                 writer.option_with(leader.as_ref(), put_peer);
                 writer.list_with(voters, put_peer);
                 writer.list_with(learners, put_peer);
+                writer.u64(*since);
             }
             Self::Peers(peers) => {
                 writer.u8(11);
@@ -444,6 +418,7 @@ impl LedgerReply {
                 leader: reader.option_with(read_peer)?,
                 voters: reader.list_with(MEMBERS_MAX, read_peer)?,
                 learners: reader.list_with(MEMBERS_MAX, read_peer)?,
+                since: reader.u64()?,
             },
             10 => Self::Refused(LedgerRefusal::decode(&mut reader)?),
             11 => Self::Peers(reader.list_with(PEERS_MAX, PeerEntry::read)?),
@@ -451,44 +426,6 @@ impl LedgerReply {
         };
         reader.finish()?;
         Ok(reply)
-    }
-}
-
-impl LedgerRefusal {
-    /// Those without content, in the order of their numbers from 2.
-    const PLAIN: [Self; 10] = [
-        Self::NotAllowed,
-        Self::NoLedger,
-        Self::Begun,
-        Self::NoTransfer,
-        Self::Busy,
-        Self::Full,
-        Self::Failed,
-        Self::Malformed,
-        Self::TooManyLeases,
-        Self::OtherLedger,
-    ];
-
-    fn encode(&self, writer: &mut Writer) {
-        if let Self::NotLeader { leader } = self {
-            writer.u8(1);
-            writer.option_with(leader.as_ref(), put_peer);
-            return;
-        }
-        let at = Self::PLAIN.iter().position(|plain| plain == self);
-        writer.u8(u8::try_from(at.unwrap_or(0) + 2).unwrap_or(u8::MAX));
-    }
-
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        match reader.u8()? {
-            1 => Ok(Self::NotLeader {
-                leader: reader.option_with(read_peer)?,
-            }),
-            got => {
-                let plain = usize::from(got).checked_sub(2).and_then(|at| Self::PLAIN.get(at));
-                plain.copied().ok_or(bad("ledger refusal", got.into()))
-            }
-        }
     }
 }
 

@@ -86,7 +86,7 @@ impl NodeLedger {
             LedgerCall::Join(entry) => entry.peer == caller,
             LedgerCall::ReadIndex
             | LedgerCall::Peers
-            | LedgerCall::Members
+            | LedgerCall::Members { .. }
             | LedgerCall::OpenTransfer
             | LedgerCall::TransferPage { .. } => gateway || node,
             _ => gateway,

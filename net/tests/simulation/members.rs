@@ -251,7 +251,7 @@ impl World {
         let mut why = String::new();
         for _ in 0..60 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let members = asked.ask(&LedgerCall::Members).await;
+            let members = asked.ask(&LedgerCall::Members { as_known: false }).await;
             let index = asked.ask(&LedgerCall::ReadIndex).await;
             let (Ok(LedgerReply::Members { voters, .. }), Ok(LedgerReply::Index { sequence, .. })) =
                 (&members, &index)

@@ -160,7 +160,9 @@ impl Operator {
 
     /// Whether the members are those that are to be.
     async fn settle_members(&self) -> bool {
-        let Ok(LedgerReply::Members { voters, .. }) = self.ledger.ask(&LedgerCall::Members).await else {
+        let Ok(LedgerReply::Members { voters, .. }) =
+            self.ledger.ask(&LedgerCall::Members { as_known: false }).await
+        else {
             return false;
         };
         let number = |peer: &PeerId| self.world.peer_ids.iter().position(|known| known == peer);

@@ -108,7 +108,7 @@ pub enum SessionError {
     },
     /// The members of the ledger do not answer.
     #[error(
-        "the ledger does not answer: more than half of its members must run; `cairn status` shows who does not"
+        "the ledger does not answer: more than half of its members must run; `cairn status` shows who does not, and what to do if they are lost"
     )]
     LedgerAway,
     /// The drives or the ledger have no room.

@@ -109,7 +109,8 @@ impl PeerNodes {
 
 /// Has the ledger the members that it is to have. Whether it has.
 pub(super) async fn settle_members(peers: &PeerNodes, ledger: &FollowedLedger) -> bool {
-    let Ok(LedgerReply::Members { voters, .. }) = ledger.ask(&LedgerCall::Members).await else {
+    let Ok(LedgerReply::Members { voters, .. }) = ledger.ask(&LedgerCall::Members { as_known: false }).await
+    else {
         return false;
     };
     let answering = settle::answering(peers).await;

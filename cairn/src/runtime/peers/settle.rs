@@ -408,7 +408,8 @@ pub(super) async fn set_members(ledger: &FollowedLedger, members: Vec<PeerId>) -
     let call = LedgerCall::SetMembers(members.clone());
     loop {
         let refused = ledger.ask(&call).await.err();
-        if let Ok(LedgerReply::Members { voters, .. }) = ledger.ask(&LedgerCall::Members).await
+        if let Ok(LedgerReply::Members { voters, .. }) =
+            ledger.ask(&LedgerCall::Members { as_known: false }).await
             && voters.len() == members.len()
             && members.iter().all(|member| voters.contains(member))
         {

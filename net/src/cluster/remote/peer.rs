@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use super::{QUESTION_PATIENCE, RemoteDrive};
 use crate::cluster::cause::Cause;
 use crate::cluster::layout::Standing;
+use crate::cluster::status::Silence;
 use crate::peer::message::{DRIVES_MAX, DriveReport};
-use crate::peer::{Answer, Call, CallError, PeerId, Purpose, Reply, Request, Transport};
+use crate::peer::{Answer, Call, CallError, PeerId, Purpose, Refusal, Reply, Request, Transport};
 
 /// How long a peer may take to say how its drives are, or to hear which leases have ended.
 const POLL_PATIENCE: Duration = Duration::from_secs(2);
@@ -79,7 +80,7 @@ pub(in crate::cluster) struct RemotePeer {
     /// Held while it is asked how its drives are.
     pub(in crate::cluster) polling: Arc<tokio::sync::Mutex<()>>,
     /// Why it did not answer when it was asked last.
-    pub(in crate::cluster) why_silent: RwLock<Option<String>>,
+    pub(in crate::cluster) why_silent: RwLock<Option<Silence>>,
     /// What it was told of leases.
     told: Mutex<AcceptedLeases>,
     census: Mutex<Census>,
@@ -151,11 +152,11 @@ impl RemotePeer {
                 drives
             }
             Ok(Err(why)) => {
-                self.lost(&why);
+                self.lost(why);
                 return Changed::default();
             }
             Err(_) => {
-                self.lost("no answer in time");
+                self.lost(Silence::Late);
                 return Changed::default();
             }
         };
@@ -188,7 +189,7 @@ impl RemotePeer {
         due
     }
 
-    async fn ask_reports(&self, accepted: &AcceptedLeases) -> Result<Vec<DriveReport>, String> {
+    async fn ask_reports(&self, accepted: &AcceptedLeases) -> Result<Vec<DriveReport>, Silence> {
         let some_lost = self.drives().iter().any(|drive| !drive.is_present());
         let told = self.told();
         if some_lost {
@@ -201,10 +202,10 @@ impl RemotePeer {
         self.reports().await
     }
 
-    async fn reports(&self) -> Result<Vec<DriveReport>, String> {
+    async fn reports(&self) -> Result<Vec<DriveReport>, Silence> {
         match self.simple(Request::Drives).await? {
             Answer::Drives(drives) if drives.len() <= DRIVES_MAX => Ok(drives),
-            _ => Err("its answer makes no sense".to_owned()),
+            _ => Err(Silence::Other("its answer makes no sense".to_owned())),
         }
     }
 
@@ -216,11 +217,12 @@ impl RemotePeer {
         }
     }
 
-    async fn simple(&self, request: Request) -> Result<Answer, String> {
+    async fn simple(&self, request: Request) -> Result<Answer, Silence> {
         let call = self.line.call(Purpose::Repair, request, Bytes::new());
         let reply = within(self.line.peer, QUESTION_PATIENCE, call).await;
-        match reply.map_err(|error| error.to_string())?.answer {
-            Answer::Refused(refusal) => Err(refusal.to_string()),
+        match reply.map_err(|error| Silence::Other(error.to_string()))?.answer {
+            Answer::Refused(Refusal::CutOff) => Err(Silence::CutOff),
+            Answer::Refused(refusal) => Err(Silence::Other(refusal.to_string())),
             answer => Ok(answer),
         }
     }
@@ -231,19 +233,19 @@ impl RemotePeer {
         silent.is_none()
     }
 
-    fn note_silence(&self, why: Option<&str>) {
+    fn note_silence(&self, why: Option<Silence>) {
         let mut silent = self.why_silent.write().unwrap_or_else(PoisonError::into_inner);
-        *silent = why.map(str::to_owned);
+        *silent = why;
     }
 
-    fn lost(&self, why: &str) {
-        self.note_silence(Some(why));
+    fn lost(&self, why: Silence) {
         if self.drives().iter().any(|drive| drive.is_present()) {
-            tracing::error!(peer = %self.line.peer, why, "a peer is lost");
+            tracing::error!(peer = %self.line.peer, %why, "a peer is lost");
         }
         for drive in self.drives().iter() {
-            drive.lose(why);
+            drive.lose(&why.to_string());
         }
+        self.note_silence(Some(why));
     }
 
     /// Refuses puts under leases that are not accepted from now on.
@@ -256,12 +258,12 @@ impl RemotePeer {
         }
         match tokio::time::timeout(POLL_PATIENCE, self.tell_of_ended_leases(accepted)).await {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => self.lost(&why),
-            Err(_) => self.lost("no answer in time"),
+            Ok(Err(why)) => self.lost(why),
+            Err(_) => self.lost(Silence::Late),
         }
     }
 
-    async fn tell_of_ended_leases(&self, accepted: &AcceptedLeases) -> Result<(), String> {
+    async fn tell_of_ended_leases(&self, accepted: &AcceptedLeases) -> Result<(), Silence> {
         let accepted = accepted.clone();
         self.simple(Request::Leases {
             accepted: accepted.clone(),

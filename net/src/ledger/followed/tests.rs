@@ -87,7 +87,10 @@ async fn appends_go_on_when_a_leader_goes_and_each_takes_effect_once() {
     let mut cut = None;
     for number in 0..400u64 {
         if number % 100 == 50 {
-            let members = ledger.ask(&LedgerCall::Members).await.unwrap();
+            let members = ledger
+                .ask(&LedgerCall::Members { as_known: false })
+                .await
+                .unwrap();
             let LedgerReply::Members {
                 leader: Some(leader), ..
             } = members

@@ -376,7 +376,8 @@ impl Member {
                 .await
                 .map(|(number, other_holder)| LedgerReply::Lease { number, other_holder }),
             LedgerCall::Begin { lineage, after } => self.begin(lineage, after).await,
-            LedgerCall::Members => self.members().await,
+            LedgerCall::Members { as_known: true } => self.members_known(),
+            LedgerCall::Members { as_known: false } => self.members().await,
             LedgerCall::SetMembers(peers) => {
                 // It goes on also when whoever asked waits no longer: half of it would be a membership of its own.
                 let this = Arc::clone(self);

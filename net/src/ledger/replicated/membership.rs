@@ -94,16 +94,29 @@ impl Member {
         self.read_index().await?;
         let metrics = self.raft.metrics().borrow().clone();
         let membership = metrics.membership_config.membership();
-        let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
         // While one membership gives way to another neither is told: whoever asks for one asks again.
         if let [_, next, ..] = membership.get_joint_config().as_slice() {
             tokio::spawn(Arc::clone(self).finish_change(next.clone()));
             return Err(LedgerRefusal::Busy);
         }
+        self.members_known()
+    }
+
+    /// The same as this member last heard, also where nobody leads; while the membership changes those before and after it.
+    pub(super) fn members_known(&self) -> Result<LedgerReply, LedgerRefusal> {
+        if !self.replica.is_begun() {
+            return Err(LedgerRefusal::NoLedger);
+        }
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
+        let since = metrics.membership_config.log_id().as_ref();
         Ok(LedgerReply::Members {
             leader: metrics.current_leader.and_then(peer),
             voters: membership.voter_ids().filter_map(peer).collect(),
             learners: membership.learner_ids().filter_map(peer).collect(),
+            since: since.map_or(0, |id| id.index),
         })
     }
 

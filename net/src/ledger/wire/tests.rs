@@ -74,7 +74,8 @@ fn calls() -> Vec<LedgerCall> {
             lineage: [2; 16],
             after: Sequence(9),
         },
-        LedgerCall::Members,
+        LedgerCall::Members { as_known: false },
+        LedgerCall::Members { as_known: true },
         LedgerCall::SetMembers(vec![peer(1), peer(2)]),
         LedgerCall::SetPeer(Box::new(entry())),
         LedgerCall::Peers,
@@ -118,6 +119,7 @@ fn replies() -> Vec<LedgerReply> {
             leader: Some(peer(1)),
             voters: vec![peer(1)],
             learners: vec![peer(2)],
+            since: 12,
         },
         LedgerReply::Peers(vec![entry()]),
         LedgerReply::Refused(LedgerRefusal::NotLeader {
