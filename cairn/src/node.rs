@@ -281,6 +281,7 @@ impl StoragePeer {
             (true, _) => {
                 vec!["  waits for a gateway: nobody may call it until it is started with --join".to_owned()]
             }
+            (false, true) if self.drives().any(|(.., state)| state == "lost") => Vec::new(),
             (false, true) => vec!["  waits for nothing".to_owned()],
             (false, false) => vec![
                 "  waits for being admitted: the owner runs, with the gateway's --data,".to_owned(),
@@ -291,6 +292,13 @@ impl StoragePeer {
             ],
         };
         lines.extend(waits);
+        let lost = self.drives().filter(|(.., state)| *state == "lost");
+        lines.extend(lost.map(|(_, directory, _)| {
+            format!(
+                "  waits for the drive {}: mount it again; an empty one in its place is filled by `cairn repair` at a gateway",
+                directory.display()
+            )
+        }));
         lines
     }
 

@@ -67,7 +67,7 @@ pub(super) fn peers(status: &Value) {
         let (id, address) = (text(peer, "peer_id"), text(peer, "address"));
         match peer.get("start_again").and_then(Value::as_str) {
             Some(command) => {
-                sentence(&format!("{id} at {address} DOES NOT RUN. This starts it again:"));
+                sentence(&format!("{id} at {address} DOES NOT RUN. This starts it again (it ends by itself alone then, not with `cairn up`):"));
                 // To be copied whole.
                 print_line(format!("    {command}"));
             }

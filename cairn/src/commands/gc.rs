@@ -35,7 +35,7 @@ fn show(report: &Value) {
     let number = |name: &str| report.get(name).and_then(Value::as_u64).unwrap_or(0);
     let size = |name: &str| ByteSize(number(name));
     print_line(format!(
-        "{} deleted, {} given back: {} allocated before, {} now, for {} of live data",
+        "{} deleted, {} given back: {} allocated before, {} now, for {} of data that objects need",
         count(number("packs_deleted"), "pack"),
         size("bytes_freed"),
         size("allocated_bytes_before"),
@@ -45,7 +45,7 @@ fn show(report: &Value) {
     let moved = number("bytes_moved").saturating_add(number("bytes_rewritten"));
     if moved > 0 {
         print_line(format!(
-            "{} of live data moved to free whole segments",
+            "{} of data that objects need moved to free whole segments",
             ByteSize(moved)
         ));
     }
