@@ -6,10 +6,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use net::peer::PeerId;
 
 use crate::duration::Span;
 use crate::logging::LogFormat;
+use crate::runtime::rebuild::LostForGood;
 
 mod node;
 mod up;
@@ -234,9 +234,9 @@ pub struct RebuildArgs {
     /// Set a readable ledger aside and rebuild all the same
     #[arg(long)]
     pub force: bool,
-    /// A storage peer on another machine that is lost for good, ed25519:… [repeatable]; all others have to answer
-    #[arg(long, value_name = "PEER_ID")]
-    pub without: Vec<PeerId>,
+    /// A storage peer on another machine (ed25519:…) or a drive (its number) that is lost for good [repeatable]; all others have to be there
+    #[arg(long, value_name = "PEER_ID|NUMBER")]
+    pub without: Vec<LostForGood>,
 }
 
 /// `vault export-key`.

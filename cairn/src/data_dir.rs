@@ -413,7 +413,7 @@ const FORMAT_VERSION: u64 = 1;
 pub(crate) const KNOWN_PEERS_FILE: &str = "known-peers";
 /// Where a storage peer keeps its part of the ledger.
 pub(crate) const MEMBER_DIR: &str = "member";
-const NODE_FILE: &str = "node.json";
+pub(crate) const NODE_FILE: &str = "node.json";
 /// What only an owner's directory has.
 const OWNERS_NAMES: [&str; 4] = ["keys", "ledger", "layout.json", "peers"];
 const OWN_NAMES: [&str; 11] = [

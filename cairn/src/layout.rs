@@ -183,8 +183,7 @@ impl Layout {
                 (false, false) => Ok(known),
             };
         }
-        let contents = data.contents(&[]);
-        if cluster.is_none() && (contents.ledger || data.activity().exists()) {
+        if cluster.is_none() && (data.contents(&[]).ledger || data.activity().exists()) {
             return Err(LayoutError::LayoutLost);
         }
         let layout = Self {
@@ -227,18 +226,22 @@ impl Layout {
         Ok(write_durably(&data.layout(), &bytes)?)
     }
 
-    /// Whether storage peers run with this process.
+    /// Whether storage peers run with this process, perhaps beside others.
     pub fn runs_peers(&self) -> bool {
         self.peers.iter().any(|peer| peer.directory.is_some())
     }
 
-    /// Refuses another number of storage peers than run with this process.
+    /// Whether storage peers run elsewhere, as well or alone.
+    pub fn has_peers_elsewhere(&self) -> bool {
+        self.peers.iter().any(|peer| peer.directory.is_none())
+    }
+
+    /// Refuses another number of storage peers here.
     pub fn check_peers(&self, given: Option<usize>) -> Result<(), LayoutError> {
         let here = self.peers.iter().filter(|peer| peer.directory.is_some()).count();
+        let drives = self.drives.len();
         match given {
-            Some(_) if self.peers.is_empty() => Err(LayoutError::HasDrives {
-                drives: self.drives.len(),
-            }),
+            Some(_) if self.peers.is_empty() => Err(LayoutError::HasDrives { drives }),
             Some(given) if given != here => Err(LayoutError::OtherPeers { known: here, given }),
             _ => Ok(()),
         }

@@ -50,14 +50,16 @@ pub(super) fn peers(status: &Value) {
             "those that are cut off run, but have not heard from the ledger for so long that they serve no shards",
         );
     }
-    let others = status
-        .pointer("/ledger/peers_of_another")
-        .and_then(Value::as_array);
-    for id in others.into_iter().flatten().filter_map(Value::as_str) {
-        sentence(&format!(
-            "{id} KEEPS ANOTHER LEDGER of this cluster, of which nothing is taken: stop it and run `cairn node reset-ledger` there (docs/operating.md, \
-             Losing the ledger)"
-        ));
+    // Where this gateway's own answers, the other was given up.
+    let is_own_there = status.pointer("/ledger/why_away").is_none_or(Value::is_null);
+    for id in keep_another(status) {
+        sentence(&match is_own_there {
+            true => format!(
+                "{id} KEEPS ANOTHER LEDGER of this cluster, of which nothing is taken: stop it and run `cairn node reset-ledger` there \
+                 (docs/operating.md, Losing the ledger)"
+            ),
+            false => format!("{id} KEEPS ANOTHER LEDGER than this gateway's copy"),
+        });
     }
     for peer in &peers {
         // One that was started by hand runs too.
@@ -67,7 +69,9 @@ pub(super) fn peers(status: &Value) {
         let (id, address) = (text(peer, "peer_id"), text(peer, "address"));
         match peer.get("start_again").and_then(Value::as_str) {
             Some(command) => {
-                sentence(&format!("{id} at {address} DOES NOT RUN. This starts it again (it ends by itself alone then, not with `cairn up`):"));
+                sentence(&format!(
+                    "{id} at {address} DOES NOT RUN. This starts it again (it ends by itself alone then, not with `cairn up`):"
+                ));
                 // To be copied whole.
                 print_line(format!("    {command}"));
             }
@@ -78,6 +82,14 @@ pub(super) fn peers(status: &Value) {
         }
     }
     print_line("");
+}
+
+/// The storage peers that keep another ledger than this gateway.
+pub(super) fn keep_another(status: &Value) -> impl Iterator<Item = &str> {
+    let others = status
+        .pointer("/ledger/peers_of_another")
+        .and_then(Value::as_array);
+    others.into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Prints the gateways that serve the cluster, if there are several, and which of them others wait for.

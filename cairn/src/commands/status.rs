@@ -85,7 +85,7 @@ fn served(status: &Value, running: bool) {
     match (away, writes) {
         (Some(reason), _) => nothing_served(status, reason),
         (_, Some(reason)) if is_silent => sentence(&format!(
-            "WRITES ARE REFUSED: {reason}. Start the storage peers that do not answer, below; one that will not come back is \
+            "WRITES ARE REFUSED: {reason}. See to the storage peers that do not answer or are cut off, below; one that will not come back is \
              replaced (`cairn node remove --lost`, `cairn node admit`)"
         )),
         (_, Some(reason)) => sentence(&format!(
@@ -105,11 +105,22 @@ fn nothing_served(status: &Value, reason: &str) {
         let own = peers.find(|peer| peer.get("peer_id") == Some(member));
         own.is_some_and(|peer| peer.get("answers").and_then(Value::as_bool) == Some(true))
     };
+    if cluster::keep_another(status).next().is_some() {
+        sentence(&format!(
+            "NOTHING IS SERVED: {reason}. Storage peers keep another ledger than this gateway's copy, below: if theirs is the one in use (another gateway \
+             made it anew, or member/ was put back), stop this gateway, move its ledger/ aside and start it again; if they came back with one that was \
+             given up, run `cairn node reset-ledger` there (docs/operating.md, Losing the ledger)"
+        ));
+        return;
+    }
     let answering = members.iter().filter(answers).count();
     let all = members.len();
     let wanted = all / 2 + 1;
     let which = match all {
         0 => "None of those that answer says who they are".to_owned(),
+        _ if answering >= wanted => format!(
+            "{answering} of {all} answer now and {wanted} have to: they will agree on who leads, or their logs say why not"
+        ),
         _ => format!(
             "{answering} of {all} answer and {wanted} have to: start those marked as members below that do not"
         ),
@@ -175,7 +186,7 @@ fn packs(status: &Value) -> String {
     );
     let mendable = at_risk.saturating_sub(lost);
     if silent_peers(status) {
-        line += "; start the storage peers that do not answer, below: what is missing then, `cairn repair` makes whole again";
+        line += "; see to the storage peers that do not answer or are cut off, below: what is missing then, `cairn repair` makes whole again";
     } else if mendable > 0 {
         line += &format!("; `cairn repair` makes {} whole again", count(mendable, "pack"));
     }
@@ -185,14 +196,14 @@ fn packs(status: &Value) -> String {
     line
 }
 
-/// Whether a storage peer that should be there does not answer.
+/// Whether a storage peer that should be there does not answer, or serves nothing.
 fn silent_peers(status: &Value) -> bool {
     let says = |peer: &Value, name: &str| peer.get(name).and_then(Value::as_bool) == Some(true);
     let there = |peer: &&Value| peer.get("standing").and_then(Value::as_str) != Some("gone");
     list(status, "peers")
         .iter()
         .filter(there)
-        .any(|peer| !says(peer, "answers"))
+        .any(|peer| !says(peer, "answers") || says(peer, "cut_off"))
 }
 
 /// What packs that lost more shards than their parity mean to their owner, and what to do.

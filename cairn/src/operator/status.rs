@@ -55,8 +55,8 @@ pub(super) async fn status(runtime: &Runtime, front: &S3Front) -> Result<Value, 
         "code": code.to_string(),
         "running": front.endpoint().is_some(),
         "survives": survives.sentence(!is_away),
-        "drives_lost": lost,
-        "drives_may_lose": survives.more(),
+        "drives_lost": (!is_away).then_some(lost),
+        "drives_may_lose": (!is_away).then(|| survives.more()),
         "drives_may_lose_writing": report.survival.drives_writing,
         "writable": writes.is_ok(),
         "writes_refused_because": writes.err().map(|error| error.to_string()),
@@ -187,12 +187,12 @@ impl Members {
         let OpenLedger::Followed(ledger) = &runtime.ledger else {
             return Self::Unknown;
         };
-        match ledger.ask(&LedgerCall::Members { as_known: false }).await {
+        let call = LedgerCall::Members { as_known: false };
+        // All are asked in any case: it shows who keeps another ledger.
+        let (said, known) = tokio::join!(ledger.ask(&call), ledger.members_as_known());
+        match said {
             Ok(LedgerReply::Members { voters, .. }) => Self::Now(voters),
-            _ => ledger
-                .members_as_known()
-                .await
-                .map_or(Self::Unknown, Self::AsKnown),
+            _ => known.map_or(Self::Unknown, Self::AsKnown),
         }
     }
 

@@ -133,6 +133,14 @@ pub enum RuntimeError {
         /// Where it lies.
         place: String,
     },
+    /// A copy of one ledger, and storage peers with another.
+    #[error(
+        "these storage peers keep another ledger than this gateway's copy in ledger/: {peers}. If theirs is the one in use (another gateway made it anew, or member/ was put back), move ledger/ aside and start again; if they came back with one that was given up, `cairn node reset-ledger` there (docs/operating.md, Losing the ledger)"
+    )]
+    OtherLedger {
+        /// Their ids.
+        peers: String,
+    },
     /// Storage peers that were not told to give up the old ledger.
     #[error(
         "these storage peers keep the old ledger still: {peers}. Stop each, run `cairn node reset-ledger` there and start it again, or what lies there would be missing"
@@ -148,6 +156,14 @@ pub enum RuntimeError {
     PeersAway {
         /// Their ids.
         peers: String,
+    },
+    /// Drives that are not there for a rebuild.
+    #[error(
+        "these drives are not there: {drives}. What only they have would be missing, and be deleted when they come back: bring them back, or name each that is lost for good with --without NUMBER"
+    )]
+    DrivesAway {
+        /// Their numbers and directories.
+        drives: String,
     },
     /// A rebuild that found nobody to give the ledger to.
     #[error("no storage peer answers that could take the rebuilt ledger; start them first")]

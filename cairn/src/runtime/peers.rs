@@ -25,7 +25,7 @@ use net::peer::quic::{Quic, QuicConfig};
 use net::peer::{PeerId, Transport};
 
 use super::RuntimeError;
-use crate::data_dir::{DataDir, make_private_dir};
+use crate::data_dir::{DataDir, NODE_FILE, make_private_dir};
 use crate::introduction::PeerAt;
 use crate::key_store::peer_key;
 use crate::layout::{KnownPeer, Layout, PeerPlace};
@@ -280,7 +280,7 @@ async fn start(
         why: why.to_owned(),
     };
     // It would be made anew, as another peer with other drives.
-    if layout.drives_made && !directory.join("node.json").exists() {
+    if layout.drives_made && !directory.join(NODE_FILE).exists() {
         return Err(refused("its directory holds no storage peer any more"));
     }
     let started = ChildNode::start(directory, &layout.cluster, gateway).await;
@@ -335,7 +335,7 @@ pub(super) fn found(data: &DataDir) -> Option<([u8; 16], usize)> {
     let numbers: Vec<usize> = std::fs::read_dir(data.peers()).ok()?.filter_map(number).collect();
     let cluster = |number: &usize| -> Option<[u8; 16]> {
         let directory = data.peers().join(number.to_string());
-        let settings = NodeSettings::read_at(&directory, Path::new(&directory.join("node.json")));
+        let settings = NodeSettings::read_at(&directory, Path::new(&directory.join(NODE_FILE)));
         Some(settings.ok()??.cluster)
     };
     let cluster = numbers.iter().find_map(cluster)?;

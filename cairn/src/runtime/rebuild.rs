@@ -4,6 +4,8 @@
 //! it is whole, so that a rebuild that is cut off can be started again; where storage peers run elsewhere it is the operator who brings it to one
 //! of them (`peers::carried`). Invariant: a ledger that can be read is set aside only when told to, and never deleted.
 
+mod there;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +13,6 @@ use activity::{ActivityLog, LogIdentity};
 use engine::disk::{Disk, RealDisk};
 use engine::slots::Sequence;
 use net::ledger::LedgerConfig;
-use net::peer::PeerId;
 use net::{Cluster, Ledger, LocalLedger};
 use s3_gateway::session::RecorderError;
 use s3_gateway::session::rebuild::{RebuildParts, RebuildReport, marks, rebuild_vault};
@@ -27,6 +28,9 @@ use crate::key_store::{KeyStore, Passphrase, keyring, random};
 use crate::layout::{Layout, absolute};
 use crate::request::{OnStep, Step};
 use crate::runtime::RuntimeError;
+use there::check_all_there;
+
+pub use there::LostForGood;
 
 /// A file in the ledger's directory: the ledger was rebuilt, and the activity log does not say so yet.
 pub(crate) const REBUILT: &str = "rebuilt";
@@ -40,8 +44,8 @@ pub struct RebuildOptions {
     pub drives: Vec<PathBuf>,
     /// Also when there is a ledger that can be read.
     pub force: bool,
-    /// Storage peers on other machines that are lost for good: the others all have to be there.
-    pub without: Vec<PeerId>,
+    /// What is lost for good: everything else has to be there.
+    pub without: Vec<LostForGood>,
 }
 
 /// What a rebuild did.
@@ -110,18 +114,19 @@ pub async fn rebuild(
     };
     let mut peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
     if let Some(nodes) = &peers
-        && let Err(error) = may_rebuild(&disk, &data, nodes, &layout, &options).await
+        && let Err(error) = may_rebuild(&data, nodes, &layout, &options).await
     {
         nodes.close().await;
         return Err(error);
     }
-    if let Some(nodes) = peers.take_if(|_| layout.runs_peers()) {
+    if let Some(nodes) = peers.take_if(|_| !layout.has_peers_elsewhere()) {
         nodes.close().await;
         // They serve without it from now on.
         settle::set_aside(&layout)?;
         peers = PeerNodes::open(&data, &mut layout, options_of_peers).await?;
     }
-    let rebuilt = rebuild_over(&disk, &data, &keys, &layout, peers.as_ref(), on_step).await;
+    let place = (&disk, &data);
+    let rebuilt = rebuild_over(place, &keys, &layout, peers.as_ref(), &options.without, on_step).await;
     if let Some(peers) = peers {
         peers.close().await;
     }
@@ -132,29 +137,28 @@ pub async fn rebuild(
 
 /// Whether the ledger that the storage peers keep may be given up, and everything that they hold is there.
 async fn may_rebuild(
-    disk: &Arc<dyn Disk>,
     data: &DataDir,
     nodes: &PeerNodes,
     layout: &Layout,
     options: &RebuildOptions,
 ) -> Result<(), RuntimeError> {
-    if !options.force && settle::answers(disk, data, nodes).await {
+    if !options.force && settle::answers(nodes).await {
         let dir = data.root().display().to_string();
         return Err(RuntimeError::LedgerReadable { dir });
     }
-    match layout.runs_peers() {
-        true => Ok(()),
-        false => settle::check_all_serve(nodes, &options.without).await,
+    match layout.has_peers_elsewhere() {
+        true => settle::check_all_serve(nodes, &options.without).await,
+        false => Ok(()),
     }
 }
 
 /// Makes the ledger anew from the drives of this process or of its storage peers, and puts it in place.
 async fn rebuild_over(
-    disk: &Arc<dyn Disk>,
-    data: &DataDir,
+    (disk, data): (&Arc<dyn Disk>, &DataDir),
     keys: &KeyStore,
     layout: &Layout,
     peers: Option<&PeerNodes>,
+    without: &[LostForGood],
     on_step: OnStep<'_>,
 ) -> Result<Rebuild, RuntimeError> {
     let fresh = data.root().join("ledger.new");
@@ -164,6 +168,7 @@ async fn rebuild_over(
         let (here, drives) = (cluster.heard(), cluster.layout().len());
         return Err(RuntimeError::TooFewPeers { here, drives });
     }
+    check_all_there(&cluster, layout, without)?;
     let keyrings: Vec<_> = keys.keyfiles().iter().map(keyring).collect();
     let unreadable = |source| RuntimeError::Vault {
         vault: keys
@@ -186,7 +191,7 @@ async fn rebuild_over(
         .await?;
     ledger.records_through(Sequence(begin_after)).await?;
     let vaults = rebuild_vaults(keys, &cluster, &ledger, lease, on_step).await?;
-    let taker = match peers.filter(|_| !layout.runs_peers()) {
+    let taker = match peers.filter(|_| layout.has_peers_elsewhere()) {
         Some(peers) => Some(
             settle::first_to_answer(peers)
                 .await

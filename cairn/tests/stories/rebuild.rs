@@ -80,6 +80,37 @@ async fn a_deleted_ledger_is_rebuilt_from_the_drives() {
 }
 
 #[tokio::test]
+async fn a_rebuild_without_a_drive_is_done_only_when_that_one_is_said_to_be_lost() {
+    let place = Place::new();
+    let running = place.up();
+    let mut client = running.client(&place.root_key()).await;
+    make_bucket(&mut client, "first").await;
+    put(&mut client, "first", "kept", content("kept", 50_000))
+        .await
+        .unwrap();
+    drop(client);
+    running.stop();
+    place.remove_ledger();
+    std::fs::rename(place.data().join("drives/3"), place.root().join("taken out")).unwrap();
+    for args in [&["vault", "rebuild"][..], &["vault", "rebuild", "--without", "2"]] {
+        let refused = place.run(args);
+        assert_eq!(refused.status.code(), Some(1));
+        let said = text(&refused);
+        assert!(said.contains("these drives are not there: 3 ("), "{said}");
+    }
+    assert!(
+        !place.data().join("ledger").join("rebuilt").exists(),
+        "nothing was put in place"
+    );
+    let rebuilt = place.json(["vault", "rebuild", "--without", "3"]);
+    assert_eq!(rebuilt["vaults"][0]["objects"].as_u64(), Some(1));
+    let running = place.up();
+    let mut client = running.client(&place.root_key()).await;
+    let read = get(&mut client, "first", "kept").await.unwrap();
+    assert_eq!(read, content("kept", 50_000));
+}
+
+#[tokio::test]
 async fn after_a_rebuild_the_activity_log_goes_on() {
     let place = Place::new();
     let running = place.up();

@@ -7,6 +7,7 @@
 
 mod fence;
 mod follow;
+mod lineage;
 mod members;
 mod reading;
 mod sending;
@@ -20,12 +21,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::disk::Disk;
-use engine::slots::{Address, Append, BadAppend, Entry, LIVE_LEASES_MAX, Leases, Outcome, Sequence};
+use engine::slots::{
+    Address, Append, BadAppend, Entry, LIVE_LEASES_MAX, LeaseEntry, Leases, Outcome, Sequence,
+};
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
-use super::fetch::{AskError, ask};
+use super::fetch::AskError;
 use super::local::clip;
 use super::replay::LedgerOpenError;
 use super::replica::Replica;
@@ -174,7 +177,7 @@ impl FollowedLedger {
 
     /// Members that this gateway knows of, in the order in which they are tried; others are learnt of from them.
     pub fn set_members(&self, members: Vec<PeerId>) {
-        self.inner.members().known = members;
+        self.inner.members().set_known(members);
     }
 
     /// The peers of this gateway's copy, as old as it may be.
@@ -190,27 +193,6 @@ impl FollowedLedger {
         self.inner.heard.borrow().map(|heard| heard.elapsed())
     }
 
-    /// Those that were found to keep another ledger, and have not answered for this one since.
-    pub fn of_another(&self) -> Vec<PeerId> {
-        self.inner.members().others.iter().copied().collect()
-    }
-
-    /// Who the members are as those that answer last heard, also where nobody leads; `None` if nobody says.
-    pub async fn members_as_known(&self) -> Option<Vec<PeerId>> {
-        let (of, known) = (self.inner.replica.pinned(), self.inner.members().known.clone());
-        let call = LedgerCall::Members { as_known: true };
-        let asked = known
-            .into_iter()
-            .map(|member| ask(&self.inner.transport, member, (&of, &call), ANSWER_PATIENCE));
-        let said = futures::future::join_all(asked).await.into_iter().flatten();
-        let of_reply = |reply| match reply {
-            LedgerReply::Members { voters, since, .. } => Some((since, voters)),
-            _ => None,
-        };
-        let newest = said.filter_map(of_reply).max_by_key(|(since, _)| *since);
-        newest.map(|(_, voters)| voters)
-    }
-
     /// Asks whoever leads, for a few seconds.
     pub async fn ask(&self, call: &LedgerCall) -> Result<LedgerReply, LedgerError> {
         self.inner.ask_leader(call, PATIENCE).await
@@ -220,8 +202,9 @@ impl FollowedLedger {
     pub async fn take_lease_above(&self, holder: &str, now_ms: u64, above: u64) -> Result<u64, LedgerError> {
         // By this a call that comes again is known, also where a clock begins anew with each start.
         let start = (self.inner.fresh_log_id)() & 0xffff_ffff;
+        let asked_as = clip(&format!("{holder}, start {start:08x}")).to_owned();
         let call = LedgerCall::TakeLease {
-            holder: clip(&format!("{holder}, start {start:08x}")).to_owned(),
+            holder: asked_as.clone(),
             now_ms,
             above,
         };
@@ -237,17 +220,22 @@ impl FollowedLedger {
         }
         // What the last holder wrote, all of it, before anything is read under this lease.
         let began = Instant::now();
-        let index = loop {
-            match self.inner.fresh_index().await {
-                Ok(index) => break index,
+        let (index, lineage) = loop {
+            match self.inner.fresh_index_of().await {
+                Ok(found) => break found,
                 Err(error) if began.elapsed() > COPY_PATIENCE => return Err(error),
                 // A copy of another ledger is being replaced.
                 Err(_) => {}
             }
         };
         self.inner.applied(index).await?;
-        // What is written under it stands in this ledger.
-        self.inner.replica.pin()?;
+        // Granted in the ledger that the copy is of, which may have been another's a moment ago; what is written under it stands there.
+        let granted = self.inner.replica.lease(number).await?;
+        let holder = granted.as_ref().and_then(|lease| lease.holder.split_once(' '));
+        if !holder.is_some_and(|(_, said)| !said.is_empty() && asked_as.starts_with(said)) {
+            return Err(LedgerError::Unreachable);
+        }
+        self.inner.replica.pin(lineage)?;
         self.inner.replica.note_waited();
         self.inner.fence.begin(number);
         self.inner.taken.store(number, Ordering::Release);
@@ -272,7 +260,6 @@ impl Inner {
         call: &LedgerCall,
         patience: Duration,
     ) -> Result<(LedgerReply, u32, bool), LedgerError> {
-        let of = self.replica.pinned();
         let trying = async {
             let mut turn = 0usize;
             let (mut tries, mut is_open) = (0u32, false);
@@ -284,9 +271,9 @@ impl Inner {
                 };
                 turn += 1;
                 tries += 1;
-                match ask(&self.transport, member, (&of, call), ANSWER_PATIENCE).await {
+                match self.ask_member(member, call, ANSWER_PATIENCE).await {
                     Ok(reply) => {
-                        self.members().answers(member);
+                        self.members().leader = Some(member);
                         return Ok((reply, tries, is_open));
                     }
                     Err(AskError::Member(LedgerRefusal::TooManyLeases)) => {
@@ -304,8 +291,9 @@ impl Inner {
                             tokio::time::sleep(REST).await;
                         }
                     }
-                    Err(AskError::Member(LedgerRefusal::OtherLedger)) => {
-                        self.members().keeps_other(member);
+                    // Not here, and it has done nothing.
+                    Err(AskError::Member(LedgerRefusal::OtherLedger | LedgerRefusal::NoLedger)) => {
+                        self.members().refer_to(None);
                         tokio::time::sleep(REST / 4).await;
                     }
                     // It answers, and will do so again.
@@ -348,14 +336,7 @@ impl Inner {
 
     /// The sequence of everything answered by anybody before this call.
     async fn fresh_index(&self) -> Result<Sequence, LedgerError> {
-        match self.ask_leader(&LedgerCall::ReadIndex, PATIENCE).await? {
-            // Of another ledger than the copy is of it says nothing; the copy is being taken anew.
-            LedgerReply::Index { sequence, lineage } if lineage == self.replica.lineage() => Ok(sequence),
-            _ => {
-                tokio::time::sleep(REST).await;
-                Err(LedgerError::Unreachable)
-            }
-        }
+        self.fresh_index_of().await.map(|(sequence, _)| sequence)
     }
 }
 
@@ -433,10 +414,12 @@ impl Ledger for FollowedLedger {
         Box::pin(async move {
             let own = self.inner.taken.load(Ordering::Acquire);
             let (own, other) = (
-                self.inner.replica.holder_of(own).await?,
-                self.inner.replica.holder_of(number).await?,
+                self.inner.replica.lease(own).await?,
+                self.inner.replica.lease(number).await?,
             );
-            Ok(own.is_some() && own == other)
+            let (own, other) = (own.as_ref(), other.as_ref());
+            let own = own.map(LeaseEntry::holder_name);
+            Ok(own.is_some() && own == other.map(LeaseEntry::holder_name))
         })
     }
 

@@ -114,12 +114,11 @@ impl Replica {
         first.filter(|_| second.is_none()).copied()
     }
 
-    /// Who holds a lease, or held it; `None` of one that was never granted.
-    pub(super) async fn holder_of(&self, number: u64) -> Result<Option<String>, LedgerError> {
+    /// A lease, live or not; `None` of one that was never granted.
+    pub(super) async fn lease(&self, number: u64) -> Result<Option<LeaseEntry>, LedgerError> {
         let entry = self.copy().get(lease_address(number)).await?;
         let read = entry.map(|entry| LeaseEntry::decode(&entry.value)).transpose();
-        let read = read.map_err(|_| LedgerError::Read(std::io::ErrorKind::InvalidData))?;
-        Ok(read.map(|entry| entry.holder_name().to_owned()))
+        read.map_err(|_| LedgerError::Read(std::io::ErrorKind::InvalidData))
     }
 
     /// The peers whose entries stand in it, all of them: whoever is left out would be taken for one that is gone.
@@ -179,17 +178,23 @@ impl Replica {
         self.pinned.get().copied().unwrap_or(ANY_LEDGER)
     }
 
-    /// Settles durably that it is a copy of this ledger and of no other, ever.
-    pub(super) fn pin(&self) -> Result<(), LedgerError> {
-        let lineage = self.lineage();
-        if self.pinned.get().is_none() && lineage != ANY_LEDGER {
-            let text = lineage
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>();
-            write_whole(&*self.disk, &self.dir, PINNED, &text)
-                .map_err(|error| LedgerError::Read(error.kind()))?;
-            // Only this sets it, and nobody writes under two leases at once.
+    /// Settles durably that it is a copy of this ledger and of no other, ever. Blocks while that is noted, once.
+    ///
+    /// # Errors
+    /// It is a copy of another one.
+    pub(super) fn pin(&self, lineage: Lineage) -> Result<(), LedgerError> {
+        // No other copy takes its place meanwhile.
+        let copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
+        let own = copy.1.shared().table().lineage;
+        let pinned = self.pinned();
+        if own != lineage || lineage == ANY_LEDGER || (pinned != ANY_LEDGER && pinned != lineage) {
+            return Err(LedgerError::Unreachable);
+        }
+        if pinned == ANY_LEDGER {
+            let text: String = lineage.iter().map(|byte| format!("{byte:02x}")).collect();
+            let noted = write_whole(&*self.disk, &self.dir, PINNED, &text);
+            noted.map_err(|error| LedgerError::Read(error.kind()))?;
+            // Only this sets it, one at a time.
             let _ = self.pinned.set(lineage);
         }
         Ok(())
@@ -316,15 +321,15 @@ impl Replica {
         let own = self.lineage();
         let nothing = lineage == Lineage::default() && own != lineage;
         let worse = nothing || lineage == own && position < self.copy().position();
-        let other = self.pinned.get().is_some_and(|pinned| *pinned != lineage);
-        if worse || other {
+        let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
+        let pinned = self.pinned();
+        if worse || (pinned != ANY_LEDGER && pinned != lineage) {
             tracing::error!(
                 ?position,
                 "a received ledger is not what this copy needs, and is not taken"
             );
             return Err(LedgerError::Read(std::io::ErrorKind::InvalidData));
         }
-        let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
         write_current(&*self.disk, &self.dir, number).map_err(|error| LedgerError::Read(error.kind()))?;
         let (_, old) = std::mem::replace(&mut *copy, (number, fresh));
         Ok((old, number))

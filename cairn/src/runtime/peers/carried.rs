@@ -131,7 +131,8 @@ pub(super) async fn check(ledger: &FollowedLedger, awaited: &Carried) -> Result<
     let entry = ledger.get(lease_address(awaited.lease)).await.map_err(away)?;
     let entry = entry.and_then(|entry| LeaseEntry::decode(&entry.value).ok());
     match entry.is_some_and(|entry| entry.holder == holder(&awaited.id)) {
-        true => Ok(()),
+        // Before anything says that it has arrived: the old one may come back.
+        true => ledger.pin().await.map_err(away),
         false => Err(RuntimeError::NotCarried {
             peer: awaited.peer,
             place: awaited.place.display().to_string(),

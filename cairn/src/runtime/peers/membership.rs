@@ -113,7 +113,12 @@ pub(super) async fn settle_members(peers: &PeerNodes, ledger: &FollowedLedger) -
     else {
         return false;
     };
-    let answering = settle::answering(peers).await;
+    let mut answering = settle::answering(peers).await;
+    // One with another ledger cannot be taken in before it was reset.
+    let _ = ledger.members_as_known().await;
+    for other in ledger.of_another() {
+        answering.remove(&other);
+    }
     let wanted = choose_members(&peers.known(), &voters, &answering, peers.members_max);
     if voters.len() == wanted.len() && wanted.iter().all(|member| voters.contains(member)) {
         return true;

@@ -16,10 +16,11 @@ use net::ledger::{FollowedConfig, FollowedLedger, LedgerSizes};
 use net::membership::{PeerEntry, Role};
 use net::peer::{Answer, Call, PeerId, Refusal, Request};
 
+use super::super::rebuild::LostForGood;
 use super::super::{RuntimeError, fresh_log_id};
 use super::membership::{present, settle_members};
 use super::{PeerNodes, carried};
-use crate::data_dir::{DataDir, MEMBER_DIR, make_private_dir, remove_mark, rename, write_mark};
+use crate::data_dir::{DataDir, MEMBER_DIR, NODE_FILE, make_private_dir, remove_mark, rename, write_mark};
 use crate::key_store::random;
 use crate::layout::Layout;
 
@@ -38,14 +39,22 @@ pub(in crate::runtime) fn note_beginning(data: &DataDir) -> Result<(), RuntimeEr
     Ok(write_mark(&data.ledger().join(BEGIN))?)
 }
 
-/// A ledger of this machine in `ledger/`, made by a rebuild, goes to the first peer, whose copy it becomes.
+/// Whether a storage peer's directory is there still; another is not started.
+fn is_peer(directory: &Path) -> bool {
+    directory.join(NODE_FILE).exists()
+}
+
+/// A ledger of this machine in `ledger/`, made by a rebuild, goes to the first peer that is there, whose copy it becomes.
 pub(super) fn hand_over(data: &DataDir, layout: &Layout) -> Result<(), RuntimeError> {
     let (ledger, next) = (data.ledger(), data.root().join("ledger.next"));
     if !ledger.exists() && next.exists() {
         rename(&next, &ledger)?;
     }
-    let first = layout.peers.first().and_then(|place| place.directory.as_deref());
-    let (Some(first), true) = (first, holds_log(&ledger)) else {
+    let mut directories = layout.peers.iter().filter_map(|place| place.directory.as_deref());
+    let (Some(first), true) = (
+        directories.find(|directory| is_peer(directory)),
+        holds_log(&ledger),
+    ) else {
         return Ok(());
     };
     make_private_dir(&next)?;
@@ -96,34 +105,40 @@ pub(in crate::runtime) async fn open_ledger(
     }
 }
 
-/// Whether a ledger answers in which something was written.
-pub(in crate::runtime) async fn answers(disk: &Arc<dyn Disk>, data: &DataDir, peers: &PeerNodes) -> bool {
-    let Ok(ledger) = follow(disk, data, peers).await else {
-        return false;
-    };
+/// Whether a ledger answers in which something was written: whichever the storage peers keep, also if this gateway's copy is of another.
+pub(in crate::runtime) async fn answers(peers: &PeerNodes) -> bool {
     introduce(peers).await;
     let began = Instant::now();
     // As long as an election may take, for a ledger that is there is worth more than any rebuild; but not where nobody has one.
-    let answers = loop {
-        let index = ledger.ask(&LedgerCall::ReadIndex).await;
-        if let Ok(LedgerReply::Index { sequence, .. }) = index {
-            break sequence.0 > 0;
+    loop {
+        let asked = ids(peers)
+            .into_iter()
+            .map(|peer| ask_ledger(peers, peer, &LedgerCall::ReadIndex));
+        let said = futures::future::join_all(asked).await;
+        let newest = said.into_iter().flatten().filter_map(|reply| match reply {
+            LedgerReply::Index { sequence, .. } => Some(sequence.0),
+            _ => None,
+        });
+        if let Some(newest) = newest.max() {
+            return newest > 0;
         }
         if began.elapsed() > LEADER_WAIT || matches!(is_begun(peers).await, Ok(false)) {
-            break false;
+            return false;
         }
-    };
-    ledger.close().await;
-    answers
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Whether every storage peer serves this gateway, but for those that are lost.
 pub(in crate::runtime) async fn check_all_serve(
     peers: &PeerNodes,
-    without: &[PeerId],
+    without: &[LostForGood],
 ) -> Result<(), RuntimeError> {
     let (mut away, mut cut_off) = (Vec::new(), Vec::new());
-    for peer in ids(peers).into_iter().filter(|peer| !without.contains(peer)) {
+    for peer in ids(peers)
+        .into_iter()
+        .filter(|peer| !without.contains(&LostForGood::Peer(*peer)))
+    {
         match ask(peers, peer, Request::Drives, Vec::new()).await {
             Some(reply) if reply.answer == Answer::Refused(Refusal::CutOff) => cut_off.push(peer),
             Some(_) => {}
@@ -342,7 +357,10 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
     if let (true, Some(awaited)) = (begins, &awaited) {
         begin_rebuilt(peers, awaited.peer).await?;
     } else if begins && (runs_here || !is_begun(peers).await?) {
-        let first = ids(peers).into_iter().next();
+        // The one that a rebuilt ledger was handed over to.
+        let is_here = |node: &&super::PeerNode| node.place.directory.as_deref().is_some_and(is_peer);
+        let handed_to = peers.nodes.iter().find(is_here).and_then(super::PeerNode::id);
+        let first = handed_to.or_else(|| ids(peers).into_iter().next());
         begin(
             peers,
             first.ok_or_else(|| RuntimeError::LedgerPeers("there is none".to_owned()))?,
@@ -395,6 +413,13 @@ async fn known_to(ledger: &FollowedLedger) -> Result<Vec<PeerEntry>, RuntimeErro
                 ));
             }
             Err(error) if began.elapsed() > LEADER_WAIT => {
+                let others = ledger.of_another();
+                if !others.is_empty() {
+                    let peers: Vec<String> = others.iter().map(ToString::to_string).collect();
+                    return Err(RuntimeError::OtherLedger {
+                        peers: peers.join(", "),
+                    });
+                }
                 return Err(RuntimeError::LedgerPeers(error.to_string()));
             }
             Err(_) => {}

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::apply::{Agreed, Change, Leader};
-use super::super::fetch::{AskError, ask, fetch};
+use super::super::fetch::{AskError, fetch};
 use super::super::wire::{APPENDS_MAX, LedgerCall, LedgerRefusal, LedgerReply};
 use super::super::{Ledger, LedgerError};
 use super::{Inner, REST};
@@ -79,7 +79,9 @@ pub(super) async fn follow(weak: Weak<Inner>) {
                 let mut members = inner.members();
                 match why {
                     AskError::Member(LedgerRefusal::NotLeader { leader }) => members.refer_to(leader),
-                    AskError::Member(LedgerRefusal::OtherLedger) => members.keeps_other(member),
+                    AskError::Member(LedgerRefusal::OtherLedger | LedgerRefusal::NoLedger) => {
+                        members.refer_to(None);
+                    }
                     _ => members.lost(member),
                 }
                 // Another one is asked the next time.
@@ -101,8 +103,7 @@ async fn step(inner: &Arc<Inner>, member: PeerId) -> Result<(), AskError> {
         max: APPENDS_MAX as u16,
         wait_ms: WAIT.as_millis() as u16,
     };
-    let of = inner.replica.pinned();
-    match ask(&inner.transport, member, (&of, &call), PATIENCE).await? {
+    match inner.ask_member(member, &call, PATIENCE).await? {
         LedgerReply::Tail {
             records_through,
             appends,

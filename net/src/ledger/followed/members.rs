@@ -44,7 +44,9 @@ impl Members {
         let count = self.known.len().max(1);
         let mut by_turns = self.known.iter().cycle().skip(turn % count).take(count);
         let first = by_turns.clone().next().copied();
-        let other = by_turns.find(|member| Some(**member) != silent).copied();
+        let other = by_turns
+            .find(|member| Some(**member) != silent && !self.others.contains(member))
+            .copied();
         self.leader.or(other).or(first)
     }
 
@@ -54,10 +56,9 @@ impl Members {
         self.leader = leader.filter(|leader| Some(*leader) != silent);
     }
 
-    /// Notes that a member answered for whoever leads.
-    pub(super) fn answers(&mut self, member: PeerId) {
-        self.leader = Some(member);
-        self.others.remove(&member);
+    /// Notes that a member answered out of the ledger that this gateway asks, or has none.
+    pub(super) fn keeps_ours(&mut self, member: &PeerId) {
+        self.others.remove(member);
     }
 
     /// Notes that a member keeps another ledger.
@@ -65,12 +66,45 @@ impl Members {
         if self.others.insert(member) {
             tracing::error!(%member, "it keeps another ledger of this cluster than this gateway, and nothing of it is taken: one of the two was given up (docs/operating.md, Losing the ledger)");
         }
-        self.lost(member);
+        self.leader = self.leader.filter(|leader| *leader != member);
+    }
+
+    /// Takes over whom to ask.
+    pub(super) fn set_known(&mut self, known: Vec<PeerId>) {
+        self.others.retain(|other| known.contains(other));
+        self.known = known;
     }
 
     /// Notes that a member did not answer.
     pub(super) fn lost(&mut self, member: PeerId) {
         self.leader = None;
         self.silent = Some((member, Instant::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Members;
+    use crate::peer::PeerKey;
+
+    #[test]
+    fn one_of_another_ledger_is_passed_over_and_named_until_it_answers_out_of_this_one() {
+        let [first, second, stranger] = [1, 2, 3].map(|seed| PeerKey::from_seed(&[seed; 32]).id());
+        let mut members = Members::new(vec![stranger, first, second]);
+        members.leader = Some(first);
+        members.keeps_other(stranger);
+        assert_eq!(members.leader, Some(first), "nothing is known against it");
+        members.refer_to(None);
+        let asked: Vec<_> = (0..6).filter_map(|turn| members.next(turn)).collect();
+        assert!(!asked.contains(&stranger) && asked.contains(&first) && asked.contains(&second));
+        assert!(members.others.contains(&stranger));
+        members.keeps_ours(&stranger);
+        assert_eq!(members.next(0), Some(stranger));
+        members.keeps_other(stranger);
+        members.set_known(vec![first]);
+        assert!(members.others.is_empty(), "it is no peer any more");
+        members.set_known(vec![stranger]);
+        members.keeps_other(stranger);
+        assert_eq!(members.next(0), Some(stranger), "there is nobody else");
     }
 }

@@ -229,6 +229,31 @@ async fn a_gateway_that_wrote_in_a_ledger_takes_no_other_and_says_who_keeps_one(
     assert_eq!((member.position(), member.highest_lease()), (Sequence(10_000), 0));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_came_back_with_another_ledger_is_found_beside_a_leader_and_disturbs_nothing() {
+    let rig = Rig::new(4).await;
+    for (first, lineage) in [(0, LINEAGE), (3, [8; 16])] {
+        let after = Sequence(0);
+        let begin = LedgerCall::Begin { lineage, after };
+        let begun = rig.member(first).answer(peer(first), &ANY_LEDGER, begin).await;
+        assert_eq!(begun, LedgerReply::Done);
+    }
+    let ledger = gateway(&rig, 20, &SimDisk::unrecorded(9)).await;
+    let all = LedgerCall::SetMembers((0..3).map(peer).collect());
+    assert_eq!(ledger.ask(&all).await, Ok(LedgerReply::Done));
+    let lease = ledger.take_lease("a gateway", 5).await.unwrap();
+    ledger.set_members((0..4).rev().map(peer).collect());
+    applied(ledger.append(put(lease, 1, 1, b"one")).await.unwrap());
+    let mut members = ledger.members_as_known().await.unwrap();
+    members.sort_unstable();
+    let mut wanted: Vec<PeerId> = (0..3).map(peer).collect();
+    wanted.sort_unstable();
+    assert_eq!(members, wanted);
+    assert_eq!(ledger.of_another(), [peer(3)]);
+    applied(ledger.append(put(lease, 2, 2, b"two")).await.unwrap());
+    assert_eq!(rig.member(3).copy().position(), Sequence(0));
+}
+
 /// An append that comes when it comes, as one whose caller has given up waiting.
 async fn come(ledger: &FollowedLedger, append: &Append) -> Outcome {
     let call = LedgerCall::Append {

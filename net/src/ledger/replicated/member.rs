@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::super::replay::LedgerOpenError;
 use super::super::replica::Replica;
-use super::super::wire::{AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
+use super::super::wire::{ANY_LEDGER, AppendReply, LedgerCall, LedgerRefusal, LedgerReply};
 use super::super::{Ledger, LedgerSizes, Lineage, LocalLedger, Tail};
 use super::agreement::{Agreement, AgreementOpenError};
 use super::aside::Aside;
@@ -335,6 +335,9 @@ impl Member {
     pub async fn answer(self: &Arc<Self>, caller: PeerId, of: &Lineage, call: LedgerCall) -> LedgerReply {
         if self.replica.keeps_other(of) {
             return LedgerReply::Refused(LedgerRefusal::OtherLedger);
+        }
+        if *of != ANY_LEDGER && !self.replica.is_begun() {
+            return LedgerReply::Refused(LedgerRefusal::NoLedger);
         }
         let answered = match call {
             LedgerCall::Append { urgent, appends } => self.append(urgent, appends).await,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::slots::{Sequence, Write};
+use openraft::RaftMetrics;
 
 use super::super::Lineage;
 use super::super::wire::{LedgerRefusal, LedgerReply};
@@ -99,25 +100,15 @@ impl Member {
             tokio::spawn(Arc::clone(self).finish_change(next.clone()));
             return Err(LedgerRefusal::Busy);
         }
-        self.members_known()
+        Ok(members_of(&metrics))
     }
 
-    /// The same as this member last heard, also where nobody leads; while the membership changes those before and after it.
+    /// The same as this member alone last heard, agreed on or not, also where nobody leads; while the membership changes those before and after it.
     pub(super) fn members_known(&self) -> Result<LedgerReply, LedgerRefusal> {
         if !self.replica.is_begun() {
             return Err(LedgerRefusal::NoLedger);
         }
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        let membership = metrics.membership_config.membership();
-        let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
-        let since = metrics.membership_config.log_id().as_ref();
-        Ok(LedgerReply::Members {
-            leader: metrics.current_leader.and_then(peer),
-            voters: membership.voter_ids().filter_map(peer).collect(),
-            learners: membership.learner_ids().filter_map(peer).collect(),
-            since: since.map_or(0, |id| id.index),
-        })
+        Ok(members_of(&self.raft.metrics().borrow()))
     }
 
     /// Carries a change to its end that the leader which began it did not: nobody else would, for who the members are is not told before.
@@ -196,5 +187,17 @@ impl Member {
         let changed = while_leading(&self.raft, changing).await?;
         changed.map_err(|_| not_leader(&self.raft))?;
         Ok(LedgerReply::Done)
+    }
+}
+
+fn members_of(metrics: &RaftMetrics<u64, Voter>) -> LedgerReply {
+    let membership = metrics.membership_config.membership();
+    let peer = |id: u64| membership.get_node(&id).and_then(|voter| voter.0);
+    let since = metrics.membership_config.log_id().as_ref();
+    LedgerReply::Members {
+        leader: metrics.current_leader.and_then(peer),
+        voters: membership.voter_ids().filter_map(peer).collect(),
+        learners: membership.learner_ids().filter_map(peer).collect(),
+        since: since.map_or(0, |id| id.index),
     }
 }
