@@ -72,6 +72,14 @@ pub enum NodeError {
         /// What is wrong with it.
         why: String,
     },
+    /// A rebuilt ledger at another storage peer than it was made for.
+    #[error("this rebuilt ledger has to be brought to {wanted}, and this is {own}")]
+    OtherTaker {
+        /// Where it belongs.
+        wanted: String,
+        /// This one.
+        own: PeerId,
+    },
     /// A node does not change its cluster.
     #[error("this storage peer belongs to cluster {known}, not {told}: another cluster needs another --data")]
     OtherCluster {
@@ -132,6 +140,7 @@ impl NodeError {
             Self::NoCluster
                 | Self::NoNode { .. }
                 | Self::NotRebuilt { .. }
+                | Self::OtherTaker { .. }
                 | Self::OtherCluster { .. }
                 | Self::OtherDrives { .. }
                 | Self::Advertise { .. }

@@ -45,22 +45,7 @@ pub(super) fn peers(status: &Value) {
         ]);
     }
     table.print(2);
-    if peers.iter().any(|peer| flag(peer, "cut_off")) {
-        sentence(
-            "those that are cut off run, but have not heard from the ledger for so long that they serve no shards",
-        );
-    }
-    // Where this gateway's own answers, the other was given up.
-    let is_own_there = status.pointer("/ledger/why_away").is_none_or(Value::is_null);
-    for id in keep_another(status) {
-        sentence(&match is_own_there {
-            true => format!(
-                "{id} KEEPS ANOTHER LEDGER of this cluster, of which nothing is taken: stop it and run `cairn node reset-ledger` there \
-                 (docs/operating.md, Losing the ledger)"
-            ),
-            false => format!("{id} KEEPS ANOTHER LEDGER than this gateway's copy"),
-        });
-    }
+    said_of_ledgers(status);
     for peer in &peers {
         // One that was started by hand runs too.
         if flag(peer, "answers") {
@@ -82,6 +67,35 @@ pub(super) fn peers(status: &Value) {
         }
     }
     print_line("");
+}
+
+/// Says which storage peers hear nothing of the ledger, have lost their copy of it, or keep another.
+fn said_of_ledgers(status: &Value) {
+    if list(status, "peers").iter().any(|peer| flag(peer, "cut_off")) {
+        sentence(
+            "those that are cut off run, but have not heard from the ledger for so long that they serve no shards",
+        );
+    }
+    let empty = status
+        .pointer("/ledger/members_without_copy")
+        .and_then(Value::as_array);
+    for id in empty.into_iter().flatten().filter_map(Value::as_str) {
+        sentence(&format!(
+            "{id} is a member and HAS LOST ITS COPY of the ledger: it counts as lost until it was given another, which is done within a minute while the \
+             ledger answers"
+        ));
+    }
+    // Where this gateway's own answers, the other was given up.
+    let is_own_there = status.pointer("/ledger/why_away").is_none_or(Value::is_null);
+    for id in keep_another(status) {
+        sentence(&match is_own_there {
+            true => format!(
+                "{id} KEEPS ANOTHER LEDGER of this cluster, of which nothing is taken: stop it and run `cairn node reset-ledger` there \
+                 (docs/operating.md, Losing the ledger)"
+            ),
+            false => format!("{id} KEEPS ANOTHER LEDGER than this gateway's copy"),
+        });
+    }
 }
 
 /// The storage peers that keep another ledger than this gateway.

@@ -50,7 +50,8 @@ pub(super) async fn run(global: &GlobalArgs, args: RepairArgs) -> Result<(), Fai
     let mut message = format!("{} still missing", count(number("shards_missing"), "shard"));
     if !lost.is_empty() {
         message += &format!(
-            "; lost drives: {}. Bring them back, or make them anew with `cairn repair --replace DIR`",
+            "; lost drives: {}. `cairn status` shows why: start their storage peers, or bring them back; those that are lost for good are made anew with \
+             `cairn repair --replace DIR`, or their storage peers replaced",
             lost.join(", ")
         );
     }

@@ -28,7 +28,12 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     print_line(format!("{} ({endpoint}), {}", text("/data"), text("/code")));
     sentence(text("/survives"));
     if !running {
-        sentence("nothing is running, so nothing is served: `cairn up` starts it");
+        let of_peers = list(&status, "peers");
+        let is_gateway = !of_peers.is_empty() && of_peers.iter().all(|peer| peer["directory"].is_null());
+        let command = if is_gateway { "gateway" } else { "up" };
+        sentence(&format!(
+            "nothing is running, so nothing is served: `cairn {command}` starts it"
+        ));
     }
     served(&status, running);
     print_line("");
@@ -100,7 +105,14 @@ fn served(status: &Value, running: bool) {
 fn nothing_served(status: &Value, reason: &str) {
     let members = status.pointer("/ledger/members").and_then(Value::as_array);
     let members = members.map(Vec::as_slice).unwrap_or_default();
+    let empty = status
+        .pointer("/ledger/members_without_copy")
+        .and_then(Value::as_array);
+    let empty = empty.map(Vec::as_slice).unwrap_or_default();
     let answers = |member: &&Value| {
+        if empty.contains(member) {
+            return false;
+        }
         let mut peers = list(status, "peers").iter();
         let own = peers.find(|peer| peer.get("peer_id") == Some(member));
         own.is_some_and(|peer| peer.get("answers").and_then(Value::as_bool) == Some(true))
@@ -122,7 +134,7 @@ fn nothing_served(status: &Value, reason: &str) {
             "{answering} of {all} answer now and {wanted} have to: they will agree on who leads, or their logs say why not"
         ),
         _ => format!(
-            "{answering} of {all} answer and {wanted} have to: start those marked as members below that do not"
+            "{answering} of {all} answer and have their copy, and {wanted} have to: start those marked as members below that do not"
         ),
     };
     sentence(&format!("NOTHING IS SERVED: {reason}. {which}"));

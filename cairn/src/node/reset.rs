@@ -73,10 +73,10 @@ async fn copy_ledger(from: &Path, to: &Path, (cluster, own): ([u8; 16], PeerId))
         return Err(not_rebuilt(format!("it is of cluster {}", manifest.cluster_id)));
     }
     if manifest.peer != own.to_string() {
-        return Err(not_rebuilt(format!(
-            "it has to be brought to {}, and this is {own}",
-            manifest.peer
-        )));
+        return Err(NodeError::OtherTaker {
+            wanted: manifest.peer,
+            own,
+        });
     }
     make_private_dir(to)?;
     for name in manifest.files() {

@@ -19,7 +19,7 @@ use crate::operator::{ErrorCode, OperatorError};
 use crate::request::{OnStep, Step};
 use crate::runtime::Runtime;
 use crate::runtime::ledger::OpenLedger;
-use crate::runtime::peers::{PeerNodes, membership, settle};
+use crate::runtime::peers::{PeerNodes, described, membership, settle};
 
 /// How often it is looked how far a drain is.
 const LOOK: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ pub(super) async fn admit(
 ) -> Result<Value, OperatorError> {
     let (peers, ledger) = cluster_of(runtime)?;
     peers.call_at(at);
-    let said = match settle::describe(peers, at.peer).await {
+    let said = match described::describe(peers, at.peer).await {
         Ok(said) => said,
         Err(error) => {
             peers.call_as_before(&at.peer);
@@ -78,6 +78,8 @@ pub(super) async fn admit(
     };
     let is_new = before.is_none_or(|before| before.standing == Standing::Gone);
     set_peer(runtime, peers, ledger, entry.clone()).await?;
+    // One that lost what it had of the ledger knows nobody.
+    settle::introduce_to(peers, [at.peer].into()).await;
     Ok(json!({
         "peer_id": at.peer.to_string(),
         "address": at.address,

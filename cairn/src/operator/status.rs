@@ -104,6 +104,7 @@ fn ledger_json(runtime: &Runtime, members: &Members) -> Value {
         "why_away": runtime.ledger.why_away(),
         "members": members.voters().map(ids),
         "members_are_as_last_heard": matches!(members, Members::AsKnown(_)),
+        "members_without_copy": ids(&members.without_copy(runtime)),
         "peers_of_another": ids(&runtime.ledger.peers_of_another()),
     })
 }
@@ -194,6 +195,14 @@ impl Members {
             Ok(LedgerReply::Members { voters, .. }) => Self::Now(voters),
             _ => known.map_or(Self::Unknown, Self::AsKnown),
         }
+    }
+
+    /// Those of them that lost what they had of the ledger.
+    fn without_copy(&self, runtime: &Runtime) -> Vec<PeerId> {
+        let mut empty = runtime.ledger.peers_without_copy();
+        let voters = self.voters().unwrap_or_default();
+        empty.retain(|peer| voters.contains(peer));
+        empty
     }
 
     fn voters(&self) -> Option<&[PeerId]> {

@@ -92,10 +92,20 @@ pub enum RuntimeError {
         why: String,
     },
     /// The storage peers have no ledger that answers.
-    #[error(
-        "the ledger of the storage peers does not answer: {0}. More than half of its members have to run; the log says which do not. If it is lost for good, `cairn vault rebuild` makes it anew from the drives; where storage peers run on other machines, see docs/operating.md, Losing the ledger, first"
-    )]
+    #[error("the storage peers have no ledger that answers: {0}")]
     LedgerPeers(String),
+    /// No leader answers.
+    #[error(
+        "the ledger of the storage peers does not answer ({why}): more than half of its members have to run. {peers}. If this gateway was removed, or a ledger was made anew since it ran last, it is let in again by `cairn node admit --gateway {own}` where one serves, with its ledger/ moved aside. If the ledger is lost for good, `cairn vault rebuild` makes it anew from the drives; where storage peers run on other machines, see docs/operating.md, Losing the ledger, first"
+    )]
+    LedgerAway {
+        /// What was tried last.
+        why: String,
+        /// Which storage peers do not answer, and why.
+        peers: String,
+        /// This gateway.
+        own: PeerId,
+    },
     /// A storage peer that is named does not describe itself.
     #[error(
         "{peer} at {address}: {why}. It runs with `cairn node --join`, and the invitation of this gateway, which `cairn status` prints; a second gateway is let in by `cairn node admit --gateway {own}` where one serves"

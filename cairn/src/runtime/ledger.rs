@@ -70,6 +70,14 @@ impl OpenLedger {
         }
     }
 
+    /// Storage peers that have no copy of it, members that lost theirs among them.
+    pub fn peers_without_copy(&self) -> Vec<PeerId> {
+        match self {
+            Self::Local(_) => Vec::new(),
+            Self::Followed(ledger) => ledger.without_copy(),
+        }
+    }
+
     /// Closes it cleanly.
     pub async fn close(&self) {
         match self {

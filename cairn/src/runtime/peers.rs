@@ -8,6 +8,7 @@
 mod addresses;
 pub(crate) mod carried;
 mod child;
+pub(crate) mod described;
 pub(crate) mod membership;
 mod seats;
 pub(crate) mod settle;
@@ -177,7 +178,7 @@ impl PeerNodes {
         let this = &*self;
         let ask = |peer: PeerId| async move {
             loop {
-                match settle::describe(this, peer).await {
+                match described::describe(this, peer).await {
                     Err(_) if began.elapsed() < patience => tokio::time::sleep(LET_IN_LOOK).await,
                     said => return said,
                 }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::opening::{activity_seed, check_places, found_layout, fresh_log_id, log_origin, open_cluster};
 use super::peers::carried::{self, Carried};
-use super::peers::{PeerNodes, PeerOptions, settle};
+use super::peers::{PeerNodes, PeerOptions, described, settle};
 use super::{now_ms, rebuilt};
 use crate::data_dir::{DataDir, DataDirError, remove_dir, rename, set_aside, write_mark};
 use crate::key_store::{KeyStore, Passphrase, keyring, random};
@@ -193,7 +193,7 @@ async fn rebuild_over(
     let vaults = rebuild_vaults(keys, &cluster, &ledger, lease, on_step).await?;
     let taker = match peers.filter(|_| layout.has_peers_elsewhere()) {
         Some(peers) => Some(
-            settle::first_to_answer(peers)
+            described::first_to_answer(peers)
                 .await
                 .ok_or(RuntimeError::NobodyTakes)?,
         ),

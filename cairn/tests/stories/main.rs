@@ -16,6 +16,7 @@ mod gateways;
 mod keys;
 mod kill;
 mod loss;
+mod members;
 mod node;
 mod operating;
 mod peers;

@@ -4,7 +4,7 @@
 //! It changes no peer's standing; whoever does is the operator. Invariants: the ledger's word is taken over whole; a place keeps its turn
 //! for as long as its peer is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use net::peer::PeerId;
 use s3_gateway::gateways::Gateways;
 
 use super::seats::choose_members;
-use super::{PeerNodes, settle};
+use super::{PeerNodes, described, settle};
 use crate::data_dir::DataDir;
 use crate::layout::{KnownPeer, Layout, LayoutError, PeerPlace};
 
@@ -36,6 +36,7 @@ pub(in crate::runtime) async fn follow(
     gateways: Arc<Gateways>,
 ) {
     let mut settled = None;
+    let mut without_copy = BTreeSet::new();
     // Where they are was asked of the ledger at the start already, and not yet written down.
     if let Err(error) = remember(&data, &peers.known()) {
         tracing::warn!(%error, "where the storage peers are could not be remembered");
@@ -43,6 +44,13 @@ pub(in crate::runtime) async fn follow(
     loop {
         take_over(&peers, &ledger, &cluster, &data).await;
         settle::introduce_again(&peers).await;
+        // One that lost everything knows nobody from whom it could take it again.
+        let empty: BTreeSet<PeerId> = ledger.without_copy().into_iter().collect();
+        let fresh: BTreeSet<PeerId> = empty.difference(&without_copy).copied().collect();
+        if !fresh.is_empty() {
+            settle::introduce_to(&peers, fresh).await;
+        }
+        without_copy = empty;
         let active = active(&peers.known());
         let is_settled = |(of, at): &(Vec<PeerId>, Instant)| *of == active && at.elapsed() < LOOK_AGAIN;
         // One of several gateways chooses.
@@ -113,7 +121,7 @@ pub(super) async fn settle_members(peers: &PeerNodes, ledger: &FollowedLedger) -
     else {
         return false;
     };
-    let mut answering = settle::answering(peers).await;
+    let mut answering = described::answering(peers).await;
     // One with another ledger cannot be taken in before it was reset.
     let _ = ledger.members_as_known().await;
     for other in ledger.of_another() {

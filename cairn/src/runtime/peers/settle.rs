@@ -19,7 +19,7 @@ use net::peer::{Answer, Call, PeerId, Refusal, Request};
 use super::super::rebuild::LostForGood;
 use super::super::{RuntimeError, fresh_log_id};
 use super::membership::{present, settle_members};
-use super::{PeerNodes, carried};
+use super::{PeerNodes, carried, described};
 use crate::data_dir::{DataDir, MEMBER_DIR, NODE_FILE, make_private_dir, remove_mark, rename, write_mark};
 use crate::key_store::random;
 use crate::layout::Layout;
@@ -31,7 +31,7 @@ const LEADER_WAIT: Duration = Duration::from_secs(20);
 /// How long peers may take to hear of it.
 const HEARD_WAIT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(50);
-const CALL_WAIT: Duration = Duration::from_secs(2);
+pub(super) const CALL_WAIT: Duration = Duration::from_secs(2);
 
 /// On a first start: notes that there is no ledger.
 pub(in crate::runtime) fn note_beginning(data: &DataDir) -> Result<(), RuntimeError> {
@@ -197,61 +197,23 @@ pub(super) fn entries(peers: &PeerNodes) -> Vec<PeerEntry> {
     nodes.chain([gateway]).collect()
 }
 
-fn ids(peers: &PeerNodes) -> Vec<PeerId> {
+pub(super) fn ids(peers: &PeerNodes) -> Vec<PeerId> {
     peers.nodes.iter().filter_map(super::PeerNode::id).collect()
 }
 
-/// The first one that answers.
-pub(in crate::runtime) async fn first_to_answer(peers: &PeerNodes) -> Option<PeerId> {
-    for peer in ids(peers) {
-        if describe(peers, peer).await.is_ok() {
-            return Some(peer);
-        }
-    }
-    None
-}
-
-/// What a peer says of itself.
-pub(crate) async fn describe(peers: &PeerNodes, peer: PeerId) -> Result<PeerEntry, RuntimeError> {
-    let address = peers.addresses.of(&peer).map(|address| address.to_string());
-    let refused = |why: &str| RuntimeError::PeerAway {
-        peer,
-        own: peers.own,
-        address: address.clone().unwrap_or_default(),
-        why: why.to_owned(),
-    };
-    let transport = peers.transport();
-    let calling = transport.call(
-        peer,
-        Call::of_ledger(Request::Ledger, LedgerCall::Describe.encode(&ANY_LEDGER)),
-    );
-    let reply = match tokio::time::timeout(CALL_WAIT, calling).await {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(error)) => return Err(refused(&error.to_string())),
-        Err(_) => return Err(refused("it does not answer in time")),
-    };
-    match LedgerReply::decode(&reply.body) {
-        Ok(LedgerReply::Peers(said)) => {
-            let own = said
-                .into_iter()
-                .find(|entry| entry.peer == peer && !entry.drives.is_empty());
-            own.ok_or_else(|| refused("it has no drives"))
-        }
-        Ok(LedgerReply::Refused(LedgerRefusal::NotAllowed)) => {
-            Err(refused("it was not invited by this gateway"))
-        }
-        _ => Err(refused("its answer does not read")),
-    }
-}
-
 /// Asks one peer, once.
-async fn ask(peers: &PeerNodes, peer: PeerId, request: Request, body: Vec<u8>) -> Option<net::peer::Reply> {
+pub(super) async fn ask(
+    peers: &PeerNodes,
+    peer: PeerId,
+    request: Request,
+    body: Vec<u8>,
+) -> Option<net::peer::Reply> {
     let transport = peers.transport();
     let calling = transport.call(peer, Call::of_ledger(request, body));
     tokio::time::timeout(CALL_WAIT, calling).await.ok()?.ok()
 }
 
-async fn ask_ledger(peers: &PeerNodes, peer: PeerId, call: &LedgerCall) -> Option<LedgerReply> {
+pub(super) async fn ask_ledger(peers: &PeerNodes, peer: PeerId, call: &LedgerCall) -> Option<LedgerReply> {
     let reply = ask(peers, peer, Request::Ledger, call.encode(&ANY_LEDGER)).await?;
     LedgerReply::decode(&reply.body).ok()
 }
@@ -268,7 +230,8 @@ pub(super) async fn introduce_again(peers: &PeerNodes) {
     introduce_to(peers, unheard).await;
 }
 
-async fn introduce_to(peers: &PeerNodes, nodes: BTreeSet<PeerId>) {
+/// Tells these.
+pub(crate) async fn introduce_to(peers: &PeerNodes, nodes: BTreeSet<PeerId>) {
     let call = LedgerCall::Introduce(peers.known());
     let told = nodes.into_iter().map(|peer| {
         let call = &call;
@@ -281,20 +244,6 @@ async fn introduce_to(peers: &PeerNodes, nodes: BTreeSet<PeerId>) {
         .map(|(peer, _)| peer);
     let mut known = peers.unheard.lock().unwrap_or_else(PoisonError::into_inner);
     known.extend(unheard);
-}
-
-/// Those that answer now.
-pub(super) async fn answering(peers: &PeerNodes) -> BTreeSet<PeerId> {
-    let nodes: Vec<PeerId> = present(&peers.known()).map(|entry| entry.peer).collect();
-    let asked = nodes.into_iter().map(|peer| async move {
-        let reply = ask_ledger(peers, peer, &LedgerCall::Describe).await;
-        reply.map(|_| peer)
-    });
-    futures::future::join_all(asked)
-        .await
-        .into_iter()
-        .flatten()
-        .collect()
 }
 
 /// Whether a peer has a ledger that was begun; `None` if it does not say.
@@ -367,7 +316,7 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
         )
         .await?;
     }
-    let known = known_to(ledger).await?;
+    let known = known_to(peers, ledger).await?;
     if let Some(awaited) = &awaited {
         carried::check(ledger, awaited).await?;
     }
@@ -387,7 +336,7 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
         };
         ledger.ask(&LedgerCall::SetPeer(Box::new(said))).await?;
     }
-    peers.adopt(peers.in_order(known_to(ledger).await?));
+    peers.adopt(peers.in_order(known_to(peers, ledger).await?));
     // It works with those that it has; it is tried again while it runs. Where the ledger is older than this start, another gateway may be
     // the one that chooses.
     if begins || runs_here {
@@ -402,7 +351,7 @@ async fn settle(data: &DataDir, peers: &PeerNodes, ledger: &FollowedLedger) -> R
 }
 
 /// The peers, as the ledger says once it answers.
-async fn known_to(ledger: &FollowedLedger) -> Result<Vec<PeerEntry>, RuntimeError> {
+async fn known_to(peers: &PeerNodes, ledger: &FollowedLedger) -> Result<Vec<PeerEntry>, RuntimeError> {
     let began = Instant::now();
     loop {
         match ledger.ask(&LedgerCall::Peers).await {
@@ -420,7 +369,11 @@ async fn known_to(ledger: &FollowedLedger) -> Result<Vec<PeerEntry>, RuntimeErro
                         peers: peers.join(", "),
                     });
                 }
-                return Err(RuntimeError::LedgerPeers(error.to_string()));
+                return Err(RuntimeError::LedgerAway {
+                    why: error.to_string(),
+                    peers: described::why_silent(peers).await,
+                    own: peers.own,
+                });
             }
             Err(_) => {}
         }

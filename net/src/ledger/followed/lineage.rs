@@ -29,6 +29,11 @@ impl FollowedLedger {
         self.inner.members().others.iter().copied().collect()
     }
 
+    /// Those that had no copy of any ledger when they were asked last, members that lost theirs among them.
+    pub fn without_copy(&self) -> Vec<PeerId> {
+        self.inner.members().empty.iter().copied().collect()
+    }
+
     /// Who the members are as those that answer last heard, also where nobody leads; `None` if nobody says. All are asked, so it is known then who of
     /// them keeps another ledger.
     pub async fn members_as_known(&self) -> Option<Vec<PeerId>> {
@@ -59,6 +64,7 @@ impl Inner {
         let asked = ask(&self.transport, member, (&of, call), patience).await;
         match &asked {
             Err(AskError::Member(LedgerRefusal::OtherLedger)) => self.members().keeps_other(member),
+            Err(AskError::Member(LedgerRefusal::NoLedger)) => self.members().keeps_none(member),
             // Before it was looked at, or of whatever was asked.
             Err(AskError::Member(LedgerRefusal::NotAllowed | LedgerRefusal::Malformed)) => {}
             Ok(_) | Err(AskError::Member(_)) => self.members().keeps_ours(&member),

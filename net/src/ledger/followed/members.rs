@@ -20,6 +20,8 @@ pub(super) struct Members {
     silent: Option<(PeerId, Instant)>,
     /// Those that keep another ledger than this gateway's.
     pub(super) others: BTreeSet<PeerId>,
+    /// Those that have no ledger at all.
+    pub(super) empty: BTreeSet<PeerId>,
 }
 
 impl Members {
@@ -29,6 +31,7 @@ impl Members {
             leader: None,
             silent: None,
             others: BTreeSet::new(),
+            empty: BTreeSet::new(),
         }
     }
 
@@ -56,13 +59,21 @@ impl Members {
         self.leader = leader.filter(|leader| Some(*leader) != silent);
     }
 
-    /// Notes that a member answered out of the ledger that this gateway asks, or has none.
+    /// Notes that a member answered out of the ledger that this gateway asks.
     pub(super) fn keeps_ours(&mut self, member: &PeerId) {
         self.others.remove(member);
+        self.empty.remove(member);
+    }
+
+    /// Notes that it has none.
+    pub(super) fn keeps_none(&mut self, member: PeerId) {
+        self.others.remove(&member);
+        self.empty.insert(member);
     }
 
     /// Notes that a member keeps another ledger.
     pub(super) fn keeps_other(&mut self, member: PeerId) {
+        self.empty.remove(&member);
         if self.others.insert(member) {
             tracing::error!(%member, "it keeps another ledger of this cluster than this gateway, and nothing of it is taken: one of the two was given up (docs/operating.md, Losing the ledger)");
         }
@@ -72,6 +83,7 @@ impl Members {
     /// Takes over whom to ask.
     pub(super) fn set_known(&mut self, known: Vec<PeerId>) {
         self.others.retain(|other| known.contains(other));
+        self.empty.retain(|empty| known.contains(empty));
         self.known = known;
     }
 
