@@ -108,6 +108,7 @@ impl Cluster {
     /// Closes every drive of this machine cleanly. Puts that are not answered by then fail.
     pub async fn close(&self) {
         self.inner.closing.store(true, Ordering::Release);
+        self.inner.layout().peers().iter().for_each(|peer| peer.end());
         self.inner.own.changes.census.notify_one();
         self.inner.own.close().await;
     }

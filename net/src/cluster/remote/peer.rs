@@ -3,7 +3,7 @@
 //! Invariants: a peer that does not answer is lost until it does; one that comes back has heard which leases have ended before its
 //! drives count as there.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub(in crate::cluster) struct RemotePeer {
     pub(in crate::cluster) polling: Arc<tokio::sync::Mutex<()>>,
     /// Why it did not answer when it was asked last.
     pub(in crate::cluster) why_silent: RwLock<Option<Silence>>,
+    /// Whether this process ends: that nobody can be asked any more is no news then.
+    ending: AtomicBool,
     /// What it was told of leases.
     told: Mutex<AcceptedLeases>,
     census: Mutex<Census>,
@@ -112,6 +114,7 @@ impl RemotePeer {
             drives: RwLock::new(Arc::new([])),
             polling: Arc::default(),
             why_silent: RwLock::default(),
+            ending: AtomicBool::new(false),
             told: Mutex::default(),
             census: Mutex::default(),
         }
@@ -238,8 +241,14 @@ impl RemotePeer {
         *silent = why;
     }
 
+    /// From now on the way to it may be closed.
+    pub(in crate::cluster) fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
     fn lost(&self, why: Silence) {
-        if self.drives().iter().any(|drive| drive.is_present()) {
+        let is_news = !self.ending.load(Ordering::Relaxed);
+        if is_news && self.drives().iter().any(|drive| drive.is_present()) {
             tracing::error!(peer = %self.line.peer, %why, "a peer is lost");
         }
         for drive in self.drives().iter() {

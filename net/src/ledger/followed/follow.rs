@@ -123,7 +123,12 @@ async fn step(inner: &Arc<Inner>, member: PeerId) -> Result<(), AskError> {
             apply(inner, agreed).await
         }
         LedgerReply::Compacted => {
-            tracing::info!(%member, "the copy of the ledger is too old to follow, and is taken anew");
+            match inner.replica.is_begun() {
+                true => {
+                    tracing::info!(%member, "the copy of the ledger is too old to follow, and is taken anew")
+                }
+                false => tracing::info!(%member, "a first copy of the ledger is taken"),
+            }
             let received = fetch(&inner.transport, member, &inner.replica).await?;
             Ok(inner.replica.replace(received).await?)
         }
