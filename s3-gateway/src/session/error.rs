@@ -85,7 +85,7 @@ pub enum SessionError {
     },
     /// Too few drives are present to store anything safely.
     #[error(
-        "{have} of the {need} drives that a write needs are present; `cairn status` shows which are missing, and what brings them back"
+        "{have} of the {need} drives that a write needs are present; `cairn status` shows which are missing and why; `cairn repair` brings back those whose storage peers run"
     )]
     NotWritable {
         /// Drives present.
