@@ -91,7 +91,7 @@ async fn a_rebuild_without_a_drive_is_done_only_when_that_one_is_said_to_be_lost
     drop(client);
     running.stop();
     place.remove_ledger();
-    std::fs::rename(place.data().join("drives/3"), place.root().join("taken out")).unwrap();
+    std::fs::rename(place.drive(3), place.root().join("taken out")).unwrap();
     for args in [&["vault", "rebuild"][..], &["vault", "rebuild", "--without", "2"]] {
         let refused = place.run(args);
         assert_eq!(refused.status.code(), Some(1));
