@@ -21,9 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::disk::Disk;
-use engine::slots::{
-    Address, Append, BadAppend, Entry, LIVE_LEASES_MAX, LeaseEntry, Leases, Outcome, Sequence,
-};
+use engine::slots::{Address, Append, BadAppend, Entry, LIVE_LEASES_MAX, Leases, Outcome, Sequence};
 use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
@@ -293,7 +291,6 @@ impl Inner {
                     }
                     // Not here, and it has done nothing.
                     Err(AskError::Member(LedgerRefusal::OtherLedger | LedgerRefusal::NoLedger)) => {
-                        self.members().refer_to(None);
                         tokio::time::sleep(REST / 4).await;
                     }
                     // It answers, and will do so again.
@@ -417,9 +414,8 @@ impl Ledger for FollowedLedger {
                 self.inner.replica.lease(own).await?,
                 self.inner.replica.lease(number).await?,
             );
-            let (own, other) = (own.as_ref(), other.as_ref());
-            let own = own.map(LeaseEntry::holder_name);
-            Ok(own.is_some() && own == other.map(LeaseEntry::holder_name))
+            let pair = own.as_ref().zip(other.as_ref());
+            Ok(pair.is_some_and(|(own, other)| own.holder_name() == other.holder_name()))
         })
     }
 

@@ -79,9 +79,8 @@ pub(super) async fn follow(weak: Weak<Inner>) {
                 let mut members = inner.members();
                 match why {
                     AskError::Member(LedgerRefusal::NotLeader { leader }) => members.refer_to(leader),
-                    AskError::Member(LedgerRefusal::OtherLedger | LedgerRefusal::NoLedger) => {
-                        members.refer_to(None);
-                    }
+                    // Noted when it answered.
+                    AskError::Member(LedgerRefusal::OtherLedger | LedgerRefusal::NoLedger) => {}
                     _ => members.lost(member),
                 }
                 // Another one is asked the next time.

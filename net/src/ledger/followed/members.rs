@@ -69,6 +69,7 @@ impl Members {
     pub(super) fn keeps_none(&mut self, member: PeerId) {
         self.others.remove(&member);
         self.empty.insert(member);
+        self.leads_not(member);
     }
 
     /// Notes that a member keeps another ledger.
@@ -77,6 +78,11 @@ impl Members {
         if self.others.insert(member) {
             tracing::error!(%member, "it keeps another ledger of this cluster than this gateway, and nothing of it is taken: one of the two was given up (docs/operating.md, Losing the ledger)");
         }
+        self.leads_not(member);
+    }
+
+    /// Whoever else was found to lead meanwhile stays known.
+    fn leads_not(&mut self, member: PeerId) {
         self.leader = self.leader.filter(|leader| *leader != member);
     }
 
