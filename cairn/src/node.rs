@@ -286,11 +286,19 @@ impl StoragePeer {
         }));
         let gateways = &self.settings.gateways;
         lines.extend(gateways.iter().map(|gateway| format!("  gateway   {gateway}")));
+        let lost = self.drives().filter(|(.., state)| *state == "lost");
+        let waits_for = |directory: &std::path::Path| {
+            format!(
+                "  waits for the drive {}: mount it again; an empty one in its place is filled by `cairn repair` at a gateway",
+                directory.display()
+            )
+        };
+        let lost: Vec<String> = lost.map(|(_, directory, _)| waits_for(directory)).collect();
         let waits = match (gateways.is_empty(), self.is_admitted()) {
             (true, _) => {
                 vec!["  waits for a gateway: nobody may call it until it is started with --join".to_owned()]
             }
-            (false, true) if self.drives().any(|(.., state)| state == "lost") => Vec::new(),
+            (false, true) if !lost.is_empty() => Vec::new(),
             (false, true) => vec!["  waits for nothing".to_owned()],
             (false, false) => vec![
                 "  waits for being admitted: the owner runs, with the gateway's --data,".to_owned(),
@@ -301,13 +309,7 @@ impl StoragePeer {
             ],
         };
         lines.extend(waits);
-        let lost = self.drives().filter(|(.., state)| *state == "lost");
-        lines.extend(lost.map(|(_, directory, _)| {
-            format!(
-                "  waits for the drive {}: mount it again; an empty one in its place is filled by `cairn repair` at a gateway",
-                directory.display()
-            )
-        }));
+        lines.extend(lost);
         lines
     }
 

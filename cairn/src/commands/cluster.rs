@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::byte_size::ByteSize;
-use crate::commands::status::{PEER_PREFIX, count, figure, list, sentence};
+use crate::commands::status::{PEER_PREFIX, count, figure, flag, is_away, list, sentence};
 use crate::output::{Table, print_line};
 
 /// Prints the storage peers, and which of them do not answer.
@@ -76,34 +76,29 @@ fn said_of_ledgers(status: &Value) {
             "those that are cut off run, but have not heard from the ledger for so long that they serve no shards",
         );
     }
-    let empty = status
-        .pointer("/ledger/members_without_copy")
-        .and_then(Value::as_array);
-    for id in empty.into_iter().flatten().filter_map(Value::as_str) {
+    let empty = list(&status["ledger"], "members_without_copy");
+    for id in empty.iter().filter_map(Value::as_str) {
         sentence(&format!(
             "{id} is a member and HAS LOST ITS COPY of the ledger: it counts as lost until it was given another, which is done within a minute while the \
              ledger answers"
         ));
     }
-    // Where this gateway's own answers, the other was given up.
-    let is_own_there = status.pointer("/ledger/why_away").is_none_or(Value::is_null);
     for id in keep_another(status) {
-        sentence(&match is_own_there {
-            true => format!(
+        // Where this gateway's own answers, the other was given up.
+        sentence(&match is_away(status) {
+            false => format!(
                 "{id} KEEPS ANOTHER LEDGER of this cluster, of which nothing is taken: stop it and run `cairn node reset-ledger` there \
                  (docs/operating.md, Losing the ledger)"
             ),
-            false => format!("{id} KEEPS ANOTHER LEDGER than this gateway's copy"),
+            true => format!("{id} KEEPS ANOTHER LEDGER than this gateway's copy"),
         });
     }
 }
 
 /// The storage peers that keep another ledger than this gateway.
 pub(super) fn keep_another(status: &Value) -> impl Iterator<Item = &str> {
-    let others = status
-        .pointer("/ledger/peers_of_another")
-        .and_then(Value::as_array);
-    others.into_iter().flatten().filter_map(Value::as_str)
+    let others = list(&status["ledger"], "peers_of_another");
+    others.iter().filter_map(Value::as_str)
 }
 
 /// Prints the gateways that serve the cluster, if there are several, and which of them others wait for.
@@ -269,10 +264,6 @@ pub(super) fn invitation(status: &Value) {
 
 fn text<'a>(peer: &'a Value, name: &str) -> &'a str {
     peer.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn flag(peer: &Value, name: &str) -> bool {
-    peer.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
 fn word(peer: &Value, name: &str, if_so: &str, if_not: &str) -> String {

@@ -50,7 +50,7 @@ pub(super) async fn run(global: &GlobalArgs) -> Result<(), Failure> {
     cluster::replacing(&status);
     conduct::challenges(&status);
     // What the drives of storage peers hold is not known while these serve nothing.
-    if status.pointer("/ledger/why_away").is_none_or(Value::is_null) {
+    if !is_away(&status) {
         figure(
             "space",
             &format!(
@@ -103,19 +103,12 @@ fn served(status: &Value, running: bool) {
 
 /// Says that the ledger is away: who its members are, who of them answers, and what to do.
 fn nothing_served(status: &Value, reason: &str) {
-    let members = status.pointer("/ledger/members").and_then(Value::as_array);
-    let members = members.map(Vec::as_slice).unwrap_or_default();
-    let empty = status
-        .pointer("/ledger/members_without_copy")
-        .and_then(Value::as_array);
-    let empty = empty.map(Vec::as_slice).unwrap_or_default();
+    let members = list(&status["ledger"], "members");
+    let empty = list(&status["ledger"], "members_without_copy");
     let answers = |member: &&Value| {
-        if empty.contains(member) {
-            return false;
-        }
         let mut peers = list(status, "peers").iter();
         let own = peers.find(|peer| peer.get("peer_id") == Some(member));
-        own.is_some_and(|peer| peer.get("answers").and_then(Value::as_bool) == Some(true))
+        !empty.contains(member) && own.is_some_and(|peer| flag(peer, "answers"))
     };
     if cluster::keep_another(status).next().is_some() {
         sentence(&format!(
@@ -185,7 +178,7 @@ fn packs(status: &Value) -> String {
     };
     let (at_risk, lost) = (number("at_risk"), number("unreadable"));
     let mut line = format!("{}, ", number("total"));
-    if status.pointer("/packs/at_risk").is_some_and(Value::is_null) {
+    if is_away(status) {
         return line + "what is missing of them cannot be told while the ledger does not answer";
     }
     if at_risk == 0 {
@@ -208,14 +201,19 @@ fn packs(status: &Value) -> String {
     line
 }
 
+/// Whether nobody leads the ledger, so that storage peers say nothing.
+pub(super) fn is_away(status: &Value) -> bool {
+    let why = status.pointer("/ledger/why_away");
+    why.is_some_and(|why| !why.is_null())
+}
+
 /// Whether a storage peer that should be there does not answer, or serves nothing.
 fn silent_peers(status: &Value) -> bool {
-    let says = |peer: &Value, name: &str| peer.get(name).and_then(Value::as_bool) == Some(true);
     let there = |peer: &&Value| peer.get("standing").and_then(Value::as_str) != Some("gone");
     list(status, "peers")
         .iter()
         .filter(there)
-        .any(|peer| !says(peer, "answers") || says(peer, "cut_off"))
+        .any(|peer| !flag(peer, "answers") || flag(peer, "cut_off"))
 }
 
 /// What packs that lost more shards than their parity mean to their owner, and what to do.
@@ -304,6 +302,11 @@ pub(super) fn vaults(answer: &Value) -> Table {
         ]);
     }
     table
+}
+
+/// Whether an answer says yes under this name.
+pub(super) fn flag(answer: &Value, name: &str) -> bool {
+    answer.get(name).and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// The list of this name in an answer.

@@ -80,8 +80,8 @@ async fn copy_ledger(from: &Path, to: &Path, (cluster, own): ([u8; 16], PeerId))
     }
     make_private_dir(to)?;
     for name in manifest.files() {
-        let copy = to.join(name);
-        std::fs::copy(from.join(name), &copy).map_err(|source| io_error(&copy, source))?;
+        let (segment, copy) = (from.join(name), to.join(name));
+        std::fs::copy(&segment, &copy).map_err(|source| io_error(&segment, source))?;
         sync(&copy)?;
     }
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);

@@ -24,13 +24,11 @@ pub(super) async fn report(runtime: &Runtime) -> Result<DurabilityReport, Operat
 /// The report for programs. `members` are the ledger's, if they are known.
 pub(super) fn report_json(runtime: &Runtime, report: &DurabilityReport, members: Option<&[PeerId]>) -> Value {
     let asked = runtime.cluster.peers();
-    let silent = |peer: &PeerId| {
-        asked
-            .iter()
-            .any(|known| known.id == *peer && known.why_silent.is_some())
+    let answers = |peer: &PeerId| {
+        let known = asked.iter().find(|known| known.id == *peer);
+        known.is_none_or(|known| known.why_silent.is_none())
     };
-    let stop_ledger =
-        members.map(|members| stop_ledger(&runtime.peer_entries(), members, |peer| !silent(peer)));
+    let stop_ledger = members.map(|members| stop_ledger(&runtime.peer_entries(), members, answers));
     let by_missing = report.by_missing.iter();
     json!({
         "packs": report.packs,

@@ -121,9 +121,8 @@ pub(super) async fn settle_members(peers: &PeerNodes, ledger: &FollowedLedger) -
     else {
         return false;
     };
-    let mut answering = described::answering(peers).await;
-    // One with another ledger cannot be taken in before it was reset.
-    let _ = ledger.members_as_known().await;
+    // All are asked which ledger they keep, too: one with another cannot be taken in before it was reset.
+    let (mut answering, _) = tokio::join!(described::answering(peers), ledger.members_as_known());
     for other in ledger.of_another() {
         answering.remove(&other);
     }
